@@ -1,0 +1,1 @@
+"""Experiments with fairjax: the command line, the runs, their tables and figures."""

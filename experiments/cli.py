@@ -1,0 +1,160 @@
+"""The command line: `python -m experiments COMMAND --help` explains every setting."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+import yaml
+from rich.console import Console
+
+from experiments.settings import Debias, identity, plain, preset, updated
+from fairjax.types import Number
+
+REGISTRY = tyro.constructors.ConstructorRegistry()
+
+
+@REGISTRY.primitive_rule
+def _number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """A hyperparameter that may be an array in Python is a number on the command line."""
+    if info.type != Number:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="FLOAT",
+        instance_from_str=lambda words: float(words[0]),
+        is_instance=lambda value: isinstance(value, int | float),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+COMMANDS = """usage: python -m experiments COMMAND [settings]
+
+commands:
+  debias    train networks on splits of a data set and debias them; `debias --help` explains the settings
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; errors that a user can mend become one message and exit status 2, ctrl-C status 130."""
+    words = list(sys.argv[1:] if words is None else words)
+    console = Console()
+    if not words or words[0] in ("-h", "--help"):
+        console.print(COMMANDS, end="", highlight=False, markup=False)
+        return 0 if words else 2
+    if words[0] != "debias":
+        print(f"unknown command {words[0]!r}\n\n{COMMANDS}", end="", file=sys.stderr)
+        return 2
+    try:
+        return debias(parse(words[1:]), console)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last saved state", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def parse(words: Sequence[str]) -> Debias:
+    """Settings from the command line: a preset, changed by a file, changed by flags.
+
+    Raises:
+        ValueError: for values that mean nothing and files that cannot be read.
+    """
+    words = list(words)
+    name, words = _taken(words, "--preset")
+    file, words = _taken(words, "--config")
+    start = preset(name) if name is not None else Debias()
+    if file is not None:
+        start = updated(start, read_yaml(Path(file)))
+    command = Annotated[Debias, tyro.conf.arg(name="")]
+    return tyro.cli(
+        command,
+        prog="python -m experiments debias",
+        description=(
+            f"{Debias.__doc__}\n\n--preset paper|authors starts from a reading of the paper, its text or its authors' "
+            "code; --config FILE.yaml changes settings (the names below, nested by their dots); flags have the last word."
+        ),
+        default=start,
+        args=words,
+        registry=REGISTRY,
+    )
+
+
+def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """The value of `--flag value` or `--flag=value`, and the words without it."""
+    for i, word in enumerate(words):
+        if word == flag:
+            if i + 1 == len(words):
+                raise ValueError(f"{flag} needs a value")
+            return words[i + 1], words[:i] + words[i + 2 :]
+        if word.startswith(f"{flag}="):
+            return word.partition("=")[2], words[:i] + words[i + 1 :]
+    return None, words
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The settings of a YAML file.
+
+    Raises:
+        ValueError: if there is none or it is no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a mapping of settings, found a {type(content).__name__}")
+    return content
+
+
+def debias(settings: Debias, console: Console) -> int:
+    """Run, and write the folder of results."""
+    import jax  # late: how many CPU devices there are must be said before the first use
+
+    use_cores(jax)
+    from experiments import driver, figures, results, tables
+    from experiments.folder import RunFolder, write_json, write_text
+    from fairjax import parallel, storage, training
+
+    begun = time.perf_counter()
+    folder = RunFolder(settings.folder, identity(settings))
+    machine = driver.Machine(parallel.mesh(), settings.lanes)
+    outcome = driver.run(settings, folder, machine, console)
+
+    table = results.results(settings, outcome)
+    curves = results.trajectories(settings, outcome)
+    epsilon = settings.selection.epsilon
+    for name, frame in (("results.csv", table), ("trajectories.csv", curves)):
+        write_text(folder.path / name, frame.to_csv(index=False, float_format="%.7g"))
+    write_text(folder.path / "table.md", tables.markdown(table, epsilon))
+    pictures = figures.trajectories_figure(curves, table, epsilon, folder.path / "trajectories")
+    module = settings.network.build()
+    trained = jax.vmap(training.Flat.variables)(outcome.trained.best)
+    networks = {"trained": trained, **{name: found.variables for name, found in outcome.debiased.items()}}
+    for name, variables in networks.items():
+        about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
+        storage.save(folder.path / "networks" / name, module, variables, about=about, overwrite=True)
+    write_json(folder.path / "run.json", results.circumstances(outcome, time.perf_counter() - begun))
+
+    console.print(tables.printed(table, epsilon))
+    where = ", ".join(str(picture) for picture in pictures)
+    console.print(f"results: {folder.path}", *([f"pictures: {where}"] if where else []), sep="\n", soft_wrap=True)
+    return 0
+
+
+def use_cores(jax) -> None:
+    """One virtual CPU device a core, unless the user has said how many."""
+    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
+    if not told:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores)
+
+

@@ -1,0 +1,228 @@
+"""What a run is told: dataclasses that the command line, the YAML files and the run's folder share."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+
+from fairjax import data, objective
+from fairjax.debias import METHODS, BiasGda, Pruning
+from fairjax.nn import Mlp
+from fairjax.presets import PRESETS
+from fairjax.training import Training
+
+DatasetName = Literal["loh", "zafar", "compas", "adult", "bank", "bank_full", "german"]
+MeasureName = Literal["spd", "eod"]
+MethodName = Literal["standard", "pruning", "bias_gda"]
+RuleName = Literal["objective", "expected", "accuracy_floor"]
+SIMULATED = ("loh", "zafar")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """Settings of the synthetic data sets, loh and zafar."""
+
+    rows: int = 5000
+    """Rows drawn."""
+    alpha: float = 1.5
+    """Loh: how strongly the label depends on the protected attribute (Eq. 9)."""
+    theta: float = 0.8
+    """Zafar: angle of rotation in radians; the smaller, the more biased (Eq. 10)."""
+    tables: Literal["fixed", "redrawn"] = "fixed"
+    """One table that the seeds split, or a table drawn anew for each seed."""
+    key: int = 0
+    """Seed of the fixed table."""
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        if self.rows < 100:
+            raise ValueError(f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}")
+        if self.alpha < 0:
+            raise ValueError(f"simulation.alpha must not be negative, got {self.alpha}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The classifier, a multilayer perceptron."""
+
+    widths: tuple[int, ...] = (32,) * 11
+    """Units of each hidden layer."""
+    dropout: float = 0.05
+    """Probability of dropping a unit's output while training."""
+    site: Literal["preactivation", "activation", "normalised"] = "preactivation"
+    """Where a unit's influence is measured: before the ReLU, after it, or after batch normalisation."""
+    cut: Literal["incoming", "outgoing"] = "incoming"
+    """Which of a pruned unit's weights are taken away."""
+
+    def build(self) -> Mlp:
+        """The Linen module."""
+        return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout)
+
+    def __post_init__(self):
+        """Refuse what the network refuses."""
+        self.build()
+        if min(self.widths) < 1:
+            raise ValueError(f"network.widths must be positive, got {self.widths}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How one candidate is chosen on validation data."""
+
+    rule: RuleName = "objective"
+    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. accuracy_floor: least |bias| above a floor."""
+    epsilon: float = 0.05
+    """Bound on |bias|; test results are held against it."""
+    margin: float = 0.01
+    """How far inside the bound a candidate must be on validation data (rules objective and accuracy_floor)."""
+    variance: float = 0.2
+    """Variance of a decision, p (1 - p) (rule expected)."""
+    floor: float = 0.55
+    """Least balanced accuracy on validation data (rule accuracy_floor)."""
+
+    def build(self) -> objective.Rule:
+        """The rule."""
+        chosen = objective.RULES[self.rule]
+        names = {field.name for field in dataclasses.fields(chosen)}
+        return chosen(**{name: getattr(self, name) for name in names})
+
+    def __post_init__(self):
+        """Refuse what the rule refuses."""
+        self.build()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Debias:
+    """Train networks on splits of one data set and debias them, all seeds at once."""
+
+    dataset: DatasetName = "loh"
+    """loh and zafar are simulated; the others are benchmark files, found or downloaded."""
+    measure: MeasureName = "spd"
+    """Bias: statistical parity difference (spd) or equal opportunity difference (eod)."""
+    seeds: tuple[int, ...] = data.SEEDS
+    """One train/valid/test split and one network for each."""
+    methods: tuple[MethodName, ...] = ("standard", "pruning", "bias_gda")
+    """Debiasing methods; standard is the trained network as it is."""
+    out: Path | None = None
+    """Folder of the results; by default results/DATASET-MEASURE. A run stopped before its end continues there."""
+    path: Path | None = None
+    """The raw data file, or the folder that holds it; by default FAIRJAX_DATA, the user's cache, a download."""
+    protected: Literal["sex", "age"] = "sex"
+    """Protected attribute of the german data."""
+    simulation: Simulation = Simulation()
+    network: NetworkSettings = NetworkSettings()
+    training: Training = Training()
+    pruning: Pruning = Pruning()
+    bias_gda: BiasGda = BiasGda()
+    selection: Selection = Selection()
+    lanes: int | None = None
+    """Seeds of a group that runs as one program; the numbers do not depend on it. By default what suits the device."""
+    save_every: float = 10.0
+    """Seconds between saved states; an interrupted run loses at most this much and the chunk it was in."""
+
+    def __post_init__(self):
+        """Refuse values that mean nothing, before anything is loaded."""
+        for name, allowed in (("dataset", DatasetName), ("measure", MeasureName)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown or not self.methods:
+            raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {unknown or 'none'}")
+        for name in ("methods", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must not repeat, got {values}")
+        if not self.seeds or min(self.seeds) < 0 or max(self.seeds) >= 2**32:
+            raise ValueError(f"seeds must be one or more numbers from 0 to 2^32 - 1, got {self.seeds}")
+        if self.path is not None and self.dataset in SIMULATED:
+            raise ValueError(f"path is a raw data file, but {self.dataset} is simulated; leave path out")
+        if self.lanes is not None and self.lanes < 2:
+            raise ValueError(f"lanes must be at least 2, got {self.lanes}")
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        return self.out or Path("results") / f"{self.dataset}-{self.measure}"
+
+    def config(self, method: str) -> Any:
+        """The hyperparameters of a method."""
+        return getattr(self, method, None) or METHODS[method][0]()
+
+
+# What changes how a run goes but not its numbers: not part of its identity.
+CIRCUMSTANCES = ("out", "lanes", "save_every", "path")
+
+
+def identity(settings: Debias) -> dict[str, Any]:
+    """Everything that the numbers of a run depend on, as plain values."""
+    values = plain(settings)
+    return {name: value for name, value in values.items() if name not in CIRCUMSTANCES}
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, tuples and paths as dictionaries, lists and strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
+    """A dataclass with the values of a mapping, as read from YAML; names are checked.
+
+    Raises:
+        ValueError: for a name that is not a setting, with those that are.
+    """
+    names = {field.name for field in dataclasses.fields(settings)}
+    new = {}
+    for name, value in changes.items():
+        if name not in names:
+            raise ValueError(f"unknown setting {where}{name}; settings here are {', '.join(sorted(names))}")
+        old = getattr(settings, name)
+        if dataclasses.is_dataclass(old):
+            if not isinstance(value, dict):
+                raise ValueError(f"{where}{name} must be a mapping of settings, got {value!r}")
+            new[name] = updated(old, value, f"{where}{name}.")
+        else:
+            new[name] = _typed(f"{where}{name}", old, value)
+    return dataclasses.replace(settings, **new)
+
+
+def _typed(name: str, old: Any, value: Any) -> Any:
+    """A YAML value as the kind of the setting it replaces."""
+    if name in ("out", "path"):
+        return None if value is None else Path(value)
+    if isinstance(old, tuple):
+        if not isinstance(value, list):
+            raise ValueError(f"{name} must be a list, got {value!r}")
+        return tuple(value)
+    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(old, float) and isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-5 as a string
+        except ValueError:
+            raise ValueError(f"{name} must be a number, got {value!r}") from None
+    if old is not None and type(value) is not type(old):
+        raise ValueError(f"{name} must be of type {type(old).__name__}, got {value!r}")
+    return value
+
+
+def preset(name: str) -> Debias:
+    """The settings of a preset of `fairjax.presets`.
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    chosen = PRESETS[name]
+    rule = next(rule for rule, kind in objective.RULES.items() if isinstance(chosen.rule, kind))
+    values = {field.name: getattr(chosen.rule, field.name) for field in dataclasses.fields(chosen.rule)}
+    return Debias(
+        network=NetworkSettings(site=chosen.network.site, cut=chosen.network.cut),
+        pruning=chosen.pruning,
+        bias_gda=chosen.bias_gda,
+        selection=Selection(rule=rule, **values),
+    )

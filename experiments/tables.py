@@ -1,0 +1,69 @@
+"""The table of a run: what `results.csv` says, for people."""
+
+import pandas as pd
+from rich.table import Table
+
+LABELS = {"standard": "Standard", "pruning": "Pruning", "bias_gda": "Bias GD/A"}
+"""Methods as they are printed."""
+
+COLUMNS = ("method", "objective, median [25 %, 75 %]", "balanced accuracy", "bias", "within the bound")
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """One row a method, from the test rows of `results.csv`, in the order of the rows.
+
+    The constrained objective as median and quartiles over seeds, balanced accuracy and bias as mean and standard deviation,
+    and the number of test splits on which |bias| is below epsilon.
+    """
+    rows = []
+    test = results[results["part"] == "test"]
+    for method, group in test.groupby("method", sort=False):
+        low, median, high = group["objective"].quantile([0.25, 0.5, 0.75])
+        rows.append(
+            (
+                LABELS.get(method, method),
+                f"{median:.2f} [{low:.2f}, {high:.2f}]",
+                _mean(group["balanced_accuracy"]),
+                _mean(group["bias"]),
+                f"{int(group['satisfied'].sum())} of {len(group)}",
+            )
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _mean(values: pd.Series) -> str:
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return f"{values.mean():.2f} ± {spread:.2f}"
+
+
+def title(results: pd.DataFrame) -> str:
+    """What the table is of."""
+    first = results.iloc[0]
+    return f"{first['dataset']}, {first['measure'].upper()}, {results['seed'].nunique()} splits, test parts"
+
+
+def markdown(results: pd.DataFrame, epsilon: float) -> str:
+    """The table as Markdown."""
+    table = summary(results)
+    lines = [" | ".join(("", *row, "")).strip() for row in (table.columns, ["---"] * len(table.columns))]
+    lines += [" | ".join(("", *row, "")).strip() for row in table.itertuples(index=False)]
+    return f"{title(results)}\n\n" + "\n".join(lines) + f"\n\n{caption(epsilon)}\n"
+
+
+def caption(epsilon: float) -> str:
+    """How to read the table."""
+    return (
+        f"Objective: balanced accuracy where |bias| < {epsilon:g}, else 0. Balanced accuracy and bias: mean ± standard "
+        "deviation over splits."
+    )
+
+
+def printed(results: pd.DataFrame, epsilon: float) -> Table:
+    """The table for a terminal."""
+    table = summary(results)
+    shown = Table(title=title(results), caption=caption(epsilon))
+    for column in table.columns:
+        shown.add_column(column, justify="left" if column == "method" else "right")
+    for row in table.itertuples(index=False):
+        shown.add_row(*row)
+    return shown

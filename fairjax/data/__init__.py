@@ -1,0 +1,34 @@
+"""Data: find, verify, load, check, split and simulate it.
+
+`DATASETS` are the benchmarks by name, `from_arrays` makes a data set of one's own arrays or frames, `split_seeds` makes
+one train/valid/test split a seed, and `loh` and `zafar` draw synthetic data whose bias is known.
+"""
+
+from fairjax.data.benchmarks import DATASETS, adult, bank, bank_full, compas, german
+from fairjax.data.dataset import Dataset, from_arrays
+from fairjax.data.files import FILES, DataError, RawFile, find
+from fairjax.data.simulate import append_protected, loh, zafar, zafar_plane
+from fairjax.data.splits import SEEDS, check_split, split, split_seeds
+
+__all__ = [
+    "DATASETS",
+    "FILES",
+    "SEEDS",
+    "DataError",
+    "Dataset",
+    "RawFile",
+    "adult",
+    "append_protected",
+    "bank",
+    "bank_full",
+    "check_split",
+    "compas",
+    "find",
+    "from_arrays",
+    "german",
+    "loh",
+    "split",
+    "split_seeds",
+    "zafar",
+    "zafar_plane",
+]

@@ -1,0 +1,332 @@
+"""The benchmark data sets of the field, as arrays.
+
+Adult, COMPAS, Bank and German are prepared by AIF360's `StandardDataset`, with the arguments of AIF360's own data set
+classes: rows with missing values are dropped, categories become one 0/1 feature each, and protected attributes stay
+among the features as 0/1 (1 = privileged). The raw files are found by `fairjax.data.find`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairjax.data.dataset import Dataset, from_arrays
+from fairjax.data.files import FILES, DataError, PathLike, find
+
+ADULT_COLUMNS = (
+    "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
+    "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income-per-year",
+)  # fmt: skip
+"""Columns of `adult.data`, which has no header, as `adult.names` gives them."""
+
+ADULT_FORMAT: dict[str, Any] = {"skipinitialspace": True, "na_values": ["?"]}
+"""How `pandas.read_csv` is to read Adult's files."""
+
+COMPAS_COLUMNS = (
+    "sex", "age", "age_cat", "race", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count",
+    "c_charge_degree", "c_charge_desc", "two_year_recid",
+)  # fmt: skip
+"""Columns of ProPublica's file that are used."""
+
+COMPAS_FILTER = ("days_b_screening_arrest", "is_recid", "score_text")
+"""Columns of ProPublica's file that decide, with the charge's degree, which rows are used."""
+
+BANK_COLUMNS = (
+    "age", "job", "marital", "education", "default", "housing", "loan", "contact", "month", "day_of_week", "duration",
+    "campaign", "pdays", "previous", "poutcome", "emp.var.rate", "cons.price.idx", "cons.conf.idx", "euribor3m",
+    "nr.employed", "y",
+)  # fmt: skip
+"""Columns of `bank-additional-full.csv`."""
+
+BANK_FULL_COLUMNS = (
+    "age", "job", "marital", "education", "default", "balance", "housing", "loan", "contact", "day", "month",
+    "duration", "campaign", "pdays", "previous", "poutcome", "y",
+)  # fmt: skip
+"""Columns of `bank-full.csv`."""
+
+GERMAN_COLUMNS = (
+    "status", "month", "credit_history", "purpose", "credit_amount", "savings", "employment",
+    "investment_as_income_percentage", "personal_status", "other_debtors", "residence_since", "property", "age",
+    "installment_plans", "housing", "number_of_credits", "skill_level", "people_liable_for", "telephone",
+    "foreign_worker", "credit",
+)  # fmt: skip
+"""Columns of `german.data`, which has no header, as AIF360 names them."""
+
+GERMAN_SEX = {"A91": "male", "A92": "female", "A93": "male", "A94": "male", "A95": "female"}
+"""Sex by code of the column `personal_status`."""
+
+
+def adult(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
+    """Adult (census income): does a person earn more than 50,000 dollars a year? Protected: sex, 1 = male.
+
+    45,222 rows and 98 features, of the training and the test file together, as in AIF360's `AdultDataset`.
+
+    Args:
+        path: Folder with `adult.data` and `adult.test`; looked for as `fairjax.data.find` does if not given.
+        verify: Refuse files whose checksum is not the expected one.
+
+    Returns:
+        The data set; y = 1: more than 50K.
+
+    Raises:
+        FileNotFoundError: If a file is nowhere and cannot be downloaded.
+        DataError: If a file has another checksum or other columns.
+        ModuleNotFoundError: If AIF360 is not installed.
+
+    Example:
+        >>> adult().x.shape  # doctest: +SKIP
+        (45222, 98)
+
+    References:
+        Becker, Kohavi (1996), Adult, UCI Machine Learning Repository, https://doi.org/10.24432/C5XW20
+    """
+    if path is not None and Path(path).expanduser().is_file():
+        raise DataError(f"adult has two files, adult.data and adult.test: pass their folder, found the file {path}")
+    parts = [
+        # the first line of adult.test is no record
+        _headless(find(FILES["adult.test"], path, verify=verify), ADULT_COLUMNS, skiprows=1, **ADULT_FORMAT),
+        _headless(find(FILES["adult.data"], path, verify=verify), ADULT_COLUMNS, **ADULT_FORMAT),
+    ]
+    return _standard(
+        "adult",
+        pd.concat(parts, ignore_index=True).drop(columns="fnlwgt"),
+        label="income-per-year",
+        favorable=(">50K", ">50K."),
+        privileged={"race": ["White"], "sex": ["Male"]},
+        categorical=("workclass", "education", "marital-status", "occupation", "relationship", "native-country"),
+        protected="sex",
+    )
+
+
+def compas(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
+    """COMPAS (ProPublica): does a defendant reoffend within two years? Protected: race, 1 = Caucasian.
+
+    6,167 rows and 401 features, as in AIF360's `CompasDataset`, after ProPublica's own filter. Mind the polarity: y = 1
+    is recidivism, as the file codes it, although AIF360 calls 0 the favorable label.
+
+    Args:
+        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
+        verify: Refuse a file whose checksum is not the expected one. Copies with other line ends are such files.
+
+    Returns:
+        The data set; y = 1: reoffended.
+
+    Raises:
+        FileNotFoundError: If the file is nowhere and cannot be downloaded.
+        DataError: If the file has another checksum or other columns.
+        ModuleNotFoundError: If AIF360 is not installed.
+
+    Example:
+        >>> compas().x.shape  # doctest: +SKIP
+        (6167, 401)
+
+    References:
+        Larson, Mattu, Kirchner, Angwin (2016), How we analyzed the COMPAS recidivism algorithm, ProPublica,
+        https://github.com/propublica/compas-analysis
+    """
+    raw = _headed(find(FILES["compas-scores-two-years.csv"], path, verify=verify), (*COMPAS_COLUMNS, *COMPAS_FILTER))
+    kept = (
+        raw["days_b_screening_arrest"].between(-30, 30)
+        & (raw["is_recid"] != -1)
+        & (raw["c_charge_degree"] != "O")
+        & (raw["score_text"] != "N/A")
+    )
+    return _standard(
+        "compas",
+        raw.loc[kept, list(COMPAS_COLUMNS)],
+        label="two_year_recid",
+        favorable=(0,),
+        privileged={"sex": ["Female"], "race": ["Caucasian"]},
+        categorical=("age_cat", "c_charge_degree", "c_charge_desc"),
+        protected="race",
+    )
+
+
+def bank(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
+    """Bank marketing: does a client subscribe to a term deposit? Protected: age, 1 = 25 and older.
+
+    30,488 rows and 57 features of `bank-additional-full.csv`, as in AIF360's `BankDataset` up to version 0.4: later
+    versions also count clients of 60 and older as unprivileged. Only 2.8 % of the clients are younger than 25, so
+    estimates of bias are noisy.
+
+    Args:
+        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
+        verify: Refuse a file whose checksum is not the expected one.
+
+    Returns:
+        The data set; y = 1: subscribed.
+
+    Raises:
+        FileNotFoundError: If the file is nowhere and cannot be downloaded.
+        DataError: If the file has another checksum or other columns.
+        ModuleNotFoundError: If AIF360 is not installed.
+
+    Example:
+        >>> bank().x.shape  # doctest: +SKIP
+        (30488, 57)
+
+    References:
+        Moro, Cortez, Rita (2014), A data-driven approach to predict the success of bank telemarketing, Decision Support
+        Systems 62, https://doi.org/10.1016/j.dss.2014.03.001
+    """
+    file = find(FILES["bank-additional-full.csv"], path, verify=verify)
+    return _standard(
+        "bank",
+        _headed(file, BANK_COLUMNS, sep=";", na_values=["unknown"]),
+        label="y",
+        favorable=("yes",),
+        privileged={"age": _at_least_25},
+        categorical=(
+            "job", "marital", "education", "default", "housing", "loan", "contact", "month", "day_of_week", "poutcome",
+        ),
+        protected="age",
+    )  # fmt: skip
+
+
+def bank_full(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
+    """Bank marketing, the older and larger release. Protected: age, 1 = 25 and older.
+
+    45,211 rows and 51 features of `bank-full.csv`. Nothing is dropped: "unknown" is one more category, and the age in
+    years stays a feature. AIF360 does not read this file; it is not needed here.
+
+    Args:
+        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
+        verify: Refuse a file whose checksum is not the expected one.
+
+    Returns:
+        The data set; y = 1: subscribed.
+
+    Raises:
+        FileNotFoundError: If the file is nowhere and cannot be downloaded.
+        DataError: If the file has another checksum or other columns.
+
+    Example:
+        >>> bank_full().x.shape  # doctest: +SKIP
+        (45211, 51)
+
+    References:
+        Moro, Rita, Cortez (2012), Bank Marketing, UCI Machine Learning Repository, https://doi.org/10.24432/C5K306
+    """
+    raw = _headed(find(FILES["bank-full.csv"], path, verify=verify), BANK_FULL_COLUMNS, sep=";")
+    words = ["job", "marital", "education", "default", "housing", "loan", "contact", "month", "poutcome"]
+    encoded = pd.get_dummies(raw.drop(columns="y"), columns=words, prefix_sep="=")
+    return from_arrays(encoded, raw["y"] == "yes", _at_least_25(raw["age"]), name="bank_full", protected="age")
+
+
+def german(path: PathLike | None = None, protected: str = "sex", *, verify: bool = True) -> Dataset:
+    """German credit: is a customer a good risk? Protected: sex, 1 = male, or age, 1 = older than 25.
+
+    1,000 rows and 58 features, as in AIF360's `GermanDataset`. The file's labels are 1 (good) and 2 (bad).
+
+    Args:
+        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
+        protected: The protected attribute, "sex" or "age".
+        verify: Refuse a file whose checksum is not the expected one.
+
+    Returns:
+        The data set; y = 1: good.
+
+    Raises:
+        ValueError: If `protected` is neither "sex" nor "age".
+        FileNotFoundError: If the file is nowhere and cannot be downloaded.
+        DataError: If the file has another checksum or other columns.
+        ModuleNotFoundError: If AIF360 is not installed.
+
+    Example:
+        >>> german(protected="age").x.shape  # doctest: +SKIP
+        (1000, 58)
+
+    References:
+        Hofmann (1994), Statlog (German Credit Data), UCI Machine Learning Repository, https://doi.org/10.24432/C5NC77
+    """
+    if protected not in ("sex", "age"):
+        raise ValueError(f"protected must be 'sex' or 'age', found {protected!r}")
+    raw = _headless(find(FILES["german.data"], path, verify=verify), GERMAN_COLUMNS, sep=" ")
+    frame = raw.assign(sex=raw["personal_status"].map(GERMAN_SEX.get)).drop(columns="personal_status")
+    return _standard(
+        "german",
+        frame,
+        label="credit",
+        favorable=(1,),
+        privileged={"sex": ["male"], "age": lambda age: age > 25},
+        categorical=(
+            "status", "credit_history", "purpose", "savings", "employment", "other_debtors", "property",
+            "installment_plans", "housing", "skill_level", "telephone", "foreign_worker",
+        ),
+        protected=protected,
+    )  # fmt: skip
+
+
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "adult": adult,
+    "compas": compas,
+    "bank": bank,
+    "bank_full": bank_full,
+    "german": german,
+}
+"""The benchmarks by name. Every loader takes `path` and `verify`."""
+
+
+def _at_least_25(age: Any) -> Any:
+    """Bank's privileged group, of one age or of a column of them."""
+    return age >= 25
+
+
+def _headed(file: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read the given columns of a file with a header line."""
+    frame = pd.read_csv(file, **options)
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{file} lacks the columns {', '.join(missing)} (found {', '.join(map(str, frame.columns[:30]))}): "
+            "the publisher may have changed it, or it is another file of that name"
+        )
+    return frame[list(columns)]
+
+
+def _headless(file: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+    """Read a file without a header line, which must have as many columns as are named."""
+    frame = pd.read_csv(file, header=None, **options)
+    if frame.shape[1] != len(columns):
+        raise DataError(
+            f"{file} has {frame.shape[1]} columns, expected {len(columns)} ({', '.join(columns)}): "
+            "the publisher may have changed it, or it is another file of that name"
+        )
+    return frame.set_axis(list(columns), axis=1)
+
+
+def _standard(
+    name: str,
+    frame: pd.DataFrame,
+    *,
+    label: str,
+    favorable: Sequence[object],
+    privileged: Mapping[str, list[str] | Callable[[Any], Any]],
+    categorical: Sequence[str],
+    protected: str,
+) -> Dataset:
+    """A frame as AIF360 prepares it."""
+    try:
+        from aif360.datasets import StandardDataset  # takes seconds, so only when needed
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{name} is prepared by AIF360: install it with `pip install aif360`") from error
+    # AIF360 would drop these rows too, but with a warning on the root logger
+    complete = frame.dropna()
+    # AIF360 takes strings as objects only, and not as the type that pandas 3 infers
+    words = {column: object for column in frame if not pd.api.types.is_numeric_dtype(complete[column])}
+    table = StandardDataset(
+        complete.astype(words),
+        label_name=label,
+        favorable_classes=list(favorable),
+        protected_attribute_names=list(privileged),
+        privileged_classes=list(privileged.values()),
+        categorical_features=list(categorical),
+    )
+    group = table.protected_attributes[:, table.protected_attribute_names.index(protected)]
+    # AIF360 leaves 0/1 and 1/2 labels alone and codes others as 1 = favorable, so 1 is the class to predict in all
+    label_is_one = np.ravel(table.labels) == 1
+    return from_arrays(
+        table.features, label_is_one, group, name=name, features=table.feature_names, protected=protected
+    )

@@ -1,0 +1,168 @@
+"""The raw files of the benchmarks: where to look for them, what they must be, and where their publishers keep them."""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pooch
+
+FOLDER = "FAIRJAX_DATA"
+"""The environment variable that names the folder of raw files."""
+
+UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
+
+PathLike = str | os.PathLike[str]
+
+
+class DataError(ValueError):
+    """A raw file is not what it should be."""
+
+
+class RawFile(NamedTuple):
+    """A file as its publisher distributes it."""
+
+    path: str
+    """Where it lies in a data folder, such as `adult/adult.data`."""
+    sha256: str
+    """Checksum of its bytes, in hexadecimal."""
+    url: str
+    """The publisher's address of the file, or of the zip archive that holds it."""
+    member: str | None = None
+    """Its name in the archive, if `url` is one."""
+
+
+FILES = {
+    "adult.data": RawFile(
+        "adult/adult.data",
+        "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
+        f"{UCI}/adult/adult.data",
+    ),
+    "adult.test": RawFile(
+        "adult/adult.test",
+        "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
+        f"{UCI}/adult/adult.test",
+    ),
+    "bank-additional-full.csv": RawFile(
+        "bank/bank-additional-full.csv",
+        "74adfc578bf77a7ff4bb1ba4a9f8709d9e3c6907342959c2c8416847e0afb4d8",
+        f"{UCI}/00222/bank-additional.zip",
+        "bank-additional/bank-additional-full.csv",
+    ),
+    "bank-full.csv": RawFile(
+        "bank/bank-full.csv",
+        "d1513ec63b385506f7cfce9f2c5caa9fe99e7ba4e8c3fa264b3aaf0f849ed32d",
+        f"{UCI}/00222/bank.zip",
+        "bank-full.csv",
+    ),
+    "compas-scores-two-years.csv": RawFile(
+        "compas/compas-scores-two-years.csv",
+        "c451db85908b2f7fef1d83203bedf6b71ecda0d5af468d82ae62178f91d0cc7d",
+        "https://raw.githubusercontent.com/propublica/compas-analysis/master/compas-scores-two-years.csv",
+    ),
+    "german.data": RawFile(
+        "german/german.data",
+        "b21f3d81db8071257d5ff1deaeba1fd4303b62712e6fcc9715c7a86202cb5871",
+        f"{UCI}/statlog/german/german.data",
+    ),
+}
+"""The raw files of the benchmarks, by file name."""
+
+
+def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) -> Path:
+    """Find a raw file, or download it, and verify its checksum.
+
+    Looked at in this order: `path`, and nothing else if it is given; the folder named by the environment variable
+    `FAIRJAX_DATA`; the user's cache folder; the publisher, from whom the file is downloaded into the cache folder.
+
+    Args:
+        file: The file.
+        path: The file itself, or a folder that holds it (directly, or laid out as in `RawFile.path`).
+        verify: Refuse a file whose checksum is not the expected one.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        FileNotFoundError: If the file is nowhere, and cannot be downloaded.
+        DataError: If the checksum is wrong.
+
+    Example:
+        >>> find(FILES["german.data"], "nowhere/german.data")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: german.data is not at nowhere/german.data: pass the file or its folder
+    """
+    if path is not None:
+        return _given(file, Path(path).expanduser(), verify)
+    cached = Path(pooch.os_cache("fairjax")) / file.path
+    looked = [*_in_folder(file), cached]
+    for place in looked:
+        # a damaged file in the cache is ours to replace, one in the user's folder is not
+        if place.is_file() and (place != cached or not verify or _sha256(place) == file.sha256):
+            return _verified(place, file, verify)
+    return _download(file, cached, looked, verify)
+
+
+def _given(file: RawFile, path: Path, verify: bool) -> Path:
+    """The file at a path that the user gave."""
+    places = [path] if not path.is_dir() else [path / file.path, path / Path(file.path).name]
+    for place in places:
+        if place.is_file():
+            return _verified(place, file, verify)
+    shown = " or ".join(map(str, places))
+    raise FileNotFoundError(f"{Path(file.path).name} is not at {shown}: pass the file or its folder")
+
+
+def _in_folder(file: RawFile) -> list[Path]:
+    """Where the file would lie in the folder of the environment variable; nothing if that is not set."""
+    folder = os.environ.get(FOLDER)
+    return [Path(folder).expanduser() / file.path] if folder else []
+
+
+def _sha256(path: Path) -> str:
+    """Checksum of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _verified(path: Path, file: RawFile, verify: bool) -> Path:
+    """The path, if its checksum is right or nobody asks."""
+    if verify and (found := _sha256(path)) != file.sha256:
+        raise DataError(
+            f"{path} has the sha256 checksum {found}, expected {file.sha256}: it is damaged or another version. "
+            f"Get it anew from {file.url}, or pass verify=False to use it as it is"
+        )
+    return path
+
+
+def _download(file: RawFile, target: Path, looked: list[Path], verify: bool) -> Path:
+    """Download a file to `target`, which appears whole and verified or not at all."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            return _verified(_retrieve(file, scratch), file, verify).replace(target)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"no sound copy of {target.name} at {' or '.join(map(str, looked))}, and downloading it from {file.url} "
+            f"failed ({error}). Put it there by hand, or set {FOLDER} to a folder that holds {file.path}"
+        ) from error
+
+
+def _retrieve(file: RawFile, folder: str) -> Path:
+    """Download a file, or the archive that holds it, into a folder."""
+    # the publisher's archives have no known checksum, so it is always the file itself that is verified, by the caller
+    name = file.url.rpartition("/")[-1]
+    unzip = None if file.member is None else pooch.Unzip(members=[file.member])
+    try:
+        source = pooch.create(folder, base_url="", registry={name: None}, urls={name: file.url})
+        found = source.fetch(name, processor=unzip)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{file.url} is no zip archive ({error}): get {file.path} by hand and set {FOLDER}") from error
+    if unzip is None:
+        return Path(found)
+    if len(found) != 1:
+        raise DataError(f"{file.url} no longer holds {file.member}: get {file.path} by hand and set {FOLDER}")
+    return Path(found[0])

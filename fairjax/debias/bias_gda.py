@@ -1,0 +1,130 @@
+"""Bias gradient descent/ascent (Algorithm 2): a few epochs down the proxy towards 0."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from fairjax.debias.pruning import _one_of, _static
+from fairjax.loop import Method, Parts, Task
+from fairjax.nn.flat import Flat
+from fairjax.objective import Evaluation
+from fairjax.training import shuffled
+from fairjax.types import KeyArray, Number, Variables
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BiasGda:
+    """Gradient descent on sgn(mu_0) * proxy, from the trained network (Algorithm 2)."""
+
+    learning_rate: Number = 1e-5
+    """Step size (eta)."""
+    batch_size: int = _static(256)
+    """Rows of a mini-batch (M), drawn without replacement."""
+    epochs: int = _static(100)
+    """Passes over the part: 100 over train (paper) or 200 over valid (authors' code)."""
+    part: Literal["train", "valid"] = _static("train")
+    """The part that mini-batches are drawn from."""
+    optimiser: Literal["adam", "sgd"] = _static("adam")
+    """Adam (authors' code) or plain gradient descent (Algorithm 2 as printed)."""
+    evaluations: int = _static(1)
+    """Candidates an epoch, evenly spaced over its mini-batches."""
+    candidates: Literal["evaluation", "training"] = _static("evaluation")
+    """Candidates are evaluated with dropout off and running statistics, or as they train (authors' code)."""
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        _one_of("part", self.part, ("train", "valid"))
+        _one_of("optimiser", self.optimiser, ("adam", "sgd"))
+        _one_of("candidates", self.candidates, ("evaluation", "training"))
+        if isinstance(self.learning_rate, int | float) and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
+        if self.epochs < 1 or self.evaluations < 1:
+            raise ValueError(f"epochs and evaluations must be at least 1, got {self.epochs} and {self.evaluations}")
+
+
+class State(NamedTuple):
+    """Fine-tuning between candidates."""
+
+    variables: Flat
+    optimiser: optax.OptState
+    sign: Float[Array, ""]
+    """Sign of the network's bias on validation data before fine-tuning."""
+    key: KeyArray
+    step: Int[Array, ""]
+    """Candidates made."""
+
+
+def init(
+    task: Task, config: BiasGda, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+) -> State:
+    """The sign of the bias says whether to descend or to ascend."""
+    del task, parts
+    flat = Flat.of(variables)
+    return State(flat, _optimiser(config).init(flat.params), jnp.sign(evaluation.bias), key, jnp.zeros((), jnp.int32))
+
+
+def step(task: Task, config: BiasGda, parts: Parts, state: State) -> State:
+    """One epoch, or its share if there are several candidates an epoch."""
+    batch = getattr(parts, config.part)
+    epoch, share = state.step // config.evaluations, state.step % config.evaluations
+    of_order, of_dropout, _ = jax.random.split(jax.random.fold_in(state.key, epoch), 3)
+    batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), config.batch_size)
+    each = batches.shape[0] // config.evaluations
+    if each == 0:
+        raise ValueError(
+            f"evaluations = {config.evaluations} exceeds the {batches.shape[0]} mini-batches of an epoch over the "
+            f"{config.part} part ({batch.y.shape[0]} rows); lower evaluations or batch_size"
+        )
+    first = share * each
+
+    def descend(carry, i):
+        flat, optimiser = carry
+        rows = batches[i]
+        x, y, a = batch.x[rows], batch.y[rows], batch.a[rows]
+
+        def proxy(params):
+            variables = dataclasses.replace(flat, params=params).variables()
+            logits, updated = task.network.apply(variables, x, key=jax.random.fold_in(of_dropout, i))
+            return state.sign * task.measure(jax.nn.sigmoid(logits), y, a), updated
+
+        grads, updated = jax.grad(proxy, has_aux=True)(flat.params)
+        updates, optimiser = _optimiser(config).update(grads, optimiser)
+        params = optax.apply_updates(flat.params, updates)
+        return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
+
+    carry = (state.variables, state.optimiser)
+    (flat, optimiser), _ = jax.lax.scan(descend, carry, first + jnp.arange(each))
+    return state._replace(variables=flat, optimiser=optimiser, step=state.step + 1)
+
+
+def steps(config: BiasGda, variables: Variables) -> int:
+    """Candidates over all epochs."""
+    del variables
+    return config.epochs * config.evaluations
+
+
+def logits(task: Task, config: BiasGda, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """Of the candidate, in the mode that the configuration asks for."""
+    variables = _candidate(state)
+    if config.candidates == "evaluation":
+        return task.network.apply(variables, x)[0]
+    return task.network.apply(variables, x, key=jax.random.fold_in(state.key, -1 - state.step))[0]
+
+
+def _candidate(state: State) -> Variables:
+    return state.variables.variables()
+
+
+def _optimiser(config: BiasGda) -> optax.GradientTransformation:
+    return optax.adam(config.learning_rate) if config.optimiser == "adam" else optax.sgd(config.learning_rate)
+
+
+METHOD = Method(init, step, _candidate, steps, logits)
+"""Algorithm 2 as a method."""

@@ -1,0 +1,97 @@
+"""Influence of hidden units on a differentiable measure (Eq. 4)."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from fairjax.nn.network import ApplyFn
+from fairjax.parity import Measure
+from fairjax.types import Batch, Variables
+
+
+def influence(
+    measure: Measure,
+    apply: ApplyFn,
+    variables: Variables,
+    batch: Batch,
+    *,
+    reduction: Literal["mean", "sum"] = "mean",
+    chunk: int | None = None,
+) -> PyTree[Float[Array, " units"]]:
+    """S_lj = (1/N) sum_i d measure / d h_lj(x_i), for every unit at once (Eq. 4).
+
+    The sum over rows is the derivative by one shift of the unit that all rows share, so a single backward pass with memory
+    of the order of the units gives it exactly. By chunks it is exact for every measure: the derivative by the scores is
+    taken over all rows first, and then pulled back chunk by chunk, which adds up.
+
+    Args:
+        measure: any differentiable function of (scores, y, a).
+        apply: the network; used in evaluation mode, in which rows do not see one another.
+        variables: its variables; `masks` tells the units.
+        batch: the rows, standardised.
+        reduction: Eq. 4's mean over rows, or their sum.
+        chunk: at most so many rows at once; all if omitted. It bounds the memory, the result is the same.
+
+    Returns:
+        A tree like `variables["masks"]`: in units of the measure per unit of activation; 0 at units that are cut.
+
+    Raises:
+        ValueError: if `chunk` is not positive or `reduction` is unknown.
+
+    Example:
+        >>> from fairjax.nn import Mlp, from_linen
+        >>> from fairjax.parity import spd
+        >>> network, x = from_linen(Mlp(widths=(4,))), jnp.eye(4)
+        >>> batch = Batch(x, jnp.array([True, False, True, False]), jnp.array([True, True, False, False]))
+        >>> variables = network.init(jax.random.key(0), x)
+        >>> influence(spd, network.apply, variables, batch)["hidden_00"]["units"]["keep"].shape
+        (4,)
+
+    References:
+        Marcinkevičs et al. (2022), Eq. 4; Leino et al. (2018) for influence by gradients.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be a positive number of rows, got {chunk}")
+    n = batch.x.shape[0]
+    shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
+
+    def shifted(shifts, x):
+        return jax.nn.sigmoid(apply(variables, x, shifts=shifts)[0])
+
+    with jax.default_matmul_precision("highest"):  # an order of units is made of these numbers
+        if chunk is None or chunk >= n:
+            total = jax.grad(lambda shifts: measure(shifted(shifts, batch.x), batch.y, batch.a))(shifts)
+        else:
+            total = _by_chunks(measure, shifted, shifts, batch, chunk)
+    kept = jax.tree.map(lambda keep, sum_: jnp.where(keep, sum_, 0.0), variables["masks"], total)
+    return kept if reduction == "sum" else jax.tree.map(lambda sum_: sum_ / n, kept)
+
+
+def _by_chunks(measure, shifted, shifts, batch: Batch, chunk: int):
+    """Scores by chunks, the measure's slope by every score, then a sum of pullbacks by chunks."""
+    n = batch.x.shape[0]
+    whole = n // chunk
+    starts = jnp.arange(whole) * chunk
+    rest = slice(whole * chunk, n)
+
+    def rows(array, start):
+        return jax.lax.dynamic_slice_in_dim(array, start, chunk)
+
+    def pulled(x, slope):
+        return jax.vjp(lambda shifts: shifted(shifts, x), shifts)[1](slope)[0]
+
+    scores = jax.lax.map(lambda start: shifted(shifts, rows(batch.x, start)), starts).reshape(-1)
+    if whole * chunk < n:
+        scores = jnp.concatenate([scores, shifted(shifts, batch.x[rest])])
+    slopes = jax.grad(measure)(scores, batch.y, batch.a)
+
+    def add(total, start):
+        part = pulled(rows(batch.x, start), rows(slopes, start))
+        return jax.tree.map(jnp.add, total, part), None
+
+    total, _ = jax.lax.scan(add, shifts, starts)
+    return jax.tree.map(jnp.add, total, pulled(batch.x[rest], slopes[rest])) if whole * chunk < n else total

@@ -1,0 +1,86 @@
+"""Unit masks: immutable trees of booleans beside the parameters, true = kept.
+
+The units of a tree are numbered in its order: layer by layer, and within a layer by position.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+Masks = PyTree[Bool[Array, " units"]]
+
+
+def count(masks: Masks) -> Int[Array, ""]:
+    """Number of units kept.
+
+    Example:
+        >>> count({"a": jnp.array([True, False]), "b": jnp.array([True])}).item()
+        2
+    """
+    return sum((jnp.sum(keep) for keep in jax.tree.leaves(masks)), jnp.array(0))
+
+
+def size(masks: Masks) -> int:
+    """Number of units, kept or not; a Python number, known when tracing.
+
+    Example:
+        >>> size({"a": jnp.array([True, False]), "b": jnp.array([True])})
+        3
+    """
+    return sum(keep.size for keep in jax.tree.leaves(masks))
+
+
+def drop(masks: Masks, scores: PyTree[Float[Array, " units"]], k: int) -> Masks:
+    """Cut the k units of highest score among those kept; all of them if fewer are left.
+
+    Args:
+        masks: which units are kept.
+        scores: a number a unit, a tree like `masks`; -inf spares a unit. Ties go by position.
+        k: how many units to cut.
+
+    Returns:
+        New masks; the given ones are as they were.
+
+    Raises:
+        ValueError: if `k` is negative or exceeds the number of units.
+
+    Example:
+        >>> drop({"a": jnp.array([True, True, True])}, {"a": jnp.array([0.1, 0.9, 0.5])}, 2)["a"].tolist()
+        [True, False, False]
+    """
+    keep, unravel = ravel_pytree(masks)
+    if not 0 <= k <= keep.size:
+        raise ValueError(f"k must be between 0 and the number of units, {keep.size}, got {k}")
+    flat = _eligible(keep, scores)
+    top, units = jax.lax.top_k(flat, k)
+    return unravel(keep.at[units].min(~(top > -jnp.inf)))
+
+
+def drop_above(masks: Masks, scores: PyTree[Float[Array, " units"]], quantile: float | Float[Array, ""]) -> Masks:
+    """Cut the units whose score lies above an empirical quantile of all units' scores (Algorithm 1, lines 5 and 6).
+
+    A unit that is cut already counts with the influence that it has, 0, and is not cut again.
+
+    Args:
+        masks: which units are kept.
+        scores: a number a unit, a tree like `masks`; -inf spares a unit and leaves it out of the quantile.
+        quantile: in [0, 1], with linear interpolation between order statistics.
+
+    Returns:
+        New masks.
+
+    Example:
+        >>> drop_above({"a": jnp.array([True, True, True])}, {"a": jnp.array([0.1, 0.9, 0.5])}, 0.5)["a"].tolist()
+        [True, False, True]
+    """
+    keep, unravel = ravel_pytree(masks)
+    flat, _ = ravel_pytree(scores)
+    counted = flat > -jnp.inf
+    cut = jnp.nanquantile(jnp.where(counted, jnp.where(keep, flat, 0.0), jnp.nan), quantile)
+    return unravel(keep & ~(flat > cut))
+
+
+def _eligible(keep: Bool[Array, " units"], scores: PyTree[Float[Array, " units"]]) -> Float[Array, " units"]:
+    flat, _ = ravel_pytree(scores)
+    return jnp.where(keep & ~jnp.isnan(flat), flat, -jnp.inf)

@@ -1,0 +1,154 @@
+"""Layers with PyTorch's conventions, and the handles on hidden units.
+
+The networks of the papers were trained with PyTorch, so its conventions are kept where Linen's differ: how a linear layer
+starts, which variance batch normalisation remembers, and what its momentum means.
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, UInt8
+
+from fairjax.types import KeyArray
+
+_BYTE = 256
+
+
+class Units(nn.Module):
+    """The handles on a layer's units: a shift to differentiate by, and a mask.
+
+    Returns `(shift, keep)`, a float and a boolean a unit. Add the first where influence is to be measured; put 0 where
+    the second is false, at the place where units are to be cut. The shift is one number a unit, shared by all rows, so its
+    gradient is the sum over rows and costs the memory of the units alone.
+
+    Example:
+        A hidden layer of a network of your own, measured and cut at the pre-activation::
+
+            shift, keep = Units(32, name="units")()
+            h = nn.relu(jnp.where(keep[None], nn.Dense(32)(h) + shift[None], 0.0))
+    """
+
+    width: int
+
+    @nn.compact
+    def __call__(self) -> tuple[Float[Array, " units"], Bool[Array, " units"]]:
+        """The shifts (0 unless given) and the mask of the layer's units."""
+        shift = self.perturb("keep", jnp.zeros(self.width))
+        keep = self.variable("masks", "keep", jnp.ones, self.width, bool)
+        return shift, keep.value
+
+
+class Linear(nn.Module):
+    """Affine map, started as PyTorch starts it: weights and bias uniform in +-1/sqrt(fan_in)."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        """`x @ kernel + bias`."""
+        start = _uniform(x.shape[-1] ** -0.5)
+        kernel = self.param("kernel", start, (x.shape[-1], self.features))
+        bias = self.param("bias", start, (self.features,))
+        return x @ kernel + bias[None]
+
+
+def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+    return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over rows with PyTorch's conventions.
+
+    `momentum` is the weight of the new batch in the running statistics; the running variance is the unbiased one; batches
+    are normalised by the biased variance, computed in two passes.
+    """
+
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "n units"], *, train: bool) -> Float[Array, "n units"]:
+        """Normalised by the batch's statistics when training, else by the running ones."""
+        width = h.shape[-1]
+        scale = self.param("scale", nn.initializers.ones_init(), (width,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, width)
+        running_var = self.variable("batch_stats", "var", jnp.ones, width)
+        if not train:
+            factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            return (h - running_mean.value[None]) * factor[None] + bias[None]
+        normalised, mean, var = _normalise(h, scale, bias, self.epsilon)
+        if not self.is_initializing():
+            unbiased = var * (h.shape[0] / max(h.shape[0] - 1, 1))
+            running_mean.value += self.momentum * (mean - running_mean.value)
+            running_var.value += self.momentum * (unbiased - running_var.value)
+        return normalised
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalise(h, scale, bias, epsilon):
+    """Batch-normalised `h`, the batch's mean and its biased variance; no gradient flows through the last two.
+
+    The derivative is written out because automatic differentiation of the two-pass variance needs twice the passes over
+    the data, and these passes are the largest part of a small network's step.
+    """
+    return _normalise_forward(h, scale, bias, epsilon)[0]
+
+
+def _normalise_forward(h, scale, bias, epsilon):
+    mean = jnp.mean(h, axis=0)
+    centred = h - mean[None]
+    var = jnp.mean(centred**2, axis=0)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    unit = centred * inverse[None]
+    return (unit * scale[None] + bias[None], mean, var), (unit, inverse, scale)
+
+
+def _normalise_backward(epsilon, saved, slopes):
+    unit, inverse, scale = saved
+    slope = slopes[0]
+    of_bias, of_scale = jnp.sum(slope, axis=0), jnp.sum(slope * unit, axis=0)
+    n = slope.shape[0]
+    of_h = (slope - of_bias[None] / n - unit * (of_scale[None] / n)) * (scale * inverse)[None]
+    return of_h, of_scale, of_bias
+
+
+_normalise.defvjp(_normalise_forward, _normalise_backward)
+
+
+def dropout_masks(key: KeyArray, shapes: list[tuple[int, int]], rate: float) -> list[Bool[Array, "n units"]]:
+    """Which entries to keep, for several layers from one draw of random bits.
+
+    Eight random bits decide on an entry, a quarter of the 32 that a uniform number would take, and drawing bits is a large
+    share of a small network's training step. The drop probability is therefore `rate` rounded to a multiple of 1/256,
+    `dropped(rate)`; divide by `1 - dropped(rate)` to keep expectations exact.
+
+    Args:
+        key: a key for this call alone.
+        shapes: of the layers' activations.
+        rate: probability of dropping an entry, in [0, 1).
+
+    Returns:
+        One boolean array a shape; true = kept.
+
+    Example:
+        >>> mask, = dropout_masks(jax.random.key(0), [(1000, 32)], 0.05)
+        >>> round(1 - mask.mean().item(), 2)
+        0.05
+    """
+    sizes = [n * units for n, units in shapes]
+    words = jax.random.bits(key, (-(-sum(sizes) // 4),), jnp.uint32)
+    octets: UInt8[Array, " m"] = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)
+    masks, start = [], 0
+    for size, shape in zip(sizes, shapes, strict=True):
+        masks.append(octets[start : start + size].reshape(shape) >= round(rate * _BYTE))
+        start += size
+    return masks
+
+
+def dropped(rate: float) -> float:
+    """The drop probability that `dropout_masks` realises: `rate` rounded to a multiple of 1/256."""
+    return round(rate * _BYTE) / _BYTE

@@ -1,0 +1,96 @@
+"""What the core knows of a classifier: how to make its variables, and how to apply them."""
+
+from typing import NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, PyTree
+
+from fairjax.types import KeyArray, Variables
+
+
+class InitFn(Protocol):
+    """Makes the variables of a network."""
+
+    def __call__(self, key: KeyArray, x: Float[Array, "n d"]) -> Variables:
+        """Fresh variables, `masks` all true, for inputs shaped like `x`."""
+        ...
+
+
+class ApplyFn(Protocol):
+    """Applies a network."""
+
+    def __call__(
+        self,
+        variables: Variables,
+        x: Float[Array, "n d"],
+        *,
+        shifts: PyTree[Float[Array, " units"]] | None = None,
+        key: KeyArray | None = None,
+    ) -> tuple[Float[Array, " n"], Variables]:
+        """Logits of the rows, and the variables after the call.
+
+        Args:
+            variables: as `init` makes them.
+            x: standardised features.
+            shifts: a tree like `variables["masks"]`: what is added to each unit for every row.
+            key: training mode (dropout, batch statistics, running statistics updated) with this key; evaluation if omitted.
+        """
+        ...
+
+
+class Network(NamedTuple):
+    """A classifier as two pure functions.
+
+    Networks of any library fit: give a pair with these signatures, whose variables are a dictionary with at least
+    `params` (all that is learned) and `masks` (a tree of booleans, one a unit; true = kept), and fairjax can measure,
+    prune and fine-tune it. Make the pair once: it is hashed to find compiled programs again.
+    """
+
+    init: InitFn
+    apply: ApplyFn
+
+
+def from_linen(module: nn.Module) -> Network:
+    """The network of a Linen module whose `__call__(x, *, train)` returns logits (n,) and whose units are `Units`.
+
+    Args:
+        module: a Linen module; it may use the collections `params`, `batch_stats`, `masks`, and the stream `dropout`.
+
+    Returns:
+        A pair of pure functions. Two calls with equal modules give equal networks, so nothing compiles twice.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fairjax.nn import Mlp
+        >>> network = from_linen(Mlp(widths=(4, 4)))
+        >>> variables = network.init(jax.random.key(0), jnp.ones((2, 3)))
+        >>> network.apply(variables, jnp.ones((2, 3)))[0].shape
+        (2,)
+    """
+    return Network(_LinenInit(module), _LinenApply(module))
+
+
+class _LinenInit(NamedTuple):
+    module: nn.Module
+
+    def __call__(self, key: KeyArray, x: Float[Array, "n d"]) -> Variables:
+        variables = dict(self.module.init(key, x, train=False))
+        variables.pop("perturbations", None)  # a handle for gradients, not a thing to train or to save
+        return variables
+
+
+class _LinenApply(NamedTuple):
+    module: nn.Module
+
+    def __call__(self, variables, x, *, shifts=None, key=None):
+        given = variables if shifts is None else {**variables, "perturbations": shifts}
+        if key is None:
+            return self.module.apply(given, x, train=False), variables
+        logits, updated = self.module.apply(given, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
+        return logits, {**variables, **updated}
+
+
+def scores(apply: ApplyFn, variables: Variables, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+    """Sigmoid outputs in evaluation mode."""
+    return jax.nn.sigmoid(apply(variables, x)[0])

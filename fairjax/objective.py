@@ -1,0 +1,265 @@
+"""Threshold search, and the rules by which one of many candidate networks is chosen.
+
+A rule turns an `Evaluation` on validation data into a score; the candidate with the highest score is kept, the earliest on
+ties. Rules are interchangeable: anything with `bound` and `__call__(evaluation)` serves.
+"""
+
+import dataclasses
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from fairjax import performance
+from fairjax.parity import Measure
+from fairjax.types import Number
+
+TIE = 1e-6
+"""Numbers in [0, 1] this close are a tie: about eight roundings of float32, so that ties do not depend on the device."""
+
+
+class Evaluation(NamedTuple):
+    """A network with a threshold, on one part of the data."""
+
+    threshold: Float[Array, "*c"]
+    """A row is accepted if its score exceeds this."""
+    balanced_accuracy: Float[Array, "*c"]
+    """Mean of true positive and true negative rate."""
+    bias: Float[Array, "*c"]
+    """The parity measure on decisions."""
+    noise: Float[Array, "*c"]
+    """Squared slope of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
+
+
+class Rule(Protocol):
+    """Scores candidates by their evaluation on validation data."""
+
+    @property
+    def bound(self) -> Number:
+        """A candidate satisfies the rule's constraint if its |bias| is below this."""
+        ...
+
+    def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
+        """The score: the higher the better."""
+        ...
+
+
+def _bounds(epsilon: Number, margin: Number) -> None:
+    if isinstance(epsilon, int | float) and not epsilon > 0:
+        raise ValueError(f"epsilon, the bound on |bias|, must be positive, got {epsilon}")
+    if isinstance(epsilon, int | float) and isinstance(margin, int | float) and not 0 <= margin < epsilon:
+        raise ValueError(f"margin must be at least 0 and less than epsilon = {epsilon}, got {margin}")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConstrainedObjective:
+    """Balanced accuracy if |bias| < epsilon - margin, else 0 (Eq. 3).
+
+    Example:
+        >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, -0.03, 0.01)))
+        >>> ConstrainedObjective(epsilon=0.05, margin=0.01)(evaluation).item()
+        0.800000011920929
+    """
+
+    epsilon: Number = 0.05
+    """Bound on |bias| (Eq. 3)."""
+    margin: Number = 0.01
+    """How far inside the bound a candidate must be on validation data (gamma of Algorithms 1 and 2)."""
+
+    def __post_init__(self):
+        """Refuse bounds that no candidate could meet."""
+        _bounds(self.epsilon, self.margin)
+
+    @property
+    def bound(self) -> Number:
+        """Epsilon less the margin."""
+        return self.epsilon - self.margin
+
+    def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
+        """Eq. 3."""
+        return constrained(evaluation.balanced_accuracy, evaluation.bias, self.bound)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExpectedObjective:
+    """Expectation of Eq. 3 on new data of the same size: BA * P(|b + noise| < epsilon), noise ~ N(0, 2 SE^2).
+
+    The bias of a candidate is known up to the standard error SE of the validation part, and the new data add as much again.
+    SE^2 = variance * (1/n_0 + 1/n_1), the groups conditioned as the measure conditions them.
+
+    Example:
+        >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, 0.05, 0.001)))
+        >>> round(ExpectedObjective()(evaluation).item(), 3)  # on the bound: right half the time
+        0.4
+    """
+
+    epsilon: Number = 0.05
+    """Bound on |bias| (Eq. 3)."""
+    variance: Number = 0.2
+    """Variance of a decision, p (1 - p)."""
+
+    def __post_init__(self):
+        """Refuse bounds and variances that mean nothing."""
+        _bounds(self.epsilon, 0.0)
+        if isinstance(self.variance, int | float) and not 0 < self.variance <= 0.25:
+            raise ValueError(f"variance is p (1 - p) of a decision, in (0, 0.25], got {self.variance}")
+
+    @property
+    def bound(self) -> Number:
+        """Epsilon: the noise is the margin."""
+        return self.epsilon
+
+    def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
+        """The expected objective."""
+        spread = jnp.sqrt(2.0 * self.variance * evaluation.noise)
+        spread = jnp.maximum(spread, 1e-9)
+        inside = jax.scipy.stats.norm.cdf((self.epsilon - evaluation.bias) / spread)
+        inside -= jax.scipy.stats.norm.cdf((-self.epsilon - evaluation.bias) / spread)
+        return evaluation.balanced_accuracy * inside
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AccuracyFloor:
+    """The least |bias| among candidates whose balanced accuracy reaches a floor (the authors' later code).
+
+    Example:
+        >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, -0.25, 0.01)))
+        >>> AccuracyFloor(floor=0.6)(evaluation).item(), AccuracyFloor(floor=0.9)(evaluation).item()
+        (0.75, 0.0)
+    """
+
+    floor: Number = 0.55
+    """Least balanced accuracy on validation data."""
+    epsilon: Number = 0.05
+    """Bound on |bias| under which the choice counts as satisfying."""
+    margin: Number = 0.01
+    """How far inside the bound that must be on validation data."""
+
+    def __post_init__(self):
+        """Refuse floors and bounds that mean nothing."""
+        _bounds(self.epsilon, self.margin)
+        if isinstance(self.floor, int | float) and not 0 <= self.floor < 1:
+            raise ValueError(f"floor is a balanced accuracy, in [0, 1), got {self.floor}")
+
+    @property
+    def bound(self) -> Number:
+        """Epsilon less the margin."""
+        return self.epsilon - self.margin
+
+    def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
+        """1 - |bias| above the floor, 0 below it."""
+        reached = evaluation.balanced_accuracy >= self.floor
+        return jnp.where(reached, 1.0 - jnp.minimum(jnp.abs(evaluation.bias), 1.0), 0.0)
+
+
+def constrained(accuracy: Float[Array, "*c"], bias: Float[Array, "*c"], bound: Number) -> Float[Array, "*c"]:
+    """Eq. 3: `accuracy` where |bias| < bound, else 0.
+
+    Example:
+        >>> constrained(jnp.array([0.7, 0.8]), jnp.array([-0.01, 0.06]), 0.05).tolist()
+        [0.699999988079071, 0.0]
+    """
+    return jnp.where(jnp.abs(bias) < bound, accuracy, 0.0)
+
+
+def first_max(scores: Float[Array, " c"]) -> Int[Array, ""]:
+    """Position of the highest score, the earliest on ties; a NaN is never it.
+
+    Example:
+        >>> first_max(jnp.array([0.1, 0.7, 0.7])).item()
+        1
+    """
+    scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+    return jnp.argmax(scores >= jnp.max(scores) - TIE)
+
+
+def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether a later candidate's score beats the best so far, ties going to the earlier; a NaN never does.
+
+    Example:
+        >>> improves(jnp.array(0.7), jnp.array(0.7)).item()
+        False
+    """
+    return score > best + TIE
+
+
+def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[Array, " t"]) -> Evaluation:
+    """The evaluation at every threshold, from a histogram of scores.
+
+    Args:
+        measure: bias by group.
+        counts: what `performance.histogram` returns for these cuts.
+        cuts: the thresholds.
+
+    Returns:
+        An evaluation with one entry a threshold.
+    """
+    table = performance.tables(counts)
+    return Evaluation(
+        threshold=cuts,
+        balanced_accuracy=jax.vmap(performance.accuracy_of_table)(table),
+        bias=jax.vmap(lambda cell: performance.of_table(measure, cell))(table),
+        noise=jax.vmap(lambda cell: performance.noise_of_table(measure, cell))(table),
+    )
+
+
+def at_threshold(
+    measure: Measure,
+    scores: Float[Array, " n"],
+    y: Bool[Array, " n"],
+    a: Bool[Array, " n"],
+    threshold: Float[Array, ""],
+) -> Evaluation:
+    """The evaluation of scores at a given threshold.
+
+    Example:
+        >>> from fairjax.parity import spd
+        >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
+        >>> at_threshold(spd, jnp.array([0.9, 0.1, 0.8, 0.7]), y, a, jnp.array(0.5)).bias.item()
+        0.5
+    """
+    cuts = threshold[None]
+    every = by_threshold(measure, performance.histogram(scores, y, a, cuts), cuts)
+    return jax.tree.map(lambda entry: entry[0], every)
+
+
+def best_threshold(
+    measure: Measure,
+    scores: Float[Array, " n"],
+    y: Bool[Array, " n"],
+    a: Bool[Array, " n"],
+    *,
+    rule: Rule | None = None,
+    count: int = 101,
+) -> Evaluation:
+    """The evaluation at the first of `count` equally spaced thresholds that maximises balanced accuracy.
+
+    Args:
+        measure: bias by group.
+        scores: sigmoid outputs in (0, 1).
+        y: labels.
+        a: protected attribute.
+        rule: maximise this rule's score instead of balanced accuracy.
+        count: number of thresholds in [0, 1].
+
+    Returns:
+        The evaluation at that threshold, with the threshold.
+
+    Example:
+        >>> from fairjax.parity import spd
+        >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
+        >>> round(best_threshold(spd, jnp.array([0.9, 0.105, 0.8, 0.705]), y, a).threshold.item(), 2)
+        0.71
+    """
+    cuts = performance.thresholds(count)
+    every = by_threshold(measure, performance.histogram(scores, y, a, cuts), cuts)
+    chosen = first_max(every.balanced_accuracy if rule is None else rule(every))
+    return jax.tree.map(lambda entry: entry[chosen], every)
+
+
+RULES = {"objective": ConstrainedObjective, "expected": ExpectedObjective, "accuracy_floor": AccuracyFloor}
+"""The selection rules by name."""

@@ -1,0 +1,144 @@
+"""The seeds axis: groups of lanes on every device.
+
+Below this room no function knows of seeds. Here a function of one seed is mapped over many: seeds are packed into groups of
+a fixed number of lanes, a group runs under `vmap`, the groups of a device one after another, and the devices at once under
+`shard_map`. Because a group is compiled for its width alone, a seed's numbers depend neither on how many seeds run beside
+it nor on the number of devices. Groups of which every seed is finished are skipped, and finished seeds are packed together,
+so that they cost no time.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
+
+AXIS = "seeds"
+"""The mesh axis over which seeds are spread."""
+
+CPU_LANES = 5
+"""Seeds of a group on CPU."""
+
+
+def mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """A mesh of one axis over the given devices; over all there are if omitted.
+
+    Example:
+        >>> mesh().axis_names
+        ('seeds',)
+    """
+    devices = jax.devices() if devices is None else devices
+    kind = jax.sharding.AxisType.Auto
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(kind,), devices=devices)
+
+
+def over_seeds(
+    function: Callable[..., PyTree[Array]],
+    args: tuple[Any, ...],
+    axes: tuple[Any, ...],
+    *,
+    mesh: jax.sharding.Mesh,
+    lanes: int | None = None,
+    finished: Bool[Array, " seeds"] | None = None,
+) -> PyTree[Array]:
+    """`function(*args)` for every seed, over all devices of the mesh. Call it inside `jit`.
+
+    Args:
+        function: of one seed.
+        args: its arguments, those that are per seed with a leading axis.
+        axes: for each argument a tree prefix of 0 (per seed) or None (shared), as `jax.vmap` takes them.
+        mesh: from `mesh()`.
+        lanes: seeds of a group, at least 2; by default `CPU_LANES` on CPU, on other devices all of a device's seeds.
+        finished: if given, seeds for which the first argument is returned unchanged, without computing where possible;
+            `function` then returns a tree like its first argument.
+
+    Returns:
+        The function's results with a leading seeds axis, a copy on every device.
+
+    Raises:
+        ValueError: if `lanes` is below 2 or no argument is per seed.
+    """
+    leaves, structure = jax.tree.flatten(args)
+    flags = jax.tree.leaves(jax.tree.broadcast(axes, args, is_leaf=_none), is_leaf=_none)
+    own = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is not None]
+    shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is None]
+    if not own:
+        raise ValueError("no argument has a seeds axis; give at least one axis 0")
+    seeds, devices = own[0].shape[0], mesh.size
+    lanes = lanes_of(mesh, seeds) if lanes is None else lanes
+    if lanes < 2:
+        raise ValueError(f"lanes must be at least 2, got {lanes}: one lane compiles to other matrix products than two")
+    groups = -(-seeds // (lanes * devices))  # of each device
+    spread, gather = _layout(seeds, lanes, devices, groups, finished)
+    idle = jnp.zeros(seeds, bool) if finished is None else finished
+
+    def group(own, shared, idle):
+        def arguments(own):
+            mine, common = iter(own), iter(shared)
+            return jax.tree.unflatten(structure, [next(common if flag is None else mine) for flag in flags])
+
+        def one(own, idle):
+            every = arguments(own)
+            new = function(*every)
+            if finished is None:
+                return new
+            return jax.tree.map(lambda new, old: jnp.where(idle, old, new), new, every[0])
+
+        if finished is None:
+            return jax.vmap(one)(own, idle)
+        return jax.lax.cond(idle.all(), lambda own, _: arguments(own)[0], jax.vmap(one), own, idle)
+
+    def device(own, shared, idle):
+        split = jax.tree.map(lambda leaf: leaf.reshape(groups, lanes, *leaf.shape[1:]), (own, idle))
+        new = jax.lax.map(lambda item: group(item[0], shared, item[1]), split)
+        return jax.tree.map(lambda leaf: leaf.reshape(groups * lanes, *leaf.shape[2:]), new)
+
+    per_seed, everywhere = jax.P(AXIS), jax.P()
+    results = jax.shard_map(
+        device, mesh=mesh, in_specs=(per_seed, everywhere, per_seed), out_specs=per_seed, check_vma=False
+    )([leaf[spread] for leaf in own], shared, idle[spread])
+    results = jax.tree.map(lambda leaf: _strong(leaf[gather]), results)
+    return jax.lax.with_sharding_constraint(results, everywhere_on(mesh))
+
+
+def _strong(leaf: Array) -> Array:
+    """Without a weak type, so that a result that is fed back does not compile its program again."""
+    return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jax.lax.convert_element_type(leaf, leaf.dtype)
+
+
+def everywhere_on(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+    """The sharding of an array of which every device of the mesh holds a copy."""
+    return jax.sharding.NamedSharding(mesh, jax.P())
+
+
+def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
+    """Seeds of a group: `CPU_LANES` on CPU; elsewhere all that a device holds, at least 2.
+
+    Example:
+        >>> lanes_of(mesh(), 20)
+        5
+    """
+    if mesh.devices.flat[0].platform == "cpu":
+        return CPU_LANES
+    return max(2, -(-seeds // mesh.size))
+
+
+def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
+    """Which seed goes to which place, and at which place each seed is found again.
+
+    Unfinished seeds come first, and consecutive groups go to different devices; empty places repeat a finished seed if there
+    is one (they are idle then), else the last.
+    """
+    places = groups * lanes * devices
+    ranked = jnp.arange(seeds) if finished is None else jnp.argsort(finished, stable=True)
+    padded = ranked[jnp.minimum(jnp.arange(places), seeds - 1)]
+    shape = (groups, devices, lanes)
+    spread = padded.reshape(shape).transpose(1, 0, 2).reshape(-1)
+    rank = jnp.argsort(ranked)
+    at = jnp.arange(places).reshape(devices, groups, lanes).transpose(1, 0, 2).reshape(-1)  # place of each rank
+    return spread, at[rank]
+
+
+def _none(leaf: Any) -> bool:
+    return leaf is None

@@ -1,0 +1,288 @@
+"""Differences between the groups of a protected attribute: one definition each, hard or soft by what is passed in.
+
+Every measure is a function `measure(values, y, a, weights=None)` of rows. On decisions (0 or 1) it is the metric; on scores
+in (0, 1) it is the metric's differentiable proxy, a term for any loss. All but the demographic-parity ratio are 0 when the
+groups fare alike, and positive when the unprivileged group (`a` = 0) has the higher rate.
+
+Whatever cannot be computed because a group is empty, as happens in small mini-batches, is exactly 0 with a zero gradient
+(the ratio: exactly 1), never NaN.
+
+References:
+    Marcinkevičs, Ozkan, Vogt (2022), Debiasing Deep Chest X-Ray Classifiers / Debiasing Neural Networks using
+    Differentiable Classification Parity Proxies, ICLR Workshop on Socially Responsible Machine Learning (Eq. 1 and 2).
+    Du, Yang, Zou, Hu (2020), Fairness in Deep Learning: A Computational Perspective, arXiv:1908.08843 (section 2.2).
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num
+
+Rows = Bool[Array, " n"] | Num[Array, " n"]
+Measure = Callable[..., Float[Array, ""]]
+"""`measure(values, y, a, weights=None)`, a scalar."""
+
+
+def rate(
+    values: Rows, rows: Bool[Array, " n"], weights: Float[Array, " n"] | None = None
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """Weighted mean of `values` over `rows`, and whether there is one: 0 and false where the rows weigh nothing."""
+    values = _floating(values)
+    weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
+    total = jnp.sum(weights, where=rows)
+    some = total > 0
+    return jnp.sum(values * weights, where=rows) / jnp.where(some, total, 1.0), some
+
+
+def gap(
+    values: Rows, first: Bool[Array, " n"], second: Bool[Array, " n"], weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """Mean of `values` over `first` less that over `second`; exactly 0, with a zero gradient, if either is empty.
+
+    Args:
+        values: decisions, scores, or any other number a row.
+        first: the rows of the first group.
+        second: the rows of the second group.
+        weights: a non-negative weight for each row; 1 if omitted. A row of weight 0 is not there.
+
+    Returns:
+        A scalar of the values' unit.
+
+    Example:
+        >>> gap(jnp.array([1.0, 0.0, 1.0]), jnp.array([True, True, False]), jnp.array([False, False, True])).item()
+        -0.5
+    """
+    of_first, any_first = rate(values, first, weights)
+    of_second, any_second = rate(values, second, weights)
+    return jnp.where(any_first & any_second, of_first - of_second, 0.0)
+
+
+def spd(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+    """Statistical parity difference, P(f | a=0) - P(f | a=1): Eq. 1 on scores, the metric on decisions.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}; not used, here so that every measure is called alike.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [-1, 1]; 0 if a group is empty.
+
+    Example:
+        >>> spd(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])).item()
+        0.5
+    """
+    del y
+    a = _groups(a, values)
+    return gap(values, ~a, a, weights)
+
+
+def eod(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+    """Equal opportunity difference, P(f | y=1, a=0) - P(f | y=1, a=1): Eq. 2 on scores, the metric on decisions.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [-1, 1]; 0 if a group has no positive.
+
+    Example:
+        >>> eod(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 1, 1]), jnp.array([0, 0, 1, 1])).item()
+        0.5
+    """
+    y, a = _groups(y, values), _groups(a, values)
+    return gap(values, y & ~a, y & a, weights)
+
+
+def false_positive_rate_difference(
+    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """P(f | y=0, a=0) - P(f | y=0, a=1), also called predictive equality.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [-1, 1]; 0 if a group has no negative.
+
+    Example:
+        >>> false_positive_rate_difference(jnp.array([1, 0, 1]), jnp.array([0, 0, 0]), jnp.array([0, 1, 1])).item()
+        0.5
+    """
+    y, a = _groups(y, values), _groups(a, values)
+    return gap(values, ~y & ~a, ~y & a, weights)
+
+
+def predictive_parity_difference(
+    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """Difference of the positive predictive values, P(y=1 | f, a=0) - P(y=1 | f, a=1).
+
+    On scores each row counts in proportion to its score: the expectation of numerator and denominator when decisions are
+    drawn with the scores as probabilities.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [-1, 1]; 0 if nobody in a group is accepted.
+
+    Example:
+        >>> predictive_parity_difference(jnp.array([1, 1, 1]), jnp.array([1, 1, 0]), jnp.array([0, 1, 1])).item()
+        0.5
+    """
+    a = _groups(a, values)
+    accepted = _floating(values) if weights is None else _floating(values) * weights
+    return gap(y, ~a, a, accepted)
+
+
+def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+    """P(f = y | a=0) - P(f = y | a=1): Du et al.'s predictive quality parity, with accuracy as the quality.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [-1, 1]; 0 if a group is empty.
+
+    Example:
+        >>> accuracy_difference(jnp.array([1, 1, 0]), jnp.array([1, 1, 1]), jnp.array([0, 1, 1])).item()
+        0.5
+    """
+    values, y, a = _floating(values), _groups(y, values), _groups(a, values)
+    return gap(jnp.where(y, values, 1.0 - values), ~a, a, weights)
+
+
+def average_odds_difference(
+    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """Signed mean of the true and the false positive rate differences: equalised odds as AIF360 and Du et al. report it.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [-1, 1]; a difference that a missing group leaves undefined counts as 0.
+
+    Example:
+        >>> average_odds_difference(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 1, 0, 1])).item()
+        0.5
+    """
+    return 0.5 * (eod(values, y, a, weights) + false_positive_rate_difference(values, y, a, weights))
+
+
+def equalized_odds_difference(
+    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """The larger of |true positive rate difference| and |false positive rate difference|: Fairlearn's equalised odds.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar in [0, 1], without a sign; a difference that a missing group leaves undefined counts as 0.
+
+    Example:
+        >>> equalized_odds_difference(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 1, 0, 1])).item()
+        1.0
+    """
+    return jnp.maximum(
+        jnp.abs(eod(values, y, a, weights)), jnp.abs(false_positive_rate_difference(values, y, a, weights))
+    )
+
+
+def demographic_parity_ratio(
+    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """P(f | a=0) / P(f | a=1): Du et al.'s demographic parity, AIF360's disparate impact.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}; not used.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A non-negative scalar; 1 is parity, also returned if a group is empty or both rates are 0. Infinite, with a zero
+        gradient, if only the privileged group's rate is 0.
+
+    Example:
+        >>> demographic_parity_ratio(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).item()
+        0.5
+    """
+    del y
+    a = _groups(a, values)
+    unprivileged, any_unprivileged = rate(values, ~a, weights)
+    privileged, any_privileged = rate(values, a, weights)
+    ratio = unprivileged / jnp.where(privileged > 0, privileged, 1.0)
+    ratio = jnp.where(privileged > 0, ratio, jnp.where(unprivileged > 0, jnp.inf, 1.0))
+    return jnp.where(any_unprivileged & any_privileged, ratio, 1.0)
+
+
+def demographic_parity_shortfall(
+    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
+) -> Float[Array, ""]:
+    """The demographic-parity ratio less 1, so that 0 is parity and the debiasing methods can take it as a bias.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}; not used.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        A scalar, at least -1.
+
+    Example:
+        >>> demographic_parity_shortfall(jnp.array([1, 0, 1, 1]), jnp.ones(4), jnp.array([0, 0, 1, 1])).item()
+        -0.5
+    """
+    return demographic_parity_ratio(values, y, a, weights) - 1.0
+
+
+MEASURES: dict[str, Measure] = {
+    "spd": spd,
+    "eod": eod,
+    "fprd": false_positive_rate_difference,
+    "ppd": predictive_parity_difference,
+    "accuracy": accuracy_difference,
+    "average_odds": average_odds_difference,
+    "equalized_odds": equalized_odds_difference,
+    "parity_ratio": demographic_parity_shortfall,
+}
+"""The measures by their short names; each is 0 at parity."""
+
+
+def _floating(values: Rows) -> Float[Array, " n"]:
+    values = jnp.asarray(values)
+    return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.float32)
+
+
+def _groups(indicator: Rows, values: Rows) -> Bool[Array, " n"]:
+    """The indicator as booleans; both must be one number a row."""
+    indicator, values = jnp.asarray(indicator), jnp.asarray(values)
+    if indicator.shape != values.shape or indicator.ndim != 1:
+        raise ValueError(
+            f"values, y and a must be vectors of one length, got shapes {values.shape} and {indicator.shape}; "
+            "squeeze logits of shape (n, 1) first"
+        )
+    return indicator.astype(bool)

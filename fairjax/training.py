@@ -1,0 +1,229 @@
+"""Fit a classifier on one split, with early stopping and a plateau schedule of its own (Table 2 and appendix D.2)."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from fairjax.nn.flat import Flat
+from fairjax.nn.network import ApplyFn, Network
+from fairjax.types import Batch, KeyArray, Number, Split, Variables
+
+
+def _static(default):
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """Adam on binary cross-entropy, learning rate cut on a plateau, early stopping."""
+
+    learning_rate: Number = 1e-3
+    """Adam's first step size."""
+    plateau_factor: float = _static(0.1)
+    """The learning rate is multiplied by this on a plateau."""
+    plateau_tolerance: float = _static(1e-4)
+    """Least relative improvement of the validation loss that counts."""
+    plateau_patience: int = _static(10)
+    """Epochs without improvement before the cut; the cut comes at the next, as in PyTorch's ReduceLROnPlateau."""
+    batch_size: int = _static(64)
+    """Rows of a mini-batch; an epoch's last, smaller one is left out."""
+    epochs: int = _static(1000)
+    """Passes over the train part, at most."""
+    check_every: int = _static(10)
+    """Epochs between checks of the validation loss for early stopping."""
+    stopping_patience: int = _static(10)
+    """Training stops at one more than so many checks in a row without improvement."""
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        if isinstance(self.learning_rate, int | float) and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if not 0 < self.plateau_factor < 1:
+            raise ValueError(f"plateau_factor must be between 0 and 1, got {self.plateau_factor}")
+        if not 0 <= self.plateau_tolerance < 1:
+            raise ValueError(f"plateau_tolerance must be in [0, 1), got {self.plateau_tolerance}")
+        for name in ("batch_size", "epochs", "check_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("plateau_patience", "stopping_patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise ValueError("batch_size must be at least 2: batch normalisation has no variance over one row")
+
+
+class Trained(NamedTuple):
+    """Training's state between epochs; its `best` is the result."""
+
+    variables: Flat
+    """As they stand."""
+    best: Flat
+    """At the best check so far; as initialised before the first."""
+    best_loss: Float[Array, ""]
+    """Validation loss of `best`; infinite before the first check."""
+    optimiser: optax.OptState
+    plateau: optax.OptState
+    key: KeyArray
+    epoch: Int[Array, ""]
+    """Epochs done."""
+    stale: Int[Array, ""]
+    """Checks since the last improvement."""
+    done: Bool[Array, ""]
+    """Whether training has stopped; a stopped state changes no more."""
+    diverged: Bool[Array, ""]
+    """Whether it stopped because the validation loss was not finite."""
+
+
+def init(network: Network, config: Training, key: KeyArray, split: Split) -> Trained:
+    """A fresh network on its way.
+
+    Args:
+        network: the classifier.
+        config: hyperparameters.
+        key: the run's randomness: initialisation, order of rows, dropout.
+        split: the data.
+
+    Returns:
+        The state before the first epoch.
+    """
+    of_network, of_training = jax.random.split(key)
+    flat = Flat.of(network.init(of_network, split.batch(split.train[:2]).x))
+    return Trained(
+        variables=flat,
+        best=flat,
+        best_loss=jnp.array(jnp.inf),
+        optimiser=optax.adam(config.learning_rate).init(flat.params),
+        plateau=_plateau(config).init(flat.params),
+        key=of_training,
+        epoch=jnp.zeros((), jnp.int32),
+        stale=jnp.zeros((), jnp.int32),
+        done=jnp.array(False),
+        diverged=jnp.array(False),
+    )
+
+
+def advance(network: Network, config: Training, split: Split, state: Trained, epochs: int) -> Trained:
+    """Up to `epochs` further epochs, by one scan; a state that is done stays as it is.
+
+    Args:
+        network: the classifier.
+        config: hyperparameters.
+        split: the data.
+        state: where training stands.
+        epochs: a Python number.
+
+    Returns:
+        Where training stands then.
+    """
+    valid = split.part("valid")
+
+    def one(state: Trained, _):
+        new = _check(network, config, valid, _epoch(network, config, split, state))
+        return jax.tree.map(lambda new, old: jnp.where(state.done, old, new), new, state), None
+
+    return jax.lax.scan(one, state, length=epochs)[0]
+
+
+def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trained:
+    """Train one network on one split. Jit it, vmap it over seeds.
+
+    Args:
+        network: the classifier.
+        config: hyperparameters.
+        key: the run's randomness.
+        split: the data.
+
+    Returns:
+        The final state; `best.variables()` is the network.
+    """
+    state = init(network, config, key, split)
+
+    def more(state: Trained):
+        return ~state.done
+
+    return jax.lax.while_loop(more, lambda state: advance(network, config, split, state, config.check_every), state)
+
+
+def loss(apply: ApplyFn, variables: Variables, batch: Batch) -> Float[Array, ""]:
+    """Mean binary cross-entropy in evaluation mode, in nats."""
+    logits, _ = apply(variables, batch.x)
+    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(logits.dtype)))
+
+
+def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Array, "batches m"]:
+    """The rows in random order, cut into mini-batches of equal size; what does not fill one is left out.
+
+    Args:
+        key: the order.
+        rows: row numbers.
+        batch_size: of a mini-batch; all rows make one if they are fewer.
+
+    Returns:
+        Row numbers (batches, batch size).
+
+    Example:
+        >>> shuffled(jax.random.key(0), jnp.arange(10), 4).shape
+        (2, 4)
+    """
+    size = min(batch_size, rows.shape[0])
+    batches = rows.shape[0] // size
+    return jax.random.permutation(key, rows)[: batches * size].reshape(batches, size)
+
+
+def _epoch(network: Network, config: Training, split: Split, state: Trained) -> Trained:
+    """One pass over the train part."""
+    of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    batches = shuffled(of_order, split.train, config.batch_size)
+    scale = state.plateau.scale
+
+    def step(carry, item):
+        flat, optimiser = carry
+        i, rows = item
+        batch = split.batch(rows)
+        of_step = jax.random.fold_in(of_dropout, i)
+
+        def objective(params):
+            logits, updated = network.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=of_step)
+            return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(logits.dtype))), updated
+
+        grads, updated = jax.grad(objective, has_aux=True)(flat.params)
+        updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
+        params = flat.params + scale * updates
+        return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
+
+    carry = (state.variables, state.optimiser)
+    (flat, optimiser), _ = jax.lax.scan(step, carry, (jnp.arange(batches.shape[0]), batches))
+    return state._replace(variables=flat, optimiser=optimiser, epoch=state.epoch + 1)
+
+
+def _check(network: Network, config: Training, valid: Batch, state: Trained) -> Trained:
+    """After an epoch: the plateau schedule, and at every `check_every`-th the early stopping."""
+    value = loss(network.apply, state.variables.variables(), valid)
+    diverged = ~jnp.isfinite(value)
+    _, plateau = _plateau(config).update(state.variables.params, state.plateau, value=value)
+    checked = (state.epoch % config.check_every == 0) & ~diverged
+    better = checked & (value < state.best_loss)
+    stale = jnp.where(better, 0, state.stale + checked.astype(state.stale.dtype))
+    return state._replace(
+        best=jax.tree.map(lambda new, old: jnp.where(better, new, old), state.variables, state.best),
+        best_loss=jnp.where(better, value, state.best_loss),
+        plateau=plateau,
+        stale=stale,
+        done=diverged | (stale > config.stopping_patience) | (state.epoch >= config.epochs),
+        diverged=diverged,
+    )
+
+
+def _plateau(config: Training) -> optax.GradientTransformationExtraArgs:
+    """PyTorch's schedule: optax cuts at the `patience`-th bad epoch, PyTorch at the next."""
+    return optax.contrib.reduce_on_plateau(
+        factor=config.plateau_factor,
+        patience=config.plateau_patience + 1,
+        rtol=config.plateau_tolerance,
+        atol=0.0,
+    )

@@ -1,0 +1,66 @@
+"""The arrays that travel through the house, and the names of their parts."""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+Number = float | Float[Array, "..."]
+"""A hyperparameter that may be traced, and so mapped over: a Python float or an array."""
+
+KeyArray = Key[Array, ""]
+"""A typed key, `jax.random.key`."""
+
+Variables = dict[str, PyTree[Array]]
+"""A network's collections: at least `params` and `masks`; `batch_stats` where there is batch normalisation."""
+
+Part = Literal["train", "valid", "test"]
+
+
+class Batch(NamedTuple):
+    """Rows of a data set: standardised features, labels, and the protected attribute."""
+
+    x: Float[Array, "n d"]
+    """Features."""
+    y: Bool[Array, " n"]
+    """Labels: the raw class, as the data codes it."""
+    a: Bool[Array, " n"]
+    """Protected attribute: true in the privileged group."""
+
+
+class Split(NamedTuple):
+    """One train/valid/test split of a data set.
+
+    The table (`x`, `y`, `a`) is kept once; a split owns row numbers and a scaler. For several seeds the fields from
+    `train` on gain a leading axis, and `SHARED` are the `in_axes` that leave the table where it is.
+    """
+
+    x: Float[Array, "n d"]
+    """Features, not standardised."""
+    y: Bool[Array, " n"]
+    """Labels."""
+    a: Bool[Array, " n"]
+    """Protected attribute."""
+    train: Int[Array, " n_train"]
+    """Row numbers of the train part."""
+    valid: Int[Array, " n_valid"]
+    """Row numbers of the valid part."""
+    test: Int[Array, " n_test"]
+    """Row numbers of the test part."""
+    mean: Float[Array, " d"]
+    """Mean of each feature over the train part."""
+    scale: Float[Array, " d"]
+    """Standard deviation of each feature over the train part; 1 where it is 0."""
+
+    def batch(self, rows: Int[Array, " m"]) -> Batch:
+        """The given rows, standardised."""
+        x = (jnp.take(self.x, rows, axis=0) - self.mean[None, :]) / self.scale[None, :]
+        return Batch(x, jnp.take(self.y, rows), jnp.take(self.a, rows))
+
+    def part(self, name: Part) -> Batch:
+        """All rows of one part, standardised."""
+        return self.batch(getattr(self, name))
+
+
+SHARED = Split(x=None, y=None, a=None, train=0, valid=0, test=0, mean=0, scale=0)  # type: ignore[arg-type]
+"""`in_axes` for splits of one shared table."""

@@ -1,0 +1,228 @@
+"""Splits and their scalers: `fairjax.data.splits`."""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
+
+from fairjax.data import DATASETS, FILES, SEEDS, check_split, from_arrays, split, split_seeds
+from fairjax.data import splits as module
+from fairjax.types import SHARED, Split
+
+PARTS = ("train", "valid", "test")
+JITTED = jax.jit(split, static_argnames=("train", "valid"))
+
+
+@pytest.fixture(scope="module")
+def table():
+    return from_arrays(*arrays(600, features=10))
+
+
+def arrays(n, features=3, seed=0):
+    """A table with all groups, as device arrays."""
+    x = np.random.default_rng(seed).normal(size=(n, features)).astype(np.float32)
+    return jnp.asarray(x), jnp.arange(n) % 2 == 0, jnp.arange(n) % 3 == 0
+
+
+def equal(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_seeds_are_the_published_ones():
+    assert len(set(SEEDS)) == 20 and SEEDS[:3] == (42, 73, 666) and SEEDS[-1] == 3727 and sum(SEEDS) == 40980
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([(5, 0.6, 0.2), (64, 0.6, 0.2), (37, 0.5, 0.25)]))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_the_parts_are_a_partition_and_the_train_part_is_standardised(seed, case):
+    n, train, valid = case
+    x, y, a = arrays(n)
+    made = JITTED(jax.random.key(seed), x, y, a, train=train, valid=valid)
+    assert len(made.train) == int(train * n)
+    assert len(made.valid) == int((train + valid) * n) - int(train * n)
+    rows = np.concatenate([made.train, made.valid, made.test])
+    np.testing.assert_array_equal(np.sort(rows), np.arange(n))
+    batch = made.part("train")
+    np.testing.assert_allclose(batch.x.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(batch.x.std(axis=0), 1, atol=1e-5)
+    np.testing.assert_array_equal(batch.y, y[made.train])
+    np.testing.assert_array_equal(made.part("test").a, a[made.test])
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(6167, (3700, 1233, 1234)), (45222, (27133, 9044, 9045)), (5, (3, 1, 1))])
+def test_sizes(n, sizes):
+    made = jax.eval_shape(split, jax.random.key(0), *arrays(n))
+    assert tuple(getattr(made, part).size for part in PARTS) == sizes
+
+
+def test_every_row_lands_in_every_part():
+    x, y, a = arrays(10)
+    keys = jax.random.split(jax.random.key(1), 2000)
+    tests = jax.vmap(lambda key: split(key, x, y, a), out_axes=SHARED)(keys).test
+    counts = np.bincount(np.ravel(tests), minlength=10)
+    np.testing.assert_allclose(counts / 2000, 0.2, atol=5 * np.sqrt(0.2 * 0.8 / 2000))
+
+
+def test_the_scaler_is_scikit_learns(table):
+    made = split_seeds(table, (42, 73))
+    for i in range(2):
+        reference = StandardScaler().fit(table.x[made.train[i]].astype(np.float64))
+        np.testing.assert_allclose(made.mean[i], reference.mean_, atol=1e-6)
+        np.testing.assert_allclose(made.scale[i], reference.scale_, rtol=1e-6)
+
+
+def test_the_scaler_is_exact_for_large_tables_far_from_zero():
+    values = np.random.default_rng(0).normal(5000, 10, size=(45_000, 2)).astype(np.float32)
+    made = JITTED(jax.random.key(2), jnp.asarray(values), *arrays(45_000)[1:])
+    train = values[np.asarray(made.train)].astype(np.float64)
+    np.testing.assert_allclose(made.mean, train.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(made.scale, train.std(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.7, 1e6, 16777216.0])
+def test_a_constant_feature_becomes_zero(value):
+    x, y, a = arrays(1000)
+    made = JITTED(jax.random.key(3), x.at[:, 1].set(value), y, a)
+    assert float(made.scale[1]) == 1.0
+    for part in PARTS:
+        assert (made.part(part).x[:, 1] == 0).all()
+
+
+def test_a_feature_constant_on_train_only():
+    x, y, a = arrays(100)
+    plain = JITTED(jax.random.key(4), x, y, a)
+    made = JITTED(jax.random.key(4), x.at[:, 0].set(0.3).at[plain.test[0], 0].set(2.0), y, a)
+    assert float(made.scale[0]) == 1.0
+    np.testing.assert_allclose(made.part("test").x[0, 0], 1.7, rtol=1e-6)
+
+
+def test_the_same_key_gives_the_same_split_in_every_way():
+    x, y, a = arrays(80)
+    keys = jax.random.split(jax.random.key(5), 3)
+    eager = [split(key, x, y, a) for key in keys]
+    mapped = jax.vmap(lambda key: split(key, x, y, a), out_axes=SHARED)(jax.random.clone(keys))
+    for i, one in enumerate(eager):
+        for other in (JITTED(jax.random.clone(keys[i]), x, y, a), Split(x, y, a, *(leaf[i] for leaf in mapped[3:]))):
+            equal(one[:6], other[:6])
+            np.testing.assert_allclose(one.mean, other.mean, atol=1e-6)
+            np.testing.assert_allclose(one.scale, other.scale, rtol=1e-6)
+
+
+def test_a_seeds_split_does_not_depend_on_the_other_seeds(table):
+    together = split_seeds(table, SEEDS)
+    assert together.train.shape == (20, 360) and together.mean.shape == (20, 10)
+    assert together.x.shape == table.x.shape
+    for i in (0, 19):
+        equal(split_seeds(table, SEEDS[i : i + 1])[3:], tuple(leaf[i : i + 1] for leaf in together[3:]))
+    assert len({tuple(rows) for rows in np.asarray(together.test).tolist()}) == 20
+
+
+def test_splits_map_over_seeds_with_the_table_shared(table):
+    splits = split_seeds(table, SEEDS[:4])
+    batch = jax.vmap(lambda one: one.part("train"), in_axes=(SHARED,))(splits)
+    assert batch.x.shape == (4, 360, 10)
+    np.testing.assert_allclose(batch.x.mean(axis=1), 0, atol=1e-5)
+    np.testing.assert_array_equal(batch.y[2], table.y[splits.train[2]])
+
+
+def test_a_seeds_key_is_folded_with_the_stream(table):
+    seeds = (0, 42, 2**31, 2**32 - 1)
+    made = split_seeds(table, seeds)
+    assert len({tuple(rows) for rows in np.asarray(made.train).tolist()}) == 4
+    for i, seed in enumerate(seeds):
+        key = jax.random.fold_in(jax.random.key(seed), module.STREAM)
+        equal(JITTED(key, *map(jnp.asarray, table[1:4])).train, made.train[i])
+
+
+SEED_ERRORS = {
+    (): "seeds must hold at least one seed, found none",
+    (42, 73, 42): "seeds must be different, found 42 more than once: drop the copies",
+    (42, -1): r"seeds must be at least 0 and less than 2\*\*32, found -1",
+    (2**32,): r"less than 2\*\*32, found 4294967296",
+}
+
+
+@pytest.mark.parametrize("seeds", SEED_ERRORS)
+def test_seeds_are_checked(table, seeds):
+    with pytest.raises(ValueError, match=SEED_ERRORS[seeds]):
+        split_seeds(table, seeds)
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.2), (0.6, 0.0), (0.6, 0.4), (0.9, 0.2), (-0.1, 0.5)])
+def test_shares_are_checked(shares):
+    with pytest.raises(ValueError, match="every part must have a row, found .* of 20 rows: use more rows or other sha"):
+        split(jax.random.key(0), *arrays(20), train=shares[0], valid=shares[1])
+
+
+def test_too_few_rows_for_three_parts():
+    with pytest.raises(ValueError, match="found 1, 0 and 1 rows in train, valid and test for shares 0.6, 0.2 and the"):
+        split(jax.random.key(0), *arrays(2))
+
+
+# which rows of a part of ten to keep, and what the message then names
+LACKS = {
+    "y=0": (lambda y, a: y, "balanced accuracy"),
+    "y=1": (lambda y, a: ~y, "balanced accuracy"),
+    "a=0": (lambda y, a: a, "SPD"),
+    "a=1": (lambda y, a: ~a, "SPD"),
+    "a=0 and y=1": (lambda y, a: a | ~y, "EOD"),
+    "a=1 and y=1": (lambda y, a: ~a | ~y, "EOD"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("group", LACKS)
+def test_a_part_that_lacks_a_group_is_named(part, group):
+    keep, measure = LACKS[group]
+    y, a = np.array([0, 0, 1, 1] * 10, bool), np.array([0, 1] * 20, bool)
+    x = jnp.zeros((40, 1))
+    rows = {name: np.tile(np.arange(40), (2, 1)) for name in PARTS}
+    whole = Split(x, y, a, **rows, mean=jnp.zeros((2, 1)), scale=jnp.ones((2, 1)))
+    check_split(whole, (42, 73))
+    kept = np.flatnonzero(keep(y, a))
+    # the first seed's rows are all there, the second's are not
+    lacking = np.stack([np.arange(len(kept)), kept])
+    message = (
+        f"seed 73: the {part} part \\({len(kept)} rows\\) has no row with {group}; {measure} is undefined there; "
+        "use more rows, another seed, or larger parts"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_split(whole._replace(**{part: lacking}), (42, 73))
+
+
+def test_split_seeds_checks_its_splits():
+    x, y, _ = arrays(200)
+    rare = np.zeros(200, bool)
+    rare[:2] = True
+    data = from_arrays(np.asarray(x), np.asarray(y), ~rare)
+    with pytest.raises(ValueError, match=r"seed \d+: the (train|valid|test) part \(\d+ rows\) has no row with a=0"):
+        split_seeds(data, SEEDS)
+
+
+def test_check_split_wants_an_axis_of_seeds(table):
+    splits = split_seeds(table, (42, 73))
+    with pytest.raises(ValueError, match=r"found train of shape \(2, 360\) for 1 seeds: make them with split_seeds"):
+        check_split(splits, (42,))
+    one = Split(*splits[:3], *(leaf[0] for leaf in splits[3:]))
+    with pytest.raises(ValueError, match=r"found train of shape \(360,\) for 1 seeds"):
+        check_split(one, (42,))
+
+
+@pytest.mark.parametrize("name", ["compas", "bank", "bank_full", "german"])
+def test_the_published_seeds_split_the_benchmarks(name):
+    files = {"compas": "compas-scores-two-years.csv", "bank": "bank-additional-full.csv", "bank_full": "bank-full.csv"}
+    folder, file = os.environ.get("FAIRJAX_DATA"), FILES[files.get(name, "german.data")].path
+    if not folder or not os.path.isfile(os.path.join(folder, file)):
+        pytest.skip(f"FAIRJAX_DATA is not set, or has no {file}")
+    pytest.importorskip("aif360")
+    data = DATASETS[name](folder)
+    splits = split_seeds(data, SEEDS)
+    train = data.x[np.asarray(splits.train[7])].astype(np.float64)
+    deviation = train.std(axis=0)
+    np.testing.assert_allclose(splits.mean[7], train.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(splits.scale[7], np.where(np.ptp(train, axis=0) == 0, 1, deviation), rtol=1e-5)
