@@ -31,7 +31,7 @@ class Training:
     plateau_patience: int = _static(10)
     """Epochs without improvement before the cut; the cut comes at the next, as in PyTorch's ReduceLROnPlateau."""
     batch_size: int = _static(64)
-    """Rows of a mini-batch; an epoch's last, smaller one is left out."""
+    """Rows of a mini-batch; an epoch's last one is filled up with rows of its first."""
     epochs: int = _static(1000)
     """Passes over the train part, at most."""
     check_every: int = _static(10)
@@ -156,7 +156,9 @@ def loss(apply: ApplyFn, variables: Variables, batch: Batch) -> Float[Array, ""]
 
 
 def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Array, "batches m"]:
-    """The rows in random order, cut into mini-batches of equal size; what does not fill one is left out.
+    """The rows in random order, cut into mini-batches of one size; the last is filled up from the front of the order.
+
+    So every row is seen in an epoch, no mini-batch holds a row twice, and all have the size that was asked for.
 
     Args:
         key: the order.
@@ -168,11 +170,13 @@ def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Arra
 
     Example:
         >>> shuffled(jax.random.key(0), jnp.arange(10), 4).shape
-        (2, 4)
+        (3, 4)
     """
-    size = min(batch_size, rows.shape[0])
-    batches = rows.shape[0] // size
-    return jax.random.permutation(key, rows)[: batches * size].reshape(batches, size)
+    n = rows.shape[0]
+    size = min(batch_size, n)
+    batches = -(-n // size)
+    order = jax.random.permutation(key, rows)
+    return order[jnp.arange(batches * size) % n].reshape(batches, size)
 
 
 def _epoch(network: Network, config: Training, split: Split, state: Trained) -> Trained:

@@ -24,7 +24,7 @@ class BiasGda:
     learning_rate: Number = 1e-5
     """Step size (eta)."""
     batch_size: int = _static(256)
-    """Rows of a mini-batch (M), drawn without replacement."""
+    """Rows of a mini-batch (M), drawn without replacement; an epoch's last one is filled up with rows of its first."""
     epochs: int = _static(100)
     """Passes over the part: 100 over train (paper) or 200 over valid (authors' code)."""
     part: Literal["train", "valid"] = _static("train")

@@ -1,0 +1,162 @@
+"""Save networks, and load them again: with `data`, the only room that touches the disk.
+
+A saved network is a folder: `network.json` says which module it is and what its user wants to remember, `variables` is an
+orbax checkpoint. Reading never unpickles, and a folder under the name that was asked for is always complete.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from fairjax.nn.mlp import Mlp
+from fairjax.types import Variables
+
+FORMAT = 1
+"""Version of the layout of a saved network."""
+
+_ABOUT, _VARIABLES = "network.json", "variables"
+
+
+class StorageError(ValueError):
+    """A folder that is no saved network, or a place that cannot take one."""
+
+
+class Saved(NamedTuple):
+    """A network as it was saved."""
+
+    module: Mlp
+    """Its Linen module."""
+    variables: Variables
+    """Its variables; with a leading axis where several were saved together."""
+    about: dict[str, Any]
+    """What was said about it."""
+
+
+def save(
+    path: str | Path, module: Mlp, variables: Variables, *, about: dict[str, Any] | None = None, overwrite: bool = False
+) -> None:
+    """Save a network, or many of one module with a leading axis of seeds.
+
+    Args:
+        path: the folder to make.
+        module: the Linen module.
+        variables: the variables.
+        about: anything that JSON can hold.
+        overwrite: replace what is there.
+
+    Raises:
+        FileExistsError: if the path exists and `overwrite` is false.
+        StorageError: if the disk does not take it; what was there before stands.
+
+    Example:
+        >>> from fairjax.nn import from_linen
+        >>> module = Mlp(widths=(4,))
+        >>> variables = from_linen(module).init(jax.random.key(0), jnp.ones((1, 3)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Path(folder) / "mine", module, variables, about={"data": "compas"})
+        ...     load(Path(folder) / "mine").about
+        {'data': 'compas'}
+    """
+    path = Path(path).resolve()
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another path or say overwrite=True")
+    described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout")}
+    content = {
+        "format": FORMAT,
+        "module": described,
+        "shapes": _shapes(variables),
+        "about": about or {},
+    }
+    text = json.dumps(content, indent=2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise StorageError(f"cannot write in {path.parent} ({error}); choose another path") from error
+    try:
+        (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / _VARIABLES, variables)
+        temporary.chmod(0o755)
+        _replace(temporary, path)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot save a network at {path} ({_first_line(error)}); make room or choose another path") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load(path: str | Path) -> Saved:
+    """Load what `save` made.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        The module, the variables (on the default device) and what was said about them.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        StorageError: if it is no saved network, of another format, or damaged.
+    """
+    path = Path(path).resolve()
+    if not path.exists():
+        raise FileNotFoundError(f"no saved network at {path}")
+    try:
+        content = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} is no saved network: its {_ABOUT} cannot be read ({_first_line(error)})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise StorageError(f"{path} has format {found}, this version of fairjax reads format {FORMAT}")
+    try:
+        described = content["module"]
+        module = Mlp(**{**described, "widths": tuple(described["widths"])})
+        abstract = _abstract(content["shapes"])
+        with ocp.StandardCheckpointer() as checkpointer:
+            variables = checkpointer.restore(path / _VARIABLES, abstract)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"the network at {path} is damaged ({_first_line(error)}); save it again") from error
+    return Saved(module, variables, content["about"])
+
+
+def _shapes(tree: Any) -> Any:
+    """A tree of dictionaries with [shape, dtype] for each array."""
+    if isinstance(tree, dict):
+        return {name: _shapes(branch) for name, branch in tree.items()}
+    return [list(tree.shape), str(tree.dtype)]
+
+
+def _abstract(shapes: Any) -> Any:
+    """What `_shapes` describes, for orbax to restore into."""
+    if isinstance(shapes, dict):
+        return {name: _abstract(branch) for name, branch in shapes.items()}
+    shape, dtype = shapes
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=here)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Put the new folder in the old one's place; the old one goes only when the new one is there."""
+    if not path.exists():
+        temporary.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+    path.rename(old / path.name)
+    try:
+        temporary.rename(path)
+    except OSError:
+        (old / path.name).rename(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
