@@ -122,12 +122,14 @@ def debias(settings: Debias, console: Console) -> int:
     use_cores(jax)
     from experiments import driver, figures, results, tables
     from experiments.folder import RunFolder, write_json, write_text
+    from experiments.timings import Timings
     from fairjax import parallel, storage, training
 
     begun = time.perf_counter()
     folder = RunFolder(settings.folder, identity(settings))
     machine = driver.Machine(parallel.mesh(), settings.lanes)
-    outcome = driver.run(settings, folder, machine, console)
+    with Timings().listening() as timings:
+        outcome = driver.run(settings, folder, machine, console, timings)
 
     table = results.results(settings, outcome)
     curves = results.trajectories(settings, outcome)
@@ -142,7 +144,7 @@ def debias(settings: Debias, console: Console) -> int:
     for name, variables in networks.items():
         about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
         storage.save(folder.path / "networks" / name, module, variables, about=about, overwrite=True)
-    write_json(folder.path / "run.json", results.circumstances(outcome, time.perf_counter() - begun))
+    write_json(folder.path / "run.json", results.circumstances(settings, outcome, time.perf_counter() - begun))
 
     console.print(tables.printed(table, epsilon))
     where = ", ".join(str(picture) for picture in pictures)
@@ -152,9 +154,7 @@ def debias(settings: Debias, console: Console) -> int:
 
 def use_cores(jax) -> None:
     """One virtual CPU device a core, unless the user has said how many."""
-    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
-    if not told:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores)
-
-
+    if jax.config.jax_num_cpu_devices >= 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jax.config.update("jax_num_cpu_devices", cores)

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from experiments.folder import RunFolder, Stage
 from experiments.settings import SIMULATED, Debias
+from experiments.timings import Timings
 from fairjax import data, loop, parallel, training
 from fairjax.debias import METHODS
 from fairjax.loop import Debiased, Parts, Task
@@ -46,7 +47,9 @@ class Outcome(NamedTuple):
     debiased: dict[str, Debiased]
     split: Split
     counts: dict[str, Any]
-    seconds: dict[str, float]
+    timings: Timings
+    trained_here: bool
+    """Whether this call did all of the training, or went on from a saved state."""
 
 
 def load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
@@ -90,7 +93,7 @@ def _simulated(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
     return splits, axes, {"rows": chosen.rows, "features": features, "protected": "a"}
 
 
-def run(settings: Debias, folder: RunFolder, machine: Machine, console: Console) -> Outcome:
+def run(settings: Debias, folder: RunFolder, machine: Machine, console: Console, timings: Timings) -> Outcome:
     """Train and debias; goes on where the folder says an earlier call was stopped.
 
     Args:
@@ -98,15 +101,14 @@ def run(settings: Debias, folder: RunFolder, machine: Machine, console: Console)
         folder: where states are saved.
         machine: devices and lanes.
         console: where progress is drawn.
+        timings: where the time of each stage is added.
 
     Returns:
         All results.
     """
-    seconds: dict[str, float] = {}
-    begun = time.perf_counter()
-    splits, axes, facts = load(settings)
-    splits = jax.device_put(splits, parallel.everywhere_on(machine.mesh))
-    seconds["loading"] = time.perf_counter() - begun
+    with timings.stage("loading"):
+        splits, axes, facts = load(settings)
+        splits = jax.device_put(splits, parallel.everywhere_on(machine.mesh))
     console.print(
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.seeds)} seeds on "
         f"{machine.mesh.size} {jax.devices()[0].platform} device(s)"
@@ -120,25 +122,29 @@ def run(settings: Debias, folder: RunFolder, machine: Machine, console: Console)
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    trained_here = not folder.stage("training").begun()
     with Progress(*columns, console=console) as bars:
-        trained = _train(settings, folder, machine, network, splits, axes, bars, seconds)
+        trained = _train(settings, folder, machine, network, splits, axes, bars, timings)
         _report_diverged(settings, trained.diverged, "training", console)
         variables = jax.vmap(training.Flat.variables)(trained.best)
         task = Task(network, MEASURES[settings.measure])
-        evaluated = _evaluate(task, variables, splits, axes=_Axes(axes), machine=machine)
+        with timings.stage("evaluation"):
+            evaluated = _evaluate(task, variables, splits, axes=_Axes(axes), machine=machine)
+            jax.block_until_ready(evaluated)
         debiased = {}
         for name in settings.methods:
             debiased[name] = _debias(
-                settings, folder, machine, name, task, variables, splits, axes, evaluated, bars, seconds
+                settings, folder, machine, name, task, variables, splits, axes, evaluated, bars, timings
             )
             _report_diverged(settings, debiased[name].diverged, name, console)
-    return Outcome(trained, debiased, splits, facts, seconds)
+    return Outcome(trained, debiased, splits, facts, timings, trained_here)
 
 
-def _train(settings, folder, machine, network, splits, axes, bars, seconds) -> training.Trained:
+def _train(settings, folder, machine, network, splits, axes, bars, timings) -> training.Trained:
     config = settings.training
     keys = _fold(_keys(settings), _TRAINING)
-    state = _begin_training(network, config, keys, splits, axes=_Axes(axes), machine=machine)
+    with timings.stage("training"):
+        state = _begin_training(network, config, keys, splits, axes=_Axes(axes), machine=machine)
     total = config.epochs
     bar = bars.add_task("training", total=total, note=f"{len(settings.seeds)} seeds left")
 
@@ -157,7 +163,7 @@ def _train(settings, folder, machine, network, splits, axes, bars, seconds) -> t
             bars.update(bar, total=done)
         return left == 0
 
-    return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, seconds)
+    return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, timings)
 
 
 class _Debiasing(NamedTuple):
@@ -167,15 +173,16 @@ class _Debiasing(NamedTuple):
     trace: loop.Trace
 
 
-def _debias(settings, folder, machine, name, task, variables, splits, axes, evaluated, bars, seconds) -> Debiased:
+def _debias(settings, folder, machine, name, task, variables, splits, axes, evaluated, bars, timings) -> Debiased:
     method = METHODS[name][1]
     config, rule = settings.config(name), settings.selection.build()
     seeds = len(settings.seeds)
     steps = method.steps(config, jax.tree.map(lambda leaf: leaf[0], variables))
     keys = _fold(_keys(settings), _DEBIASING + list(METHODS).index(name))
-    progress = _begin_debiasing(
-        method, task, config, rule, keys, variables, splits, evaluated, axes=_Axes(axes), machine=machine
-    )
+    with timings.stage(name):
+        progress = _begin_debiasing(
+            method, task, config, rule, keys, variables, splits, evaluated, axes=_Axes(axes), machine=machine
+        )
     first = evaluated[0]
     trace = jax.tree.map(lambda entry: jnp.zeros((seeds, steps + 1)).at[:, 0].set(entry), first)
     bar = bars.add_task(name, total=steps, note="candidates")
@@ -197,7 +204,7 @@ def _debias(settings, folder, machine, name, task, variables, splits, axes, eval
         return done >= steps
 
     state = _by_chunks(
-        settings, machine, folder.stage(name), name, _Debiasing(progress, trace), advance, watch, seconds
+        settings, machine, folder.stage(name), name, _Debiasing(progress, trace), advance, watch, timings
     )
     return jax.vmap(functools.partial(loop.finish, rule))(state.progress, state.trace)
 
@@ -210,27 +217,23 @@ def _by_chunks(
     state: Any,
     advance: Callable[[Any], Any],
     watch: Callable[[Any], bool],
-    seconds: dict[str, float],
+    timings: Timings,
 ) -> Any:
     """Advance a state until `watch` says that it is finished, saving it now and then and at the end."""
     saved = stage.restore(state, parallel.everywhere_on(machine.mesh))
     number, state = saved if saved is not None else (0, state)
-    seconds[name] = 0.0
-    at, unsaved = time.perf_counter(), False
+    saved_at, unsaved = time.perf_counter(), False
     while not watch(state):
-        begun = time.perf_counter()
-        state = jax.block_until_ready(advance(state))
-        now = time.perf_counter()
-        first = seconds[name] == 0.0
-        seconds[name] += now - begun
-        if first:
-            seconds[f"{name}, first chunk with compilation"] = now - begun
+        with timings.stage(name):
+            state = jax.block_until_ready(advance(state))
         number, unsaved = number + 1, True
-        if now - at >= settings.save_every:
-            stage.save(number, state)
-            at, unsaved = time.perf_counter(), False
+        if time.perf_counter() - saved_at >= settings.save_every:
+            with timings.stage("saving"):
+                stage.save(number, state)
+            saved_at, unsaved = time.perf_counter(), False
     if unsaved:
-        stage.save(number, state)
+        with timings.stage("saving"):
+            stage.save(number, state)
     return state
 
 

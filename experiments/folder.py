@@ -99,6 +99,10 @@ class Stage:
     def __init__(self, path: Path):
         self._path = path.resolve()
 
+    def begun(self) -> bool:
+        """Whether there is a saved state."""
+        return bool(self._numbers())
+
     def restore(self, like: Any, sharding: jax.sharding.Sharding) -> tuple[int, Any] | None:
         """The newest state and its number; None if there is none.
 
@@ -128,7 +132,6 @@ class Stage:
         Raises:
             FolderError: if the disk does not take it; the earlier state stands.
         """
-        older = self._numbers()
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             with ocp.StandardCheckpointer() as checkpointer:
@@ -138,9 +141,9 @@ class Stage:
                 f"cannot save a state in {self._path} ({str(error).splitlines()[0]}); make room or mend the folder and "
                 "run the same command again: it goes on from the last saved state"
             ) from error
-        for old in older:
-            if old < number:
-                shutil.rmtree(self._path / f"{old:08d}", ignore_errors=True)
+        for entry in self._path.iterdir():  # older states, and what a killed run left unfinished
+            if entry.name != f"{number:08d}":
+                shutil.rmtree(entry, ignore_errors=True)
 
     def _numbers(self) -> list[int]:
         """Numbers of the complete states; orbax gives a state its name only when it is complete."""

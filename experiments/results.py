@@ -78,7 +78,7 @@ def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def circumstances(outcome: Outcome, seconds: float) -> dict[str, Any]:
+def circumstances(settings: Debias, outcome: Outcome, seconds: float) -> dict[str, Any]:
     """Versions, device and timings of the run."""
     versions = {}
     for package in PACKAGES:
@@ -87,7 +87,7 @@ def circumstances(outcome: Outcome, seconds: float) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     device = jax.devices()[0]
-    epochs = np.asarray(outcome.trained.epoch)
+    epochs, compilation = np.asarray(outcome.trained.epoch), outcome.timings.compilation
     return {
         "python": platform.python_version(),
         "versions": versions,
@@ -96,6 +96,21 @@ def circumstances(outcome: Outcome, seconds: float) -> dict[str, Any]:
         "command": sys.argv,
         "data": outcome.counts,
         "epochs": epochs.tolist(),
-        "seconds": {**{name: round(value, 3) for name, value in outcome.seconds.items()}, "whole": round(seconds, 3)},
+        "seconds": {**_rounded(outcome.timings.seconds), "whole": round(seconds, 3)},
+        "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
+        "training_ms_per_seed_and_step": _per_step(settings, outcome),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
     }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def _per_step(settings: Debias, outcome: Outcome) -> float | None:
+    """Wall-clock milliseconds a seed and training step, all devices at work; None if this call trained only a part."""
+    if not outcome.trained_here:
+        return None
+    rows = outcome.split.train.shape[-1]
+    steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(outcome.trained.epoch))
+    return round(outcome.timings.seconds["training"] / steps * 1e3, 4)

@@ -136,6 +136,8 @@ class Debias:
             raise ValueError(f"seeds must be one or more numbers from 0 to 2^32 - 1, got {self.seeds}")
         if self.path is not None and self.dataset in SIMULATED:
             raise ValueError(f"path is a raw data file, but {self.dataset} is simulated; leave path out")
+        if not self.save_every >= 0:
+            raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
         if self.lanes is not None and self.lanes < 2:
             raise ValueError(f"lanes must be at least 2, got {self.lanes}")
 

@@ -6,7 +6,7 @@ from rich.table import Table
 LABELS = {"standard": "Standard", "pruning": "Pruning", "bias_gda": "Bias GD/A"}
 """Methods as they are printed."""
 
-COLUMNS = ("method", "objective, median [25 %, 75 %]", "balanced accuracy", "bias", "within the bound")
+COLUMNS = ("method", "objective: median [25 %, 75 %]", "balanced accuracy", "bias", "within bound")
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
@@ -62,8 +62,9 @@ def printed(results: pd.DataFrame, epsilon: float) -> Table:
     """The table for a terminal."""
     table = summary(results)
     shown = Table(title=title(results), caption=caption(epsilon))
-    for column in table.columns:
-        shown.add_column(column, justify="left" if column == "method" else "right")
+    for column in table.columns:  # headings may wrap, numbers may not
+        width = max(map(len, table[column]))
+        shown.add_column(column, justify="left" if column == "method" else "right", min_width=width)
     for row in table.itertuples(index=False):
         shown.add_row(*row)
     return shown

@@ -1,0 +1,56 @@
+"""How long the stages of a run take, compilation apart."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+_COMPILATION = (
+    "/jax/core/compile/jaxpr_trace_duration",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+
+
+class Timings:
+    """Seconds by stage; what JAX spends on tracing, lowering and compiling is counted apart."""
+
+    def __init__(self):
+        """Start with no stage."""
+        self.seconds: dict[str, float] = {}
+        self.compilation: dict[str, float] = {}
+        self._heard: list[tuple[float, float]] = []
+
+    @property
+    def _compiled(self) -> float:
+        return sum(duration for _, duration in self._heard)
+
+    @contextmanager
+    def listening(self) -> Iterator["Timings"]:
+        """Hear of compilations while the block runs."""
+
+        def hear(event: str, duration: float, **_) -> None:
+            if event not in _COMPILATION:
+                return
+            begun = time.perf_counter() - duration
+            while self._heard and self._heard[-1][0] >= begun:  # a function traced inside this one: counted with it
+                self._heard.pop()
+            self._heard.append((begun, duration))
+
+        jax.monitoring.register_event_duration_secs_listener(hear)
+        try:
+            yield self
+        finally:
+            jax.monitoring.unregister_event_duration_listener(hear)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the block's time to a stage."""
+        begun, compiled = time.perf_counter(), self._compiled
+        try:
+            yield
+        finally:
+            spent = self._compiled - compiled
+            self.compilation[name] = self.compilation.get(name, 0.0) + spent
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun - spent

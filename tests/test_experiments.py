@@ -1,0 +1,321 @@
+"""The command line and its runs, on a small simulated data set."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import cli, driver, figures, tables
+from experiments.folder import FolderError, RunFolder, atomic
+from experiments.settings import Debias, Selection, identity, preset, updated
+from fairjax import objective, parallel, performance, storage
+from fairjax.nn import from_linen
+from fairjax.parity import MEASURES
+
+SMALL = (
+    "--seeds 1 2 3 --simulation.rows 400 --simulation.alpha 2.5 --network.widths 6 6 --training.epochs 20 "
+    "--pruning.units 2 --bias-gda.epochs 30 --bias-gda.learning-rate 1e-3 --save-every 0"
+).split()
+FILES = {"configuration.json", "results.csv", "trajectories.csv", "table.md", "run.json", "networks", "states"}
+
+
+def run(out: Path, *words: str) -> int:
+    return cli.main(["debias", *SMALL, "--out", str(out), *words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    assert run(out) == 0
+    return out
+
+
+def same_results(one: Path, other: Path) -> None:
+    for name in ("results.csv", "trajectories.csv", "table.md", "configuration.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def test_a_run_writes_everything_and_nothing_else(finished):
+    assert {entry.name for entry in finished.iterdir()} == FILES | {"trajectories.png", "trajectories.svg"}
+
+
+def test_results_have_one_row_a_seed_method_and_part(finished):
+    results = pd.read_csv(finished / "results.csv")
+    columns = "dataset measure method seed part balanced_accuracy bias objective threshold satisfied".split()
+    assert list(results.columns[: len(columns)]) == columns
+    assert len(results) == 3 * 3 * 2
+    assert not results.duplicated(["seed", "method", "part"]).any()
+    bound = np.where(results["part"] == "valid", 0.04, 0.05)
+    inside = results["bias"].abs() < bound
+    np.testing.assert_array_equal(results["satisfied"], inside)
+    np.testing.assert_allclose(results["objective"], np.where(inside, results["balanced_accuracy"], 0), rtol=1e-6)
+
+
+def test_the_saved_networks_give_the_numbers_of_the_table(finished):
+    settings = cli.parse([*SMALL, "--out", str(finished)])
+    splits, _, _ = driver.load(settings)
+    results = pd.read_csv(finished / "results.csv").set_index(["method", "seed", "part"])
+    for method in settings.methods:
+        saved = storage.load(finished / "networks" / method)
+        network = from_linen(saved.module)
+        for i, seed in enumerate(settings.seeds):
+            one = splits._replace(
+                **{name: getattr(splits, name)[i] for name in ("train", "valid", "test", "mean", "scale")}
+            )
+            batch = one.part("test")
+            variables = jax.tree.map(lambda leaf, i=i: leaf[i], saved.variables)
+            row = results.loc[(method, seed, "test")]
+            decisions = jax.nn.sigmoid(network.apply(variables, batch.x)[0]) > row["threshold"]
+            assert performance.balanced_accuracy(decisions, batch.y) == pytest.approx(row["balanced_accuracy"], abs=1e-5)
+            assert MEASURES["spd"](decisions, batch.y, batch.a) == pytest.approx(row["bias"], abs=1e-5)
+
+
+def test_the_selected_candidate_is_the_best_of_its_trajectory(finished):
+    curves = pd.read_csv(finished / "trajectories.csv")
+    results = pd.read_csv(finished / "results.csv")
+    for row in results[results["part"] == "valid"].itertuples():
+        mine = curves[(curves["method"] == row.method) & (curves["seed"] == row.seed) & (curves["part"] == "valid")]
+        scores = np.where(mine["bias"].abs() < 0.04, mine["balanced_accuracy"], 0.0)
+        assert scores[row.selected] >= scores.max() - 2 * objective.TIE
+        assert not (scores[: row.selected] > scores[row.selected]).any()
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkeypatch, capsys):
+    advance, calls = driver._advance_debiasing, []
+
+    def stopping(*args, **options):
+        calls.append(1)
+        if len(calls) == 2:  # in bias GD/A, after its first chunk
+            raise KeyboardInterrupt
+        return advance(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "CHUNK", 20)
+        patched.setattr(driver, "_advance_debiasing", stopping)
+        assert run(tmp_path / "r") == 130
+    assert "goes on from the last saved state" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "results.csv").exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "_advance_training", None)  # training is not done again
+        assert run(tmp_path / "r") == 0
+    same_results(finished, tmp_path / "r")
+
+
+def test_a_finished_run_is_not_computed_again(finished, monkeypatch):
+    monkeypatch.setattr(driver, "_advance_training", None)
+    monkeypatch.setattr(driver, "_advance_debiasing", None)
+    before = (finished / "results.csv").read_bytes()
+    assert run(finished) == 0
+    assert (finished / "results.csv").read_bytes() == before
+
+
+def test_the_number_of_lanes_and_devices_does_not_matter(finished, tmp_path, monkeypatch):
+    assert run(tmp_path / "lanes", "--lanes", "2") == 0
+    same_results(finished, tmp_path / "lanes")
+    one = parallel.mesh(jax.devices()[:1])
+    monkeypatch.setattr(parallel, "mesh", lambda: one)
+    assert run(tmp_path / "device") == 0
+    same_results(finished, tmp_path / "device")
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_resumes_and_ends_the_same(finished, tmp_path):
+    command = [sys.executable, "-m", "experiments", "debias", *SMALL, "--out", str(tmp_path / "r")]
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    options = {"cwd": Path(__file__).parents[1], "env": {**os.environ, **cache}, "stdout": subprocess.DEVNULL}
+    states = tmp_path / "r" / "states"
+    for moment in np.random.default_rng(0).uniform(0.0, 2.0, size=3):
+        seen = set(states.rglob("*"))
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **options)
+        while process.poll() is None and set(states.rglob("*")) <= seen:
+            time.sleep(0.02)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() in (-signal.SIGKILL, 0)
+    assert subprocess.run(command, check=False, **options).returncode == 0
+    same_results(finished, tmp_path / "r")
+    assert not [entry for entry in (tmp_path / "r").iterdir() if entry.name.startswith(".")]
+
+
+def test_a_folder_of_another_configuration_is_refused(finished, capsys):
+    assert run(finished, "--bias-gda.epochs", "31") == 2
+    assert "another configuration (bias_gda.epochs was 30, is now 31)" in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert run(tmp_path) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_damaged_state_is_named(finished, tmp_path, capsys):
+    shutil.copytree(finished, tmp_path / "r")
+    stage = next((tmp_path / "r" / "states" / "training").iterdir())
+    for file in stage.rglob("*"):
+        if file.is_file() and file.name not in ("_CHECKPOINT_METADATA",):
+            file.write_bytes(b"")
+    assert run(tmp_path / "r") == 2
+    message = capsys.readouterr().err
+    assert str(stage) in message and "cannot be read" in message
+
+
+def test_an_unreadable_configuration_is_named(tmp_path):
+    (tmp_path / "configuration.json").write_text("{")
+    with pytest.raises(FolderError, match="cannot be read"):
+        RunFolder(tmp_path, identity(Debias()))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(FolderError, match="choose another with --out"):
+        RunFolder(tmp_path / "r", identity(Debias()))
+
+
+def test_a_path_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FolderError, match="choose another with --out"):
+        RunFolder(tmp_path / "file", identity(Debias()))
+
+
+def test_atomic_leaves_nothing_behind(tmp_path):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), atomic(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "1", "1"], "seeds must not repeat"),
+        (["--simulation.rows", "10"], "simulation.rows must be at least 100"),
+        (["--training.batch-size", "1"], "batch_size must be at least 2"),
+        (["--selection.margin", "0.06"], "margin must be at least 0 and less than epsilon"),
+        (["--network.widths", "0"], "widths must be positive"),
+        (["--path", "x.csv"], "leave path out"),
+        (["--lanes", "1"], "lanes must be at least 2"),
+        (["--preset", "nobody"], "preset must be one of paper, authors"),
+        (["--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
+        (["--dataset", "compas", "--path", "/nowhere/compas.csv"], "/nowhere/compas.csv"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_work(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(driver, "_train", None)
+    try:
+        status = cli.main(["debias", "--out", str(tmp_path / "r"), *words])
+    except SystemExit as stopped:  # the command line's own parser
+        status = stopped.code
+    printed = capsys.readouterr()
+    assert status == 2
+    assert message in " ".join((printed.err + printed.out).replace("│", " ").split())
+
+
+def test_unknown_names_on_the_command_line_are_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["debias", "--dataset", "iris"])
+    assert stopped.value.code == 2
+    assert cli.main(["debis"]) == 2
+    assert "unknown command 'debis'" in capsys.readouterr().err
+
+
+def test_a_file_changes_settings_and_flags_have_the_last_word(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("dataset: compas\nseeds: [1, 2]\nbias_gda:\n  learning_rate: 1e-4\n  epochs: 7\n")
+    settings = cli.parse(["--config", str(file), "--bias-gda.epochs", "9"])
+    assert (settings.dataset, settings.seeds) == ("compas", (1, 2))
+    assert (settings.bias_gda.learning_rate, settings.bias_gda.epochs) == (1e-4, 9)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("bias_gda: {epoch: 3}", "unknown setting bias_gda.epoch; settings here are batch_size"),
+        ("seeds: 3", "seeds must be a list"),
+        ("training: 3", "training must be a mapping"),
+        ("measure: 3", "measure must be of type str"),
+        ("bias_gda: {epochs: many}", "bias_gda.epochs must be of type int"),
+        ("selection: {epsilon: lots}", "selection.epsilon must be a number"),
+        ("- 1", "must hold a mapping"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_file_with_mistakes_is_refused(tmp_path, content, message):
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+        cli.parse(["--config", str(file)])
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "experiments" / "configs").glob("*.yaml")))
+def test_the_configurations_that_come_along_are_read(file):
+    assert isinstance(cli.parse(["--config", str(file)]), Debias)
+
+
+def test_a_preset_is_where_settings_start():
+    paper, authors = preset("paper"), cli.parse(["--preset", "authors", "--selection.epsilon", "0.1"])
+    assert (paper.pruning.part, paper.bias_gda.optimiser, paper.network.cut) == ("train", "sgd", "outgoing")
+    assert (authors.pruning.part, authors.bias_gda.epochs, authors.network.cut) == ("valid", 200, "incoming")
+    assert authors.selection == Selection(rule="accuracy_floor", epsilon=0.1, floor=0.55)
+
+
+def test_identity_is_plain_and_leaves_circumstances_out():
+    one, other = Debias(), updated(Debias(), {"lanes": 4, "save_every": 1})
+    assert identity(one) == identity(other) == json.loads(json.dumps(identity(one)))
+    assert identity(one) != identity(updated(one, {"selection": {"epsilon": 0.1}}))
+
+
+def test_the_table_is_computed_from_the_test_rows(finished):
+    results = pd.read_csv(finished / "results.csv")
+    table = tables.summary(results).set_index("method")
+    mine = results[(results["method"] == "pruning") & (results["part"] == "test")]
+    low, middle, high = np.quantile(mine["objective"], [0.25, 0.5, 0.75])
+    assert table.loc["Pruning"].iloc[0] == f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    assert table.loc["Pruning", "bias"] == f"{mine['bias'].mean():.2f} ± {mine['bias'].std():.2f}"
+    lines = (finished / "table.md").read_text().splitlines()
+    assert sum(line.startswith("|") for line in lines) == 2 + 3
+
+
+def test_the_figure_has_a_panel_for_every_method_with_steps(finished, tmp_path):
+    results, curves = pd.read_csv(finished / "results.csv"), pd.read_csv(finished / "trajectories.csv")
+    written = figures.trajectories_figure(curves, results, 0.05, tmp_path / "curves")
+    assert [path.suffix for path in written] == [".png", ".svg"]
+    picture = written[1].read_text()
+    assert "Pruning" in picture and "Bias GD/A" in picture and "Standard" not in picture
+    only = curves[curves["method"] == "standard"]
+    assert figures.trajectories_figure(only, results, 0.05, tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(("dataset", "table"), [("loh", "redrawn"), ("zafar", "fixed")])
+def test_simulated_tables_can_be_shared_or_drawn_for_each_seed(dataset, table):
+    settings = updated(Debias(), {"dataset": dataset, "seeds": [1, 2], "simulation": {"rows": 300, "tables": table}})
+    splits, axes, facts = driver.load(settings)
+    assert splits.train.shape == (2, 180)
+    assert splits.x.shape[-2:] == (300, facts["features"])
+    assert (splits.x.ndim, axes.x) == ((3, 0) if table == "redrawn" else (2, None))
+
+
+@pytest.mark.parametrize(
+    ("flags", "told", "expected"), [("", -1, True), ("", 1, False), ("--xla_force_host_platform_device_count=3", -1, False)]
+)
+def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags, told, expected):
+    updates = []
+    config = SimpleNamespace(jax_num_cpu_devices=told, update=lambda name, value: updates.append((name, value)))
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    cli.use_cores(SimpleNamespace(config=config))
+    assert bool(updates) == expected
+    assert all(name == "jax_num_cpu_devices" and value >= 1 for name, value in updates)
