@@ -1,7 +1,8 @@
 """Train and debias all seeds at once, stage by stage and chunk by chunk.
 
-Between chunks the driver draws the bar, saves the state, and stops when every seed is done. A chunk is one call of a compiled
-program; its numbers do not depend on where the chunks are cut, so a run that was stopped ends as if it had not been.
+Between chunks the driver draws the bar, saves the state, and stops when every seed is done. A chunk is one call of a
+compiled program; its numbers do not depend on where the chunks are cut, so a run that was stopped ends as if it had
+not been.
 """
 
 import dataclasses
@@ -193,9 +194,7 @@ def _debias(settings, folder, machine, name, task, variables, splits, axes, eval
         progress, part = _advance_debiasing(
             method, task, config, rule, splits, state.progress, axes=_Axes(axes), machine=machine, steps=count
         )
-        trace = jax.tree.map(
-            lambda whole, new: whole.at[:, done + 1 : done + 1 + count].set(new), state.trace, part
-        )
+        trace = jax.tree.map(lambda whole, new: whole.at[:, done + 1 : done + 1 + count].set(new), state.trace, part)
         return _Debiasing(progress, trace)
 
     def watch(state: _Debiasing) -> bool:
@@ -289,9 +288,7 @@ def _evaluate(task: Task, variables: Variables, splits, *, axes: _Axes, machine:
 
 
 @functools.partial(jax.jit, static_argnames=("method", "task", "axes", "machine"))
-def _begin_debiasing(
-    method, task, config, rule, keys, variables, splits, evaluated, *, axes: _Axes, machine: Machine
-):
+def _begin_debiasing(method, task, config, rule, keys, variables, splits, evaluated, *, axes: _Axes, machine: Machine):
     def one(config, rule, key, variables, split, evaluated):
         return loop.start(method, task, config, rule, key, variables, Parts.of(split), evaluated)
 

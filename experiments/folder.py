@@ -1,8 +1,8 @@
 """A run's folder: its identity, its saved states, its results. Nothing in it is ever half-written.
 
-    configuration.json   what the numbers depend on; a folder of another configuration is refused
-    states/              orbax checkpoints of the stage that is running and the results of those that are finished
-    results.csv, trajectories.csv, table.md, figure.png, figure.svg, run.json      written when the run is complete
+configuration.json   what the numbers depend on; a folder of another configuration is refused
+states/              orbax checkpoints of the stage that is running and the results of those that are finished
+results.csv, trajectories.csv, table.md, figure.png, figure.svg, run.json      written when the run is complete
 """
 
 import json
@@ -24,7 +24,7 @@ class FolderError(ValueError):
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write to; it takes `path`'s place when the block ends well, and vanishes when it does not."""
+    """A temporary sibling to write to; it takes `path`'s place when the block ends well, else it vanishes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -97,6 +97,7 @@ class Stage:
     """Saved states of one stage: the newest one counts."""
 
     def __init__(self, path: Path):
+        """The stage whose states are in this folder."""
         self._path = path.resolve()
 
     def begun(self) -> bool:

@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-
 from fairjax import data, objective
 from fairjax.debias import METHODS, BiasGda, Pruning
 from fairjax.nn import Mlp
@@ -36,7 +35,9 @@ class Simulation:
     def __post_init__(self):
         """Refuse values that mean nothing."""
         if self.rows < 100:
-            raise ValueError(f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}")
+            raise ValueError(
+                f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}"
+            )
         if self.alpha < 0:
             raise ValueError(f"simulation.alpha must not be negative, got {self.alpha}")
 
@@ -70,7 +71,8 @@ class Selection:
     """How one candidate is chosen on validation data."""
 
     rule: RuleName = "objective"
-    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. accuracy_floor: least |bias| above a floor."""
+    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. accuracy_floor: the least |bias|
+    above a floor on balanced accuracy."""
     epsilon: float = 0.05
     """Bound on |bias|; test results are held against it."""
     margin: float = 0.01

@@ -12,8 +12,8 @@ COLUMNS = ("method", "objective: median [25 %, 75 %]", "balanced accuracy", "bia
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """One row a method, from the test rows of `results.csv`, in the order of the rows.
 
-    The constrained objective as median and quartiles over seeds, balanced accuracy and bias as mean and standard deviation,
-    and the number of test splits on which |bias| is below epsilon.
+    The constrained objective as median and quartiles over seeds, balanced accuracy and bias as mean and standard
+    deviation, and the number of test splits on which |bias| is below epsilon.
     """
     rows = []
     test = results[results["part"] == "test"]

@@ -22,9 +22,9 @@ def influence(
 ) -> PyTree[Float[Array, " units"]]:
     """S_lj = (1/N) sum_i d measure / d h_lj(x_i), for every unit at once (Eq. 4).
 
-    The sum over rows is the derivative by one shift of the unit that all rows share, so a single backward pass with memory
-    of the order of the units gives it exactly. By chunks it is exact for every measure: the derivative by the scores is
-    taken over all rows first, and then pulled back chunk by chunk, which adds up.
+    The sum over rows is the derivative by one shift of the unit that all rows share, so a single backward pass with
+    memory of the order of the units gives it exactly. By chunks it is exact for every measure: the derivative by the
+    scores is taken over all rows first, and then pulled back chunk by chunk, which adds up.
 
     Args:
         measure: any differentiable function of (scores, y, a).

@@ -1,8 +1,9 @@
 """The one loop that all debiasing methods share: propose a candidate, evaluate it, keep the best.
 
-A method is three pure functions and a number of steps. The loop evaluates each candidate on validation data with a threshold
-of its own, scores it by the rule, and keeps the best, the network as it came being candidate 0. `run` is one scan over all
-steps; `evaluate`, `start`, `advance` and `finish` are the same loop in chunks, for drivers that draw a bar and save between them.
+A method is three pure functions and a number of steps. The loop evaluates each candidate on validation data with a
+threshold of its own, scores it by the rule, and keeps the best, the network as it came being candidate 0. `run` is
+one scan over all steps; `evaluate`, `start`, `advance` and `finish` are the same loop in chunks, for drivers that
+draw a bar and save between them.
 """
 
 from collections.abc import Callable
@@ -244,7 +245,5 @@ def _evaluate(task: Task, logits, parts: Parts) -> tuple[Trace, Bool[Array, ""]]
     with jax.default_matmul_precision("highest"):
         of_valid, of_test = logits(parts.valid.x), logits(parts.test.x)
     valid = objective.best_threshold(task.measure, jax.nn.sigmoid(of_valid), parts.valid.y, parts.valid.a)
-    test = objective.at_threshold(
-        task.measure, jax.nn.sigmoid(of_test), parts.test.y, parts.test.a, valid.threshold
-    )
+    test = objective.at_threshold(task.measure, jax.nn.sigmoid(of_test), parts.test.y, parts.test.a, valid.threshold)
     return Trace(valid, test), jnp.isfinite(of_valid).all() & jnp.isfinite(of_test).all()

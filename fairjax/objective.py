@@ -1,7 +1,7 @@
 """Threshold search, and the rules by which one of many candidate networks is chosen.
 
-A rule turns an `Evaluation` on validation data into a score; the candidate with the highest score is kept, the earliest on
-ties. Rules are interchangeable: anything with `bound` and `__call__(evaluation)` serves.
+A rule turns an `Evaluation` on validation data into a score; the candidate with the highest score is kept, the
+earliest on ties. Rules are interchangeable: anything with `bound` and `__call__(evaluation)` serves.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from fairjax.parity import Measure
 from fairjax.types import Number
 
 TIE = 1e-6
-"""Numbers in [0, 1] this close are a tie: about eight roundings of float32, so that ties do not depend on the device."""
+"""Numbers in [0, 1] this close are a tie: some roundings of float32, so that ties do not depend on the device."""
 
 
 class Evaluation(NamedTuple):
@@ -87,8 +87,8 @@ class ConstrainedObjective:
 class ExpectedObjective:
     """Expectation of Eq. 3 on new data of the same size: BA * P(|b + noise| < epsilon), noise ~ N(0, 2 SE^2).
 
-    The bias of a candidate is known up to the standard error SE of the validation part, and the new data add as much again.
-    SE^2 = variance * (1/n_0 + 1/n_1), the groups conditioned as the measure conditions them.
+    The bias of a candidate is known up to the standard error SE of the validation part, and the new data add as much
+    again. SE^2 = variance * (1/n_0 + 1/n_1), the groups conditioned as the measure conditions them.
 
     Example:
         >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, 0.05, 0.001)))

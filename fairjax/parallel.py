@@ -1,10 +1,10 @@
 """The seeds axis: groups of lanes on every device.
 
-Below this room no function knows of seeds. Here a function of one seed is mapped over many: seeds are packed into groups of
-a fixed number of lanes, a group runs under `vmap`, the groups of a device one after another, and the devices at once under
-`shard_map`. Because a group is compiled for its width alone, a seed's numbers depend neither on how many seeds run beside
-it nor on the number of devices. Groups of which every seed is finished are skipped, and finished seeds are packed together,
-so that they cost no time.
+Below this room no function knows of seeds. Here a function of one seed is mapped over many: seeds are packed into
+groups of a fixed number of lanes, a group runs under `vmap`, the groups of a device one after another, and the
+devices at once under `shard_map`. Because a group is compiled for its width alone, a seed's numbers depend neither on
+how many seeds run beside it nor on the number of devices. Groups of which every seed is finished are skipped, and
+finished seeds are packed together, so that they cost no time.
 """
 
 from collections.abc import Callable
@@ -127,8 +127,8 @@ def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
 def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
     """Which seed goes to which place, and at which place each seed is found again.
 
-    Unfinished seeds come first, and consecutive groups go to different devices; empty places repeat a finished seed if there
-    is one (they are idle then), else the last.
+    Unfinished seeds come first, and consecutive groups go to different devices; empty places repeat a finished seed
+    if there is one (they are idle then), else the last.
     """
     places = groups * lanes * devices
     ranked = jnp.arange(seeds) if finished is None else jnp.argsort(finished, stable=True)

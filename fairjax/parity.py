@@ -1,11 +1,11 @@
 """Differences between the groups of a protected attribute: one definition each, hard or soft by what is passed in.
 
-Every measure is a function `measure(values, y, a, weights=None)` of rows. On decisions (0 or 1) it is the metric; on scores
-in (0, 1) it is the metric's differentiable proxy, a term for any loss. All but the demographic-parity ratio are 0 when the
-groups fare alike, and positive when the unprivileged group (`a` = 0) has the higher rate.
+Every measure is a function `measure(values, y, a, weights=None)` of rows. On decisions (0 or 1) it is the metric; on
+scores in (0, 1) it is the metric's differentiable proxy, a term for any loss. All but the demographic-parity ratio
+are 0 when the groups fare alike, and positive when the unprivileged group (`a` = 0) has the higher rate.
 
-Whatever cannot be computed because a group is empty, as happens in small mini-batches, is exactly 0 with a zero gradient
-(the ratio: exactly 1), never NaN.
+Whatever cannot be computed because a group is empty, as happens in small mini-batches, is exactly 0 with a zero
+gradient (the ratio: exactly 1), never NaN.
 
 References:
     Marcinkevičs, Ozkan, Vogt (2022), Debiasing Deep Chest X-Ray Classifiers / Debiasing Neural Networks using
@@ -125,8 +125,8 @@ def predictive_parity_difference(
 ) -> Float[Array, ""]:
     """Difference of the positive predictive values, P(y=1 | f, a=0) - P(y=1 | f, a=1).
 
-    On scores each row counts in proportion to its score: the expectation of numerator and denominator when decisions are
-    drawn with the scores as probabilities.
+    On scores each row counts in proportion to its score: the expectation of numerator and denominator when decisions
+    are drawn with the scores as probabilities.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one a row.
@@ -169,7 +169,7 @@ def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Float[Array, " 
 def average_odds_difference(
     values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
 ) -> Float[Array, ""]:
-    """Signed mean of the true and the false positive rate differences: equalised odds as AIF360 and Du et al. report it.
+    """Signed mean of the true and the false positive rate differences: the equalised odds of AIF360 and Du et al.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one a row.

@@ -1,8 +1,9 @@
 """How well decisions agree with labels, and the table of counts from which every hard number is computed.
 
-A threshold search needs the confusion table at each of 101 thresholds. Its counts come from one histogram of the scores and
-one cumulative sum, and they add up exactly over chunks of rows, devices and hosts. A measure of parity applied to a table
-is the same function as on rows: the table's eight cells are the rows and the counts are their weights.
+A threshold search needs the confusion table at each of 101 thresholds. Its counts come from one histogram of the
+scores and one cumulative sum, and they add up exactly over chunks of rows, devices and hosts. A measure of parity
+applied to a table is the same function as on rows: the table's eight cells are the rows and the counts are their
+weights.
 """
 
 import jax
@@ -58,8 +59,8 @@ def histogram(
 ) -> Histogram:
     """Number of rows of each label and group whose score exceeds exactly 0, 1, ..., t of the sorted `cuts`.
 
-    Histograms of disjoint rows add up to the histogram of all of them. Without weights the counts are integers, exact up
-    to 2^31 rows.
+    Histograms of disjoint rows add up to the histogram of all of them. Without weights the counts are integers, exact
+    up to 2^31 rows.
 
     Args:
         scores: sigmoid outputs.
@@ -117,8 +118,9 @@ def of_table(measure: Measure, table: Float[Array, "2 2 2"]) -> Float[Array, ""]
 def noise_of_table(measure: Measure, table: Float[Array, "2 2 2"]) -> Float[Array, ""]:
     """Sum over rows of the squared derivative of a measure by the row's value.
 
-    A measure of values that scatter independently with variance v has, to first order, the variance v times this number.
-    For the statistical parity difference it is 1/n_0 + 1/n_1, for equal opportunity the same among the positives.
+    A measure of values that scatter independently with variance v has, to first order, the variance v times this
+    number. For the statistical parity difference it is 1/n_0 + 1/n_1, for equal opportunity the same among the
+    positives.
 
     Example:
         >>> from fairjax.parity import spd

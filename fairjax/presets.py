@@ -1,6 +1,7 @@
 """Two readings of the first paper: its text, and its authors' code.
 
-They differ in ways that matter. A preset sets every difference; `_replace` and `dataclasses.replace` override single ones.
+They differ in ways that matter. A preset sets every difference; `_replace` and `dataclasses.replace` override single
+ones.
 
 | | `PAPER` | `AUTHORS` |
 |---|---|---|

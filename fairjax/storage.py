@@ -1,7 +1,7 @@
 """Save networks, and load them again: with `data`, the only room that touches the disk.
 
-A saved network is a folder: `network.json` says which module it is and what its user wants to remember, `variables` is an
-orbax checkpoint. Reading never unpickles, and a folder under the name that was asked for is always complete.
+A saved network is a folder: `network.json` says which module it is and what its user wants to remember, `variables`
+is an orbax checkpoint. Reading never unpickles, and a folder under the name that was asked for is always complete.
 """
 
 import json
@@ -86,7 +86,9 @@ def save(
         temporary.chmod(0o755)
         _replace(temporary, path)
     except (OSError, ValueError) as error:
-        raise StorageError(f"cannot save a network at {path} ({_first_line(error)}); make room or choose another path") from error
+        raise StorageError(
+            f"cannot save a network at {path} ({_first_line(error)}); make room or choose another path"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -8,13 +8,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn, Network
 from fairjax.types import Batch, KeyArray, Number, Split, Variables
-
-
-def _static(default):
-    return dataclasses.field(default=default, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -24,37 +21,33 @@ class Training:
 
     learning_rate: Number = 1e-3
     """Adam's first step size."""
-    plateau_factor: float = _static(0.1)
+    plateau_factor: float = static(0.1)
     """The learning rate is multiplied by this on a plateau."""
-    plateau_tolerance: float = _static(1e-4)
+    plateau_tolerance: float = static(1e-4)
     """Least relative improvement of the validation loss that counts."""
-    plateau_patience: int = _static(10)
+    plateau_patience: int = static(10)
     """Epochs without improvement before the cut; the cut comes at the next, as in PyTorch's ReduceLROnPlateau."""
-    batch_size: int = _static(64)
+    batch_size: int = static(64)
     """Rows of a mini-batch; an epoch's last one is filled up with rows of its first."""
-    epochs: int = _static(1000)
+    epochs: int = static(1000)
     """Passes over the train part, at most."""
-    check_every: int = _static(10)
+    check_every: int = static(10)
     """Epochs between checks of the validation loss for early stopping."""
-    stopping_patience: int = _static(10)
+    stopping_patience: int = static(10)
     """Training stops at one more than so many checks in a row without improvement."""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
-        if isinstance(self.learning_rate, int | float) and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        check_positive("learning_rate", self.learning_rate)
         if not 0 < self.plateau_factor < 1:
             raise ValueError(f"plateau_factor must be between 0 and 1, got {self.plateau_factor}")
         if not 0 <= self.plateau_tolerance < 1:
             raise ValueError(f"plateau_tolerance must be in [0, 1), got {self.plateau_tolerance}")
-        for name in ("batch_size", "epochs", "check_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_at_least("batch_size", self.batch_size, 2)  # batch normalisation has no variance over one row
+        for name in ("epochs", "check_every"):
+            check_at_least(name, getattr(self, name), 1)
         for name in ("plateau_patience", "stopping_patience"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.batch_size < 2:
-            raise ValueError("batch_size must be at least 2: batch normalisation has no variance over one row")
+            check_at_least(name, getattr(self, name), 0)
 
 
 class Trained(NamedTuple):

@@ -76,7 +76,9 @@ def test_the_saved_networks_give_the_numbers_of_the_table(finished):
             variables = jax.tree.map(lambda leaf, i=i: leaf[i], saved.variables)
             row = results.loc[(method, seed, "test")]
             decisions = jax.nn.sigmoid(network.apply(variables, batch.x)[0]) > row["threshold"]
-            assert performance.balanced_accuracy(decisions, batch.y) == pytest.approx(row["balanced_accuracy"], abs=1e-5)
+            assert performance.balanced_accuracy(decisions, batch.y) == pytest.approx(
+                row["balanced_accuracy"], abs=1e-5
+            )
             assert MEASURES["spd"](decisions, batch.y, batch.a) == pytest.approx(row["bias"], abs=1e-5)
 
 
@@ -310,7 +312,8 @@ def test_simulated_tables_can_be_shared_or_drawn_for_each_seed(dataset, table):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told", "expected"), [("", -1, True), ("", 1, False), ("--xla_force_host_platform_device_count=3", -1, False)]
+    ("flags", "told", "expected"),
+    [("", -1, True), ("", 1, False), ("--xla_force_host_platform_device_count=3", -1, False)],
 )
 def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags, told, expected):
     updates = []

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from fairjax.debias.pruning import _one_of, _static
+from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.loop import Method, Parts, Task
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
@@ -23,30 +23,28 @@ class BiasGda:
 
     learning_rate: Number = 1e-5
     """Step size (eta)."""
-    batch_size: int = _static(256)
+    batch_size: int = static(256)
     """Rows of a mini-batch (M), drawn without replacement; an epoch's last one is filled up with rows of its first."""
-    epochs: int = _static(100)
+    epochs: int = static(100)
     """Passes over the part: 100 over train (paper) or 200 over valid (authors' code)."""
-    part: Literal["train", "valid"] = _static("train")
+    part: Literal["train", "valid"] = static("train")
     """The part that mini-batches are drawn from."""
-    optimiser: Literal["adam", "sgd"] = _static("adam")
+    optimiser: Literal["adam", "sgd"] = static("adam")
     """Adam (authors' code) or plain gradient descent (Algorithm 2 as printed)."""
-    evaluations: int = _static(1)
+    evaluations: int = static(1)
     """Candidates an epoch, evenly spaced over its mini-batches."""
-    candidates: Literal["evaluation", "training"] = _static("evaluation")
+    candidates: Literal["evaluation", "training"] = static("evaluation")
     """Candidates are evaluated with dropout off and running statistics, or as they train (authors' code)."""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
-        _one_of("part", self.part, ("train", "valid"))
-        _one_of("optimiser", self.optimiser, ("adam", "sgd"))
-        _one_of("candidates", self.candidates, ("evaluation", "training"))
-        if isinstance(self.learning_rate, int | float) and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2, got {self.batch_size}")
-        if self.epochs < 1 or self.evaluations < 1:
-            raise ValueError(f"epochs and evaluations must be at least 1, got {self.epochs} and {self.evaluations}")
+        check_choice("part", self.part, ("train", "valid"))
+        check_choice("optimiser", self.optimiser, ("adam", "sgd"))
+        check_choice("candidates", self.candidates, ("evaluation", "training"))
+        check_positive("learning_rate", self.learning_rate)
+        check_at_least("batch_size", self.batch_size, 2)
+        check_at_least("epochs", self.epochs, 1)
+        check_at_least("evaluations", self.evaluations, 1)
 
 
 class State(NamedTuple):

@@ -9,14 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from fairjax import masks
+from fairjax.hyperparameters import check_at_least, check_choice, static
 from fairjax.influence import influence
 from fairjax.loop import Method, Parts, Task, evaluation_mode
 from fairjax.objective import Evaluation
 from fairjax.types import KeyArray, Variables
-
-
-def _static(default):
-    return dataclasses.field(default=default, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -27,38 +24,30 @@ class Pruning:
     Where influence is measured and how a unit is cut belongs to the network: see `fairjax.nn.Mlp`.
     """
 
-    schedule: Literal["units", "quantile"] = _static("units")
-    """`units`: so many units a step. `quantile`: the units above the (1 - 1/steps)-quantile of influence (Algorithm 1)."""
-    units: int = _static(1)
+    schedule: Literal["units", "quantile"] = static("units")
+    """`units`: so many units a step. `quantile`: those above the (1 - 1/steps)-quantile of influence (Algorithm 1)."""
+    units: int = static(1)
     """Units cut in a step, for the schedule `units`."""
-    steps: int | None = _static(None)
+    steps: int | None = static(None)
     """Number of steps (B of Algorithm 1); as many as it takes to cut every unit if omitted."""
-    part: Literal["train", "valid"] = _static("train")
+    part: Literal["train", "valid"] = static("train")
     """The part on which influence is measured: train (paper) or valid (authors' code)."""
-    influence: Literal["dynamic", "static"] = _static("dynamic")
+    influence: Literal["dynamic", "static"] = static("dynamic")
     """Measured anew after every step, or once."""
-    reduction: Literal["mean", "sum"] = _static("mean")
+    reduction: Literal["mean", "sum"] = static("mean")
     """Influence as a mean over rows (Eq. 4) or a sum (authors' code); the order of units is the same."""
-    spared_layers: int = _static(0)
-    """So many leading layers are never cut: 0 (authors' code, all units) or 1 (Algorithm 1 counts layers from the second)."""
+    spared_layers: int = static(0)
+    """So many leading layers are never cut: 0 (authors' code) or 1 (Algorithm 1 counts layers from the second)."""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
-        _one_of("schedule", self.schedule, ("units", "quantile"))
-        _one_of("part", self.part, ("train", "valid"))
-        _one_of("influence", self.influence, ("dynamic", "static"))
-        _one_of("reduction", self.reduction, ("mean", "sum"))
-        if self.units < 1:
-            raise ValueError(f"units, cut in a step, must be at least 1, got {self.units}")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.spared_layers < 0:
-            raise ValueError(f"spared_layers must not be negative, got {self.spared_layers}")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        check_choice("schedule", self.schedule, ("units", "quantile"))
+        check_choice("part", self.part, ("train", "valid"))
+        check_choice("influence", self.influence, ("dynamic", "static"))
+        check_choice("reduction", self.reduction, ("mean", "sum"))
+        check_at_least("units", self.units, 1)
+        check_at_least("steps", 1 if self.steps is None else self.steps, 1)
+        check_at_least("spared_layers", self.spared_layers, 0)
 
 
 class State(NamedTuple):

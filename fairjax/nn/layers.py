@@ -1,7 +1,7 @@
 """Layers with PyTorch's conventions, and the handles on hidden units.
 
-The networks of the papers were trained with PyTorch, so its conventions are kept where Linen's differ: how a linear layer
-starts, which variance batch normalisation remembers, and what its momentum means.
+The networks of the papers were trained with PyTorch, so its conventions are kept where Linen's differ: how a linear
+layer starts, which variance batch normalisation remembers, and what its momentum means.
 """
 
 import functools
@@ -21,8 +21,8 @@ class Units(nn.Module):
     """The handles on a layer's units: a shift to differentiate by, and a mask.
 
     Returns `(shift, keep)`, a float and a boolean a unit. Add the first where influence is to be measured; put 0 where
-    the second is false, at the place where units are to be cut. The shift is one number a unit, shared by all rows, so its
-    gradient is the sum over rows and costs the memory of the units alone.
+    the second is false, at the place where units are to be cut. The shift is one number a unit, shared by all rows,
+    so its gradient is the sum over rows and costs the memory of the units alone.
 
     Example:
         A hidden layer of a network of your own, measured and cut at the pre-activation::
@@ -62,8 +62,8 @@ def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array,
 class BatchNorm(nn.Module):
     """Batch normalisation over rows with PyTorch's conventions.
 
-    `momentum` is the weight of the new batch in the running statistics; the running variance is the unbiased one; batches
-    are normalised by the biased variance, computed in two passes.
+    `momentum` is the weight of the new batch in the running statistics; the running variance is the unbiased one;
+    batches are normalised by the biased variance, computed in two passes.
     """
 
     momentum: float = 0.1
@@ -122,9 +122,9 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 def dropout_masks(key: KeyArray, shapes: list[tuple[int, int]], rate: float) -> list[Bool[Array, "n units"]]:
     """Which entries to keep, for several layers from one draw of random bits.
 
-    Eight random bits decide on an entry, a quarter of the 32 that a uniform number would take, and drawing bits is a large
-    share of a small network's training step. The drop probability is therefore `rate` rounded to a multiple of 1/256,
-    `dropped(rate)`; divide by `1 - dropped(rate)` to keep expectations exact.
+    Eight random bits decide on an entry, a quarter of the 32 that a uniform number would take, and drawing bits is a
+    large share of a small network's training step. The drop probability is therefore `rate` rounded to a multiple of
+    1/256, `dropped(rate)`; divide by `1 - dropped(rate)` to keep expectations exact.
 
     Args:
         key: a key for this call alone.

@@ -3,7 +3,6 @@
 from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -48,8 +47,8 @@ def _shifted_if_kept(h, shift, keep, cut: Cut):
 class Mlp(nn.Module):
     """Hidden layers, then a linear logit.
 
-    Calling it returns logits (n,). The defaults are the first paper's network: 11 hidden layers of 32 units, dropout 0.05,
-    352 units that can be cut.
+    Calling it returns logits (n,). The defaults are the first paper's network: 11 hidden layers of 32 units, dropout
+    0.05, 352 units that can be cut.
 
     Example:
         >>> module = Mlp(widths=(8, 8))

@@ -34,7 +34,8 @@ class ApplyFn(Protocol):
             variables: as `init` makes them.
             x: standardised features.
             shifts: a tree like `variables["masks"]`: what is added to each unit for every row.
-            key: training mode (dropout, batch statistics, running statistics updated) with this key; evaluation if omitted.
+            key: training mode (dropout, batch statistics, running statistics updated) with this key; evaluation if
+                omitted.
         """
         ...
 
