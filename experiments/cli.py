@@ -75,9 +75,8 @@ def parse(words: Sequence[str]) -> Debias:
         command,
         prog="python -m experiments debias",
         description=(
-            f"{Debias.__doc__}\n\n--preset paper|authors starts from a reading of the paper, its text or its authors'
-            " "code; --config FILE.yaml changes settings (the names below, nested by their dots); flags have the last
-            word."
+            f"{Debias.__doc__}\n\n--preset paper|authors starts from a reading of the paper, its text or its authors' "
+            "code; --config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
         ),
         default=start,
         args=words,

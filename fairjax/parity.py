@@ -8,8 +8,8 @@ Whatever cannot be computed because a group is empty, as happens in small mini-b
 gradient (the ratio: exactly 1), never NaN.
 
 References:
-    Marcinkevičs, Ozkan, Vogt (2022), Debiasing Deep Chest X-Ray Classifiers / Debiasing Neural Networks using
-    Differentiable Classification Parity Proxies, ICLR Workshop on Socially Responsible Machine Learning (Eq. 1 and 2).
+    Marcinkevičs, Ozkan, Vogt (2022), Debiasing Neural Networks using Differentiable Classification Parity Proxies,
+    ICLR 2022 Workshop on Socially Responsible Machine Learning (Eq. 1 and 2).
     Du, Yang, Zou, Hu (2020), Fairness in Deep Learning: A Computational Perspective, arXiv:1908.08843 (section 2.2).
 """
 
