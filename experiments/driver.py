@@ -22,6 +22,7 @@ from experiments.folder import RunFolder, Stage
 from experiments.settings import SIMULATED, Debias
 from experiments.timings import Timings
 from fairjax import data, loop, parallel, training
+from fairjax.data.splits import STREAM
 from fairjax.debias import METHODS
 from fairjax.loop import Debiased, Parts, Task
 from fairjax.nn import Network, from_linen
@@ -85,7 +86,7 @@ def _simulated(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
     else:
         keys = _keys(settings)
         batch = jax.jit(jax.vmap(draw))(_fold(keys, _SIMULATION))
-        splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(_fold(keys, data.STREAM), batch)
+        splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(_fold(keys, STREAM), batch)
         for i, seed in enumerate(settings.seeds):
             one = jax.tree.map(operator.itemgetter(i), splits)
             data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])

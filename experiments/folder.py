@@ -2,7 +2,8 @@
 
 configuration.json   what the numbers depend on; a folder of another configuration is refused
 states/              orbax checkpoints of the stage that is running and the results of those that are finished
-results.csv, trajectories.csv, table.md, figure.png, figure.svg, run.json      written when the run is complete
+results.csv, trajectories.csv, table.md, trajectories.png, trajectories.svg, networks/, run.json: the results, written
+                         when all stages are complete
 """
 
 import json

@@ -1,6 +1,7 @@
 """The table of a run: what `results.csv` says, for people."""
 
 import pandas as pd
+from rich import box
 from rich.table import Table
 
 LABELS = {"standard": "Standard", "pruning": "Pruning", "bias_gda": "Bias GD/A"}
@@ -61,10 +62,9 @@ def caption(epsilon: float) -> str:
 def printed(results: pd.DataFrame, epsilon: float) -> Table:
     """The table for a terminal."""
     table = summary(results)
-    shown = Table(title=title(results), caption=caption(epsilon))
-    for column in table.columns:  # headings may wrap, numbers may not
-        width = max(map(len, table[column]))
-        shown.add_column(column, justify="left" if column == "method" else "right", min_width=width)
+    shown = Table(title=title(results), caption=caption(epsilon), box=box.SIMPLE_HEAD)
+    for column in table.columns:
+        shown.add_column(column, justify="left" if column == "method" else "right")
     for row in table.itertuples(index=False):
         shown.add_row(*row)
     return shown

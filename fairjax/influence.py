@@ -19,7 +19,7 @@ def influence(
     *,
     reduction: Literal["mean", "sum"] = "mean",
     chunk: int | None = None,
-) -> PyTree[Float[Array, " units"]]:
+) -> PyTree[Float[Array, "_"]]:
     """S_lj = (1/N) sum_i d measure / d h_lj(x_i), for every unit at once (Eq. 4).
 
     The sum over rows is the derivative by one shift of the unit that all rows share, so a single backward pass with

@@ -18,7 +18,7 @@ from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Measure
-from fairjax.types import Batch, KeyArray, Split, Variables
+from fairjax.types import Batch, KeyArray, Split, Variables, pick
 
 
 class Task(NamedTuple):
@@ -175,9 +175,6 @@ def advance(
         diverged = progress.diverged | ~finite
         score = rule(trace.valid)
         better = objective.improves(score, progress.score) & ~diverged
-
-        def pick(condition, new, old):  # what a step passes on untouched stays visibly constant for the compiler
-            return jax.tree.map(lambda new, old: old if new is old else jnp.where(condition, new, old), new, old)
 
         new = Progress(
             step=progress.step + 1,

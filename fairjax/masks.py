@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-Masks = PyTree[Bool[Array, " units"]]
+Masks = PyTree[Bool[Array, "_"]]
 
 
 def count(masks: Masks) -> Int[Array, ""]:
@@ -31,7 +31,7 @@ def size(masks: Masks) -> int:
     return sum(keep.size for keep in jax.tree.leaves(masks))
 
 
-def drop(masks: Masks, scores: PyTree[Float[Array, " units"]], k: int) -> Masks:
+def drop(masks: Masks, scores: PyTree[Float[Array, "_"]], k: int) -> Masks:
     """Cut the k units of highest score among those kept; all of them if fewer are left.
 
     Args:
@@ -57,7 +57,7 @@ def drop(masks: Masks, scores: PyTree[Float[Array, " units"]], k: int) -> Masks:
     return unravel(keep.at[units].min(~(top > -jnp.inf)))
 
 
-def drop_above(masks: Masks, scores: PyTree[Float[Array, " units"]], quantile: float | Float[Array, ""]) -> Masks:
+def drop_above(masks: Masks, scores: PyTree[Float[Array, "_"]], quantile: float | Float[Array, ""]) -> Masks:
     """Cut the units whose score lies above an empirical quantile of all units' scores (Algorithm 1, lines 5 and 6).
 
     A unit that is cut already counts with the influence that it has, 0, and is not cut again.
@@ -81,6 +81,6 @@ def drop_above(masks: Masks, scores: PyTree[Float[Array, " units"]], quantile: f
     return unravel(keep & ~(flat > cut))
 
 
-def _eligible(keep: Bool[Array, " units"], scores: PyTree[Float[Array, " units"]]) -> Float[Array, " units"]:
+def _eligible(keep: Bool[Array, " units"], scores: PyTree[Float[Array, "_"]]) -> Float[Array, " units"]:
     flat, _ = ravel_pytree(scores)
     return jnp.where(keep & ~jnp.isnan(flat), flat, -jnp.inf)

@@ -5,7 +5,7 @@ earliest on ties. Rules are interchangeable: anything with `bound` and `__call__
 """
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,7 @@ class Evaluation(NamedTuple):
     """Squared slope of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Scores candidates by their evaluation on validation data."""
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
+from fairjax.types import pick
+
 AXIS = "seeds"
 """The mesh axis over which seeds are spread."""
 
@@ -83,7 +85,7 @@ def over_seeds(
             new = function(*every)
             if finished is None:
                 return new
-            return jax.tree.map(lambda new, old: jnp.where(idle, old, new), new, every[0])
+            return pick(~idle, new, every[0])
 
         if finished is None:
             return jax.vmap(one)(own, idle)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn, Network
-from fairjax.types import Batch, KeyArray, Number, Split, Variables
+from fairjax.types import Batch, KeyArray, Number, Split, Variables, pick
 
 
 @jax.tree_util.register_dataclass
@@ -117,7 +117,7 @@ def advance(network: Network, config: Training, split: Split, state: Trained, ep
 
     def one(state: Trained, _):
         new = _check(network, config, valid, _epoch(network, config, split, state))
-        return jax.tree.map(lambda new, old: jnp.where(state.done, old, new), new, state), None
+        return pick(~state.done, new, state), None
 
     return jax.lax.scan(one, state, length=epochs)[0]
 
@@ -207,7 +207,7 @@ def _check(network: Network, config: Training, valid: Batch, state: Trained) -> 
     better = checked & (value < state.best_loss)
     stale = jnp.where(better, 0, state.stale + checked.astype(state.stale.dtype))
     return state._replace(
-        best=jax.tree.map(lambda new, old: jnp.where(better, new, old), state.variables, state.best),
+        best=pick(better, state.variables, state.best),
         best_loss=jnp.where(better, value, state.best_loss),
         plateau=plateau,
         stale=stale,

@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
@@ -60,6 +61,19 @@ class Split(NamedTuple):
     def part(self, name: Part) -> Batch:
         """All rows of one part, standardised."""
         return self.batch(getattr(self, name))
+
+
+def pick(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
+    """`new` where the condition holds, else `old`, leaf by leaf.
+
+    A leaf that is the same in both is passed on as it is: it stays visibly constant for the compiler, and keys can be
+    among the leaves.
+
+    Example:
+        >>> pick(jnp.array(False), {"a": jnp.array(1)}, {"a": jnp.array(2)})["a"].item()
+        2
+    """
+    return jax.tree.map(lambda new, old: old if new is old else jnp.where(condition, new, old), new, old)
 
 
 SHARED = Split(x=None, y=None, a=None, train=0, valid=0, test=0, mean=0, scale=0)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ class State(NamedTuple):
     """The network; only its masks change."""
     sign: Float[Array, ""]
     """Sign of the network's bias on validation data before pruning."""
-    scores: PyTree[Float[Array, " units"]]
+    scores: PyTree[Float[Array, "_"]]
     """Signed influence of the network as it came, for static pruning."""
 
 

@@ -1,7 +1,22 @@
 """Networks: two pure functions each, with handles on their hidden units."""
 
+from fairjax.nn.flat import Flat
 from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks
+from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
 
-__all__ = ["ApplyFn", "BatchNorm", "InitFn", "Linear", "Mlp", "Network", "Units", "dropout_masks", "from_linen"]
+__all__ = [
+    "ApplyFn",
+    "BatchNorm",
+    "Flat",
+    "InitFn",
+    "Linear",
+    "Mlp",
+    "Network",
+    "Units",
+    "dropout_masks",
+    "from_linen",
+    "materialize",
+    "shrink",
+]

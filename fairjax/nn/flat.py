@@ -21,11 +21,11 @@ class Flat:
     `jax.vmap(Flat.of)` and `jax.vmap(Flat.variables)` convert many seeds at once.
     """
 
-    params: Float[Array, " p"]
+    params: Float[Array, "*seeds p"]
     """What is learned."""
-    rest: Float[Array, " r"]
+    rest: Float[Array, "*seeds r"]
     """The other floating-point collections."""
-    masks: Bool[Array, " units"]
+    masks: Bool[Array, "*seeds units"]
     """Unit masks."""
     layout: Any = dataclasses.field(metadata={"static": True})
     """Structure and shapes of the three."""

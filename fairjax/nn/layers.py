@@ -49,7 +49,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n features"]:
         """`x @ kernel + bias`."""
-        start = _uniform(x.shape[-1] ** -0.5)
+        start = _uniform(max(x.shape[-1], 1) ** -0.5)
         kernel = self.param("kernel", start, (x.shape[-1], self.features))
         bias = self.param("bias", start, (self.features,))
         return x @ kernel + bias[None]

@@ -51,6 +51,7 @@ class Mlp(nn.Module):
     0.05, 352 units that can be cut.
 
     Example:
+        >>> import jax
         >>> module = Mlp(widths=(8, 8))
         >>> variables = module.init(jax.random.key(0), jnp.ones((2, 3)), train=False)
         >>> sorted(variables["masks"])

@@ -1,6 +1,6 @@
 """What the core knows of a classifier: how to make its variables, and how to apply them."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PyTree
 from fairjax.types import KeyArray, Variables
 
 
+@runtime_checkable
 class InitFn(Protocol):
     """Makes the variables of a network."""
 
@@ -17,6 +18,7 @@ class InitFn(Protocol):
         ...
 
 
+@runtime_checkable
 class ApplyFn(Protocol):
     """Applies a network."""
 
@@ -25,7 +27,7 @@ class ApplyFn(Protocol):
         variables: Variables,
         x: Float[Array, "n d"],
         *,
-        shifts: PyTree[Float[Array, " units"]] | None = None,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
     ) -> tuple[Float[Array, " n"], Variables]:
         """Logits of the rows, and the variables after the call.

@@ -1,0 +1,99 @@
+"""Make masks permanent: zero the weights of cut units, or build a network without them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fairjax.nn.mlp import Mlp
+from fairjax.types import Variables
+
+
+def materialize(module: Mlp, variables: Variables) -> Variables:
+    """The equivalent network with all masks true: what the masks take away is zeroed in the weights.
+
+    With incoming weights cut, the unit's column of the kernel and its bias become 0, and batch normalisation passes
+    on the constant that it makes of 0. With outgoing weights cut, its scale and bias of batch normalisation become 0.
+    Pure, so it can be jitted and mapped over seeds. The outputs are the same in evaluation mode; gradients are not,
+    since zeroed weights can be trained back and cut units cannot.
+
+    Args:
+        module: the network's module.
+        variables: its variables.
+
+    Returns:
+        New variables; the given ones are as they were.
+
+    Example:
+        >>> module = Mlp(widths=(4,))
+        >>> variables = dict(module.init(jax.random.key(0), jnp.ones((2, 3))))
+        >>> cut = {**variables, "masks": jax.tree.map(jnp.zeros_like, variables["masks"])}
+        >>> materialize(module, cut)["params"]["hidden_00"]["linear"]["kernel"].any().item()
+        False
+    """
+    params = dict(variables["params"])
+    for name, masks in variables["masks"].items():
+        keep = masks["units"]["keep"]
+        place = "linear" if module.cut == "incoming" else "norm"
+        zeroed = jax.tree.map(lambda leaf, keep=keep: jnp.where(_as_last(keep, leaf), leaf, 0.0), params[name][place])
+        params[name] = {**params[name], place: zeroed}
+    kept = jax.tree.map(jnp.ones_like, variables["masks"])
+    return {**variables, "params": params, "masks": kept}
+
+
+def shrink(module: Mlp, variables: Variables) -> tuple[Mlp, Variables]:
+    """A smaller network without the cut units, with the same outputs in evaluation mode.
+
+    The constant that a unit with incoming weights cut passes on in evaluation mode is added to the next layer's bias.
+    In training mode batch statistics would make another constant of it, so fine-tune before shrinking or accept the
+    shift. A layer may lose all of its units. Runs on the host, for one network at a time: seeds differ in their
+    widths.
+
+    Args:
+        module: the network's module.
+        variables: its variables, without a seeds axis.
+
+    Returns:
+        The smaller module and its variables, all units kept.
+
+    Raises:
+        ValueError: if the variables have a seeds axis.
+
+    Example:
+        >>> module = Mlp(widths=(4,))
+        >>> variables = dict(module.init(jax.random.key(0), jnp.ones((2, 3))))
+        >>> masks = {"hidden_00": {"units": {"keep": jnp.array([True, False, True, True])}}}
+        >>> shrink(module, {**variables, "masks": masks})[0].widths
+        (3,)
+    """
+    tree: Any = jax.tree.map(np.asarray, dict(variables))
+    names = sorted(tree["masks"])
+    if tree["masks"][names[0]]["units"]["keep"].ndim != 1:
+        raise ValueError("variables have a seeds axis; shrink one network at a time: jax.tree.map(lambda v: v[i], ...)")
+    params, stats, masks = dict(tree["params"]), dict(tree["batch_stats"]), {}
+    for name, following in zip(names, [*names[1:], "output"], strict=True):
+        keep = tree["masks"][name]["units"]["keep"]
+        constant = np.zeros(keep.shape, np.float32)
+        if module.cut == "incoming":
+            constant = np.where(keep, constant, _of_zero(params[name]["norm"], stats[name]["norm"]))
+        after = params[following] if following == "output" else params[following]["linear"]
+        after = {"kernel": after["kernel"][keep], "bias": after["bias"] + constant @ after["kernel"]}
+        params[following] = after if following == "output" else {**params[following], "linear": after}
+        params[name] = jax.tree.map(lambda leaf, keep=keep: leaf[..., keep], params[name])
+        stats[name] = jax.tree.map(lambda leaf, keep=keep: leaf[..., keep], stats[name])
+        masks[name] = {"units": {"keep": np.ones(int(keep.sum()), bool)}}
+    widths = tuple(masks[name]["units"]["keep"].size for name in names)
+    smaller = Mlp(widths=widths, site=module.site, cut=module.cut, dropout=module.dropout)
+    return smaller, jax.tree.map(jnp.asarray, {**tree, "params": params, "batch_stats": stats, "masks": masks})
+
+
+def _of_zero(params: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray], epsilon: float = 1e-5) -> np.ndarray:
+    """What batch normalisation makes of 0 in evaluation mode."""
+    return params["bias"] - stats["mean"] * params["scale"] / np.sqrt(stats["var"] + np.float32(epsilon))
+
+
+def _as_last(keep: jax.Array, leaf: jax.Array) -> jax.Array:
+    """The mask with axes for all but the last of a leaf's."""
+    return keep.reshape((1,) * (leaf.ndim - 1) + keep.shape)

@@ -1,0 +1,26 @@
+"""What all tests run under: two CPU devices, no silent rank promotion, keys used once, shapes and types checked."""
+
+import os
+
+import jax
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)
+settings.load_profile("same")
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+install_import_hook("fairjax", "beartype.beartype").__enter__()  # for the whole session
+
+import pytest  # noqa: E402  (after the hook, like everything that may import fairjax)
+
+
+@pytest.fixture
+def key():
+    """A fresh key."""
+    return jax.random.key(0)
