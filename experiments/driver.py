@@ -29,8 +29,8 @@ from fairjax.nn import Network, from_linen
 from fairjax.parity import MEASURES
 from fairjax.types import SHARED, Split, Variables
 
-CHUNK = 25
-"""Candidates of a chunk of debiasing."""
+CHUNK = 40
+"""Most candidates of a chunk of debiasing."""
 
 _SIMULATION, _TRAINING, _DEBIASING = 0, 1, 2  # what a seed's key is folded with; its split has a number of its own
 
@@ -168,6 +168,12 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings) -> t
     return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, timings)
 
 
+def _chunk(steps: int) -> int:
+    """Candidates of a chunk: if possible all chunks have one size, since another size is another program to compile."""
+    divisors = [size for size in range(CHUNK // 4, CHUNK + 1) if steps % size == 0]
+    return max(divisors, default=CHUNK)
+
+
 class _Debiasing(NamedTuple):
     """A method's saved state: the loop's, and the trace so far in arrays of full length."""
 
@@ -188,10 +194,11 @@ def _debias(settings, folder, machine, name, task, variables, splits, axes, eval
     first = evaluated[0]
     trace = jax.tree.map(lambda entry: jnp.zeros((seeds, steps + 1)).at[:, 0].set(entry), first)
     bar = bars.add_task(name, total=steps, note="candidates")
+    chunk = _chunk(steps)
 
     def advance(state: _Debiasing) -> _Debiasing:
         done = int(state.progress.step[0])
-        count = min(CHUNK, steps - done)
+        count = min(chunk, steps - done)
         progress, part = _advance_debiasing(
             method, task, config, rule, splits, state.progress, axes=_Axes(axes), machine=machine, steps=count
         )

@@ -64,7 +64,8 @@ def printed(results: pd.DataFrame, epsilon: float) -> Table:
     table = summary(results)
     shown = Table(title=title(results), caption=caption(epsilon), box=box.SIMPLE_HEAD)
     for column in table.columns:
-        shown.add_column(column, justify="left" if column == "method" else "right")
+        heading = column.replace(": ", "\n").replace("balanced ", "balanced\n").replace("within ", "within\n")
+        shown.add_column(heading, justify="left" if column == "method" else "right", no_wrap=True)
     for row in table.itertuples(index=False):
         shown.add_row(*row)
     return shown

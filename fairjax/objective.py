@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import performance
 from fairjax.parity import Measure
-from fairjax.types import Number
+from fairjax.types import AnyArray, Number
 
 TIE = 1e-6
 """Numbers in [0, 1] this close are a tie: some roundings of float32, so that ties do not depend on the device."""
@@ -157,7 +157,7 @@ class AccuracyFloor:
         return jnp.where(reached, 1.0 - jnp.minimum(jnp.abs(evaluation.bias), 1.0), 0.0)
 
 
-def constrained(accuracy: Float[Array, "*c"], bias: Float[Array, "*c"], bound: Number) -> Float[Array, "*c"]:
+def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bound: Number) -> Float[Array, "*c"]:
     """Eq. 3: `accuracy` where |bias| < bound, else 0.
 
     Example:
@@ -188,7 +188,7 @@ def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]
     return score > best + TIE
 
 
-def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[Array, " t"]) -> Evaluation:
+def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[AnyArray, " t"]) -> Evaluation:
     """The evaluation at every threshold, from a histogram of scores.
 
     Args:
@@ -210,9 +210,9 @@ def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[Ar
 
 def at_threshold(
     measure: Measure,
-    scores: Float[Array, " n"],
-    y: Bool[Array, " n"],
-    a: Bool[Array, " n"],
+    scores: Float[AnyArray, " n"],
+    y: Bool[AnyArray, " n"],
+    a: Bool[AnyArray, " n"],
     threshold: Float[Array, ""],
 ) -> Evaluation:
     """The evaluation of scores at a given threshold.
@@ -230,9 +230,9 @@ def at_threshold(
 
 def best_threshold(
     measure: Measure,
-    scores: Float[Array, " n"],
-    y: Bool[Array, " n"],
-    a: Bool[Array, " n"],
+    scores: Float[AnyArray, " n"],
+    y: Bool[AnyArray, " n"],
+    a: Bool[AnyArray, " n"],
     *,
     rule: Rule | None = None,
     count: int = 101,

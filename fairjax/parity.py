@@ -18,24 +18,27 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-Rows = Bool[Array, " n"] | Num[Array, " n"]
+from fairjax.types import AnyArray
+
+Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
+Weights = Float[AnyArray, " n"]
 Measure = Callable[..., Float[Array, ""]]
 """`measure(values, y, a, weights=None)`, a scalar."""
 
 
 def rate(
-    values: Rows, rows: Bool[Array, " n"], weights: Float[Array, " n"] | None = None
+    values: Rows, rows: Bool[AnyArray, " n"], weights: Weights | None = None
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Weighted mean of `values` over `rows`, and whether there is one: 0 and false where the rows weigh nothing."""
     values = _floating(values)
-    weights = jnp.ones_like(values) if weights is None else weights.astype(values.dtype)
+    weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights, values.dtype)
     total = jnp.sum(weights, where=rows)
     some = total > 0
     return jnp.sum(values * weights, where=rows) / jnp.where(some, total, 1.0), some
 
 
 def gap(
-    values: Rows, first: Bool[Array, " n"], second: Bool[Array, " n"], weights: Float[Array, " n"] | None = None
+    values: Rows, first: Bool[AnyArray, " n"], second: Bool[AnyArray, " n"], weights: Weights | None = None
 ) -> Float[Array, ""]:
     """Mean of `values` over `first` less that over `second`; exactly 0, with a zero gradient, if either is empty.
 
@@ -57,7 +60,7 @@ def gap(
     return jnp.where(any_first & any_second, of_first - of_second, 0.0)
 
 
-def spd(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Statistical parity difference, P(f | a=0) - P(f | a=1): Eq. 1 on scores, the metric on decisions.
 
     Args:
@@ -78,7 +81,7 @@ def spd(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = Non
     return gap(values, ~a, a, weights)
 
 
-def eod(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Equal opportunity difference, P(f | y=1, a=0) - P(f | y=1, a=1): Eq. 2 on scores, the metric on decisions.
 
     Args:
@@ -98,9 +101,7 @@ def eod(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = Non
     return gap(values, y & ~a, y & a, weights)
 
 
-def false_positive_rate_difference(
-    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
-) -> Float[Array, ""]:
+def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """P(f | y=0, a=0) - P(f | y=0, a=1), also called predictive equality.
 
     Args:
@@ -120,9 +121,7 @@ def false_positive_rate_difference(
     return gap(values, ~y & ~a, ~y & a, weights)
 
 
-def predictive_parity_difference(
-    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
-) -> Float[Array, ""]:
+def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Difference of the positive predictive values, P(y=1 | f, a=0) - P(y=1 | f, a=1).
 
     On scores each row counts in proportion to its score: the expectation of numerator and denominator when decisions
@@ -146,7 +145,7 @@ def predictive_parity_difference(
     return gap(y, ~a, a, accepted)
 
 
-def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """P(f = y | a=0) - P(f = y | a=1): Du et al.'s predictive quality parity, with accuracy as the quality.
 
     Args:
@@ -166,9 +165,7 @@ def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Float[Array, " 
     return gap(jnp.where(y, values, 1.0 - values), ~a, a, weights)
 
 
-def average_odds_difference(
-    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
-) -> Float[Array, ""]:
+def average_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Signed mean of the true and the false positive rate differences: the equalised odds of AIF360 and Du et al.
 
     Args:
@@ -187,9 +184,7 @@ def average_odds_difference(
     return 0.5 * (eod(values, y, a, weights) + false_positive_rate_difference(values, y, a, weights))
 
 
-def equalized_odds_difference(
-    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
-) -> Float[Array, ""]:
+def equalized_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """The larger of |true positive rate difference| and |false positive rate difference|: Fairlearn's equalised odds.
 
     Args:
@@ -210,9 +205,7 @@ def equalized_odds_difference(
     )
 
 
-def demographic_parity_ratio(
-    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
-) -> Float[Array, ""]:
+def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """P(f | a=0) / P(f | a=1): Du et al.'s demographic parity, AIF360's disparate impact.
 
     Args:
@@ -238,9 +231,7 @@ def demographic_parity_ratio(
     return jnp.where(any_unprivileged & any_privileged, ratio, 1.0)
 
 
-def demographic_parity_shortfall(
-    values: Rows, y: Rows, a: Rows, weights: Float[Array, " n"] | None = None
-) -> Float[Array, ""]:
+def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """The demographic-parity ratio less 1, so that 0 is parity and the debiasing methods can take it as a bias.
 
     Args:

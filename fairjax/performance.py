@@ -10,14 +10,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax.parity import Measure, Rows, rate
+from fairjax.parity import Measure, Rows, Weights, rate
+from fairjax.types import AnyArray
 
 Histogram = Int[Array, "bins 2 2"] | Float[Array, "bins 2 2"]
 Table = Float[Array, "*t 2 2 2"]
 """Counts by decision, label and group."""
 
 
-def balanced_accuracy(values: Rows, y: Rows, weights: Float[Array, " n"] | None = None) -> Float[Array, ""]:
+def balanced_accuracy(values: Rows, y: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Mean of the true positive and the true negative rate (Brodersen et al. 2010); soft on scores.
 
     Args:
@@ -51,11 +52,11 @@ def thresholds(count: int = 101) -> Float[Array, " t"]:
 
 
 def histogram(
-    scores: Float[Array, " n"],
-    y: Bool[Array, " n"],
-    a: Bool[Array, " n"],
-    cuts: Float[Array, " t"],
-    weights: Float[Array, " n"] | None = None,
+    scores: Float[AnyArray, " n"],
+    y: Bool[AnyArray, " n"],
+    a: Bool[AnyArray, " n"],
+    cuts: Float[AnyArray, " t"],
+    weights: Weights | None = None,
 ) -> Histogram:
     """Number of rows of each label and group whose score exceeds exactly 0, 1, ..., t of the sorted `cuts`.
 
@@ -77,9 +78,10 @@ def histogram(
         >>> histogram(jnp.array([0.2, 0.9]), yes, no, jnp.array([0.5]))[:, 1, 0].tolist()
         [1, 1]
     """
+    scores, y, a, cuts = map(jnp.asarray, (scores, y, a, cuts))
     exceeded = jnp.searchsorted(cuts, scores, side="left", method="scan_unrolled")
     cell = (exceeded * 2 + y.astype(exceeded.dtype)) * 2 + a.astype(exceeded.dtype)
-    counted = jnp.ones(scores.shape, jnp.int32) if weights is None else weights
+    counted = jnp.ones(scores.shape, jnp.int32) if weights is None else jnp.asarray(weights)
     bins = cuts.shape[0] + 1
     return jax.ops.segment_sum(counted, cell, num_segments=bins * 4).reshape(bins, 2, 2)
 

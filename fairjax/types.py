@@ -4,7 +4,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+AnyArray = Array | np.ndarray
+"""What functions at the door take: JAX's arrays, NumPy's, and tracers."""
 
 Number = float | Float[Array, "..."]
 """A hyperparameter that may be traced, and so mapped over: a Python float or an array."""

@@ -102,7 +102,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkey
         return advance(*args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(driver, "CHUNK", 20)
+        patched.setattr(driver, "CHUNK", 10)
         patched.setattr(driver, "_advance_debiasing", stopping)
         assert run(tmp_path / "r") == 130
     assert "goes on from the last saved state" in capsys.readouterr().err
