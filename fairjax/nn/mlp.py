@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks, dropped
+from fairjax.types import AnyArray
 
 Site = Literal["preactivation", "activation", "normalised"]
 """Where a unit's influence is measured: before the ReLU, after it, or after batch normalisation."""
@@ -76,13 +77,13 @@ class Mlp(nn.Module):
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"], *, train: bool = False) -> Float[Array, " n"]:
+    def __call__(self, x: Float[AnyArray, "n d"], *, train: bool = False) -> Float[Array, " n"]:
         """Logits of standardised features."""
         kept: list[Bool[Array, "n units"] | None] = [None] * len(self.widths)
         if train and dropped(self.dropout) > 0:
             shapes = [(x.shape[0], width) for width in self.widths]
             kept = [*dropout_masks(self.make_rng("dropout"), shapes, self.dropout)]
-        h = x
+        h = jnp.asarray(x)
         for i, width in enumerate(self.widths):  # two digits, so that trees, which sort names, keep the order of layers
             h = Hidden(width, self.site, self.cut, self.dropout, name=f"hidden_{i:02d}")(h, train=train, kept=kept[i])
         return jnp.squeeze(Linear(1, name="output")(h), axis=1)

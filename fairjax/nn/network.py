@@ -6,14 +6,14 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float, PyTree
 
-from fairjax.types import KeyArray, Variables
+from fairjax.types import AnyArray, KeyArray, Variables
 
 
 @runtime_checkable
 class InitFn(Protocol):
     """Makes the variables of a network."""
 
-    def __call__(self, key: KeyArray, x: Float[Array, "n d"]) -> Variables:
+    def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
         """Fresh variables, `masks` all true, for inputs shaped like `x`."""
         ...
 
@@ -25,7 +25,7 @@ class ApplyFn(Protocol):
     def __call__(
         self,
         variables: Variables,
-        x: Float[Array, "n d"],
+        x: Float[AnyArray, "n d"],
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
@@ -77,7 +77,7 @@ def from_linen(module: nn.Module) -> Network:
 class _LinenInit(NamedTuple):
     module: nn.Module
 
-    def __call__(self, key: KeyArray, x: Float[Array, "n d"]) -> Variables:
+    def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
         variables = dict(self.module.init(key, x, train=False))
         variables.pop("perturbations", None)  # a handle for gradients, not a thing to train or to save
         return variables
@@ -94,6 +94,6 @@ class _LinenApply(NamedTuple):
         return logits, {**variables, **updated}
 
 
-def scores(apply: ApplyFn, variables: Variables, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
     """Sigmoid outputs in evaluation mode."""
     return jax.nn.sigmoid(apply(variables, x)[0])
