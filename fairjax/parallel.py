@@ -62,7 +62,7 @@ def over_seeds(
         ValueError: if `lanes` is below 2 or no argument is per seed.
     """
     leaves, structure = jax.tree.flatten(args)
-    flags = jax.tree.leaves(jax.tree.broadcast(axes, args, is_leaf=_none), is_leaf=_none)
+    flags = _flags(axes, args)
     own = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is not None]
     shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is None]
     if not own:
@@ -142,5 +142,13 @@ def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
     return spread, at[rank]
 
 
-def _none(leaf: Any) -> bool:
-    return leaf is None
+def _flags(axes: Any, args: Any) -> list[int | None]:
+    """The axis of every leaf of `args`, from a tree prefix in which None is an entry like 0."""
+    found: list[int | None] = []
+    jax.tree.map(
+        lambda axis, branch: found.extend([axis] * len(jax.tree.leaves(branch))),
+        axes,
+        args,
+        is_leaf=lambda axis: axis is None,
+    )
+    return found

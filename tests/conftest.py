@@ -19,6 +19,8 @@ install_import_hook("fairjax", "beartype.beartype").__enter__()  # for the whole
 
 import pytest  # noqa: E402  (after the hook, like everything that may import fairjax)
 
+collect_ignore = ["reference"]  # a script for where PyTorch is installed
+
 
 @pytest.fixture
 def key():

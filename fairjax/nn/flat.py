@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from fairjax.types import Variables
 
@@ -21,12 +21,12 @@ class Flat:
     `jax.vmap(Flat.of)` and `jax.vmap(Flat.variables)` convert many seeds at once.
     """
 
-    params: Float[Array, "*seeds p"]
-    """What is learned."""
-    rest: Float[Array, "*seeds r"]
-    """The other floating-point collections."""
-    masks: Bool[Array, "*seeds units"]
-    """Unit masks."""
+    params: Any
+    """What is learned: float (p,). Of no narrower type, since JAX rebuilds trees with all kinds of leaves."""
+    rest: Any
+    """The other floating-point collections: float (r,)."""
+    masks: Any
+    """Unit masks: bool (units,)."""
     layout: Any = dataclasses.field(metadata={"static": True})
     """Structure and shapes of the three."""
 
