@@ -201,7 +201,7 @@ def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[An
     """
     table = performance.tables(counts)
     return Evaluation(
-        threshold=cuts,
+        threshold=jnp.asarray(cuts),
         balanced_accuracy=jax.vmap(performance.accuracy_of_table)(table),
         bias=jax.vmap(lambda cell: performance.of_table(measure, cell))(table),
         noise=jax.vmap(lambda cell: performance.noise_of_table(measure, cell))(table),

@@ -7,7 +7,7 @@ how many seeds run beside it nor on the number of devices. Groups of which every
 finished seeds are packed together, so that they cost no time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ CPU_LANES = 5
 """Seeds of a group on CPU."""
 
 
-def mesh(devices: list[jax.Device] | None = None) -> jax.sharding.Mesh:
+def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
     """A mesh of one axis over the given devices; over all there are if omitted.
 
     Example:

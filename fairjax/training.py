@@ -1,7 +1,7 @@
 """Fit a classifier on one split, with early stopping and a plateau schedule of its own (Table 2 and appendix D.2)."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ class Trained(NamedTuple):
     best_loss: Float[Array, ""]
     """Validation loss of `best`; infinite before the first check."""
     optimiser: optax.OptState
-    plateau: optax.OptState
+    plateau: optax.contrib.ReduceLROnPlateauState
     key: KeyArray
     epoch: Int[Array, ""]
     """Epochs done."""
@@ -91,7 +91,7 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
         best=flat,
         best_loss=jnp.array(jnp.inf),
         optimiser=optax.adam(config.learning_rate).init(flat.params),
-        plateau=_plateau(config).init(flat.params),
+        plateau=cast(optax.contrib.ReduceLROnPlateauState, _plateau(config).init(flat.params)),
         key=of_training,
         epoch=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
@@ -190,7 +190,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
 
         grads, updated = jax.grad(objective, has_aux=True)(flat.params)
         updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
-        params = flat.params + scale * updates
+        params = flat.params + scale * cast(Array, updates)
         return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
 
     carry = (state.variables, state.optimiser)

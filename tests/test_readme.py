@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import pytest
 
+from fairjax import from_linen
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -56,6 +58,19 @@ def measured(names):
     assert names["accuracy"] == pytest.approx((4 / 5 + 2 / 5) / 2)
 
 
+def in_and_out(names):
+    network, x = from_linen(names["module"]), jax.random.normal(jax.random.key(5), (7, 5))
+    logits, _ = network.apply(names["variables"], x)
+    for module, variables in (
+        names["saved"][:2],
+        (names["module"], names["zeroed"]),
+        (names["smaller"], names["smaller_variables"]),
+        (names["again"], names["same_variables"]),
+    ):
+        np.testing.assert_allclose(from_linen(module).apply(variables, x)[0], logits, atol=1e-5)
+    assert names["smaller"].widths == (5, 8) and names["saved"].about == {"data": "compas"}
+
+
 def added_measure(names):
     assert names["value"] == pytest.approx(0.5)
 
@@ -81,6 +96,7 @@ CHECKS = {
     "A parity loss in an NNX training step": learned,
     "A parity loss in a plain JAX training step": learned,
     "Parity measures as metrics": measured,
+    "Networks in and out": in_and_out,
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,

@@ -39,8 +39,8 @@ class Flat:
         layout = tuple(
             (structure, tuple(leaf.shape for leaf in part)) for structure, part in zip(structures, leaves, strict=True)
         )
-        vectors = [ravel_pytree(tree)[0] for tree in trees]
-        return cls(*vectors, layout)
+        params, rest, masks = (ravel_pytree(tree)[0] for tree in trees)
+        return cls(params, rest, masks, layout)
 
     def variables(self) -> Variables:
         """The tree again."""

@@ -6,6 +6,7 @@ layer starts, which variance batch normalisation remembers, and what its momentu
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -80,7 +81,7 @@ class BatchNorm(nn.Module):
         if not train:
             factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
             return (h - running_mean.value[None]) * factor[None] + bias[None]
-        normalised, mean, var = _normalise(h, scale, bias, self.epsilon)
+        normalised, mean, var = cast(tuple[Array, Array, Array], _normalise(h, scale, bias, self.epsilon))
         if not self.is_initializing():
             unbiased = var * (h.shape[0] / max(h.shape[0] - 1, 1))
             running_mean.value += self.momentum * (mean - running_mean.value)

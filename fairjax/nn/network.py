@@ -1,6 +1,6 @@
 """What the core knows of a classifier: how to make its variables, and how to apply them."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -86,12 +86,20 @@ class _LinenInit(NamedTuple):
 class _LinenApply(NamedTuple):
     module: nn.Module
 
-    def __call__(self, variables, x, *, shifts=None, key=None):
-        given = variables if shifts is None else {**variables, "perturbations": shifts}
+    def __call__(
+        self,
+        variables: Variables,
+        x: Float[AnyArray, "n d"],
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
+    ) -> tuple[Float[Array, " n"], Variables]:
+        given: Any = variables if shifts is None else {**variables, "perturbations": shifts}
         if key is None:
-            return self.module.apply(given, x, train=False), variables
-        logits, updated = self.module.apply(given, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
-        return logits, {**variables, **updated}
+            return cast(Array, self.module.apply(given, x, train=False)), variables
+        options: Any = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
+        logits, updated = self.module.apply(given, x, **options)
+        return cast(Array, logits), {**variables, **updated}
 
 
 def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
