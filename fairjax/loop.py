@@ -148,7 +148,8 @@ def start(
     state = method.init(task, config, key, variables, parts, trace.valid)
     best = Flat.of(variables)
     zero = jnp.zeros((), jnp.int32)
-    return Progress(zero, state, best, trace.valid, rule(trace.valid), zero, ~finite)
+    bias = jnp.where(finite, trace.valid.bias, jnp.nan)  # scores that are not numbers accept nobody: no bias, by chance
+    return Progress(zero, state, best, trace.valid._replace(bias=bias), rule(trace.valid), zero, ~finite)
 
 
 def advance(

@@ -1,178 +1,199 @@
-"""Masks and influence, against loops over rows and units."""
+"""Influence against loops over rows, finite differences in NumPy, and really cutting a unit."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 from fairjax import masks
 from fairjax.influence import influence
 from fairjax.nn import Mlp, from_linen
-from fairjax.parity import MEASURES
+from fairjax.parity import MEASURES, spd
 from fairjax.types import Batch
 
 SITES, CUTS = ("preactivation", "activation", "normalised"), ("incoming", "outgoing")
+NAMES = ("spd", "eod", "ppd", "parity_ratio")  # the last two are not linear in the scores
+WIDTHS, N, GONE = (5, 4), 30, 2
+KEPT = np.arange(sum(WIDTHS)) != GONE
 
 
-def make(site="preactivation", cut="incoming"):
-    """A network with masks and statistics that are not neutral, and rows."""
-    network = from_linen(Mlp(widths=(5, 4), site=site, cut=cut))
+def network_of(site="preactivation", cut="incoming"):
+    return from_linen(Mlp(widths=WIDTHS, site=site, cut=cut))
+
+
+@functools.cache
+def data():
+    """Rows, and variables with masks and statistics that are not neutral; sites and cuts do not matter to them."""
     of_x, of_network, of_stats = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(of_x, (30, 3))
-    batch = Batch(x, x[:, 0] + x[:, 1] > 0, x[:, 1] > -0.3)
-    variables = network.init(of_network, x)
-    stats = variables["batch_stats"]
+    x = jax.random.normal(of_x, (N, 3))
+    variables = jax.jit(network_of().init)(of_network, x)
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, variables["params"])
     noise = jax.random.uniform(of_stats, (4,))
-    variables["batch_stats"] = jax.tree.map(lambda leaf: leaf + jnp.resize(noise, leaf.shape), stats)
-    variables["masks"]["hidden_00"]["units"]["keep"] = jnp.array([True, True, False, True, True])
-    return network, variables, batch
+    stats = jax.tree.map(lambda leaf: leaf + jnp.resize(noise, leaf.shape), variables["batch_stats"])
+    keep = {"hidden_00": {"units": {"keep": jnp.arange(5) != GONE}}, "hidden_01": variables["masks"]["hidden_01"]}
+    variables = {**variables, "params": params, "batch_stats": stats, "masks": keep}
+    return variables, Batch(x, x[:, 0] + x[:, 1] > 0, x[:, 1] > -0.3)
 
 
-def scores_shifted(network, variables, batch, shifts):
-    return jax.nn.sigmoid(network.apply(variables, batch.x, shifts=shifts)[0])
+def flat(tree):
+    return np.asarray(ravel_pytree(tree)[0])
 
 
-@pytest.mark.parametrize("site", SITES)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def measured(network, names, chunks, variables, batch):
+    """Influences, summed over rows, on several measures and by several sizes of chunks."""
+    return {
+        (name, str(chunk)): ravel_pytree(
+            influence(MEASURES[name], network.apply, variables, batch, reduction="sum", chunk=chunk)
+        )[0]
+        for name in names
+        for chunk in chunks
+    }
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def of_row(network, variables, x):
+    """Score of one row, and its slope by what is added to each unit for this row."""
+
+    def score(shifts):
+        return jax.nn.sigmoid(network.apply(variables, x[None], shifts=shifts)[0])[0]
+
+    return jax.value_and_grad(score)(jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"]))
+
+
+def numpy_scores(variables, x, site, cut, shift):
+    """The network written out in float64, every unit shifted at the site."""
+    tree = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
+    shifts, h = np.split(shift, [WIDTHS[0]]), np.asarray(x, np.float64)
+    for name, by in zip(("hidden_00", "hidden_01"), shifts, strict=True):
+        params, stats = tree["params"][name], tree["batch_stats"][name]["norm"]
+        keep = tree["masks"][name]["units"]["keep"]
+        h = h @ params["linear"]["kernel"] + params["linear"]["bias"]
+        h = h + by if site == "preactivation" else h
+        h = h * keep if cut == "incoming" else h
+        h = np.maximum(h, 0)
+        h = h + by if site == "activation" else h
+        h = (h - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * params["norm"]["scale"] + params["norm"]["bias"]
+        h = h + by if site == "normalised" else h
+        h = h * keep if cut == "outgoing" else h
+    return 1 / (1 + np.exp(-(h @ tree["params"]["output"]["kernel"] + tree["params"]["output"]["bias"])[:, 0]))
+
+
+def numpy_measure(name, f, y, a):
+    if name == "spd":
+        return f[~a].mean() - f[a].mean()
+    if name == "eod":
+        return f[y & ~a].mean() - f[y & a].mean()
+    if name == "ppd":
+        return f[y & ~a].sum() / f[~a].sum() - f[y & a].sum() / f[a].sum()
+    return f[~a].mean() / f[a].mean() - 1
+
+
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("name", ["spd", "eod", "ppd", "parity_ratio"])
-def test_influence_is_the_sum_over_rows_and_does_not_depend_on_chunks(site, cut, name):
-    network, variables, batch = make(site, cut)
-    measure = MEASURES[name]
-    whole = influence(measure, network.apply, variables, batch, reduction="sum")
-    zero = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
-    slopes = jax.grad(measure)(scores_shifted(network, variables, batch, zero), batch.y, batch.a)
-
-    @jax.jit
-    def of_row(x, slope):  # one row at a time: chain rule by hand
-        one = Batch(x[None], batch.y[:1], batch.a[:1])
-        return jax.grad(lambda shifts: slope * scores_shifted(network, variables, one, shifts)[0])(zero)
-
-    loop = sum(ravel_pytree(of_row(batch.x[i], slopes[i]))[0] for i in range(30))
-    kept = ravel_pytree(variables["masks"])[0]
-    np.testing.assert_allclose(ravel_pytree(whole)[0], jnp.where(kept, loop, 0.0), rtol=1e-4, atol=1e-6)
-    assert ravel_pytree(whole)[0][2] == 0.0 and jnp.abs(ravel_pytree(whole)[0]).max() > 1e-4
-    for chunk in (1, 7, 10, 30, 100):
-        parts = influence(measure, network.apply, variables, batch, reduction="sum", chunk=chunk)
-        np.testing.assert_allclose(ravel_pytree(parts)[0], ravel_pytree(whole)[0], rtol=1e-4, atol=1e-6)
-
-
-def test_chunks_may_lack_a_group():
-    network, variables, batch = make()
-    order = jnp.argsort(batch.a, stable=True)
-    ordered = Batch(*(array[order] for array in batch))
-    assert not ordered.a[:5].any()
-    whole = influence(MEASURES["spd"], network.apply, variables, batch)
-    parts = influence(MEASURES["spd"], network.apply, variables, ordered, chunk=5)
-    np.testing.assert_allclose(ravel_pytree(parts)[0], ravel_pytree(whole)[0], rtol=1e-4, atol=1e-7)
-
-
 @pytest.mark.parametrize("site", SITES)
-def test_influence_is_the_slope_of_a_shift(site):
-    network, variables, batch = make(site)
-    measure = MEASURES["spd"]
-    found, unravel = ravel_pytree(influence(measure, network.apply, variables, batch, reduction="sum"))
-    value = jax.jit(lambda flat: measure(scores_shifted(network, variables, batch, unravel(flat)), batch.y, batch.a))
-    for unit in (0, 4, 6):
-        step = jnp.zeros(9).at[unit].set(1e-2)
-        assert found[unit] == pytest.approx(float((value(step) - value(-step)) / 2e-2), rel=0.05, abs=1e-4)
+def test_influence_is_the_sum_over_rows_and_the_slope_of_a_shift(site, cut):
+    network, (variables, batch) = network_of(site, cut), data()
+    found = measured(network, NAMES, (None,), variables, batch)
+    y, a = np.asarray(batch.y), np.asarray(batch.a)
+
+    per_row = [of_row(network, variables, batch.x[i]) for i in range(N)]
+    scores, slopes = jnp.stack([score for score, _ in per_row]), np.stack([flat(slope) for _, slope in per_row])
+    np.testing.assert_allclose(scores, numpy_scores(variables, batch.x, site, cut, np.zeros(9)), atol=1e-6)
+    for name in NAMES:
+        loop = np.zeros(9)
+        by_score = np.asarray(jax.grad(MEASURES[name])(scores, batch.y, batch.a))
+        for i in range(N):  # d measure / d h(x_i), row by row
+            loop += by_score[i] * slopes[i]
+        np.testing.assert_allclose(found[name, "None"], loop * KEPT, rtol=1e-4, atol=1e-6)
+
+        def value(shift, name=name):
+            return numpy_measure(name, numpy_scores(variables, batch.x, site, cut, shift), y, a)
+
+        differences = [(value(step) - value(-step)) / 2e-6 for step in np.eye(9) * 1e-6]
+        np.testing.assert_allclose(found[name, "None"], differences * KEPT, rtol=1e-4, atol=2e-6)
+        assert found[name, "None"][GONE] == 0.0
+        assert np.sum(np.abs(found[name, "None"]) > 1e-3) >= 4, "the comparison says nothing"
 
 
-def test_mean_is_the_sum_over_n_and_jit_and_vmap_change_nothing():
-    network, variables, batch = make()
-    measure = MEASURES["spd"]
-    mean = ravel_pytree(influence(measure, network.apply, variables, batch))[0]
-    total = ravel_pytree(influence(measure, network.apply, variables, batch, reduction="sum"))[0]
-    np.testing.assert_allclose(mean * 30, total, rtol=1e-5)
+def test_sites_differ():
+    variables, batch = data()
+    one, two, three = (measured(network_of(site), ("spd",), (None,), variables, batch)["spd", "None"] for site in SITES)
+    assert not np.allclose(one, two, rtol=0.01) and not np.allclose(two, three, rtol=0.01)
+
+
+def test_chunks_are_exact_for_every_measure_and_may_lack_a_group():
+    (variables, batch), sizes = data(), (None, 1, 7, 10, N, 100)
+    order = jnp.argsort(batch.a, stable=True)
+    batch = Batch(*(array[order] for array in batch))
+    assert not batch.a[:7].any() and batch.a[-7:].all()  # the first and the last chunk lack a group
+    found = measured(network_of(), NAMES, sizes, variables, batch)
+    for name in NAMES:
+        for size in sizes[1:]:
+            np.testing.assert_allclose(found[name, str(size)], found[name, "None"], rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_is_the_sum_over_n():
+    network, (variables, batch) = network_of(), data()
+    mean = flat(jax.jit(lambda tree: influence(spd, network.apply, tree, batch))(variables))
+    np.testing.assert_allclose(
+        mean * N, measured(network, ("spd",), (None,), variables, batch)["spd", "None"], rtol=1e-5
+    )
+
+
+def test_eager_jit_and_vmap_agree():
+    network, (variables, batch) = network_of(), data()
+    other = jax.tree.map(lambda leaf: leaf[::-1], variables)
+    both = jax.tree.map(lambda one, two: jnp.stack([one, two]), variables, other)
 
     def one(variables):
-        return ravel_pytree(influence(measure, network.apply, variables, batch))[0]
+        return influence(spd, network.apply, variables, batch, chunk=8)
 
-    np.testing.assert_allclose(jax.jit(one)(variables), mean, rtol=1e-4, atol=1e-7)
-    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables)
-    np.testing.assert_allclose(jax.vmap(one)(both), jnp.stack([mean, mean]), rtol=1e-4, atol=1e-7)
+    mapped = jax.jit(jax.vmap(one))(both)
+    for i, tree in enumerate((variables, other)):
+        eager = one(tree)
+        np.testing.assert_allclose(flat(jax.jit(one)(tree)), flat(eager), rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(flat(jax.tree.map(lambda v, i=i: v[i], mapped)), flat(eager), rtol=1e-4, atol=1e-7)
+        assert jax.tree.structure(eager) == jax.tree.structure(tree["masks"])
 
 
 def test_influence_predicts_what_cutting_a_small_unit_does():
-    """To first order, cutting a unit whose activation is h for all rows changes the proxy by -h times its influence."""
-    network, variables, batch = make()
-    params = variables["params"]["hidden_00"]["linear"]
-    linear = {"kernel": params["kernel"].at[:, 1].set(0.0), "bias": params["bias"].at[1].set(0.02)}
-    variables["params"]["hidden_00"] = {**variables["params"]["hidden_00"], "linear": linear}
-    measure = MEASURES["spd"]
-    slope = influence(measure, network.apply, variables, batch, reduction="sum")["hidden_00"]["units"]["keep"][1]
+    """To first order, cutting a unit whose pre-activation is h for all rows changes the proxy by -h times the sum."""
+    network, (variables, batch) = network_of(), data()
+    layer = variables["params"]["hidden_00"]
+    kernel, bias = layer["linear"]["kernel"], layer["linear"]["bias"]
+    small = {"kernel": kernel.at[:, 1].set(0.0), "bias": bias.at[1].set(0.02)}
+    variables = {**variables, "params": {**variables["params"], "hidden_00": {**layer, "linear": small}}}
+    slope = measured(network, ("spd",), (None,), variables, batch)["spd", "None"][1]
 
-    def proxy(masks):
-        logits, _ = network.apply({**variables, "masks": masks}, batch.x)
-        return measure(jax.nn.sigmoid(logits), batch.y, batch.a)
+    def proxy(keep):
+        logits, _ = network.apply({**variables, "masks": keep}, batch.x)
+        return spd(jax.nn.sigmoid(logits), batch.y, batch.a)
 
-    one = jax.tree.map(jnp.zeros_like, variables["masks"])
-    one["hidden_00"]["units"]["keep"] = jnp.arange(5) == 1
-    scores = jax.tree.map(lambda flag: jnp.where(flag, 1.0, -jnp.inf), one)
+    scores = jax.tree.map(lambda keep: jnp.full(keep.shape, -jnp.inf), variables["masks"])
+    scores["hidden_00"]["units"]["keep"] = jnp.where(jnp.arange(5) == 1, 1.0, -jnp.inf)
     cut = masks.drop(variables["masks"], scores, 1)
-    change = proxy(cut) - proxy(variables["masks"])
+    assert masks.count(cut) == masks.count(variables["masks"]) - 1
+    change = float(jax.jit(proxy)(cut) - jax.jit(proxy)(variables["masks"]))
     assert change == pytest.approx(-0.02 * float(slope), rel=0.1, abs=1e-7)
     assert abs(change) > 1e-6
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"chunk": 0}, "chunk must be a positive"), ({"reduction": "max"}, "reduction must be mean or sum")],
+    [
+        ({"chunk": 0}, "chunk must be a positive number of rows, got 0"),
+        ({"reduction": "max"}, "reduction must be mean or sum, got 'max'"),
+    ],
 )
 def test_what_means_nothing_is_refused(options, message):
-    network, variables, batch = make()
-    with pytest.raises((ValueError, TypeError), match=message if "chunk" in options else "reduction"):  # or by its type
-        influence(MEASURES["spd"], network.apply, variables, batch, **options)
-
-
-def tree(keep, scores):
-    keep, scores = np.asarray(keep), np.asarray(scores, np.float32)
-    return {"a": jnp.asarray(keep[:4]), "b": jnp.asarray(keep[4:])}, {
-        "a": jnp.asarray(scores[:4]),
-        "b": jnp.asarray(scores[4:]),
-    }
-
-
-@given(
-    keep=st.lists(st.booleans(), min_size=9, max_size=9),
-    scores=st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0, -np.inf]), min_size=9, max_size=9),
-    k=st.integers(0, 9),
-)
-def test_drop_takes_the_highest_of_those_kept_and_ties_by_position(keep, scores, k):
-    masks_, scores_ = tree(keep, scores)
-    new = ravel_pytree(masks.drop(masks_, scores_, k))[0]
-    candidates = [i for i in range(9) if keep[i] and scores[i] > -np.inf]
-    gone = sorted(candidates, key=lambda i: (-scores[i], i))[:k]
-    expected = [keep[i] and i not in gone for i in range(9)]
-    assert new.tolist() == expected
-    assert ravel_pytree(masks_)[0].tolist() == keep  # the given masks are as they were
-
-
-@given(
-    keep=st.lists(st.booleans(), min_size=9, max_size=9),
-    scores=st.lists(st.floats(-2, 2, width=32), min_size=9, max_size=9),
-    q=st.sampled_from([0.0, 0.5, 0.75, 8 / 9, 1.0]),
-)
-def test_drop_above_is_numpy_s_quantile_with_cut_units_at_0(keep, scores, q):
-    masks_, scores_ = tree(keep, scores)
-    new = ravel_pytree(masks.drop_above(masks_, scores_, q))[0]
-    counted = np.where(keep, np.float32(scores), np.float32(0))
-    cut = np.quantile(counted, q)
-    for i in range(9):
-        if abs(scores[i] - cut) > 1e-5:  # a score at the quantile may round either way
-            assert new[i] == (keep[i] and not scores[i] > cut)
-
-
-def test_spared_units_are_left_out_of_the_quantile():
-    masks_, scores_ = tree([True] * 9, [-np.inf] * 4 + [1.0, 2.0, 3.0, 4.0, 5.0])
-    new = ravel_pytree(masks.drop_above(masks_, scores_, 0.5))[0]
-    assert new.tolist() == [True] * 7 + [False] * 2
-
-
-def test_counting():
-    masks_, scores_ = tree([True, False] * 4 + [True], range(9))
-    assert (masks.count(masks_), masks.size(masks_)) == (5, 9)
-    with pytest.raises(ValueError, match="between 0 and the number of units, 9, got 10"):
-        masks.drop(masks_, scores_, 10)
+    variables, batch = data()
+    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    try:
+        with pytest.raises(ValueError, match=message):
+            influence(spd, network_of().apply, variables, batch, **options)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,5 +1,6 @@
 """What the core knows of a classifier: how to make its variables, and how to apply them."""
 
+import dataclasses
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import flax.linen as nn
@@ -74,7 +75,8 @@ def from_linen(module: nn.Module) -> Network:
     return Network(_LinenInit(module), _LinenApply(module))
 
 
-class _LinenInit(NamedTuple):
+@dataclasses.dataclass(frozen=True)  # no tuple: jit refuses functions that cannot be referred to weakly
+class _LinenInit:
     module: nn.Module
 
     def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
@@ -83,7 +85,8 @@ class _LinenInit(NamedTuple):
         return variables
 
 
-class _LinenApply(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class _LinenApply:
     module: nn.Module
 
     def __call__(

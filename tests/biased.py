@@ -1,0 +1,83 @@
+"""A small biased network, and the programs that tests of the methods share: compiling takes most of their time."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fairjax import data, loop, training
+from fairjax.debias import METHODS, BiasGda
+from fairjax.loop import Parts, Task
+from fairjax.nn import Mlp, from_linen
+from fairjax.objective import ConstrainedObjective
+from fairjax.parity import spd
+
+TASK = Task(from_linen(Mlp(widths=(6, 5))), spd)
+UNITS = 11
+CONFIGS = {name: kind() for name, (kind, _) in METHODS.items()} | {"bias_gda": BiasGda(epochs=5, learning_rate=1e-3)}
+RULE = ConstrainedObjective(epsilon=0.15, margin=0.01)
+
+TRACES = []
+"""An entry for every time that `run` is traced."""
+
+
+def _run(method, *args):
+    TRACES.append(method)
+    return loop.run(method, *args)
+
+
+run = jax.jit(_run, static_argnums=(0, 1))
+advance = jax.jit(loop.advance, static_argnums=(0, 1, 6))
+evaluate = jax.jit(loop.evaluate, static_argnums=0)
+start = jax.jit(loop.start, static_argnums=(0, 1))
+
+
+@functools.cache
+def split():
+    """Rows whose label depends on the group, so that a trained network is biased."""
+    rng = np.random.default_rng(0)
+    a = rng.random(1000) < 0.5
+    x = rng.normal(size=(1000, 4)).astype(np.float32)
+    x[:, 1] += 1.5 * a
+    y = x[:, 0] + x[:, 1] + rng.normal(size=1000) > 0.7
+    return data.split(jax.random.key(0), jnp.asarray(x), jnp.asarray(y), jnp.asarray(a))
+
+
+@functools.cache
+def parts():
+    return Parts.of(split())
+
+
+@functools.cache
+def variables():
+    config = training.Training(epochs=20, batch_size=32, learning_rate=3e-3)
+    fit = jax.jit(training.run, static_argnums=0)
+    return fit(TASK.network, config, jax.random.key(1), split()).best.variables()
+
+
+def begin(name, config=None, task=TASK, parts_=None, rule=RULE):
+    """The loop's state at candidate 0, and the evaluation of candidate 0."""
+    parts_ = parts() if parts_ is None else parts_
+    evaluated = evaluate(task, variables(), parts_)
+    config = CONFIGS[name] if config is None else config
+    return start(METHODS[name][1], task, config, rule, jax.random.key(2), variables(), parts_, evaluated), evaluated
+
+
+def debias(name, config=None, rule=RULE):
+    """A whole run, with the key of `begin`."""
+    config = CONFIGS[name] if config is None else config
+    return run(METHODS[name][1], TASK, config, rule, jax.random.key(2), variables(), split())
+
+
+@functools.cache
+def result(name):
+    """The run with the method's settings for tests."""
+    return debias(name)
+
+
+def raw(tree):
+    """Keys as numbers, so that trees can be compared."""
+    return jax.tree.map(
+        lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree
+    )

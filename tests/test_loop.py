@@ -1,0 +1,163 @@
+"""The loop that all methods share, on every method: protocol, selection, chunks, many seeds, what is not finite."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from biased import CONFIGS, RULE, TASK, TRACES, advance, begin, debias, evaluate, parts, result, run, split, variables
+
+from fairjax import loop, objective
+from fairjax.debias import METHODS, BiasGda, Pruning
+from fairjax.loop import Debiased, Method
+from fairjax.nn.network import scores
+from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective
+
+STEPPING = [name for name in METHODS if METHODS[name][1].steps(CONFIGS[name], {"masks": jnp.ones(11, bool)}) > 0]
+
+
+def test_the_network_to_debias_is_biased():
+    assert abs(evaluate(TASK, variables(), parts())[0].valid.bias) > 0.2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_the_protocol(name):
+    kind, method = METHODS[name]
+    assert isinstance(method, Method) and isinstance(kind(), kind) and isinstance(result(name), Debiased)
+    state, steps = begin(name)[0].state, method.steps(CONFIGS[name], variables())
+    new = jax.eval_shape(lambda state: method.step(TASK, CONFIGS[name], parts(), state), state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda state: state, state))
+    chex.assert_trees_all_equal(method.candidate(state), variables())  # nothing is done before the first step
+    assert result(name).trace.valid.bias.shape == result(name).trace.test.bias.shape == (steps + 1,)
+    chex.assert_trees_all_equal_shapes_and_dtypes(result(name).variables, variables())
+    assert not result(name).diverged
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_candidate_0_is_the_network_as_it_came(name):
+    trace, _ = evaluate(TASK, variables(), parts())
+    first = jax.tree.map(lambda entry: entry[0], result(name).trace)
+    chex.assert_trees_all_close(first, trace, atol=1e-6)
+    never = ConstrainedObjective(epsilon=1e-6, margin=0.0)  # a number in the rule: the same program again
+    unmet = debias(name, Pruning(steps=3) if name == "pruning" else None, never)  # without units there is no bias
+    assert unmet.selected == 0 and not unmet.satisfied
+    chex.assert_trees_all_equal(unmet.variables, variables())
+    assert unmet.threshold == unmet.trace.valid.threshold[0]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_result_is_the_best_candidate_with_its_own_threshold(name):
+    found = result(name)
+    assert found.selected == objective.first_max(RULE(found.trace.valid))
+    assert found.threshold == found.trace.valid.threshold[found.selected]
+    assert bool(found.satisfied) == (abs(float(found.trace.valid.bias[found.selected])) < 0.14)
+    if getattr(CONFIGS[name], "candidates", "evaluation") == "evaluation":
+        for part in ("valid", "test"):
+            batch = getattr(parts(), part)
+            values = scores(TASK.network.apply, found.variables, batch.x)
+            again = objective.at_threshold(TASK.measure, values, batch.y, batch.a, found.threshold)
+            assert again.bias == pytest.approx(float(getattr(found.trace, part).bias[found.selected]), abs=0.03)
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_a_run_is_a_start_and_chunks_of_steps(name):
+    method, config, (begun, evaluated) = METHODS[name][1], CONFIGS[name], begin(name)
+    steps = method.steps(config, variables())
+    progress, traces = begun, []
+    for chunk in (2, steps - 4, 2):
+        progress, trace = advance(method, TASK, config, RULE, parts(), progress, chunk)
+        traces.append(trace)
+    trace = jax.tree.map(lambda one, *chunks: jnp.concatenate([one[None], *chunks]), evaluated[0], *traces)
+    chex.assert_trees_all_equal(loop.finish(RULE, progress, trace), result(name))
+
+
+@pytest.mark.parametrize("name", STEPPING)
+def test_many_seeds_are_each_seed_alone(name):
+    method, config = METHODS[name][1], CONFIGS[name]
+    other = jax.tree.map(lambda leaf: leaf[::-1] if leaf.ndim == 1 else leaf, variables())
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), variables(), other)
+
+    def one(number, tree):
+        return loop.run(method, TASK, config, RULE, jax.random.key(number), tree, split())
+
+    together = jax.jit(jax.vmap(one))(jnp.arange(2), both)
+    for i, tree in enumerate((variables(), other)):
+        single = run(method, TASK, config, RULE, jax.random.key(i), tree, split())
+        for part in ("valid", "test"):
+            ours, theirs = getattr(together.trace, part), getattr(single.trace, part)
+            np.testing.assert_allclose(ours.bias[i], theirs.bias, atol=0.03)  # a row more or less
+            np.testing.assert_allclose(ours.balanced_accuracy[i], theirs.balanced_accuracy, atol=0.03)
+    assert not jnp.allclose(together.trace.valid.bias[0], together.trace.valid.bias[1], atol=0.03)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_numbers_of_a_config_change_without_compiling_again(name):
+    config, _ = CONFIGS[name], result(name)
+    traced = len(TRACES)
+    assert TRACES.count(METHODS[name][1]) >= 1
+    debias(name, rule=ConstrainedObjective(epsilon=0.2, margin=0.02))
+    numbers = [field.name for field in dataclasses.fields(config) if not field.metadata.get("static")]
+    for number in numbers:
+        debias(name, dataclasses.replace(config, **{number: 0.5 * getattr(config, number)}))
+    assert len(TRACES) == traced
+    assert numbers or not isinstance(config, BiasGda)
+
+
+@pytest.mark.parametrize("rule", [RULE, ExpectedObjective(), AccuracyFloor(), AccuracyFloor(floor=0.99)])
+def test_rules_are_interchangeable(rule):
+    found = debias("pruning", Pruning(steps=3), rule)
+    assert found.selected == objective.first_max(rule(found.trace.valid))
+    assert bool(found.satisfied) == (abs(float(found.trace.valid.bias[found.selected])) < float(rule.bound))
+
+
+def _scale(task, config, parts, state):
+    count, tree = state
+    return count + 1, {**tree, "params": jax.tree.map(lambda leaf: leaf * config[count], tree["params"])}
+
+
+SCRIPTED = Method(
+    init=lambda task, config, key, variables, parts, evaluation: (jnp.zeros((), jnp.int32), variables),
+    step=_scale,
+    candidate=lambda state: state[1],
+    steps=lambda config, variables: config.shape[0],
+    logits=functools.partial(loop.evaluation_mode, candidate=lambda state: state[1]),
+)
+"""Its settings are numbers by which the steps multiply the parameters: what its candidates are is known."""
+
+
+def test_ties_go_to_the_earliest_candidate():
+    always = AccuracyFloor(floor=0.0)
+    found = run(SCRIPTED, TASK, jnp.ones(4), always, jax.random.key(0), variables(), split())
+    assert found.selected == 0 and not found.diverged
+
+
+@pytest.mark.parametrize("at", [0, 1, 3])
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
+def test_a_candidate_that_is_not_finite_is_never_selected_and_freezes_the_run(at, value):
+    """Without scores above a threshold there is no bias: such a candidate would be the best by far."""
+    better = jnp.array([1.0, -1.0, 1.0, 1.0])  # the signs of the weights turn, and with them the bias changes
+    always = AccuracyFloor(floor=0.0)
+    sound = run(SCRIPTED, TASK, better, always, jax.random.key(0), variables(), split())
+    found = run(SCRIPTED, TASK, better.at[at].set(value), always, jax.random.key(0), variables(), split())
+    assert found.diverged and not sound.diverged
+    scores = always(sound.trace.valid)[: at + 1]  # of the candidates before it
+    assert found.selected == objective.first_max(scores)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found.variables["params"]))
+
+
+def test_a_network_that_is_not_finite_to_begin_with_is_told():
+    broken = {**variables(), "params": jax.tree.map(lambda leaf: leaf * jnp.nan, variables()["params"])}
+    both = jax.tree.map(lambda one, other: jnp.stack([one, other]), broken, variables())
+
+    @jax.jit
+    @jax.vmap
+    def many(tree):
+        return loop.run(SCRIPTED, TASK, jnp.full(2, 0.5), AccuracyFloor(floor=0.0), jax.random.key(0), tree, split())
+
+    found, sound = many(both), many(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables()))
+    assert found.diverged.tolist() == [True, False] and found.selected[0] == 0
+    assert not found.satisfied[0]  # although scores that are not numbers accept nobody
+    chex.assert_trees_all_equal(*(jax.tree.map(lambda leaf: leaf[1], tree) for tree in (found, sound)))
