@@ -11,7 +11,7 @@ import tyro
 import yaml
 from rich.console import Console
 
-from experiments.settings import Debias, identity, plain, preset, updated
+from experiments.settings import Debias, Reproduce, identity, plain, preset, updated
 from fairjax.types import Number
 
 REGISTRY = tyro.constructors.ConstructorRegistry()
@@ -34,7 +34,11 @@ def _number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Prim
 COMMANDS = """usage: python -m experiments COMMAND [settings]
 
 commands:
-  debias    train networks on splits of a data set and debias them; `debias --help` explains the settings
+  debias      train networks on splits of a data set and debias them
+  reproduce   the first paper's tables and figures, for all data sets that are there, with more methods beside its own
+  report DIR  one page, report.html, of the results in a folder that debias or reproduce wrote
+
+`python -m experiments COMMAND --help` explains the settings.
 """
 
 
@@ -45,11 +49,12 @@ def main(words: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         console.print(COMMANDS, end="", highlight=False, markup=False)
         return 0 if words else 2
-    if words[0] != "debias":
+    commands = {"debias": _debias, "reproduce": _reproduce, "report": _report}
+    if words[0] not in commands:
         print(f"unknown command {words[0]!r}\n\n{COMMANDS}", end="", file=sys.stderr)
         return 2
     try:
-        return debias(parse(words[1:]), console)
+        return commands[words[0]](words[1:], console)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from the last saved state", file=sys.stderr)
         return 130
@@ -59,25 +64,40 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def parse(words: Sequence[str]) -> Debias:
-    """Settings from the command line: a preset, changed by a file, changed by flags.
+    """Settings of `debias` from the command line: a preset, changed by a file, changed by flags.
 
     Raises:
         ValueError: for values that mean nothing and files that cannot be read.
     """
     words = list(words)
     name, words = _taken(words, "--preset")
-    file, words = _taken(words, "--config")
     start = preset(name) if name is not None else Debias()
+    about = (
+        "--preset paper|authors starts from a reading of the paper, its text or its authors' code; --config FILE.yaml "
+        "changes settings (the names below, nested by their dots); flags come last."
+    )
+    return _parsed("debias", start, about, words)
+
+
+def parse_reproduce(words: Sequence[str]) -> Reproduce:
+    """Settings of `reproduce` from the command line: a file, changed by flags.
+
+    Raises:
+        ValueError: for values that mean nothing and files that cannot be read.
+    """
+    about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
+    return _parsed("reproduce", Reproduce(), about, list(words))
+
+
+def _parsed(command: str, start: Any, about: str, words: list[str]) -> Any:
+    """Settings from a file and flags."""
+    file, words = _taken(words, "--config")
     if file is not None:
         start = updated(start, read_yaml(Path(file)))
-    command = Annotated[Debias, tyro.conf.arg(name="")]
     return tyro.cli(
-        command,
-        prog="python -m experiments debias",
-        description=(
-            f"{Debias.__doc__}\n\n--preset paper|authors starts from a reading of the paper, its text or its authors' "
-            "code; --config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
-        ),
+        Annotated[type(start), tyro.conf.arg(name="")],
+        prog=f"python -m experiments {command}",
+        description=f"{type(start).__doc__}\n\n{about}",
         default=start,
         args=words,
         registry=REGISTRY,
@@ -115,21 +135,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def debias(settings: Debias, console: Console) -> int:
+def _debias(words: list[str], console: Console) -> int:
     """Run, and write the folder of results."""
+    settings = parse(words)
     import jax  # late: how many CPU devices there are must be said before the first use
 
     use_cores(jax)
     from experiments import driver, figures, results, tables
     from experiments.folder import RunFolder, write_json, write_text
     from experiments.timings import Timings
-    from fairjax import parallel, storage, training
+    from fairjax import parallel
 
     begun = time.perf_counter()
     folder = RunFolder(settings.folder, identity(settings))
     machine = driver.Machine(parallel.mesh(), settings.lanes)
     with Timings().listening() as timings:
-        outcome = driver.run(settings, folder, machine, console, timings)
+        prepared = driver.prepare(settings, folder, machine, console, timings)
+        outcome = driver.run(settings, prepared, folder, machine, console, timings)
 
     table = results.results(settings, outcome)
     curves = results.trajectories(settings, outcome)
@@ -138,18 +160,54 @@ def debias(settings: Debias, console: Console) -> int:
         write_text(folder.path / name, frame.to_csv(index=False, float_format="%.7g"))
     write_text(folder.path / "table.md", tables.markdown(table, epsilon))
     pictures = figures.trajectories_figure(curves, table, epsilon, folder.path / "trajectories")
-    module = settings.network.build()
-    trained = jax.vmap(training.Flat.variables)(outcome.trained.best)
-    networks = {"trained": trained, **{name: found.variables for name, found in outcome.debiased.items()}}
-    for name, variables in networks.items():
-        about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
-        storage.save(folder.path / "networks" / name, module, variables, about=about, overwrite=True)
-    write_json(folder.path / "run.json", results.circumstances(settings, outcome, time.perf_counter() - begun))
+    save_networks(settings, outcome, folder.path / "networks")
+    write_json(
+        folder.path / "run.json", results.circumstances(settings, prepared, timings, time.perf_counter() - begun)
+    )
 
     console.print(tables.printed(table, epsilon))
     where = ", ".join(str(picture) for picture in pictures)
     console.print(f"results: {folder.path}", *([f"pictures: {where}"] if where else []), sep="\n", soft_wrap=True)
     return 0
+
+
+def _reproduce(words: list[str], console: Console) -> int:
+    """All runs that are not finished, and what is made of all of them."""
+    settings = parse_reproduce(words)
+    import jax
+
+    use_cores(jax)
+    from experiments import reproduce, summary
+
+    missing = reproduce.run(settings, console)
+    written = summary.write(settings, missing)
+    console.print("results:", *map(str, written), sep="\n", soft_wrap=True)
+    return 0
+
+
+def _report(words: list[str], console: Console) -> int:
+    """The page of a folder."""
+    if len(words) != 1 or words[0].startswith("-"):
+        console.print(
+            "usage: python -m experiments report DIR\n\nwrites DIR/report.html", highlight=False, markup=False
+        )
+        return 0 if words and words[0] in ("-h", "--help") else 2
+    from experiments import report
+
+    console.print(f"page: {report.write(Path(words[0]))}", soft_wrap=True)
+    return 0
+
+
+def save_networks(settings: Debias, outcome, folder: Path) -> None:
+    """The trained networks and those that each method selected, as orbax checkpoints."""
+    from fairjax import storage
+
+    module = settings.network.build()
+    networks = {"trained": outcome.prepared.variables}
+    networks |= {name: trial.variables for (name, _), trial in outcome.trials.items() if trial.variables is not None}
+    for name, variables in networks.items():
+        about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
+        storage.save(folder / name, module, variables, about=about, overwrite=True)
 
 
 def use_cores(jax) -> None:

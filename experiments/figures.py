@@ -1,5 +1,7 @@
-"""Figure 1 of the first paper from `trajectories.csv`: bias and balanced accuracy while a method runs."""
+"""Figures of results: the first paper's three, the methods' objectives, and accuracy against bias."""
 
+from collections.abc import Iterable
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -7,17 +9,31 @@ import numpy as np
 import pandas as pd
 
 from experiments.folder import atomic
-from experiments.tables import LABELS
+from experiments.methods import ABOUT, DATASETS, label
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a back end without a screen)
 
 BIAS, ACCURACY = "#c1440e", "#1f5f8b"
 XLABELS = {"pruning": "pruning step", "bias_gda": "epoch"}
+COLOURS = {
+    "pruning": "#1f5f8b",
+    "bias_gda": "#c1440e",
+    "fine_tuning": "#7a9a01",
+    "lagrangian": "#2e7d32",
+    "adversarial_debiasing": "#8e44ad",
+    "adversarial_fine_tuning": "#b08fc7",
+    "random_perturbation": "#7f7f7f",
+    "layerwise": "#b5894b",
+    "last_layer": "#d4a017",
+}
+"""One colour a method in every figure; the others are black."""
 
 
 def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsilon: float, path: Path) -> list[Path]:
-    """Draw the curves on test data, one panel a method: the median over seeds bold, the seeds thin.
+    """Figure 1 or 2: bias and balanced accuracy on test data while a method runs, one panel a data set, measure, method.
+
+    Methods whose candidates are in no order of time are left out. The median over seeds is bold, the seeds are thin.
 
     Args:
         trajectories: as in `trajectories.csv`.
@@ -28,42 +44,205 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
     Returns:
         The files written, PNG and SVG; none if no method has steps.
     """
-    test = trajectories[trajectories["part"] == "test"]
-    methods = [method for method, group in test.groupby("method", sort=False) if group["step"].max() > 0]
-    if not methods:
+    test = trajectories[(trajectories["part"] == "test") & trajectories["method"].isin(list(XLABELS))]
+    chosen = selected[selected["part"] == "test"]
+    keys = ["dataset", "measure", "method"]
+    panels = {name: group for name, group in test.groupby(keys, sort=False) if group["step"].max() > 0}
+    if not panels:
         return []
-    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fairjax"}
-    with plt.rc_context(style):
-        figure, axes = plt.subplots(1, len(methods), figsize=(5.2 * len(methods), 3.9), squeeze=False, sharey=True)
-        for axis, method in zip(axes[0], methods, strict=True):
-            chosen = selected[(selected["method"] == method) & (selected["part"] == "test")]
-            _panel(axis, test[test["method"] == method], chosen, epsilon)
-            axis.set_title(LABELS.get(method, method))
-            axis.set_xlabel(XLABELS.get(method, "step"))
-        axes[0, 0].set_ylabel("on test data")
+    names = sorted(panels, key=lambda name: (list(dict.fromkeys(test["dataset"])).index(name[0]), name[2] != "pruning"))
+    across = min(len(names), 4)
+    down = -(-len(names) // across)
+    with _style():
+        size = (4.2 if across > 2 else 5.2) * across, 3.2 * down + 0.7
+        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True)
+        for axis in axes.flat[len(names) :]:
+            axis.axis("off")
+        for axis, name in zip(axes.flat, names, strict=False):
+            mine = chosen[(chosen[keys] == list(name)).all(axis=1)]
+            _panel(axis, panels[name], mine, epsilon)
+            axis.set_title(f"{DATASETS.get(name[0], name[0])}, {name[1].upper()}: {label(name[2])}")
+            axis.set_xlabel(XLABELS[name[2]])
+        for axis in axes[:, 0]:
+            axis.set_ylabel("on test data")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=len(labels), frameon=False)
-        first = test.iloc[0]
-        figure.suptitle(f"{first['dataset']}: {test['seed'].nunique()} splits; bold: median, thin: single splits")
-        figure.tight_layout(rect=(0, 0.07, 1, 1))
-        written = []
-        for suffix in (".png", ".svg"):
-            target = path.with_suffix(suffix)
-            with atomic(target) as temporary:
-                figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
-            written.append(target)
-        plt.close(figure)
-    return written
+        figure.suptitle(f"{test['seed'].nunique()} splits; bold: median, thin: single splits")
+        figure.tight_layout(rect=(0, 0.25 / size[1] + 0.02, 1, 1))
+        return _saved(figure, path)
 
 
 def _panel(axis, curves: pd.DataFrame, chosen: pd.DataFrame, epsilon: float) -> None:
-    measure = curves["measure"].iloc[0].upper()
-    axis.axhspan(-epsilon, epsilon, color=BIAS, alpha=0.10, lw=0, label=f"|{measure}| < {epsilon:g}")
+    axis.axhspan(-epsilon, epsilon, color=BIAS, alpha=0.10, lw=0, label=f"|bias| < {epsilon:g}")
     axis.axhline(0, color="0.4", lw=0.6)
-    for column, colour, name in (("balanced_accuracy", ACCURACY, "balanced accuracy"), ("bias", BIAS, measure)):
+    for column, colour, name in (("balanced_accuracy", ACCURACY, "balanced accuracy"), ("bias", BIAS, "bias")):
         table = curves.pivot(index="step", columns="seed", values=column)
         axis.plot(table.index, table.to_numpy(), color=colour, lw=0.5, alpha=0.3)
         axis.plot(table.index, table.median(axis=1), color=colour, lw=2.2, label=name)
-    middle = float(np.median(chosen["selected"]))
-    axis.axvline(middle, color="0.35", lw=0.9, ls=":", label="median selected step")
+    if len(chosen):
+        first = chosen[chosen["rule"] == chosen["rule"].iloc[0]]
+        axis.axvline(float(np.median(first["selected"])), color="0.35", lw=0.9, ls=":", label="median selected step")
     axis.set_xlim(0, curves["step"].max())
+
+
+def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
+    """Figure 3: the original network's accuracy and bias and the debiased one's objective, by simulated parameter.
+
+    Args:
+        points: from `statistics.sensitivity`.
+        path: where to write, without a suffix.
+
+    Returns:
+        The files written; none without points.
+    """
+    if points.empty:
+        return []
+    datasets, measures, methods = (list(dict.fromkeys(points[name])) for name in ("dataset", "measure", "method"))
+    rows = [(measure, method) for measure in measures for method in methods]
+    with _style():
+        size = 5.2 * len(datasets), 2.9 * len(rows) + 0.7
+        figure, axes = plt.subplots(len(rows), len(datasets), figsize=size, squeeze=False)
+        for i, (measure, method) in enumerate(rows):
+            for axis, dataset in zip(axes[i], datasets, strict=True):
+                here = points[
+                    (points["dataset"] == dataset) & (points["measure"] == measure) & (points["method"] == method)
+                ]
+                _sensitivity_panel(axis, here)
+                axis.set_title(f"{DATASETS.get(dataset, dataset)}, {measure.upper()}: {label(method)}")
+                axis.set_xlabel({"loh": "α", "zafar": "ϑ"}.get(dataset, "parameter"))
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False)
+        figure.tight_layout(rect=(0, 0.45 / size[1], 1, 1))
+        return _saved(figure, path)
+
+
+def _sensitivity_panel(axis, points: pd.DataFrame) -> None:
+    original = points.drop_duplicates("parameter").sort_values("parameter")
+    x = original["parameter"]
+    for column, colour, name in (
+        ("balanced_accuracy", ACCURACY, "balanced accuracy, original (mean ± sd)"),
+        ("bias", BIAS, "bias, original (mean ± sd)"),
+    ):
+        middle, spread = original[column], original[f"{column}_deviation"]
+        axis.fill_between(x, middle - spread, middle + spread, color=colour, alpha=0.15, lw=0)
+        axis.plot(x, middle, color=colour, lw=1.8, ls="--", label=name)
+    axis.axhline(0, color="0.4", lw=0.6)
+    for (epsilon, mine), colour in zip(points.groupby("epsilon"), ("#2e7d32", "#8bc34a"), strict=False):
+        mine = mine.sort_values("parameter")
+        axis.fill_between(mine["parameter"], mine["low"], mine["high"], color=colour, alpha=0.18, lw=0)
+        name = f"objective, debiased, ε = {epsilon:.2f} (median, quartiles)"
+        axis.plot(mine["parameter"], mine["objective"], color=colour, marker="o", ms=3.5, lw=1.8, label=name)
+
+
+def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[Path]:
+    """The constrained objective of every method: median and quartiles, and the splits, one panel a column of the tables.
+
+    Args:
+        results: as in `results.csv`.
+        path: where to write, without a suffix.
+        main: the rule that needs no mention.
+
+    Returns:
+        The files written.
+    """
+    test = results[results["part"] == "test"]
+    columns = list(dict.fromkeys(zip(test["dataset"], test["measure"], strict=True)))
+    entries = list(dict.fromkeys(zip(test["method"], test["rule"], strict=True)))
+    entries.sort(key=lambda entry: list(ABOUT).index(entry[0]) if entry[0] in ABOUT else len(ABOUT))
+    across = min(len(columns), 4)
+    down = -(-len(columns) // across)
+    with _style():
+        size = 2.6 * across + 2.4, (0.2 * len(entries) + 0.9) * down
+        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True)
+        for axis in axes.flat[len(columns) :]:
+            axis.axis("off")
+        for axis, column in zip(axes.flat, columns, strict=False):
+            here = test[(test["dataset"] == column[0]) & (test["measure"] == column[1])]
+            for i, (method, rule) in enumerate(entries):
+                values = here.loc[(here["method"] == method) & (here["rule"] == rule), "objective"]
+                if values.empty:
+                    continue
+                low, median, high = values.quantile([0.25, 0.5, 0.75])
+                colour = COLOURS.get(method, "0.15")
+                axis.plot(values, np.full(len(values), i), "|", color=colour, alpha=0.35, ms=6)
+                axis.plot([low, high], [i, i], color=colour, lw=2.4, alpha=0.7, solid_capstyle="butt")
+                hollow = method in ABOUT and ABOUT[method].needs_a
+                axis.plot(median, i, "o", color=colour, mfc="white" if hollow else colour, ms=5.5)
+            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {column[1].upper()}")
+            axis.set_xlim(-0.03, 0.95)
+            axis.grid(axis="x", alpha=0.3)
+        axes[0, 0].set_yticks(range(len(entries)), [label(*entry, main) for entry in entries])
+        axes[0, 0].invert_yaxis()
+        for axis in axes[-1]:
+            axis.set_xlabel("objective on test data")
+        figure.tight_layout()
+        return _saved(figure, path)
+
+
+def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> list[Path]:
+    """Balanced accuracy against |bias| on test data, over bounds: one panel a column of the tables, one curve a method.
+
+    Args:
+        points: from `statistics.pareto`, of one rule.
+        single: as in `results.csv`; methods without candidates are drawn as one point each.
+        path: where to write, without a suffix.
+
+    Returns:
+        The files written; none without points.
+    """
+    if points.empty:
+        return []
+    columns = list(dict.fromkeys(zip(points["dataset"], points["measure"], strict=True)))
+    across = min(len(columns), 4)
+    down = -(-len(columns) // across)
+    with _style():
+        figure, axes = plt.subplots(down, across, figsize=(3.6 * across, 3.2 * down + 0.9), squeeze=False)
+        for axis in axes.flat[len(columns) :]:
+            axis.axis("off")
+        for axis, column in zip(axes.flat, columns, strict=False):
+            here = points[(points["dataset"] == column[0]) & (points["measure"] == column[1])]
+            for method, curve in here.groupby("method", sort=False):
+                curve = curve.sort_values("epsilon")
+                style = {"color": COLOURS.get(method, "0.15"), "lw": 1.5, "marker": "o", "ms": 2.5}
+                axis.plot(curve["absolute_bias"], curve["balanced_accuracy"], label=label(method), **style)
+            _single_points(axis, single, column, set(here["method"]))
+            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {column[1].upper()}")
+            axis.set_xlabel("mean |bias|")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("mean balanced accuracy")
+        entries = dict(
+            pair for axis in axes.flat for pair in zip(*reversed(axis.get_legend_handles_labels()), strict=True)
+        )
+        figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=5, frameon=False, fontsize=8.5)
+        figure.tight_layout(rect=(0, 0.75 / (3.2 * down + 0.9), 1, 1))
+        return _saved(figure, path)
+
+
+def _single_points(axis, results: pd.DataFrame, column: tuple[str, str], curves: set[str]) -> None:
+    """Methods that are one point and not a curve."""
+    test = results[(results["part"] == "test") & ~results["method"].isin(list(curves))]
+    here = test[(test["dataset"] == column[0]) & (test["measure"] == column[1])]
+    markers = iter("sD^vP*X<>h")
+    for (method, rule), group in here.groupby(["method", "rule"], sort=False):
+        if rule in ("none", "objective"):
+            x, y = group["bias"].abs().mean(), group["balanced_accuracy"].mean()
+            axis.plot(x, y, next(markers, "o"), color="0.15", mfc="white", ms=6, label=label(method))
+
+
+@contextmanager
+def _style():
+    style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fairjax"}
+    with plt.rc_context(style | {"axes.titlesize": 10.5}):
+        yield
+
+
+def _saved(figure, path: Path, suffixes: Iterable[str] = (".png", ".svg")) -> list[Path]:
+    """Write a figure in several formats, each whole or not at all."""
+    written = []
+    for suffix in suffixes:
+        target = path.with_suffix(suffix)
+        with atomic(target) as temporary:
+            figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
+        written.append(target)
+    plt.close(figure)
+    return written

@@ -10,75 +10,103 @@ import jax
 import numpy as np
 import pandas as pd
 
-from experiments.driver import Outcome
+from experiments.driver import Outcome, Prepared, Trial
 from experiments.settings import Debias
+from experiments.timings import Timings
 from fairjax import objective
+from fairjax.objective import Evaluation
 
 PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif360", "orbax-checkpoint")
 
 
-def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
-    """One row a seed, method and part (valid or test).
+CELLS = ("tn0", "tn1", "fn0", "fn1", "fp0", "fp1", "tp0", "tp1")
+"""Columns of counts, by decision, label and group; the digit is the group."""
 
-    On valid the constrained objective and `satisfied` are taken at epsilon - margin, as selection sees them; on test at
-    epsilon.
+
+def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
+    """One row a seed, method, rule and part (valid or test).
+
+    `rule` is `none` for methods that need no selection. On valid the constrained objective and `satisfied` are taken at
+    the rule's bound, as selection sees them; on test at epsilon. The counts `tn0` to `tp1` are of decisions in each group:
+    all other numbers follow from them.
     """
-    frames, rule = [], settings.selection
-    for method, debiased in outcome.debiased.items():
-        selected = np.asarray(debiased.selected)
-        seeds = np.arange(len(selected))
-        for part, bound in (("valid", rule.epsilon - rule.margin), ("test", rule.epsilon)):
-            trace = getattr(debiased.trace, part)
-            accuracy = np.asarray(trace.balanced_accuracy)[seeds, selected]
-            bias = np.asarray(trace.bias)[seeds, selected]
-            reached = np.asarray(objective.constrained(accuracy, bias, bound))
+    frames = []
+    for (method, rule), trial in outcome.trials.items():
+        bounds = {
+            "valid": settings.selection.build(None if rule == "none" else rule).bound,
+            "test": settings.selection.epsilon,
+        }
+        for part, bound in bounds.items():
+            chosen = chosen_of(trial, part)
+            accuracy, bias = np.asarray(chosen.balanced_accuracy), np.asarray(chosen.bias)
+            counts = np.asarray(chosen.table).reshape(len(bias), len(CELLS)).astype(int)
             frames.append(
                 pd.DataFrame(
                     {
-                        "dataset": settings.dataset,
-                        "measure": settings.measure,
-                        "method": method,
-                        "seed": settings.seeds,
+                        **_labels(settings, method),
+                        "rule": rule,
+                        **_runs(settings, 1),
                         "part": part,
                         "balanced_accuracy": accuracy,
                         "bias": bias,
-                        "objective": reached,
-                        "threshold": np.asarray(debiased.threshold),
+                        "objective": np.asarray(objective.constrained(accuracy, bias, bound)),
+                        "threshold": np.asarray(chosen_of(trial, "valid").threshold),
                         "satisfied": np.abs(bias) < bound,
-                        "selected": selected,
-                        "diverged": np.asarray(debiased.diverged),
+                        "selected": np.asarray(trial.selected),
+                        "diverged": np.asarray(trial.diverged),
+                        **{name: counts[:, i] for i, name in enumerate(CELLS)},
                     }
                 )
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def chosen_of(trial: Trial, part: str) -> Evaluation:
+    """The evaluation of the selected candidate of each run."""
+    selected = np.asarray(trial.selected)
+    return jax.tree.map(lambda entry: np.asarray(entry)[np.arange(len(selected)), selected], getattr(trial.trace, part))
 
 
 def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
-    """One row a seed, method, step and part: bias, balanced accuracy and threshold of every candidate."""
-    frames = []
-    for method, debiased in outcome.debiased.items():
+    """One row a seed, method, candidate and part: every candidate's evaluation; `step` 0 is the network as it came."""
+    frames, seen = [], set()
+    for (method, rule), trial in outcome.trials.items():
+        seeds, steps = trial.trace.valid.bias.shape
+        if method in seen and steps > 1:  # the same candidates, chosen by another rule
+            continue
+        seen.add(method)
         for part in ("valid", "test"):
-            trace = getattr(debiased.trace, part)
-            seeds, steps = trace.bias.shape
+            trace = getattr(trial.trace, part)
+            columns = {name: getattr(trace, name) for name in ("balanced_accuracy", "bias", "noise", "threshold")}
             frames.append(
                 pd.DataFrame(
                     {
-                        "dataset": settings.dataset,
-                        "measure": settings.measure,
-                        "method": method,
-                        "seed": np.repeat(np.array(settings.seeds), steps),
+                        **_labels(settings, method),
+                        "rule": rule,
+                        **_runs(settings, steps),
                         "part": part,
                         "step": np.tile(np.arange(steps), seeds),
-                        "balanced_accuracy": np.asarray(trace.balanced_accuracy).reshape(-1),
-                        "bias": np.asarray(trace.bias).reshape(-1),
-                        "threshold": np.asarray(trace.threshold).reshape(-1),
+                        **{name: np.asarray(values).reshape(-1) for name, values in columns.items()},
                     }
                 )
             )
     return pd.concat(frames, ignore_index=True)
 
 
-def circumstances(settings: Debias, outcome: Outcome, seconds: float) -> dict[str, Any]:
+def _labels(settings: Debias, method: str) -> dict[str, str]:
+    return {"dataset": settings.dataset, "measure": settings.measure, "method": method}
+
+
+def _runs(settings: Debias, each: int) -> dict[str, Any]:
+    """Columns that name the run; each run is repeated for so many rows."""
+    seeds, values = zip(*settings.runs, strict=True)
+    columns = {"seed": np.repeat(np.array(seeds), each)}
+    if settings.simulation.sweep:
+        columns["parameter"] = np.repeat(np.array(values), each)
+    return columns
+
+
+def circumstances(settings: Debias, prepared: Prepared, timings: Timings, seconds: float) -> dict[str, Any]:
     """Versions, device and timings of the run."""
     versions = {}
     for package in PACKAGES:
@@ -87,18 +115,18 @@ def circumstances(settings: Debias, outcome: Outcome, seconds: float) -> dict[st
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
     device = jax.devices()[0]
-    epochs, compilation = np.asarray(outcome.trained.epoch), outcome.timings.compilation
+    epochs, compilation = np.asarray(prepared.trained.epoch), timings.compilation
     return {
         "python": platform.python_version(),
         "versions": versions,
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": platform.platform(),
         "command": sys.argv,
-        "data": outcome.counts,
+        "data": prepared.facts,
         "epochs": epochs.tolist(),
-        "seconds": {**_rounded(outcome.timings.seconds), "whole": round(seconds, 3)},
+        "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},
         "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
-        "training_ms_per_seed_and_step": _per_step(settings, outcome),
+        "training_ms_per_seed_and_step": _per_step(settings, prepared, timings),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
     }
 
@@ -107,10 +135,8 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in seconds.items()}
 
 
-def _per_step(settings: Debias, outcome: Outcome) -> float | None:
-    """Wall-clock milliseconds a seed and training step, all devices at work; None if this call trained only a part."""
-    if not outcome.trained_here:
-        return None
-    rows = outcome.split.train.shape[-1]
-    steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(outcome.trained.epoch))
-    return round(outcome.timings.seconds["training"] / steps * 1e3, 4)
+def _per_step(settings: Debias, prepared: Prepared, timings: Timings) -> float:
+    """Wall-clock milliseconds a network and training step, all devices at work."""
+    rows = prepared.splits.train.shape[-1]
+    steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(prepared.trained.epoch))
+    return round(timings.seconds["training"] / steps * 1e3, 4)

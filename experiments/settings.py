@@ -5,15 +5,46 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from fairjax import data, objective
-from fairjax.debias import METHODS, BiasGda, Pruning
+from fairjax.debias import (
+    METHODS,
+    AdversarialDebiasing,
+    AdversarialFineTuning,
+    BiasGda,
+    FineTuning,
+    LayerwiseOptimisation,
+    Pruning,
+    RandomPerturbation,
+    lagrangian,
+    last_layer,
+)
 from fairjax.nn import Mlp
 from fairjax.presets import PRESETS
 from fairjax.training import Training
 
-DatasetName = Literal["loh", "zafar", "compas", "adult", "bank", "bank_full", "german"]
+DatasetName = Literal["loh", "zafar", "compas", "adult", "bank", "bank_full", "german", "mimic"]
 MeasureName = Literal["spd", "eod"]
-MethodName = Literal["standard", "pruning", "bias_gda"]
-RuleName = Literal["objective", "expected", "accuracy_floor"]
+MethodName = Literal[
+    "standard",
+    "threshold",
+    "random_perturbation",
+    "layerwise",
+    "adversarial_fine_tuning",
+    "adversarial_debiasing",
+    "last_layer",
+    "pruning",
+    "bias_gda",
+    "fine_tuning",
+    "lagrangian",
+    "group_thresholds",
+    "reject_option",
+    "reject_option_either",
+    "reject_option_paper",
+    "equalized_odds",
+    "equalized_odds_half",
+]
+POSTPROCESSORS = get_args(MethodName)[len(METHODS) :]
+"""Methods that change decisions and not the network; all need the protected attribute at test time."""
+RuleName = Literal["objective", "expected", "pooled", "accuracy_floor"]
 SIMULATED = ("loh", "zafar")
 
 
@@ -31,9 +62,15 @@ class Simulation:
     """One table that the seeds split, or a table drawn anew for each seed."""
     key: int = 0
     """Seed of the fixed table."""
+    sweep: tuple[float, ...] = ()
+    """Values of alpha (loh) or theta (zafar) to run with every seed, all at once; needs redrawn tables."""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
+        if self.sweep and self.tables != "redrawn":
+            raise ValueError("simulation.sweep draws a table for each value and seed: set simulation.tables to redrawn")
+        if len(set(self.sweep)) < len(self.sweep):
+            raise ValueError(f"simulation.sweep must not repeat, got {self.sweep}")
         if self.rows < 100:
             raise ValueError(
                 f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}"
@@ -71,26 +108,39 @@ class Selection:
     """How one candidate is chosen on validation data."""
 
     rule: RuleName = "objective"
-    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. accuracy_floor: the least |bias|
-    above a floor on balanced accuracy."""
+    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. pooled: the same with the bias of train
+    and validation data together. accuracy_floor: the least |bias| above a floor on balanced accuracy."""
+    also: tuple[RuleName, ...] = ()
+    """Further rules by which the results are chosen from the same candidates."""
     epsilon: float = 0.05
     """Bound on |bias|; test results are held against it."""
     margin: float = 0.01
     """How far inside the bound a candidate must be on validation data (rules objective and accuracy_floor)."""
     variance: float = 0.2
-    """Variance of a decision, p (1 - p) (rule expected)."""
+    """Variance of a decision, p (1 - p) (rules expected and pooled)."""
+    shift: float = 0.03
+    """Standard deviation of the change of the bias from train data to others (rule pooled)."""
     floor: float = 0.55
     """Least balanced accuracy on validation data (rule accuracy_floor)."""
 
-    def build(self) -> objective.Rule:
-        """The rule."""
-        chosen = objective.RULES[self.rule]
+    def build(self, rule: str | None = None) -> objective.Rule:
+        """The rule; of another name, with these numbers, if one is given."""
+        chosen = objective.RULES[rule or self.rule]
         names = {field.name for field in dataclasses.fields(chosen)}
         return chosen(**{name: getattr(self, name) for name in names})
 
+    @property
+    def rules(self) -> dict[str, objective.Rule]:
+        """All rules by name, that of the run first."""
+        return {name: self.build(name) for name in (self.rule, *self.also)}
+
     def __post_init__(self):
-        """Refuse what the rule refuses."""
-        self.build()
+        """Refuse what the rules refuse."""
+        unknown = [name for name in (self.rule, *self.also) if name not in objective.RULES]
+        if unknown:
+            raise ValueError(f"a selection rule must be one of {', '.join(objective.RULES)}, got {unknown[0]!r}")
+        if len(self.rules) < 1 + len(self.also):
+            raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +166,17 @@ class Debias:
     training: Training = Training()
     pruning: Pruning = Pruning()
     bias_gda: BiasGda = BiasGda()
+    fine_tuning: FineTuning = FineTuning()
+    lagrangian: FineTuning = lagrangian()
+    last_layer: FineTuning = last_layer()
+    random_perturbation: RandomPerturbation = RandomPerturbation()
+    layerwise: LayerwiseOptimisation = LayerwiseOptimisation()
+    adversarial_fine_tuning: AdversarialFineTuning = AdversarialFineTuning()
+    adversarial_debiasing: AdversarialDebiasing = AdversarialDebiasing()
     selection: Selection = Selection()
+    roc_search: Literal["counts", "aif360"] = "counts"
+    """Reject option classification by an exact search of counts, or by AIF360's own fit, in parallel processes; the
+    results are the same, and AIF360 takes seconds a network."""
     lanes: int | None = None
     """Seeds of a group that runs as one program; the numbers do not depend on it. By default what suits the device."""
     save_every: float = 10.0
@@ -127,9 +187,11 @@ class Debias:
         for name, allowed in (("dataset", DatasetName), ("measure", MeasureName)):
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
-        unknown = [name for name in self.methods if name not in METHODS]
+        unknown = [name for name in self.methods if name not in get_args(MethodName)]
         if unknown or not self.methods:
-            raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {unknown or 'none'}")
+            raise ValueError(f"methods must be some of {', '.join(get_args(MethodName))}, got {unknown or 'none'}")
+        if self.simulation.sweep and self.dataset not in SIMULATED:
+            raise ValueError(f"simulation.sweep is for {' and '.join(SIMULATED)}, not for {self.dataset}")
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -148,19 +210,69 @@ class Debias:
         """Where the results go."""
         return self.out or Path("results") / f"{self.dataset}-{self.measure}"
 
+    @property
+    def runs(self) -> list[tuple[int, float | None]]:
+        """Seed and simulated parameter of each network: the seeds, or for each value of a sweep the seeds."""
+        return [(seed, value) for value in self.simulation.sweep or (None,) for seed in self.seeds]
+
     def config(self, method: str) -> Any:
         """The hyperparameters of a method."""
         return getattr(self, method, None) or METHODS[method][0]()
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reproduce:
+    """Reproduce Tables 1, 3, 4 and Figures 1, 2, 3 of the first paper, with more methods than its own beside them."""
+
+    datasets: tuple[DatasetName, ...] = ("adult", "bank", "compas", "mimic")
+    """Data sets; those whose files are not there are left out. The paper has these four; bank_full and german may be added."""
+    measures: tuple[MeasureName, ...] = ("spd", "eod")
+    """Measures of bias; each is debiased by itself."""
+    simulations: tuple[int, ...] = data.SEEDS[:10]
+    """Seeds of the simulations for Figure 3, at each parameter value."""
+    alphas: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+    """Values of alpha for Figure 3 (Loh et al.); none leaves this part out."""
+    thetas: tuple[float, ...] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+    """Values of theta for Figure 3 (Zafar et al.); none leaves this part out."""
+    out: Path = Path("results/reproduce")
+    """Folder of the results. A run stopped before its end continues there."""
+    each: Debias = Debias(methods=get_args(MethodName), selection=Selection(also=("expected", "pooled")))
+    """Settings of every run; data set, measure and folder are set for each."""
+
+    def __post_init__(self):
+        """Refuse values that mean nothing."""
+        for name, allowed in (("datasets", DatasetName), ("measures", MeasureName)):
+            values = getattr(self, name)
+            unknown = [value for value in values if value not in get_args(allowed)]
+            if unknown or len(set(values)) < len(values):
+                raise ValueError(f"{name} must be some of {', '.join(get_args(allowed))}, each once, got {values}")
+        simulated = [name for name in self.datasets if name in SIMULATED]
+        if simulated:
+            raise ValueError(f"datasets are benchmark files, got {simulated[0]}: alphas and thetas set the simulations")
+        if not self.measures:
+            raise ValueError("measures must hold at least one measure, got none")
+        if self.each.simulation.sweep or self.each.path:
+            raise ValueError(
+                "each.simulation.sweep and each.path are set for every run: use alphas, thetas, FAIRJAX_DATA"
+            )
+
+
 # What changes how a run goes but not its numbers: not part of its identity.
-CIRCUMSTANCES = ("out", "lanes", "save_every", "path")
+CIRCUMSTANCES = ("out", "lanes", "save_every", "path", "roc_search")
+# What trained networks depend on.
+TRAINING = ("dataset", "seeds", "protected", "simulation", "network", "training")
 
 
-def identity(settings: Debias) -> dict[str, Any]:
+def identity(settings: Any) -> dict[str, Any]:
     """Everything that the numbers of a run depend on, as plain values."""
     values = plain(settings)
     return {name: value for name, value in values.items() if name not in CIRCUMSTANCES}
+
+
+def training_identity(settings: Debias) -> dict[str, Any]:
+    """Everything that the trained networks of a run depend on, as plain values."""
+    values = plain(settings)
+    return {name: values[name] for name in TRAINING}
 
 
 def plain(value: Any) -> Any:
@@ -222,11 +334,16 @@ def preset(name: str) -> Debias:
     if name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
     chosen = PRESETS[name]
-    rule = next(rule for rule, kind in objective.RULES.items() if isinstance(chosen.rule, kind))
-    values = {field.name: getattr(chosen.rule, field.name) for field in dataclasses.fields(chosen.rule)}
+    rule = next(name for name, kind in objective.RULES.items() if type(kind()) is type(chosen.rule))
+    values = {
+        field.name: getattr(chosen.rule, field.name)
+        for field in dataclasses.fields(chosen.rule)
+        if field.name != "data"
+    }
     return Debias(
         network=NetworkSettings(site=chosen.network.site, cut=chosen.network.cut),
         pruning=chosen.pruning,
         bias_gda=chosen.bias_gda,
+        random_perturbation=chosen.random_perturbation,
         selection=Selection(rule=rule, **values),
     )

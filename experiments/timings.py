@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
+import numpy as np
 
 _COMPILATION = (
     "/jax/core/compile/jaxpr_trace_duration",
@@ -43,6 +45,22 @@ class Timings:
             yield self
         finally:
             jax.monitoring.unregister_event_duration_listener(hear)
+
+    def copy(self) -> "Timings":
+        """Another count that begins with the same seconds."""
+        made = Timings()
+        made.seconds, made.compilation = dict(self.seconds), dict(self.compilation)
+        return made
+
+    def of(self, name: str) -> np.ndarray:
+        """Seconds of a stage's work and of its compilation."""
+        return np.array([self.seconds.get(name, 0.0), self.compilation.get(name, 0.0)], np.float32)
+
+    def add(self, name: str, seconds: Any) -> None:
+        """Add what an earlier call spent on a stage."""
+        work, compilation = map(float, seconds)
+        self.seconds[name] = self.seconds.get(name, 0.0) + work
+        self.compilation[name] = self.compilation.get(name, 0.0) + compilation
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -12,7 +12,8 @@ Each module is a room of the house; a room imports only those above it in this l
     objective     the threshold search, and the rules that choose a candidate
     training      fit a classifier on one split
     loop          propose a candidate, evaluate it, keep the best: one loop for all methods
-    debias        the methods: Standard, Pruning, BiasGda
+    debias        the methods: pruning, bias descent, fine-tuning, adversaries, searches
+    postprocessing  group thresholds: decisions from scores and the protected attribute
     parallel      any function of one seed for many seeds, on all devices
     presets       the paper's text and its authors' code, as settings
     storage       save and load networks
@@ -36,15 +37,27 @@ from fairjax import (
     parallel,
     parity,
     performance,
+    postprocessing,
     presets,
     storage,
     training,
     types,
 )
-from fairjax.debias import METHODS, BiasGda, Pruning, Standard
+from fairjax.debias import (
+    METHODS,
+    AdversarialDebiasing,
+    AdversarialFineTuning,
+    BiasGda,
+    ConstrainedThreshold,
+    FineTuning,
+    LayerwiseOptimisation,
+    Pruning,
+    RandomPerturbation,
+    Standard,
+)
 from fairjax.loop import Debiased, Method, Task
 from fairjax.nn import Mlp, Network, Units, from_linen
-from fairjax.objective import RULES, AccuracyFloor, ConstrainedObjective, ExpectedObjective
+from fairjax.objective import RULES, AccuracyFloor, ConstrainedObjective, ExpectedObjective, PooledObjective
 from fairjax.parity import (
     MEASURES,
     accuracy_difference,
@@ -59,6 +72,7 @@ from fairjax.parity import (
     spd,
 )
 from fairjax.performance import balanced_accuracy
+from fairjax.postprocessing import GroupThresholds, group_thresholds
 from fairjax.presets import PRESETS
 from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
@@ -75,15 +89,23 @@ __all__ = [
     "RULES",
     "SHARED",
     "AccuracyFloor",
+    "AdversarialDebiasing",
+    "AdversarialFineTuning",
     "Batch",
     "BiasGda",
     "ConstrainedObjective",
+    "ConstrainedThreshold",
     "Debiased",
     "ExpectedObjective",
+    "FineTuning",
+    "GroupThresholds",
+    "LayerwiseOptimisation",
     "Method",
     "Mlp",
     "Network",
+    "PooledObjective",
     "Pruning",
+    "RandomPerturbation",
     "Split",
     "Standard",
     "Task",
@@ -102,6 +124,7 @@ __all__ = [
     "false_positive_rate_difference",
     "from_linen",
     "gap",
+    "group_thresholds",
     "influence",
     "loop",
     "masks",
@@ -110,6 +133,7 @@ __all__ = [
     "parallel",
     "parity",
     "performance",
+    "postprocessing",
     "predictive_parity_difference",
     "presets",
     "spd",

@@ -1,13 +1,15 @@
-"""The one loop that all debiasing methods share: propose a candidate, evaluate it, keep the best.
+"""The one loop that all debiasing methods share: propose candidates, evaluate them, keep the best.
 
-A method is three pure functions and a number of steps. The loop evaluates each candidate on validation data with a
+A method is a few pure functions and a number of steps. The loop evaluates each candidate on validation data with a
 threshold of its own, scores it by the rule, and keeps the best, the network as it came being candidate 0. `run` is
 one scan over all steps; `evaluate`, `start`, `advance` and `finish` are the same loop in chunks, for drivers that
 draw a bar and save between them.
 """
 
+import functools
+import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +18,9 @@ from jaxtyping import Array, Bool, Float, Int
 from fairjax import objective
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
-from fairjax.objective import Evaluation, Rule
+from fairjax.objective import Evaluation, PooledObjective, Rule
 from fairjax.parity import Measure
-from fairjax.types import Batch, KeyArray, Split, Variables, pick
+from fairjax.types import Batch, KeyArray, Number, Split, Variables, pick
 
 
 class Task(NamedTuple):
@@ -28,6 +30,8 @@ class Task(NamedTuple):
     """The classifier."""
     measure: Measure
     """The measure of bias, on decisions; on scores, its proxy."""
+    selection: Literal["valid", "pooled"] = "valid"
+    """Whether candidates are evaluated on train data too, as rules need that pool them with validation data."""
 
 
 class Parts(NamedTuple):
@@ -43,22 +47,41 @@ class Parts(NamedTuple):
         return cls(split.part("train"), split.part("valid"), split.part("test"))
 
 
+def one(config: Any) -> int:
+    """One candidate a step."""
+    del config
+    return 1
+
+
+def unheeding(config: Any, state: Any, evaluation: Evaluation, score: Float[Array, " members"], bound: Number) -> Any:
+    """The state as it is: what the evaluation says changes nothing."""
+    del config, evaluation, score, bound
+    return state
+
+
 class Method(NamedTuple):
     """A debiasing method.
 
     `config` is the method's own dataclass of hyperparameters; `state` is whatever the method carries from step to step.
+    A step may propose several candidates, its members, which are evaluated side by side.
     """
 
     init: Callable[[Task, Any, KeyArray, Variables, Parts, Evaluation], Any]
     """(task, config, key, variables, parts, evaluation of the network on valid) -> state."""
     step: Callable[[Task, Any, Parts, Any], Any]
-    """(task, config, parts, state) -> state: one pruning step, one epoch, one draw."""
-    candidate: Callable[[Any], Variables]
-    """The network that a state stands for."""
+    """(task, config, parts, state) -> state: one pruning step, one epoch, some draws."""
+    candidate: Callable[[Any, Int[Array, ""]], Variables]
+    """(state, member) -> the network that a member of the step's candidates is."""
     steps: Callable[[Any, Variables], int]
     """(config, variables) -> number of steps, known when tracing."""
-    logits: Callable[[Task, Any, Any, Float[Array, "n d"]], Float[Array, " n"]]
-    """(task, config, state, x): the candidate's logits when it is evaluated; `evaluation_mode` for most."""
+    logits: Callable[[Task, Any, Any, Float[Array, "n d"]], Float[Array, "members n"]]
+    """(task, config, state, x): the candidates' logits when they are evaluated; `evaluation_mode` for most."""
+    members: Callable[[Any], int] = one
+    """config -> number of candidates that a step proposes, known when tracing."""
+    threshold: Literal["accuracy", "rule"] = "accuracy"
+    """What a candidate's threshold maximises on validation data: balanced accuracy, or the rule's score."""
+    tell: Callable[[Any, Any, Evaluation, Float[Array, " members"], Number], Any] = unheeding
+    """(config, state, evaluation on valid, score, bound) -> state: for methods that learn from the evaluations."""
 
 
 class Trace(NamedTuple):
@@ -68,6 +91,20 @@ class Trace(NamedTuple):
     """On validation data, where threshold and candidate are chosen."""
     test: Evaluation
     """On test data at the threshold chosen on validation data: for curves; no choice depends on it."""
+    train: Evaluation | None = None
+    """On train data at the same threshold, if the task asks for it."""
+
+    def seen(self, rule: Rule) -> Evaluation:
+        """The evaluation that a rule looks at.
+
+        Raises:
+            ValueError: if it is not there.
+        """
+        if rule.data == "valid":
+            return self.valid
+        if self.train is None:
+            raise ValueError('the rule looks at train data too: make the task with Task(..., selection="pooled")')
+        return cast(PooledObjective, rule).pool(self.valid, self.train)
 
 
 class Progress(NamedTuple):
@@ -99,24 +136,27 @@ class Debiased(NamedTuple):
     """Whether a candidate's output stopped being finite; the run was frozen there and earlier candidates stand."""
 
 
-def evaluation_mode(task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate) -> Float[Array, " n"]:
-    """The candidate's logits with dropout off and running statistics."""
+def evaluation_mode(task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate) -> Float[Array, "1 n"]:
+    """The only candidate's logits with dropout off and running statistics."""
     del config
-    return task.network.apply(candidate(state), x)[0]
+    return task.network.apply(candidate(state, jnp.zeros((), jnp.int32)), x)[0][None]
 
 
-def evaluate(task: Task, variables: Variables, parts: Parts) -> tuple[Trace, Bool[Array, ""]]:
-    """A network on valid, with the threshold of best balanced accuracy there, and on test at that threshold.
+def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None = None) -> tuple[Trace, Bool[Array, ""]]:
+    """A network on valid, with the best threshold there, and on test at that threshold.
 
     Args:
         task: network and measure.
         variables: the network's.
         parts: the data.
+        rule: the threshold maximises this rule's score; balanced accuracy if omitted.
 
     Returns:
         A trace of one entry without an axis, and whether all outputs are finite.
     """
-    return _evaluate(task, lambda x: task.network.apply(variables, x)[0], parts)
+    return jax.tree.map(
+        operator.itemgetter(0), _evaluate(task, lambda x: task.network.apply(variables, x)[0][None], parts, rule)
+    )
 
 
 def start(
@@ -146,16 +186,15 @@ def start(
     """
     trace, finite = evaluated
     state = method.init(task, config, key, variables, parts, trace.valid)
-    best = Flat.of(variables)
     zero = jnp.zeros((), jnp.int32)
-    bias = jnp.where(finite, trace.valid.bias, jnp.nan)  # scores that are not numbers accept nobody: no bias, by chance
-    return Progress(zero, state, best, trace.valid._replace(bias=bias), rule(trace.valid), zero, ~finite)
+    seen = trace.seen(rule)
+    return Progress(zero, state, Flat.of(variables), seen, rule(seen), zero, ~finite)
 
 
 def advance(
     method: Method, task: Task, config: Any, rule: Rule, parts: Parts, progress: Progress, steps: int
 ) -> tuple[Progress, Trace]:
-    """`steps` further candidates, by one scan.
+    """`steps` further steps, by one scan.
 
     Args:
         method: the method.
@@ -167,28 +206,35 @@ def advance(
         steps: how many; a Python number.
 
     Returns:
-        Where the loop stands then, and the trace of these candidates.
+        Where the loop stands then, and the trace of these steps' candidates, step by step and member by member.
     """
+    members = method.members(config)
+    by = rule if method.threshold == "rule" else None
 
     def one(progress: Progress, _):
         state = method.step(task, config, parts, progress.state)
-        trace, finite = _evaluate(task, lambda x: method.logits(task, config, state, x), parts)
-        diverged = progress.diverged | ~finite
-        score = rule(trace.valid)
-        better = objective.improves(score, progress.score) & ~diverged
+        trace, finite = _evaluate(task, lambda x: method.logits(task, config, state, x), parts, by)
+        diverged = progress.diverged | ~finite.any()
+        seen = trace.seen(rule)
+        scores = rule(seen)
+        member = objective.first_max(scores)
+        score, evaluation = jax.tree.map(lambda entry: entry[member], (scores, seen))
+        better = objective.improves(score, progress.score) & finite[member] & ~diverged
+        state = method.tell(config, state, seen, scores, rule.bound)
 
         new = Progress(
             step=progress.step + 1,
             state=pick(diverged, progress.state, state),
-            best=pick(better, Flat.of(method.candidate(state)), progress.best),
-            evaluation=pick(better, trace.valid, progress.evaluation),
+            best=pick(better, Flat.of(method.candidate(state, member)), progress.best),
+            evaluation=pick(better, evaluation, progress.evaluation),
             score=jnp.where(better, score, progress.score),
-            selected=jnp.where(better, progress.step + 1, progress.selected),
+            selected=jnp.where(better, progress.step * members + member + 1, progress.selected),
             diverged=diverged,
         )
         return new, trace
 
-    return jax.lax.scan(one, progress, length=steps)
+    progress, trace = jax.lax.scan(one, progress, length=steps)
+    return progress, jax.tree.map(lambda entry: entry.reshape(-1, *entry.shape[2:]), trace)
 
 
 def finish(rule: Rule, progress: Progress, trace: Trace) -> Debiased:
@@ -230,7 +276,7 @@ def run(
         The selected network with its threshold, trace and flags.
     """
     parts = Parts.of(split)
-    evaluated = evaluate(task, variables, parts)
+    evaluated = evaluate(task, variables, parts, rule if method.threshold == "rule" else None)
     progress = start(method, task, config, rule, key, variables, parts, evaluated)
     steps = method.steps(config, variables)
     progress, rest = advance(method, task, config, rule, parts, progress, steps)
@@ -238,10 +284,31 @@ def run(
     return finish(rule, progress, trace)
 
 
-def _evaluate(task: Task, logits, parts: Parts) -> tuple[Trace, Bool[Array, ""]]:
-    """Threshold on valid, evaluation on valid and test, and whether all logits are finite."""
+def _evaluate(task: Task, logits, parts: Parts, rule: Rule | None) -> tuple[Trace, Bool[Array, " members"]]:
+    """Thresholds on valid, evaluations on all parts, and whether a member's logits are all finite.
+
+    Scores that are not numbers accept nobody and so have, by chance, no bias: their accuracy and bias are put to NaN.
+    """
+    pooled = task.selection == "pooled"
+    names = ("valid", "test", "train") if pooled else ("valid", "test")
     with jax.default_matmul_precision("highest"):
-        of_valid, of_test = logits(parts.valid.x), logits(parts.test.x)
-    valid = objective.best_threshold(task.measure, jax.nn.sigmoid(of_valid), parts.valid.y, parts.valid.a)
-    test = objective.at_threshold(task.measure, jax.nn.sigmoid(of_test), parts.test.y, parts.test.a, valid.threshold)
-    return Trace(valid, test), jnp.isfinite(of_valid).all() & jnp.isfinite(of_test).all()
+        every = [logits(getattr(parts, name).x) for name in names]
+    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(some).all(axis=1) for some in every])
+
+    def one(every, finite):
+        scores = [jax.nn.sigmoid(some) for some in every]
+        valid = parts.valid
+        chosen = objective.best_threshold(task.measure, scores[0], valid.y, valid.a, rule=rule)
+
+        def at(values, batch: Batch) -> Evaluation:
+            return objective.at_threshold(task.measure, values, batch.y, batch.a, chosen.threshold)
+
+        trace = Trace(chosen, at(scores[1], parts.test), at(scores[2], parts.train) if pooled else None)
+        return Trace(*(None if entry is None else _if_finite(finite, entry) for entry in trace))
+
+    return jax.vmap(one)(every, finite), finite
+
+
+def _if_finite(finite: Bool[Array, ""], evaluation: Evaluation) -> Evaluation:
+    accuracy, bias = (jnp.where(finite, value, jnp.nan) for value in (evaluation.balanced_accuracy, evaluation.bias))
+    return evaluation._replace(balanced_accuracy=accuracy, bias=bias)

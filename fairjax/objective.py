@@ -5,6 +5,7 @@ earliest on ties. Rules are interchangeable: anything with `bound` and `__call__
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -30,11 +31,18 @@ class Evaluation(NamedTuple):
     """The parity measure on decisions."""
     noise: Float[Array, "*c"]
     """Squared slope of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
+    table: Float[Array, "*c 2 2 2"] | None = None
+    """Counts by decision, label and group, from which all other measures follow."""
 
 
 @runtime_checkable
 class Rule(Protocol):
     """Scores candidates by their evaluation on validation data."""
+
+    @property
+    def data(self) -> str:
+        """Where candidates' bias is taken from: valid, or pooled; then the rule has `pool` too."""
+        ...
 
     @property
     def bound(self) -> Number:
@@ -74,6 +82,11 @@ class ConstrainedObjective:
         _bounds(self.epsilon, self.margin)
 
     @property
+    def data(self) -> str:
+        """Validation data."""
+        return "valid"
+
+    @property
     def bound(self) -> Number:
         """Epsilon less the margin."""
         return self.epsilon - self.margin
@@ -105,8 +118,12 @@ class ExpectedObjective:
     def __post_init__(self):
         """Refuse bounds and variances that mean nothing."""
         _bounds(self.epsilon, 0.0)
-        if isinstance(self.variance, int | float) and not 0 < self.variance <= 0.25:
-            raise ValueError(f"variance is p (1 - p) of a decision, in (0, 0.25], got {self.variance}")
+        _variance(self.variance)
+
+    @property
+    def data(self) -> str:
+        """Validation data."""
+        return "valid"
 
     @property
     def bound(self) -> Number:
@@ -115,11 +132,69 @@ class ExpectedObjective:
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
         """The expected objective."""
-        spread = jnp.sqrt(2.0 * self.variance * evaluation.noise)
-        spread = jnp.maximum(spread, 1e-9)
-        inside = jax.scipy.stats.norm.cdf((self.epsilon - evaluation.bias) / spread)
-        inside -= jax.scipy.stats.norm.cdf((-self.epsilon - evaluation.bias) / spread)
-        return evaluation.balanced_accuracy * inside
+        return _expectation(evaluation, 2.0 * self.variance * evaluation.noise, self.epsilon)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PooledObjective:
+    """Expectation of Eq. 3 on new data, the bias estimated from train and validation data together.
+
+    The train part has three times the rows of the validation part, so its bias is known better; but networks were fitted
+    to these rows, and the bias shifts on others. With the standard error SE of a part and the standard deviation of the
+    shift, the two estimates are weighted by the inverse of SE_valid^2 and of SE_train^2 + shift^2: on small data the
+    train part has the say, on large data the validation part.
+
+    Example:
+        >>> valid, train = (Evaluation(*map(jnp.array, (0.5, 0.8, bias, 0.01))) for bias in (0.06, 0.02))
+        >>> rule = PooledObjective(shift=0.0)
+        >>> round(rule.pool(valid, train).bias.item(), 3)
+        0.04
+    """
+
+    epsilon: Number = 0.05
+    """Bound on |bias| (Eq. 3)."""
+    variance: Number = 0.2
+    """Variance of a decision, p (1 - p)."""
+    shift: Number = 0.03
+    """Standard deviation of the change of the bias from the rows that networks were fitted to to others."""
+
+    def __post_init__(self):
+        """Refuse bounds and variances that mean nothing."""
+        _bounds(self.epsilon, 0.0)
+        _variance(self.variance)
+        if isinstance(self.shift, int | float) and not self.shift >= 0:
+            raise ValueError(f"shift is a standard deviation and must not be negative, got {self.shift}")
+
+    @property
+    def data(self) -> str:
+        """Train and validation data."""
+        return "pooled"
+
+    @property
+    def bound(self) -> Number:
+        """Epsilon: the noise is the margin."""
+        return self.epsilon
+
+    def pool(self, valid: Evaluation, train: Evaluation) -> Evaluation:
+        """The evaluation on validation data with the bias of both parts, and the noise of that estimate.
+
+        Args:
+            valid: on validation data.
+            train: on train data, at the same threshold.
+
+        Returns:
+            What `__call__` takes. Twice its noise is that of the estimate and of new data of the validation part's size.
+        """
+        ours, theirs = self.variance * valid.noise, self.variance * train.noise + self.shift**2
+        weight = ours / jnp.maximum(ours + theirs, 1e-12)
+        noise = weight * theirs / self.variance  # 1 / (1 / ours + 1 / theirs), in units of the variance
+        bias = (1.0 - weight) * valid.bias + weight * train.bias
+        return valid._replace(bias=bias, noise=0.5 * (noise + valid.noise))
+
+    def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
+        """The expected objective, of what `pool` returns."""
+        return _expectation(evaluation, 2.0 * self.variance * evaluation.noise, self.epsilon)
 
 
 @jax.tree_util.register_dataclass
@@ -147,6 +222,11 @@ class AccuracyFloor:
             raise ValueError(f"floor is a balanced accuracy, in [0, 1), got {self.floor}")
 
     @property
+    def data(self) -> str:
+        """Validation data."""
+        return "valid"
+
+    @property
     def bound(self) -> Number:
         """Epsilon less the margin."""
         return self.epsilon - self.margin
@@ -155,6 +235,19 @@ class AccuracyFloor:
         """1 - |bias| above the floor, 0 below it."""
         reached = evaluation.balanced_accuracy >= self.floor
         return jnp.where(reached, 1.0 - jnp.minimum(jnp.abs(evaluation.bias), 1.0), 0.0)
+
+
+def _variance(variance: Number) -> None:
+    if isinstance(variance, int | float) and not 0 < variance <= 0.25:
+        raise ValueError(f"variance is p (1 - p) of a decision, in (0, 0.25], got {variance}")
+
+
+def _expectation(evaluation: Evaluation, variance: Float[Array, "*c"], epsilon: Number) -> Float[Array, "*c"]:
+    """BA * P(|b + noise| < epsilon) with noise of this variance."""
+    spread = jnp.maximum(jnp.sqrt(variance), 1e-9)
+    inside = jax.scipy.stats.norm.cdf((epsilon - evaluation.bias) / spread)
+    inside -= jax.scipy.stats.norm.cdf((-epsilon - evaluation.bias) / spread)
+    return evaluation.balanced_accuracy * inside
 
 
 def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bound: Number) -> Float[Array, "*c"]:
@@ -199,12 +292,26 @@ def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[An
     Returns:
         An evaluation with one entry a threshold.
     """
-    table = performance.tables(counts)
+    return of_tables(measure, cuts, performance.tables(counts))
+
+
+def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[Array, "t 2 2 2"]) -> Evaluation:
+    """The evaluation of each confusion table.
+
+    Args:
+        measure: bias by group.
+        threshold: what to call the threshold of each.
+        table: counts by decision, label and group.
+
+    Returns:
+        An evaluation with one entry a table.
+    """
     return Evaluation(
-        threshold=jnp.asarray(cuts),
+        threshold=jnp.asarray(threshold),
         balanced_accuracy=jax.vmap(performance.accuracy_of_table)(table),
         bias=jax.vmap(lambda cell: performance.of_table(measure, cell))(table),
         noise=jax.vmap(lambda cell: performance.noise_of_table(measure, cell))(table),
+        table=table,
     )
 
 
@@ -262,5 +369,10 @@ def best_threshold(
     return jax.tree.map(lambda entry: entry[chosen], every)
 
 
-RULES = {"objective": ConstrainedObjective, "expected": ExpectedObjective, "accuracy_floor": AccuracyFloor}
+RULES: dict[str, Callable[..., Rule]] = {
+    "objective": ConstrainedObjective,
+    "expected": ExpectedObjective,
+    "pooled": PooledObjective,
+    "accuracy_floor": AccuracyFloor,
+}
 """The selection rules by name."""

@@ -12,13 +12,14 @@ ones.
 | data for influence and fine-tuning | train | valid |
 | pruning schedule | quantile, B = 352 steps | one unit a step |
 | fine-tuning | plain gradient descent, 100 epochs | Adam, 200 epochs |
+| random perturbations | 500 | 101 |
 | candidates evaluated during fine-tuning | dropout off, running statistics | as they train |
 | selection | constrained objective (Eq. 3) with a margin | least |bias| above a floor on balanced accuracy |
 """
 
 from typing import NamedTuple
 
-from fairjax.debias import BiasGda, Pruning
+from fairjax.debias import BiasGda, Pruning, RandomPerturbation
 from fairjax.nn import Mlp
 from fairjax.objective import AccuracyFloor, ConstrainedObjective, Rule
 
@@ -29,6 +30,7 @@ class Preset(NamedTuple):
     network: Mlp
     pruning: Pruning
     bias_gda: BiasGda
+    random_perturbation: RandomPerturbation
     rule: Rule
 
 
@@ -46,6 +48,7 @@ PAPER = Preset(
         evaluations=1,
         candidates="evaluation",
     ),
+    random_perturbation=RandomPerturbation(draws=500, deviation=0.1),
     rule=ConstrainedObjective(),
 )
 """The paper's text to the letter."""
@@ -62,6 +65,7 @@ AUTHORS = Preset(
         evaluations=1,
         candidates="training",
     ),
+    random_perturbation=RandomPerturbation(draws=101, deviation=0.1),
     rule=AccuracyFloor(floor=0.55),
 )
 """The authors' published code, with the floor on balanced accuracy that it prunes by."""

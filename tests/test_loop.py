@@ -30,7 +30,9 @@ def test_every_method_keeps_the_protocol(name):
     state, steps = begin(name)[0].state, method.steps(CONFIGS[name], variables())
     new = jax.eval_shape(lambda state: method.step(TASK, CONFIGS[name], parts(), state), state)
     chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda state: state, state))
-    chex.assert_trees_all_equal(method.candidate(state), variables())  # nothing is done before the first step
+    chex.assert_trees_all_equal(
+        method.candidate(state, jnp.zeros((), jnp.int32)), variables()
+    )  # nothing is done before the first step
     assert result(name).trace.valid.bias.shape == result(name).trace.test.bias.shape == (steps + 1,)
     chex.assert_trees_all_equal_shapes_and_dtypes(result(name).variables, variables())
     assert not result(name).diverged

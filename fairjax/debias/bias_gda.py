@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from fairjax.debias.descent import descend, fold
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.loop import Method, Parts, Task
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
 from fairjax.training import shuffled
-from fairjax.types import KeyArray, Number, Variables
+from fairjax.types import Batch, KeyArray, Number, Variables
 
 
 @jax.tree_util.register_dataclass
@@ -80,25 +81,21 @@ def step(task: Task, config: BiasGda, parts: Parts, state: State) -> State:
             f"evaluations = {config.evaluations} exceeds the {batches.shape[0]} mini-batches of an epoch over the "
             f"{config.part} part ({batch.y.shape[0]} rows); lower evaluations or batch_size"
         )
-    first = share * each
+    rows = jax.lax.dynamic_slice_in_dim(batches, share * each, each)
 
-    def descend(carry, i):
-        flat, optimiser = carry
-        rows = batches[i]
-        x, y, a = batch.x[rows], batch.y[rows], batch.a[rows]
+    def proxy(logits, some: Batch):
+        return state.sign * task.measure(jax.nn.sigmoid(logits), some.y, some.a), None
 
-        def proxy(params):
-            variables = dataclasses.replace(flat, params=params).variables()
-            logits, updated = task.network.apply(variables, x, key=jax.random.fold_in(of_dropout, i))
-            return state.sign * task.measure(jax.nn.sigmoid(logits), y, a), updated
-
-        grads, updated = jax.grad(proxy, has_aux=True)(flat.params)
-        updates, optimiser = _optimiser(config).update(grads, optimiser)
-        params = optax.apply_updates(flat.params, updates)
-        return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
-
-    carry = (state.variables, state.optimiser)
-    (flat, optimiser), _ = jax.lax.scan(descend, carry, first + jnp.arange(each))
+    flat, optimiser, _ = descend(
+        task.network.apply,
+        proxy,
+        _optimiser(config),
+        state.variables,
+        state.optimiser,
+        batch,
+        rows,
+        fold(of_dropout, each, share * each),
+    )
     return state._replace(variables=flat, optimiser=optimiser, step=state.step + 1)
 
 
@@ -108,15 +105,16 @@ def steps(config: BiasGda, variables: Variables) -> int:
     return config.epochs * config.evaluations
 
 
-def logits(task: Task, config: BiasGda, state: State, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+def logits(task: Task, config: BiasGda, state: State, x: Float[Array, "n d"]) -> Float[Array, "1 n"]:
     """Of the candidate, in the mode that the configuration asks for."""
-    variables = _candidate(state)
+    variables = state.variables.variables()
     if config.candidates == "evaluation":
-        return task.network.apply(variables, x)[0]
-    return task.network.apply(variables, x, key=jax.random.fold_in(state.key, -1 - state.step))[0]
+        return task.network.apply(variables, x)[0][None]
+    return task.network.apply(variables, x, key=jax.random.fold_in(state.key, -1 - state.step))[0][None]
 
 
-def _candidate(state: State) -> Variables:
+def _candidate(state: State, member: Int[Array, ""]) -> Variables:
+    del member
     return state.variables.variables()
 
 

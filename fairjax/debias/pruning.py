@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from fairjax import masks
 from fairjax.hyperparameters import check_at_least, check_choice, static
@@ -106,7 +106,8 @@ def _signed_influence(task: Task, config: Pruning, parts: Parts, variables: Vari
     return jax.tree.unflatten(structure, signed)
 
 
-def _candidate(state: State) -> Variables:
+def _candidate(state: State, member: Int[Array, ""]) -> Variables:
+    del member
     return state.variables
 
 

@@ -17,8 +17,8 @@ class Standard:
 METHOD = Method(
     init=lambda task, config, key, variables, parts, evaluation: variables,
     step=lambda task, config, parts, state: state,
-    candidate=lambda state: state,
+    candidate=lambda state, member: state,
     steps=lambda config, variables: 0,
-    logits=functools.partial(evaluation_mode, candidate=lambda state: state),
+    logits=functools.partial(evaluation_mode, candidate=lambda state, member: state),
 )
 """No steps: candidate 0 is the result."""

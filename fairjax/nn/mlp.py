@@ -86,4 +86,5 @@ class Mlp(nn.Module):
         h = jnp.asarray(x)
         for i, width in enumerate(self.widths):  # two digits, so that trees, which sort names, keep the order of layers
             h = Hidden(width, self.site, self.cut, self.dropout, name=f"hidden_{i:02d}")(h, train=train, kept=kept[i])
+        self.sow("intermediates", "features", h)
         return jnp.squeeze(Linear(1, name="output")(h), axis=1)

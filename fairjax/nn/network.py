@@ -43,26 +43,46 @@ class ApplyFn(Protocol):
         ...
 
 
-class Network(NamedTuple):
-    """A classifier as two pure functions.
+@runtime_checkable
+class FeaturesFn(Protocol):
+    """Applies a network up to its last layer, and the last layer too."""
 
-    Networks of any library fit: give a pair with these signatures, whose variables are a dictionary with at least
+    def __call__(
+        self, variables: Variables, x: Float[AnyArray, "n d"], *, key: KeyArray | None = None
+    ) -> tuple[Float[Array, "n k"], Float[Array, " n"], Variables]:
+        """What the last layer sees, the logits, and the variables after the call.
+
+        Args:
+            variables: as `init` makes them.
+            x: standardised features.
+            key: training mode with this key; evaluation if omitted.
+        """
+        ...
+
+
+class Network(NamedTuple):
+    """A classifier as two pure functions, or three.
+
+    Networks of any library fit: give functions with these signatures, whose variables are a dictionary with at least
     `params` (all that is learned) and `masks` (a tree of booleans, one a unit; true = kept), and fairjax can measure,
-    prune and fine-tune it. Make the pair once: it is hashed to find compiled programs again.
+    prune and fine-tune it. Make the tuple once: it is hashed to find compiled programs again.
     """
 
     init: InitFn
     apply: ApplyFn
+    features: FeaturesFn | None = None
+    """Only for methods that look at the last hidden layer, such as `fairjax.AdversarialFineTuning`."""
 
 
 def from_linen(module: nn.Module) -> Network:
     """The network of a Linen module whose `__call__(x, *, train)` returns logits (n,) and whose units are `Units`.
 
     Args:
-        module: a Linen module; it may use the collections `params`, `batch_stats`, `masks`, and the stream `dropout`.
+        module: a Linen module; it may use the collections `params`, `batch_stats`, `masks`, and the stream `dropout`. For
+            methods that look at the last hidden layer h it calls `self.sow("intermediates", "features", h)`.
 
     Returns:
-        A pair of pure functions. Two calls with equal modules give equal networks, so nothing compiles twice.
+        Pure functions. Two calls with equal modules give equal networks, so nothing compiles twice.
 
     Example:
         >>> import jax.numpy as jnp
@@ -72,7 +92,7 @@ def from_linen(module: nn.Module) -> Network:
         >>> network.apply(variables, jnp.ones((2, 3)))[0].shape
         (2,)
     """
-    return Network(_LinenInit(module), _LinenApply(module))
+    return Network(_LinenInit(module), _LinenApply(module), _LinenFeatures(module))
 
 
 @dataclasses.dataclass(frozen=True)  # no tuple: jit refuses functions that cannot be referred to weakly
@@ -103,6 +123,26 @@ class _LinenApply:
         options: Any = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
         logits, updated = self.module.apply(given, x, **options)
         return cast(Array, logits), {**variables, **updated}
+
+
+@dataclasses.dataclass(frozen=True)
+class _LinenFeatures:
+    module: nn.Module
+
+    def __call__(
+        self, variables: Variables, x: Float[AnyArray, "n d"], *, key: KeyArray | None = None
+    ) -> tuple[Float[Array, "n k"], Float[Array, " n"], Variables]:
+        options: Any = {"train": False} if key is None else {"train": True, "rngs": {"dropout": key}}
+        changed = ["intermediates"] if key is None else ["intermediates", "batch_stats"]
+        logits, updated = self.module.apply(variables, x, mutable=changed, **options)
+        updated = dict(cast(Variables, updated))
+        sown = updated.pop("intermediates", {})
+        if "features" not in sown:
+            raise ValueError(
+                f"{type(self.module).__name__} does not show its last hidden layer h, which this method looks at; call "
+                'self.sow("intermediates", "features", h) in it'
+            )
+        return sown["features"][0], cast(Array, logits), {**variables, **updated}
 
 
 def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:

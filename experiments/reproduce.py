@@ -1,0 +1,112 @@
+"""Every data set, measure and method of the first paper, and more methods beside its own: one run a data set and measure.
+
+    DIR/DATASET/                 trained networks, shared by the measures
+    DIR/DATASET/MEASURE/         results.csv, trajectories.csv.gz, run.json, states
+    DIR/simulations/DATASET/...  the same for Figure 3: simulations by parameter values
+    DIR/results.csv, tables.md, tables.csv, statistics/, figures/, report.html: all of it together
+
+What is finished is not done again, so a run that was stopped goes on, and a data set can be added later.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import pandas as pd
+from rich.console import Console
+
+from experiments import driver, results
+from experiments.folder import RunFolder, atomic, write_json, write_text
+from experiments.settings import Debias, Reproduce, identity, training_identity
+from experiments.timings import Timings
+from fairjax import parallel
+
+RESULTS, TRAJECTORIES, CIRCUMSTANCES = "results.csv", "trajectories.csv.gz", "run.json"
+
+
+def run(settings: Reproduce, console: Console) -> list[str]:
+    """All runs that are not finished yet.
+
+    Args:
+        settings: what to run.
+        console: where progress is drawn.
+
+    Returns:
+        The data sets that were left out because their files are not there.
+    """
+    missing = []
+    for each in plan(settings):
+        try:
+            _dataset(each, settings, console)
+        except FileNotFoundError as error:
+            missing.append(each[0].dataset)
+            console.print(f"[yellow]{each[0].dataset} is left out: {error}[/yellow]")
+        jax.clear_caches()  # programs of other shapes are of no more use
+    return missing
+
+
+def plan(settings: Reproduce) -> list[list[Debias]]:
+    """The runs: for each data set and each sweep of simulations, one a measure."""
+    each, datasets = settings.each, []
+    for name in settings.datasets:
+        base = dataclasses.replace(each, dataset=name, out=settings.out / name)
+        datasets.append([dataclasses.replace(base, measure=measure) for measure in settings.measures])
+    for name, values in (("loh", settings.alphas), ("zafar", settings.thetas)):
+        if values:
+            simulation = dataclasses.replace(each.simulation, sweep=values, tables="redrawn")
+            base = dataclasses.replace(
+                each,
+                dataset=name,
+                out=settings.out / "simulations" / name,
+                simulation=simulation,
+                seeds=settings.simulations,
+                methods=("standard", "pruning", "bias_gda"),
+            )
+            datasets.append([dataclasses.replace(base, measure=measure) for measure in settings.measures])
+    return datasets
+
+
+def folder_of(settings: Debias) -> Path:
+    """Where a run of the plan writes its results."""
+    return settings.folder / settings.measure
+
+
+def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
+    """The runs of one data set, which share its trained networks."""
+    folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
+    left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
+    if not left:
+        console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}")
+        return
+    machine = driver.Machine(parallel.mesh(), runs[0].lanes)
+    shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))
+    with Timings().listening() as timings:
+        prepared = driver.prepare(runs[0], shared, machine, console, timings)
+    for one, folder in left:
+        begun = time.perf_counter()
+        console.print(f"{one.dataset}, {one.measure.upper()}")
+        with timings.copy().listening() as of_run:
+            outcome = driver.run(one, prepared, folder, machine, console, of_run)
+        curves = results.trajectories(one, outcome)
+        with atomic(folder.path / TRAJECTORIES) as temporary:
+            curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
+        seconds = time.perf_counter() - begun
+        write_json(folder.path / CIRCUMSTANCES, results.circumstances(one, prepared, of_run, seconds))
+        table = results.results(one, outcome)
+        write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: now it is finished
+
+
+def _finished(folder: RunFolder) -> bool:
+    return all((folder.path / name).exists() for name in (RESULTS, TRAJECTORIES, CIRCUMSTANCES))
+
+
+def gathered(settings: Reproduce, name: str, *, simulated: bool) -> pd.DataFrame:
+    """The tables of all finished runs in one: of the data sets, or of the simulations for Figure 3."""
+    found = [
+        pd.read_csv(folder_of(one) / name, keep_default_na=False)
+        for runs in plan(settings)
+        for one in runs
+        if bool(one.simulation.sweep) == simulated and (folder_of(one) / name).exists()
+    ]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()

@@ -1,0 +1,359 @@
+"""What a sceptical reader asks of the results: how sure, compared with what, and how much of it is noise.
+
+Pure functions from tidy tables to tidy tables. `results` are as in `results.csv`, `trajectories` as in
+`trajectories.csv`; a method is a method with its selection rule.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+from experiments.results import CELLS
+from fairjax import objective, performance
+from fairjax.objective import Evaluation, Rule
+from fairjax.parity import MEASURES
+
+KEYS = ["dataset", "measure", "method", "rule"]
+"""What tells methods apart, column by column of the paper's tables."""
+
+
+def tables_of(results: pd.DataFrame) -> np.ndarray:
+    """The confusion tables (rows, decision, label, group) of rows of results."""
+    return results[list(CELLS)].to_numpy(np.float64).reshape(-1, 2, 2, 2)
+
+
+def inconsistency(results: pd.DataFrame) -> float:
+    """The largest difference between a bias or balanced accuracy in the table and the same from the counts.
+
+    Args:
+        results: as in `results.csv`.
+
+    Returns:
+        A number near 0, unless the table was changed by hand.
+    """
+    worst = 0.0
+    for measure, rows in results[~results["diverged"].astype(bool)].groupby("measure"):
+        tables = jnp.asarray(tables_of(rows), jnp.float32)
+        bias = jax.vmap(lambda table, measure=measure: performance.of_table(MEASURES[measure], table))(tables)
+        accuracy = jax.vmap(performance.accuracy_of_table)(tables)
+        for found, column in ((bias, "bias"), (accuracy, "balanced_accuracy")):
+            worst = max(worst, float(np.abs(np.asarray(found) - rows[column]).max()))
+    return worst
+
+
+def shares(results: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+    """Share of test splits on which |bias| < epsilon, beside the share that noise alone allows.
+
+    The latter is the probability that a classifier without any bias, with the same rate of acceptance, meets the bound on
+    a test part of this size: P(|N(0, SE^2)| < epsilon), SE^2 = p (1 - p) (1/n_0 + 1/n_1), groups conditioned as the
+    measure conditions them, averaged over splits.
+
+    Args:
+        results: as in `results.csv`.
+        epsilon: the bound.
+
+    Returns:
+        One row a method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over splits).
+    """
+    rows = []
+    for keys, group in _test(results).groupby(KEYS, sort=False):
+        errors = _standard_errors(group, keys[1])
+        met = int(group["satisfied"].sum())
+        low, high = proportion_confint(met, len(group), method="wilson")
+        allowed = np.where(errors > 0, 2 * stats.norm.cdf(epsilon / np.maximum(errors, 1e-12)) - 1, 1.0)
+        rows.append((*keys, len(group), met / len(group), low, high, allowed.mean(), errors.mean()))
+    return pd.DataFrame(rows, columns=[*KEYS, "splits", "share", "low", "high", "noise_share", "standard_error"])
+
+
+def comparisons(
+    results: pd.DataFrame, generator: np.random.Generator, *, reference: tuple[str, str] | None = None
+) -> pd.DataFrame:
+    """Paired differences of the objective over the same test splits, in each column of the tables.
+
+    Args:
+        results: as in `results.csv`.
+        generator: of bootstrap samples.
+        reference: method and rule that all others are compared with; all pairs if omitted.
+
+    Returns:
+        One row a pair: splits, mean and median of first - second, a percentile bootstrap interval of the mean (low, high),
+        Wilcoxon's signed-rank p (two-sided; zero differences split by Pratt's way), and the same after Holm's correction
+        for all pairs of the column.
+
+    Raises:
+        ValueError: if two methods were not run on the same splits.
+    """
+    rows = []
+    for column, group in _test(results).groupby(["dataset", "measure"], sort=False):
+        wide = group.pivot_table(index="seed", columns=["method", "rule"], values="objective", sort=False)
+        holes = wide.columns[wide.isna().any()]
+        if len(holes):
+            seeds = wide.index[wide[holes[0]].isna()].tolist()
+            raise ValueError(
+                f"{' '.join(column)}: {'/'.join(holes[0])} has no result for the seeds {seeds}, which other methods have; "
+                "paired comparisons need the same splits"
+            )
+        names = list(wide.columns)
+        pairs = [(one, two) for i, one in enumerate(names) for two in names[i + 1 :]]
+        if reference is not None:
+            pairs = [(reference, name) for name in names if name != reference] if reference in names else []
+        found = [_paired(wide[one].to_numpy() - wide[two].to_numpy(), generator) for one, two in pairs]
+        if found:
+            corrected = multipletests([entry[-1] for entry in found], method="holm")[1]
+            rows += [
+                (*column, *one, *two, *entry, holm)
+                for (one, two), entry, holm in zip(pairs, found, corrected, strict=True)
+            ]
+    sides = ["method", "rule", "other_method", "other_rule"]
+    return pd.DataFrame(
+        rows, columns=["dataset", "measure", *sides, "splits", "mean", "median", "low", "high", "wilcoxon_p", "holm_p"]
+    )
+
+
+def _paired(differences: np.ndarray, generator: np.random.Generator) -> tuple[Any, ...]:
+    n, mean = len(differences), float(differences.mean())
+    low = high = mean
+    if np.ptp(differences) > 0:
+        interval = stats.bootstrap(
+            (differences,), np.mean, method="percentile", n_resamples=4999, rng=generator
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    nonzero = np.any(differences != 0)
+    p = float(stats.wilcoxon(differences, zero_method="pratt", method="approx").pvalue) if nonzero else 1.0
+    return n, mean, float(np.median(differences)), low, high, p
+
+
+def row_bootstrap(
+    results: pd.DataFrame, epsilon: float, generator: np.random.Generator, *, draws: int = 2000
+) -> pd.DataFrame:
+    """What resampling the rows of each test part would change, beside the spread over splits.
+
+    Rows drawn with replacement are a multinomial draw of the eight counts, so no row is needed.
+
+    Args:
+        results: as in `results.csv`.
+        epsilon: the bound.
+        generator: of the draws.
+        draws: bootstrap samples of each test part.
+
+    Returns:
+        One row a method: mean over splits of the standard error and of half the 95 % interval over rows, for balanced
+        accuracy and bias; probability over rows that the bound is met; standard deviations over splits.
+    """
+    rows = []
+    for keys, group in _test(results).groupby(KEYS, sort=False):
+        tables = tables_of(group).reshape(len(group), 8)
+        counts = tables.sum(axis=1).astype(int)
+        drawn = generator.multinomial(counts, tables / counts[:, None], size=(draws, len(group)))
+        accuracy, bias = _accuracy_and_bias(drawn.reshape(draws, len(group), 2, 2, 2), keys[1])
+        entry = {}
+        for name, values in (("balanced_accuracy", accuracy), ("bias", bias)):
+            low, high = np.quantile(values, [0.025, 0.975], axis=0)
+            entry[f"{name}_row_error"] = values.std(axis=0, ddof=1).mean()
+            entry[f"{name}_row_half_interval"] = (0.5 * (high - low)).mean()
+            entry[f"{name}_split_deviation"] = group[name].std(ddof=1)
+        entry["met_over_rows"] = (np.abs(bias) < epsilon).mean()
+        rows.append(dict(zip(KEYS, keys, strict=True)) | entry)
+    return pd.DataFrame(rows)
+
+
+def group_rates(results: pd.DataFrame) -> pd.DataFrame:
+    """Rows, positives and rates of each group on valid and test parts: means over splits.
+
+    Args:
+        results: as in `results.csv`.
+
+    Returns:
+        One row a method, part and group: rows, positives, acceptance_rate, true_positive_rate, false_positive_rate.
+    """
+    rows = []
+    for keys, group in results.groupby([*KEYS, "part"], sort=False):
+        tables = tables_of(group)
+        for a in (0, 1):
+            counts = tables[..., a]  # split, decision, label
+            n, positives = counts.sum(axis=(1, 2)), counts[:, :, 1].sum(axis=1)
+            accepted, truly = counts[:, 1, :].sum(axis=1), counts[:, 1, 1]
+            rates = _ratio(accepted, n), _ratio(truly, positives), _ratio(accepted - truly, n - positives)
+            rows.append((*keys, a, n.mean(), positives.mean(), *(rate.mean() for rate in rates)))
+    rates = ["acceptance_rate", "true_positive_rate", "false_positive_rate"]
+    return pd.DataFrame(rows, columns=[*KEYS, "part", "a", "rows", "positives", *rates])
+
+
+def pareto(
+    trajectories: pd.DataFrame, rules: Mapping[str, Callable[[float], Rule]], epsilons: Sequence[float]
+) -> pd.DataFrame:
+    """Test results of each method when its candidate is chosen for each of many bounds.
+
+    Args:
+        trajectories: as in `trajectories.csv`.
+        rules: the rule for a bound, by name. Pooled rules have no place here: trajectories tell of validation data.
+        epsilons: the bounds.
+
+    Returns:
+        One row a data set, measure, method, rule and bound: mean balanced accuracy, bias and |bias| over splits, median and
+        quartiles of the objective at that bound, share of splits that meet it.
+    """
+    rows = []
+    for keys, group in trajectories.groupby(["dataset", "measure", "method"], sort=False):
+        if group["step"].max() == 0:
+            continue
+        parts = {part: _wide(group[group["part"] == part]) for part in ("valid", "test")}
+        for name, rule in rules.items():
+            for epsilon in epsilons:
+                chosen = np.asarray(_choose(rule(epsilon), parts["valid"]))
+                index = np.arange(len(chosen)), chosen
+                accuracy = np.asarray(parts["test"].balanced_accuracy)[index]
+                bias = np.asarray(parts["test"].bias)[index]
+                reached = np.where(np.abs(bias) < epsilon, accuracy, 0.0)
+                low, median, high = np.quantile(reached, [0.25, 0.5, 0.75])
+                met = (np.abs(bias) < epsilon).mean()
+                spread = accuracy.mean(), bias.mean(), np.abs(bias).mean()
+                rows.append((*keys, name, epsilon, *spread, median, low, high, met))
+    means = ["balanced_accuracy", "bias", "absolute_bias"]
+    return pd.DataFrame(
+        rows, columns=["dataset", "measure", "method", "rule", "epsilon", *means, "objective", "low", "high", "share"]
+    )
+
+
+def sensitivity(trajectories: pd.DataFrame, rule: Callable[[float], Rule], epsilons: Sequence[float]) -> pd.DataFrame:
+    """Figure 3: the original network's bias and accuracy, and the debiased one's objective, by simulated parameter.
+
+    Args:
+        trajectories: as in `trajectories.csv` of runs with a sweep.
+        rule: the selection rule for a bound.
+        epsilons: the bounds.
+
+    Returns:
+        One row a data set, measure, method, parameter and bound: mean and standard deviation over simulations of the
+        original's balanced accuracy and bias on test data; median and quartiles of the debiased network's objective.
+    """
+    rows = []
+    for keys, group in trajectories.groupby(["dataset", "measure", "method", "parameter"], sort=False):
+        if group["step"].max() == 0:
+            continue
+        valid, test = (_wide(group[group["part"] == part]) for part in ("valid", "test"))
+        original = [np.asarray(values)[:, 0] for values in (test.balanced_accuracy, test.bias)]
+        begun = [number for values in original for number in (values.mean(), values.std(ddof=1))]
+        for epsilon in epsilons:
+            chosen = np.asarray(_choose(rule(epsilon), valid))
+            index = np.arange(len(chosen)), chosen
+            accuracy, bias = (np.asarray(values)[index] for values in (test.balanced_accuracy, test.bias))
+            low, median, high = np.quantile(np.where(np.abs(bias) < epsilon, accuracy, 0.0), [0.25, 0.5, 0.75])
+            rows.append((*keys, *begun, epsilon, median, low, high))
+    names = ["balanced_accuracy", "balanced_accuracy_deviation", "bias", "bias_deviation", "epsilon"]
+    return pd.DataFrame(rows, columns=["dataset", "measure", "method", "parameter", *names, "objective", "low", "high"])
+
+
+def front(points: pd.DataFrame) -> pd.Series:
+    """Which points no other point of the same data set and measure beats in accuracy and |bias| both.
+
+    Args:
+        points: with columns dataset, measure, balanced_accuracy and absolute_bias, such as `pareto` returns.
+
+    Returns:
+        Booleans with the index of the points.
+    """
+    flags = pd.Series(False, index=points.index)
+    for _, group in points.groupby(["dataset", "measure"], sort=False):
+        accuracy, bias = (group[name].to_numpy()[:, None] for name in ("balanced_accuracy", "absolute_bias"))
+        no_worse = (accuracy.T >= accuracy) & (bias.T <= bias)
+        better = (accuracy.T > accuracy) | (bias.T < bias)
+        flags.loc[group.index] = ~(no_worse & better).any(axis=1)
+    return flags
+
+
+def ranks(results: pd.DataFrame, needs_a: Callable[[str], bool]) -> pd.DataFrame:
+    """Best and second-best medians of the objective in each column, ties alike, to the two digits that are printed.
+
+    Args:
+        results: as in `results.csv`.
+        needs_a: whether a method needs the protected attribute at test time.
+
+    Returns:
+        One row a method: median, low, high, rank among all and rank among attribute-blind methods (1 is the best, tied
+        methods share a rank; no number for methods that need the attribute).
+    """
+    groups = _test(results).groupby(KEYS, sort=False)["objective"]
+    found = pd.DataFrame({"median": groups.median(), "low": groups.quantile(0.25), "high": groups.quantile(0.75)})
+    found = found.reset_index()
+    found["needs_a"] = found["method"].map(needs_a)
+    printed, column = found["median"].round(2), [found["dataset"], found["measure"]]
+    found["rank"] = printed.groupby(column).rank(method="dense", ascending=False)
+    blind = printed.where(~found["needs_a"])
+    found["blind_rank"] = blind.groupby(column).rank(method="dense", ascending=False)
+    return found
+
+
+def everything(results: pd.DataFrame, epsilon: float, needs_a: Callable[[str], bool]) -> dict[str, pd.DataFrame]:
+    """All statistics of results by name, with a generator of their own: the same results give the same numbers.
+
+    Args:
+        results: as in `results.csv`.
+        epsilon: the bound.
+        needs_a: whether a method needs the protected attribute at test time.
+
+    Returns:
+        What the functions of the same names return.
+    """
+    generator = np.random.default_rng(0)
+    return {
+        "shares": shares(results, epsilon),
+        "comparisons": comparisons(results, generator),
+        "row_bootstrap": row_bootstrap(results, epsilon, generator),
+        "group_rates": group_rates(results),
+        "ranks": ranks(results, needs_a),
+    }
+
+
+@jax.jit
+def _choose(rule: Rule, valid: Evaluation):
+    """The candidate of each seed that a rule chooses."""
+    return jax.vmap(lambda evaluation: objective.first_max(rule(evaluation)))(valid)
+
+
+def _wide(rows: pd.DataFrame) -> Evaluation:
+    """Rows of trajectories as an evaluation (seeds, candidates)."""
+    ordered = rows.sort_values(["seed", "step"], kind="stable")
+    shape = (rows["seed"].nunique(), -1)
+    columns = (ordered[name].to_numpy(np.float32).reshape(shape) for name in Evaluation._fields[:4])
+    return Evaluation(*map(jnp.asarray, columns))
+
+
+def _accuracy_and_bias(tables: np.ndarray, measure: str) -> tuple[np.ndarray, np.ndarray]:
+    """Of tables with any leading axes."""
+    flat = jnp.asarray(tables.reshape(-1, 2, 2, 2), jnp.float32)
+    accuracy, bias = _measured(flat, MEASURES[measure])
+    return np.asarray(accuracy).reshape(tables.shape[:-3]), np.asarray(bias).reshape(tables.shape[:-3])
+
+
+def _measured(tables, measure):
+    def one(table):
+        return performance.accuracy_of_table(table), performance.of_table(measure, table)
+
+    return jax.jit(jax.vmap(one))(tables)
+
+
+def _standard_errors(rows: pd.DataFrame, measure: str) -> np.ndarray:
+    """Of the bias of decisions without bias, on each split."""
+    tables = tables_of(rows)
+    noise = jax.vmap(lambda table: performance.noise_of_table(MEASURES[measure], table))(
+        jnp.asarray(tables, jnp.float32)
+    )
+    counted = tables[:, :, 1:, :] if measure == "eod" else tables
+    p = counted[:, 1].sum(axis=(1, 2)) / counted.sum(axis=(1, 2, 3))
+    return np.sqrt(p * (1 - p) * np.asarray(noise, np.float64))
+
+
+def _test(results: pd.DataFrame) -> pd.DataFrame:
+    return results[results["part"] == "test"]
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return part / np.maximum(whole, 1)

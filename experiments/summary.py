@@ -1,0 +1,87 @@
+"""What `reproduce` makes of all its runs: tables, statistics, figures, and the page."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiments import figures, published, report, reproduce, statistics
+from experiments.folder import write_json, write_text
+from experiments.settings import Reproduce, plain
+from experiments.tables import main_rule
+from fairjax.objective import ConstrainedObjective, ExpectedObjective
+
+EPSILONS = tuple(np.round(np.linspace(0.01, 0.3, 30), 2).tolist())
+"""Bounds of the accuracy-bias curves."""
+
+RULES = {
+    "objective": lambda epsilon: ConstrainedObjective(epsilon=epsilon, margin=0.2 * epsilon),
+    "expected": lambda epsilon: ExpectedObjective(epsilon=epsilon),
+}
+"""Selection for a bound: a margin of 0.01 at 0.05 grows with the bound."""
+
+
+def write(settings: Reproduce, missing: list[str]) -> list[Path]:
+    """Everything that is made of finished runs.
+
+    Args:
+        settings: what was run.
+        missing: data sets that were left out.
+
+    Returns:
+        The files written.
+    """
+    out, epsilon = settings.out, settings.each.selection.epsilon
+    gather = functools.partial(reproduce.gathered, settings)
+    results, trajectories = (gather(name, simulated=False) for name in (reproduce.RESULTS, reproduce.TRAJECTORIES))
+    written = []
+
+    def text(name: str, content: str) -> None:
+        write_text(out / name, content)
+        written.append(out / name)
+
+    def table(name: str, frame: pd.DataFrame) -> None:
+        text(name, frame.to_csv(index=False, float_format="%.6g"))
+
+    if not results.empty:
+        main = main_rule(results)
+        table("results.csv", results)
+        tables_md, tables_csv = published.write(results)
+        text("tables.md", tables_md)
+        text("tables.csv", tables_csv)
+        for name, frame in statistics.everything(results, epsilon, report.needs_a).items():
+            table(f"statistics/{name}.csv", frame)
+        points = statistics.pareto(trajectories, RULES, EPSILONS)
+        points["front"] = statistics.front(points)
+        table("statistics/pareto.csv", points)
+        first = results["dataset"] == ("compas" if "compas" in set(results["dataset"]) else results["dataset"].iloc[0])
+        for name, some in (("figure1", first), ("figure2", ~first)):
+            curves = trajectories[trajectories["dataset"].isin(set(results.loc[some, "dataset"]))]
+            written += figures.trajectories_figure(curves, results[some], epsilon, out / "figures" / name)
+        written += figures.objectives_figure(results, out / "figures" / "objectives", main=main)
+        mine = points[points["rule"] == "objective"]
+        written += figures.pareto_figure(mine, results, out / "figures" / "pareto")
+    simulated = gather(reproduce.TRAJECTORIES, simulated=True)
+    if not simulated.empty:
+        margin = settings.each.selection.margin
+        rule = functools.partial(ConstrainedObjective, margin=margin)
+        points = statistics.sensitivity(simulated, lambda bound: rule(epsilon=bound), (0.05, 0.10))
+        table("statistics/sensitivity.csv", points)
+        written += figures.sensitivity_figure(points, out / "figures" / "figure3")
+    write_json(out / "run.json", circumstances(settings, missing))
+    written.append(report.write(out))
+    return written
+
+
+def circumstances(settings: Reproduce, missing: list[str]) -> dict[str, Any]:
+    """What was run, on what, and how long it took: from the runs' own files."""
+
+    runs = {}
+    for one in (one for some in reproduce.plan(settings) for one in some):
+        file = reproduce.folder_of(one) / reproduce.CIRCUMSTANCES
+        if file.exists():
+            runs[f"{one.folder.relative_to(settings.out)}/{one.measure}"] = json.loads(file.read_text(encoding="utf-8"))
+    return {"settings": plain(settings), "left_out": missing, "runs": runs}
