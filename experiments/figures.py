@@ -196,7 +196,8 @@ def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> lis
     across = min(len(columns), 4)
     down = -(-len(columns) // across)
     with _style():
-        figure, axes = plt.subplots(down, across, figsize=(3.6 * across, 3.2 * down + 0.9), squeeze=False)
+        height = 3.0 * down + 1.3
+        figure, axes = plt.subplots(down, across, figsize=(3.6 * across, height), squeeze=False)
         for axis in axes.flat[len(columns) :]:
             axis.axis("off")
         for axis, column in zip(axes.flat, columns, strict=False):
@@ -213,8 +214,9 @@ def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> lis
         entries = dict(
             pair for axis in axes.flat for pair in zip(*reversed(axis.get_legend_handles_labels()), strict=True)
         )
-        figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=5, frameon=False, fontsize=8.5)
-        figure.tight_layout(rect=(0, 0.75 / (3.2 * down + 0.9), 1, 1))
+        beside = max(2, int(1.8 * across))  # entries of the legend that fit beside each other
+        figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=beside, frameon=False, fontsize=8)
+        figure.tight_layout(rect=(0, 0.19 * -(-len(entries) // beside) / height + 0.02, 1, 1))
         return _saved(figure, path)
 
 

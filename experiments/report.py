@@ -226,19 +226,20 @@ def _tested(comparisons: pd.DataFrame, column: tuple[str, str], best: pd.Series)
     here = comparisons[(comparisons["dataset"] == column[0]) & (comparisons["measure"] == column[1])]
     first = (here["method"] == best["method"]) & (here["rule"] == best["rule"])
     second = (here["other_method"] == best["method"]) & (here["other_rule"] == best["rule"])
-    mine = pd.concat([here[first], here[second].assign(mean=-here["mean"], other_method=here["method"])])
-    mine = mine[~mine["other_method"].map(needs_a)]
-    if mine.empty:
+    sides = [(row.other_method, row.mean, row.holm_p) for row in here[first].itertuples()]
+    sides += [(row.method, -row.mean, row.holm_p) for row in here[second].itertuples()]
+    blind = [(mean, p) for other, mean, p in sides if not needs_a(other)]
+    if not blind:
         return ""
-    won = int(((mine["mean"] > 0) & (mine["holm_p"] < 0.05)).sum())
-    return f"The difference to {won} of {len(mine)} other such methods is significant (Wilcoxon, Holm, 5 %)."
+    won = sum(mean > 0 and p < 0.05 for mean, p in blind)
+    return f"The difference to {won} of {len(blind)} other such methods is significant (Wilcoxon, Holm, 5 %)."
 
 
 def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str) -> Section:
     ranks = found["ranks"]
 
     def cell(row) -> Cell:
-        mark = {1.0: "best", 2.0: "second"}.get(row["blind_rank"], "")
+        mark = {1.0: "best", 2.0: "second"}.get(row["blind_rank"], "") if row["median"] > 0 else ""
         return Cell(f"{row['median']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]", mark)
 
     note = (

@@ -7,7 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from fairjax import data, loop, training
-from fairjax.debias import METHODS, BiasGda
+from fairjax.debias import (
+    METHODS,
+    AdversarialDebiasing,
+    AdversarialFineTuning,
+    BiasGda,
+    FineTuning,
+    LayerwiseOptimisation,
+    RandomPerturbation,
+)
 from fairjax.loop import Parts, Task
 from fairjax.nn import Mlp, from_linen
 from fairjax.objective import ConstrainedObjective
@@ -15,7 +23,16 @@ from fairjax.parity import spd
 
 TASK = Task(from_linen(Mlp(widths=(6, 5))), spd)
 UNITS = 11
-CONFIGS = {name: kind() for name, (kind, _) in METHODS.items()} | {"bias_gda": BiasGda(epochs=5, learning_rate=1e-3)}
+CONFIGS = {name: kind() for name, (kind, _) in METHODS.items()} | {
+    "bias_gda": BiasGda(epochs=5, learning_rate=1e-3),
+    "random_perturbation": RandomPerturbation(draws=25, batch=5),
+    "layerwise": LayerwiseOptimisation(generations=2, population=4),
+    "adversarial_fine_tuning": AdversarialFineTuning(epochs=5, critic_steps=10, network_steps=10),
+    "adversarial_debiasing": AdversarialDebiasing(epochs=5, learning_rate=1e-3),
+    "last_layer": METHODS["last_layer"][0](epochs=5),
+    "fine_tuning": FineTuning(epochs=5, learning_rate=1e-3),
+    "lagrangian": METHODS["lagrangian"][0](epochs=5, learning_rate=1e-3),
+}
 RULE = ConstrainedObjective(epsilon=0.15, margin=0.01)
 
 TRACES = []

@@ -78,7 +78,8 @@ def step(task: Task, config: LayerwiseOptimisation, parts: Parts, state: State) 
     strategy, constants = _strategy(config, original.shape[0])
     begun = _begin(config, original.shape[0])
     search = jax.tree.map(lambda first, now: jnp.where(generation == 0, first, now), begun, state.search)
-    population, search = strategy.ask(jax.random.fold_in(state.key, 2 * state.step), search, constants)
+    with jax.numpy_rank_promotion("allow"):  # within evosax
+        population, search = strategy.ask(jax.random.fold_in(state.key, 2 * state.step), search, constants)
     here = jnp.asarray(layers) == layer
     size = jnp.sqrt(jnp.mean(original**2, where=here))
     params = original[None] + jnp.where(here[None], size * population, 0.0)
@@ -97,7 +98,8 @@ def tell(
     fitness = jnp.where(inside, -score, jnp.abs(evaluation.bias))  # the lower the better
     strategy, constants = _strategy(config, state.original.params.shape[0])
     key = jax.random.fold_in(state.key, 2 * state.step + 1)
-    search, _ = strategy.tell(key, state.population, fitness, state.search, constants)
+    with jax.numpy_rank_promotion("allow"):  # within evosax
+        search, _ = strategy.tell(key, state.population, fitness, state.search, constants)
     return state._replace(search=_strong(search))
 
 

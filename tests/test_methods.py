@@ -1,0 +1,388 @@
+"""The further debiasing methods against plain loops and closed forms."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, split, variables
+from jax.flatten_util import ravel_pytree
+
+from fairjax import loop, objective
+from fairjax.debias import (
+    METHODS,
+    AdversarialDebiasing,
+    AdversarialFineTuning,
+    FineTuning,
+    LayerwiseOptimisation,
+    RandomPerturbation,
+    adversarial_debiasing,
+    adversarial_fine_tuning,
+    fine_tuning,
+    layerwise,
+    random_perturbation,
+)
+from fairjax.debias.descent import descend, tuned
+from fairjax.debias.fine_tuning import balanced_cross_entropy
+from fairjax.loop import Task
+from fairjax.nn import Flat, Mlp, Network, from_linen
+from fairjax.nn.network import scores
+from fairjax.objective import ConstrainedObjective, PooledObjective
+from fairjax.parity import MEASURES, eod, spd
+from fairjax.types import Batch
+
+
+def key():
+    """A fresh key, always the same."""
+    return jax.random.key(7)
+
+
+PLAIN = from_linen(Mlp(widths=(6, 5), dropout=0.0))
+
+
+@functools.cache
+def evaluated():
+    return evaluate(TASK, variables(), parts())[0].valid
+
+
+def begin(module, config, task=TASK):
+    return module.init(task, config, key(), variables(), parts(), evaluated())
+
+
+# random perturbation
+
+
+def test_a_draw_multiplies_every_parameter_by_its_own_noise():
+    config = RandomPerturbation(draws=40, batch=4, deviation=0.1)
+    state = begin(random_perturbation, config)
+    factors = []
+    for _ in range(random_perturbation.steps(config, variables())):
+        state = random_perturbation.step(TASK, config, parts(), state)
+        factors.append(np.asarray(state.params / Flat.of(variables()).params[None]))
+    factors = np.concatenate(factors)
+    assert factors.shape[0] == 40 and len({row.tobytes() for row in factors}) == 40
+    moving = np.isfinite(factors).all(axis=0)  # a parameter of 0 stays 0
+    assert factors[:, moving].mean() == pytest.approx(1.0, abs=0.01)
+    assert factors[:, moving].std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_draws_do_not_depend_on_how_many_are_drawn_at_once():
+    one, four = (debias("random_perturbation", RandomPerturbation(draws=10, batch=batch)) for batch in (1, 4))
+    np.testing.assert_allclose(one.trace.valid.bias, four.trace.valid.bias[:11], atol=0.02)
+    assert four.trace.valid.bias.shape == (13,)  # the last step is filled up
+    np.testing.assert_array_equal(four.trace.valid.bias[11:], four.trace.valid.bias[0])
+    assert one.selected == four.selected
+
+
+def test_thresholds_of_draws_follow_the_rule():
+    found = result("random_perturbation")
+    for i in (0, 3):
+        flat = Flat.of(variables())
+        if i:
+            noise = jax.random.normal(jax.random.fold_in(jax.random.key(2), i - 1), flat.params.shape)
+            flat = dataclasses.replace(flat, params=flat.params * (1 + 0.1 * noise))
+        batch = parts().valid
+        values = scores(TASK.network.apply, flat.variables(), batch.x)
+        cuts = np.asarray(objective.performance.thresholds())
+        every = [objective.at_threshold(spd, values, batch.y, batch.a, jnp.asarray(cut)) for cut in cuts]
+        best = max(float(RULE(one)) for one in every)
+        chosen = jax.tree.map(lambda entry, i=i: entry[i], found.trace.valid)
+        assert RULE(chosen) == pytest.approx(best, abs=2e-3)
+
+
+def test_a_constrained_threshold_is_the_best_by_the_rule():
+    found, plain = result("threshold"), result("standard")
+    assert (
+        RULE(jax.tree.map(lambda entry: entry[0], found.trace.valid))
+        > 0
+        == RULE(jax.tree.map(lambda entry: entry[0], plain.trace.valid))
+    )
+    chex.assert_trees_all_equal(found.variables, variables())
+
+
+# fine-tuning
+
+
+def test_balanced_cross_entropy_weighs_classes_alike():
+    rng = np.random.default_rng(0)
+    y, logits = rng.random(400) < 0.1, rng.normal(size=400).astype(np.float32)
+    losses = np.asarray(optax.sigmoid_binary_cross_entropy(logits, y.astype(np.float32)))
+    found = balanced_cross_entropy(jnp.asarray(logits), jnp.asarray(y), jnp.float32(y.mean()))
+    assert found == pytest.approx(0.5 * (losses[y].mean() + losses[~y].mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("penalty", ["absolute", "signed"])
+@pytest.mark.parametrize("measure", ["spd", "eod"])
+def test_fine_tuning_is_written_out(penalty, measure):
+    """Two epochs of one mini-batch each, for two weights, by hand: without dropout the order of rows does not matter."""
+    task = Task(PLAIN, MEASURES[measure])
+    config = FineTuning(weights=(0.5, 3.0), penalty=penalty, batch_size=1000, epochs=2, learning_rate=1e-2)
+    state = fine_tuning.init(task, config, key(), variables(), parts(), evaluated())
+    for _ in range(2):
+        state = fine_tuning.step(task, config, parts(), state)
+    batch, adam = parts().train, optax.adam(1e-2)
+    positives = jnp.mean(batch.y.astype(jnp.float32))
+    for member, weight in enumerate(config.weights):
+        tree = variables()
+        optimiser = adam.init(tree["params"])
+
+        def loss(params, tree=tree, weight=weight):
+            logits, updated = PLAIN.apply({**tree, "params": params}, batch.x, key=key())
+            bias = task.measure(jax.nn.sigmoid(logits), batch.y, batch.a)
+            pull = jnp.abs(bias) if penalty == "absolute" else jnp.sign(evaluated().bias) * bias
+            balance = jnp.where(batch.y, 0.5 / positives, 0.5 / (1 - positives))
+            entropy = balance * optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(jnp.float32))
+            return entropy.mean() + weight * pull, updated
+
+        for _ in range(2):
+            grads, updated = jax.grad(functools.partial(loss, tree=tree), has_aux=True)(tree["params"])
+            updates, optimiser = adam.update(grads, optimiser)
+            tree = {**updated, "params": optax.apply_updates(tree["params"], updates)}
+        chex.assert_trees_all_close(fine_tuning.METHOD.candidate(state, jnp.array(member)), tree, rtol=2e-3, atol=2e-4)
+
+
+def test_the_members_of_a_path_are_what_each_weight_gives_alone():
+    path = debias("fine_tuning", FineTuning(weights=(0.5, 4.0), epochs=3, learning_rate=1e-3))
+    for member, weight in enumerate((0.5, 4.0)):
+        alone = debias("fine_tuning", FineTuning(weights=(weight, weight), epochs=3, learning_rate=1e-3))
+        np.testing.assert_allclose(path.trace.valid.bias[1 + member :: 2], alone.trace.valid.bias[1::2], atol=0.03)
+
+
+def test_a_heavier_weight_leaves_less_bias():
+    found = debias("fine_tuning", FineTuning(weights=(0.0, 4.0), epochs=15, learning_rate=3e-3, batch_size=64))
+    last = np.abs(np.asarray(found.trace.valid.bias[-2:]))
+    assert last[1] < 0.5 * last[0]
+
+
+@pytest.mark.parametrize("penalty", ["absolute", "signed"])
+def test_multipliers_grow_while_the_constraint_is_violated(penalty):
+    config = FineTuning(weights=(0.0, 0.5), weighting="multiplier", penalty=penalty, learning_rate=1e-4)
+    state = begin(fine_tuning, config)
+    after = fine_tuning.step(TASK, config, parts(), state)
+    assert (after.weights > state.weights).all()
+    fixed = fine_tuning.step(TASK, dataclasses.replace(config, weighting="fixed"), parts(), state)
+    np.testing.assert_array_equal(fixed.weights, state.weights)
+    np.testing.assert_array_equal(
+        after.variables.params, fixed.variables.params
+    )  # the change counts from the next epoch
+
+
+def test_only_the_layers_named_are_tuned():
+    config = FineTuning(weights=(1.0,), layers=("output",), learning_rate=1e-2, epochs=1)
+    state = fine_tuning.step(TASK, config, parts(), begin(fine_tuning, config))
+    after = fine_tuning.METHOD.candidate(state, jnp.array(0))
+    chex.assert_trees_all_equal(after["batch_stats"], variables()["batch_stats"])
+    for name, tree in after["params"].items():
+        same = jax.tree.map(lambda a, b: bool((a == b).all()), tree, variables()["params"][name])
+        assert all(jax.tree.leaves(same)) == (name != "output")
+    with pytest.raises(ValueError, match="layers must be some of hidden_00, hidden_01, output, got head"):
+        tuned(variables(), ("head",))
+    with pytest.raises(ValueError, match="got none"):
+        tuned(variables(), ())
+
+
+def test_descent_is_plain_gradient_descent():
+    flat, batch = Flat.of(variables()), parts().train
+    rows = jnp.arange(60).reshape(2, 30)
+    keys = jax.random.split(key(), 2)
+
+    def loss(logits, some: Batch):
+        return jnp.mean(logits**2), jnp.mean(logits)
+
+    found, _, facts = descend(
+        PLAIN.apply, loss, optax.sgd(0.1), flat, optax.sgd(0.1).init(flat.params), batch, rows, keys
+    )
+    tree, means = variables(), []
+    for i in range(2):
+
+        def value(params, tree=tree, i=i):
+            logits, updated = PLAIN.apply({**tree, "params": params}, batch.x[rows[i]], key=keys[i])
+            return jnp.mean(logits**2), (updated, jnp.mean(logits))
+
+        grads, (updated, mean) = jax.grad(value, has_aux=True)(tree["params"])
+        tree = {**updated, "params": jax.tree.map(lambda p, g: p - 0.1 * g, tree["params"], grads)}
+        means.append(mean)
+    chex.assert_trees_all_close(found.variables(), tree, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(facts, jnp.stack(means), rtol=1e-4, atol=1e-6)
+
+
+# adversaries
+
+
+def test_the_projected_direction_is_zhang_s():
+    """One plain step by hand: g - proj_h g - weight h, with a given adversary."""
+    batch = parts().train
+    config = AdversarialDebiasing(batch_size=1000, weight=2.0, learning_rate=1e-3)
+    task = Task(PLAIN, spd)
+    state = adversarial_debiasing.init(task, config, key(), variables(), parts(), evaluated())
+    adversary = adversarial_debiasing.Adversary(jnp.array(0.5), jnp.array([1.5, 0.0, 0.0]), jnp.array(-0.3))
+    after = adversarial_debiasing.step(task, config, parts(), state._replace(adversary=adversary))
+    flat = Flat.of(variables())
+
+    def logits(params):
+        return PLAIN.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=key())[0]
+
+    def ours(params):
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(logits(params), batch.y.astype(jnp.float32)))
+
+    def theirs(params):
+        guess = 1.5 * jax.nn.sigmoid(1.5 * logits(params)) - 0.3
+        return jnp.mean(optax.sigmoid_binary_cross_entropy(guess, batch.a.astype(jnp.float32)))
+
+    g, h = jax.grad(ours)(flat.params), jax.grad(theirs)(flat.params)
+    direction = g - jnp.dot(g, h) / jnp.dot(h, h) * h - 2.0 * h
+    moments = after.optimiser[0].mu / 0.1  # Adam's first moment after one step is a tenth of the gradient
+    np.testing.assert_allclose(moments, direction, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("measure", "negatives"), [("spd", True), ("eod", False)])
+def test_the_adversary_sees_what_the_measure_looks_at(measure, negatives):
+    some = Batch(jnp.zeros((4, 1)), jnp.array([True, True, False, False]), jnp.array([True, False, True, False]))
+    rows = adversarial_debiasing._rows(Task(PLAIN, MEASURES[measure]), AdversarialDebiasing(), some)
+    assert rows.tolist() == [1, 1, float(negatives), float(negatives)]
+    for kind, expected in (("opportunity", 0.0), ("parity", 1.0), ("odds", 1.0)):
+        rows = adversarial_debiasing._rows(Task(PLAIN, MEASURES[measure]), AdversarialDebiasing(adversary=kind), some)
+        assert rows.tolist() == [1, 1, expected, expected]
+
+
+@pytest.mark.parametrize("name", ["adversarial_debiasing", "lagrangian"])
+def test_methods_reduce_the_bias(name):
+    config = {
+        "adversarial_debiasing": AdversarialDebiasing(
+            epochs=20, learning_rate=3e-3, weight=2.0, adversary_rate=0.1, batch_size=64
+        ),
+        "lagrangian": METHODS["lagrangian"][0](epochs=20, learning_rate=3e-3, batch_size=64),
+    }[name]
+    found = debias(name, config)
+    assert found.satisfied and found.selected > 0
+    assert abs(found.trace.valid.bias[0]) > 0.2 > 0.14 > abs(found.trace.valid.bias[found.selected])
+    assert found.trace.valid.balanced_accuracy[found.selected] > 0.65
+
+
+def test_the_critic_learns_the_bias_of_mini_batches():
+    config = AdversarialFineTuning(epochs=1, critic_steps=400, network_steps=1, batch_size=200)
+    state = begin(adversarial_fine_tuning, config)
+    after = adversarial_fine_tuning.step(TASK, config, parts(), state)
+    batch, critic = parts().train, adversarial_fine_tuning._critic(config)
+
+    def errors(weights):
+        found = []
+        for i in range(2):
+            rows = jax.random.permutation(jax.random.key(i), batch.y.shape[0])[:200]
+            h, logits, _ = TASK.network.features(variables(), batch.x[rows])
+            decisions = (jax.nn.sigmoid(logits) > evaluated().threshold).astype(jnp.float32)
+            bias = spd(decisions, batch.y[rows], batch.a[rows])
+            found.append(abs(float(critic.apply(weights, h) - bias)))
+        return np.mean(found)
+
+    assert errors(after.critic) < 0.15 < errors(state.critic)
+
+
+def test_adversarial_fine_tuning_needs_the_last_hidden_layer():
+    task = Task(Network(TASK.network.init, TASK.network.apply), spd)
+    with pytest.raises(ValueError, match="has no `features`"):
+        adversarial_fine_tuning.init(task, AdversarialFineTuning(), key(), variables(), parts(), evaluated())
+
+
+def test_features_are_what_the_last_layer_sees():
+    x = parts().valid.x
+    h, logits, after = TASK.network.features(variables(), x)
+    output = variables()["params"]["output"]
+    np.testing.assert_allclose(h @ output["kernel"][:, 0] + output["bias"], logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(logits, TASK.network.apply(variables(), x)[0], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(after, variables())
+    trained = TASK.network.features(variables(), x, key=key())
+    np.testing.assert_allclose(trained[1], TASK.network.apply(variables(), x, key=key())[0], rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(trained[2], TASK.network.apply(variables(), x, key=key())[1], rtol=1e-5)
+    assert "intermediates" not in trained[2]
+
+
+# layerwise search
+
+
+def test_each_layer_is_searched_from_the_network_as_it_came():
+    config = LayerwiseOptimisation(generations=2, population=4)
+    state = begin(layerwise, config)
+    assert layerwise.steps(config, variables()) == 2 * 3
+    original = Flat.of(variables())
+    owner = np.asarray(
+        ravel_pytree({name: jax.tree.map(lambda leaf, i=i: jnp.full(leaf.shape, i), tree)
+                      for i, (name, tree) in enumerate(sorted(variables()["params"].items()))})[0]
+    )  # fmt: skip
+    for step in range(6):
+        state = layerwise.step(TASK, config, parts(), state)
+        moved = np.asarray(state.params != original.params[None])
+        assert not moved[:, owner != step // 2].any() and moved[:, owner == step // 2].any(axis=1).all()
+        state = layerwise.tell(config, state, evaluated(), jnp.arange(4.0), 0.1)
+
+
+def test_the_search_moves_to_what_is_within_the_bound_first():
+    config = LayerwiseOptimisation(generations=3, population=4)
+    state = layerwise.step(TASK, config, parts(), begin(layerwise, config))
+    population = np.asarray(state.population)
+    ones = jnp.ones(4)
+    evaluation = objective.Evaluation(ones, ones, jnp.array([0.3, 0.2, 0.01, 0.4]), ones)
+    after = layerwise.tell(config, state, evaluation, jnp.array([0.9, 0.9, 0.5, 0.9]), 0.05)
+    towards = [float(np.dot(np.asarray(after.search.mean), row) / np.linalg.norm(row)) for row in population]
+    assert int(np.argmax(towards)) == 2
+
+
+# rules that look at train data
+
+
+def test_pooled_rules_need_train_data():
+    with pytest.raises(ValueError, match='selection="pooled"'):
+        debias("standard", rule=PooledObjective())
+
+
+def test_pooled_bias_is_the_weighted_mean_of_both_parts():
+    task = Task(TASK.network, eod, "pooled")
+    trace, _ = evaluate(task, variables(), parts())
+    rows = parts().train
+    decisions = scores(task.network.apply, variables(), rows.x) > trace.valid.threshold
+    assert trace.train.bias == pytest.approx(float(eod(decisions, rows.y, rows.a)), abs=1e-6)
+    both = np.asarray(trace.train.table + trace.valid.table)
+    rule = PooledObjective(shift=0.0)
+    n = [[float(part.table[:, 1, a].sum()) for a in (0, 1)] for part in (trace.valid, trace.train)]
+    noise = [sum(1 / rows for rows in part) for part in n]
+    expected = (trace.valid.bias / noise[0] + trace.train.bias / noise[1]) / (1 / noise[0] + 1 / noise[1])
+    seen = trace.seen(rule)
+    assert seen.bias == pytest.approx(float(expected), abs=1e-6)
+    assert both[:, 1].sum() == sum(map(sum, n))
+    assert 2 * 0.2 * seen.noise == pytest.approx(0.2 * (1 / (1 / noise[0] + 1 / noise[1]) + noise[0]), rel=1e-5)
+    certain = trace.seen(PooledObjective(shift=100.0))  # a shift of any size: train data say nothing
+    assert certain.bias == pytest.approx(float(trace.valid.bias), abs=1e-6)
+    assert certain.noise == pytest.approx(float(trace.valid.noise), rel=1e-4)
+
+
+def test_a_pooled_rule_selects_by_both_parts():
+    task = Task(TASK.network, spd, "pooled")
+    rule, config = PooledObjective(epsilon=0.1), CONFIGS["bias_gda"]
+    run = jax.jit(loop.run, static_argnums=(0, 1))
+    found = run(METHODS["bias_gda"][1], task, config, rule, key(), variables(), split())
+    seen = found.trace.seen(rule)
+    assert found.selected == objective.first_max(rule(seen))
+    assert bool(found.satisfied) == (abs(float(seen.bias[found.selected])) < 0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RandomPerturbation(draws=0), "draws must be at least 1, got 0"),
+        (lambda: RandomPerturbation(deviation=-1.0), "deviation must be positive, got -1.0"),
+        (lambda: FineTuning(weights=()), "at least one weight"),
+        (lambda: FineTuning(weights=(-1.0,)), "weights must not be negative, got -1.0"),
+        (lambda: AdversarialDebiasing(weight=0.0), "weight must be positive, got 0.0"),
+        (lambda: AdversarialFineTuning(critic_steps=0), "critic_steps must be at least 1, got 0"),
+        (lambda: LayerwiseOptimisation(population=1), "population must be at least 4, got 1"),
+        (lambda: PooledObjective(shift=-0.1), "shift is a standard deviation and must not be negative, got -0.1"),
+        (lambda: ConstrainedObjective(epsilon=0.0), "epsilon"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
