@@ -7,7 +7,6 @@ not been.
 
 import dataclasses
 import functools
-import json
 import operator
 import time
 from collections.abc import Callable
@@ -19,31 +18,35 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments import postprocessing
-from experiments.folder import RunFolder, Stage, write_json
-from experiments.settings import SIMULATED, Debias
+from experiments import postprocessing, programs
+from experiments.folder import RunFolder, Stage
+from experiments.loading import TRAINING, fold, keys_of, load
+from experiments.programs import Axes, Machine, Scored
+from experiments.settings import Debias
 from experiments.timings import Timings
-from fairjax import data, loop, objective, parallel, training
-from fairjax.data.splits import STREAM
+from fairjax import loop, objective, parallel, training
 from fairjax.debias import METHODS
-from fairjax.loop import Debiased, Parts, Task
+from fairjax.loop import Debiased, Task
 from fairjax.nn import Network, from_linen
-from fairjax.nn.network import scores
 from fairjax.parity import MEASURES
-from fairjax.postprocessing import group_thresholds
-from fairjax.types import SHARED, Batch, Split, Variables
+from fairjax.types import Split, Variables
 
 CHUNK = 40
 """Most candidates of a chunk of debiasing."""
 
-_SIMULATION, _TRAINING, _DEBIASING = 0, 1, 2  # what a seed's key is folded with; its split has a number of its own
-
-
-class Machine(NamedTuple):
-    """Where seeds run: static in every compiled program."""
-
-    mesh: jax.sharding.Mesh
-    lanes: int | None
+STREAMS = {
+    "random_perturbation": 4,
+    "layerwise": 5,
+    "adversarial_fine_tuning": 6,
+    "adversarial_debiasing": 7,
+    "last_layer": 8,
+    "pruning": 9,
+    "bias_gda": 10,
+    "fine_tuning": 11,
+    "lagrangian": 12,
+}
+"""What a seed's key is folded with for a method. A new method gets a number that none has had: the others keep
+theirs."""
 
 
 class Trial(NamedTuple):
@@ -79,53 +82,6 @@ class Outcome(NamedTuple):
     prepared: Prepared
     trials: dict[tuple[str, str], Trial]
     """By method and rule; the rule of methods that do without is `none`."""
-
-
-def load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
-    """The data of a run: the splits of all seeds, their vmap axes, and what the data are.
-
-    Raises:
-        ValueError: for data that cannot be used, naming what is wrong.
-        FileNotFoundError: if there is no file.
-    """
-    if settings.dataset in SIMULATED:
-        return _simulated(settings)
-    options: dict[str, Any] = {"protected": settings.protected} if settings.dataset == "german" else {}
-    dataset = data.DATASETS[settings.dataset](settings.path, **options)
-    facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
-    return data.split_seeds(dataset, settings.seeds), SHARED, facts
-
-
-def _simulated(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
-    chosen = settings.simulation
-
-    def draw(key, value):
-        if settings.dataset == "zafar":
-            return data.zafar(key, chosen.rows, value)
-        # the features alone know nothing of the groups: a classifier is biased only if it sees the attribute
-        return data.append_protected(data.loh(key, chosen.rows, value))
-
-    if chosen.tables == "fixed":
-        batch = jax.jit(draw)(jax.random.key(chosen.key), jnp.array(_parameter(settings, None)))
-        dataset = data.from_arrays(*map(np.asarray, batch), name=settings.dataset)
-        splits, axes = data.split_seeds(dataset, settings.seeds), SHARED
-        features = batch.x.shape[1]
-    else:
-        keys, values = _keys(settings), jnp.array([_parameter(settings, value) for _, value in settings.runs])
-        batch = jax.jit(jax.vmap(draw))(_fold(keys, _SIMULATION), values)
-        splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(_fold(keys, STREAM), batch)
-        for i, (seed, _) in enumerate(settings.runs):
-            one = jax.tree.map(operator.itemgetter(i), splits)
-            data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
-        axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
-        features = batch.x.shape[2]
-    return splits, axes, {"rows": chosen.rows, "features": features, "protected": "a"}
-
-
-def _parameter(settings: Debias, value: float | None) -> float:
-    """The simulated parameter of a run."""
-    chosen = settings.simulation
-    return value if value is not None else chosen.theta if settings.dataset == "zafar" else chosen.alpha
 
 
 def prepare(settings: Debias, folder: RunFolder, machine: Machine, console: Console, timings: Timings) -> Prepared:
@@ -201,16 +157,11 @@ def run(
                     with timings.stage(name):
                         trials[name, rule] = jax.block_until_ready(about.by_group(rules[rule], scored))
             else:
-                trace = _postprocess(about, name, scored, evaluated[0].valid.threshold, bars)
+                bar = bars.add_task(name, total=len(settings.runs), note="networks")
+                tick = functools.partial(bars.update, bar, advance=1)
+                trace = postprocessing.run(settings, folder, name, scored, evaluated[0].valid.threshold, tick, timings)
                 trials[name, "none"] = _single((trace, jnp.ones(len(settings.runs), bool)), None)
     return Outcome(prepared, trials)
-
-
-class Scored(NamedTuple):
-    """Scores, labels and groups of the valid and test parts of all runs."""
-
-    valid: Batch
-    test: Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,15 +184,17 @@ class _Context:
 
     def evaluate(self, rule):
         """The networks as they came, with thresholds by a rule or by balanced accuracy."""
-        return _evaluate(self.task, self.variables, self.splits, rule, axes=_Axes(self.axes), machine=self.machine)
+        return programs.evaluate(
+            self.task, self.variables, self.splits, rule, axes=Axes(self.axes), machine=self.machine
+        )
 
     def scores(self) -> Scored:
         """Of the networks as they came; scores stand in the place of features."""
-        return _scores(self.task, self.variables, self.splits, axes=_Axes(self.axes), machine=self.machine)
+        return programs.score(self.task, self.variables, self.splits, axes=Axes(self.axes), machine=self.machine)
 
     def by_group(self, rule, scored: Scored) -> Trial:
         """Group thresholds."""
-        trace = _by_group(self.task.measure, rule, scored)
+        trace = programs.by_group(self.task.measure, rule, scored)
         return _single((trace, jnp.ones(len(self.settings.runs), bool)), None)
 
 
@@ -260,62 +213,6 @@ def _selected(found: Debiased, rule) -> Trial:
     return Trial(found.trace, selected, found.diverged, None)
 
 
-def _postprocess(about: _Context, name: str, scored: Scored, thresholds, bars) -> loop.Trace:
-    """AIF360's post-processors, in parallel processes; a network that was done is not done again."""
-    settings, stage = about.settings, about.folder.path / "states" / name
-    valid, test = (jax.tree.map(np.asarray, part) for part in scored)
-    bar = bars.add_task(name, total=len(settings.runs), note="networks")
-    jobs, tables = {}, {}
-    for i, (seed, _) in enumerate(settings.runs):
-        saved = stage / f"{i:04d}.json"
-        if saved.exists():
-            tables[i] = json.loads(saved.read_text(encoding="utf-8"))
-            about.timings.add(name, [tables[i]["seconds"], 0.0])
-            bars.update(bar, advance=1)
-        else:
-            jobs[i] = postprocessing.Job(
-                method=name,
-                measure=settings.measure,
-                seed=seed,
-                number=i,
-                valid_scores=valid.x[i, :, 0],
-                valid_y=valid.y[i],
-                valid_a=valid.a[i],
-                test_scores=test.x[i, :, 0],
-                test_a=test.a[i],
-                threshold=float(thresholds[i]),
-                bound=settings.selection.epsilon - (0.0 if name.endswith("_paper") else settings.selection.margin),
-                search=settings.roc_search,
-            )
-    # its own search takes milliseconds, less than it takes to start a process
-    processes = None if settings.roc_search == "aif360" else 1
-    for answer in postprocessing.decisions(list(jobs.values()), processes=processes):
-        i = answer.job.number
-        tables[i] = {
-            "valid": _counts(answer.valid, valid, i),
-            "test": _counts(answer.test, test, i),
-            "threshold": float(answer.fitted["threshold"]),
-            "seconds": answer.seconds,
-        }
-        write_json(stage / f"{i:04d}.json", tables[i])
-        about.timings.add(name, [answer.seconds, 0.0])
-        bars.update(bar, advance=1)
-    ordered = [tables[i] for i in range(len(settings.runs))]
-    threshold = jnp.array([entry["threshold"] for entry in ordered])
-    evaluations = (
-        objective.of_tables(about.task.measure, threshold, jnp.array([entry[part] for entry in ordered], jnp.float32))
-        for part in ("valid", "test")
-    )
-    return loop.Trace(*evaluations)
-
-
-def _counts(decisions: np.ndarray, batch: Batch, run: int) -> list:
-    """The confusion table of one run's decisions: by decision, label and group."""
-    table = np.zeros((2, 2, 2), int)
-    np.add.at(table, tuple(np.asarray(part, int) for part in (decisions, batch.y[run], batch.a[run])), 1)
-    return table.tolist()
-
-
 def _bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description:<24}"),
@@ -330,17 +227,17 @@ def _bars(console: Console) -> Progress:
 
 def _train(settings, folder, machine, network, splits, axes, bars, timings) -> training.Trained:
     config = settings.training
-    keys = _fold(_keys(settings), _TRAINING)
+    keys = fold(keys_of(settings), TRAINING)
     with timings.stage("training"):
-        state = _begin_training(network, config, keys, splits, axes=_Axes(axes), machine=machine)
+        state = programs.begin_training(network, config, keys, splits, axes=Axes(axes), machine=machine)
     total = config.epochs
     bar = bars.add_task("training", total=total, note=f"{len(settings.runs)} networks left")
 
     def advance(state):
         few = int(jnp.sum(~state.done)) <= 2 * machine.mesh.size
         width = machine._replace(lanes=2) if few and settings.lanes is None else machine  # the numbers are the same
-        return _advance_training(
-            network, config, splits, state, axes=_Axes(axes), machine=width, epochs=config.check_every
+        return programs.advance_training(
+            network, config, splits, state, axes=Axes(axes), machine=width, epochs=config.check_every
         )
 
     def watch(state):
@@ -370,17 +267,17 @@ class _Debiasing(NamedTuple):
 def _debias(about: _Context, name: str, evaluated, bars) -> Debiased:
     settings, machine, method = about.settings, about.machine, METHODS[name][1]
     config, rule = settings.config(name), settings.selection.build()
-    axes, timings = _Axes(about.axes), about.timings
+    axes, timings = Axes(about.axes), about.timings
     rules = [rule] if method.threshold == "rule" else settings.selection.rules.values()
     if any(one.data == "pooled" for one in rules):
         about = dataclasses.replace(about, task=about.task._replace(selection="pooled"))
         evaluated = about.evaluate(None)
     steps, members = method.steps(config, about.first), method.members(config)
-    keys = _fold(_keys(settings), _DEBIASING + list(METHODS).index(name))
+    keys = fold(keys_of(settings), STREAMS[name])
     with timings.stage(name):
         if method.threshold == "rule":
             evaluated = about.evaluate(rule)
-        progress = _begin_debiasing(
+        progress = programs.begin_debiasing(
             method, about.task, config, rule, keys, about.variables, about.splits, evaluated, axes=axes, machine=machine
         )
 
@@ -396,7 +293,7 @@ def _debias(about: _Context, name: str, evaluated, bars) -> Debiased:
     def advance(state: _Debiasing) -> _Debiasing:
         done = int(state.progress.step[0])
         count = min(chunk, steps - done)
-        progress, part = _advance_debiasing(
+        progress, part = programs.advance_debiasing(
             method, about.task, config, rule, about.splits, state.progress, axes=axes, machine=machine, steps=count
         )
         here = slice(done * members + 1, (done + count) * members + 1)
@@ -459,87 +356,3 @@ def _report_diverged(settings: Debias, diverged: Any, stage: str, console: Conso
             f"[yellow]{stage}: the outputs of seeds {', '.join(bad)} stopped being finite; these seeds were "
             "frozen there and keep their best network so far[/yellow]"
         )
-
-
-def _keys(settings: Debias) -> jax.Array:
-    return jax.vmap(jax.random.key)(jnp.array([seed for seed, _ in settings.runs], jnp.uint32))
-
-
-def _fold(keys: jax.Array, number: int) -> jax.Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Axes:
-    """vmap axes of a split, hashable so that they can be static."""
-
-    split: Split
-
-
-@functools.partial(jax.jit, static_argnames=("network", "axes", "machine"))
-def _begin_training(network: Network, config, keys, splits, *, axes: _Axes, machine: Machine):
-    def one(config, key, split):
-        return training.init(network, config, key, split)
-
-    return parallel.over_seeds(one, (config, keys, splits), (None, 0, axes.split), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames=("network", "axes", "machine", "epochs"), donate_argnames="state")
-def _advance_training(network: Network, config, splits, state, *, axes: _Axes, machine: Machine, epochs: int):
-    def one(state, config, split):
-        return training.advance(network, config, split, state, epochs)
-
-    return parallel.over_seeds(
-        one, (state, config, splits), (0, None, axes.split), finished=state.done, **machine._asdict()
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def _evaluate(task: Task, variables: Variables, splits, rule, *, axes: _Axes, machine: Machine):
-    def one(rule, variables, split):
-        return loop.evaluate(task, variables, Parts.of(split), rule)
-
-    return parallel.over_seeds(one, (rule, variables, splits), (None, 0, axes.split), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def _scores(task: Task, variables: Variables, splits, *, axes: _Axes, machine: Machine) -> Scored:
-    def one(variables, split):
-        with jax.default_matmul_precision("highest"):
-            return Scored(*(_scored(task, variables, split.part(name)) for name in ("valid", "test")))
-
-    return parallel.over_seeds(one, (variables, splits), (0, axes.split), **machine._asdict())
-
-
-def _scored(task: Task, variables: Variables, batch: Batch) -> Batch:
-    return batch._replace(x=scores(task.network.apply, variables, batch.x)[:, None])
-
-
-@functools.partial(jax.jit, static_argnames="measure")
-def _by_group(measure, rule, scored: Scored) -> loop.Trace:
-    def one(scored: Scored) -> loop.Trace:
-        valid, test = scored
-        found = group_thresholds(measure, valid.x[:, 0], valid.y, valid.a, rule=rule)
-        decisions = found.decide(test.x[:, 0], test.a).astype(jnp.float32)
-        there = objective.at_threshold(measure, decisions, test.y, test.a, jnp.array(0.5))
-        return loop.Trace(found.evaluation, there._replace(threshold=found.evaluation.threshold))
-
-    return jax.vmap(one)(scored)
-
-
-@functools.partial(jax.jit, static_argnames=("method", "task", "axes", "machine"))
-def _begin_debiasing(method, task, config, rule, keys, variables, splits, evaluated, *, axes: _Axes, machine: Machine):
-    def one(config, rule, key, variables, split, evaluated):
-        return loop.start(method, task, config, rule, key, variables, Parts.of(split), evaluated)
-
-    args = (config, rule, keys, variables, splits, evaluated)
-    return parallel.over_seeds(one, args, (None, None, 0, 0, axes.split, 0), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames=("method", "task", "axes", "machine", "steps"), donate_argnames="progress")
-def _advance_debiasing(method, task, config, rule, splits, progress, *, axes: _Axes, machine: Machine, steps: int):
-    def one(progress, config, rule, split):
-        return loop.advance(method, task, config, rule, Parts.of(split), progress, steps)
-
-    args = (progress, config, rule, splits)
-    return parallel.over_seeds(one, args, (0, None, None, axes.split), **machine._asdict())

@@ -31,7 +31,7 @@ COLOURS = {
 
 
 def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsilon: float, path: Path) -> list[Path]:
-    """Figure 1 or 2: bias and balanced accuracy on test data while a method runs, one panel a data set, measure, method.
+    """Figures 1 and 2: bias and balanced accuracy on test data while a method runs, a panel for each.
 
     Methods whose candidates are in no order of time are left out. The median over seeds is bold, the seeds are thin.
 
@@ -135,7 +135,7 @@ def _sensitivity_panel(axis, points: pd.DataFrame) -> None:
 
 
 def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[Path]:
-    """The constrained objective of every method: median and quartiles, and the splits, one panel a column of the tables.
+    """The constrained objective of every method: median, quartiles and splits, one panel a column of the tables.
 
     Args:
         results: as in `results.csv`.

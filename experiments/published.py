@@ -28,7 +28,8 @@ def published() -> pd.DataFrame:
 def compared(results: pd.DataFrame) -> pd.DataFrame:
     """Our numbers beside the printed ones: one row a table, data set, measure, method and rule.
 
-    `ours` is a median with its quartiles in Table 1 and a mean in Tables 3 and 4, whose quartiles are given too; `inside`
+    `ours` is a median with its quartiles in Table 1 and a mean in Tables 3 and 4, whose quartiles are given too;
+    `inside`
     says whether the printed number lies between the quartiles.
 
     Args:

@@ -18,12 +18,14 @@ PAGE = "report.html"
 PICTURES = {
     "objectives": (
         "Objectives of all methods",
-        "Constrained objective on test data: median (dot; hollow where the protected attribute is needed at test time), "
+        "Constrained objective on test data: median (dot; hollow where the protected attribute is needed at test "
+        "time), "
         "quartiles (bar) and single splits (ticks).",
     ),
     "pareto": (
         "Accuracy against bias",
-        "Mean balanced accuracy against mean |bias| on test data; a curve follows the bound from 0.01 to 0.30 with selection "
+        "Mean balanced accuracy against mean |bias| on test data; a curve follows the bound from 0.01 to 0.30 with "
+        "selection "
         "by Eq. 3, and methods without candidates are one point.",
     ),
     "trajectories": ("Trajectories", "Bias and balanced accuracy on test data while a method runs."),
@@ -31,7 +33,8 @@ PICTURES = {
     "figure2": ("Figure 2", "The same for the other data sets, as in the paper's Figure 2."),
     "figure3": (
         "Figure 3",
-        "Original and debiased networks on simulated data whose bias is set by one parameter, as in the paper's Figure 3.",
+        "Original and debiased networks on simulated data whose bias is set by one parameter, as in the paper's "
+        "Figure 3.",
     ),
 }
 """Pictures that may be in a folder: title and caption."""
@@ -116,7 +119,8 @@ def write(folder: Path) -> Path:
     page = environment.get_template("report.html.j2").render(
         title=f"Debiasing on {names}",
         lead=(
-            f"Trained neural classifiers, debiased; {splits} train/valid/test splits, bias bound {epsilon:g}. The objective "
+            f"Trained neural classifiers, debiased; {splits} train/valid/test splits, bias bound {epsilon:g}. The "
+            f"objective "
             f"of a split is the balanced accuracy of decisions on its test part if |bias| < {epsilon:g}, else 0. Every "
             "choice was made on train and validation data."
         ),
@@ -209,9 +213,12 @@ def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, 
         best = blind.iloc[0]
         share = shares.loc[(*column, best["method"], best["rule"])]
         text = (
-            f"{_heading(column)}: {label(best['method'], best['rule'], main)} has the highest median of the methods that do "
-            f"not need the protected attribute at test time, {best['median']:.2f} [{best['low']:.2f}, {best['high']:.2f}]; "
-            f"it meets the bound on {share['share']:.0%} of the test splits, where a classifier without any bias would on "
+            f"{_heading(column)}: {label(best['method'], best['rule'], main)} has the highest median of the methods "
+            f"that do "
+            f"not need the protected attribute at test time, {best['median']:.2f} [{best['low']:.2f}, "
+            f"{best['high']:.2f}]; "
+            f"it meets the bound on {share['share']:.0%} of the test splits, where a classifier without any bias "
+            f"would on "
             f"{share['noise_share']:.0%}."
         )
         reference = here[here["method"] == "group_thresholds"]
@@ -243,8 +250,10 @@ def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str
         return Cell(f"{row['median']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]", mark)
 
     note = (
-        "Median [25 %, 75 %] over test splits. Best of the methods that do not need the protected attribute at test time: "
-        "bold; second best: italic. Grey: needs the attribute. After a comma: the rule that selected the candidate, if not "
+        "Median [25 %, 75 %] over test splits. Best of the methods that do not need the protected attribute at test "
+        "time: "
+        "bold; second best: italic. Grey: needs the attribute. After a comma: the rule that selected the candidate, "
+        "if not "
         "Eq. 3."
     )
     means = []
@@ -279,7 +288,8 @@ def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Sectio
         return Cell(f"{row['share']:.0%}", f"[{row['low']:.0%}, {row['high']:.0%}] noise {row['noise_share']:.0%}")
 
     note = (
-        f"Share of test splits with |bias| < {epsilon:g}, its 95 % Wilson interval, and after it the share that a classifier "
+        f"Share of test splits with |bias| < {epsilon:g}, its 95 % Wilson interval, and after it the share that a "
+        f"classifier "
         "without any bias, with the same rate of acceptance, would reach on test parts of this size."
     )
     return Section("shares", "How often the bound is met", tables=[_grid(found["shares"], main, cell, note=note)])
@@ -302,7 +312,8 @@ def _paper(results: pd.DataFrame, main: str) -> Section | None:
         here = comparison[comparison["table"] == table]
         tables.append(_grid(here, main, cell, title=f"Table {table}: {title}"))
     text = (
-        "Ours, then the number that Marcinkevičs, Ozkan and Vogt (2022) print, the difference, and whether their number lies "
+        "Ours, then the number that Marcinkevičs, Ozkan and Vogt (2022) print, the difference, and whether their "
+        "number lies "
         "inside our quartiles."
     )
     return Section("paper", "Beside the paper", text=text, tables=tables)
@@ -332,8 +343,10 @@ def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:
             rows.append(Row([Cell(text) for text in cells], needs_a(other[0])))
     columns = ["column", "best", "other", "mean difference", "95 % bootstrap", "Wilcoxon p", "Holm p"]
     note = (
-        "The objective of the best attribute-blind method less that of each other, over the same test splits: mean, percentile "
-        "bootstrap interval, two-sided signed-rank test, corrected for all pairs of the column. The best was picked by the "
+        "The objective of the best attribute-blind method less that of each other, over the same test splits: mean, "
+        "percentile "
+        "bootstrap interval, two-sided signed-rank test, corrected for all pairs of the column. The best was picked "
+        "by the "
         "same splits, so read small differences with care. Splits share rows, so tests over splits are optimistic."
     )
     return Section("comparisons", "Paired comparisons", tables=[Table(columns, rows, note=note)])
@@ -366,7 +379,8 @@ def _noise(found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Section
         )
 
     note = (
-        "Standard error of the bias when the rows of a test part are resampled, mean over splits; beside it the standard "
+        "Standard error of the bias when the rows of a test part are resampled, mean over splits; beside it the "
+        "standard "
         f"deviation over splits, and the share of resampled test parts with |bias| < {epsilon:g}."
     )
     return Section("noise", "Noise of the bias", tables=[_grid(found["row_bootstrap"], main, cell, note=note)])
@@ -385,7 +399,7 @@ def _costs(circumstances: dict[str, Any]) -> Section | None:
             spent, compiling = run["seconds"].get(stage), run["compilation_seconds"].get(stage, 0.0)
             cells.append(Cell("") if spent is None else Cell(f"{spent:.1f}", f"+ {compiling:.1f}"))
         rows.append(Row(cells))
-    note = "Seconds of work for all splits, and after + those of compilation. Training is shared by the measures of a data set."
+    note = "Seconds of work for all splits, and after + of compilation. The measures of a data set share its training."
     return Section("costs", "Cost", tables=[Table(["stage", *runs], rows, note=note)])
 
 

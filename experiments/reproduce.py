@@ -1,4 +1,4 @@
-"""Every data set, measure and method of the first paper, and more methods beside its own: one run a data set and measure.
+"""Every data set, measure and method of the first paper, and more methods beside its own.
 
     DIR/DATASET/                 trained networks, shared by the measures
     DIR/DATASET/MEASURE/         results.csv, trajectories.csv.gz, run.json, states

@@ -27,7 +27,8 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
     """One row a seed, method, rule and part (valid or test).
 
     `rule` is `none` for methods that need no selection. On valid the constrained objective and `satisfied` are taken at
-    the rule's bound, as selection sees them; on test at epsilon. The counts `tn0` to `tp1` are of decisions in each group:
+    the rule's bound, as selection sees them; on test at epsilon. The counts `tn0` to `tp1` are of decisions in each
+    group:
     all other numbers follow from them.
     """
     frames = []

@@ -108,7 +108,8 @@ class Selection:
     """How one candidate is chosen on validation data."""
 
     rule: RuleName = "objective"
-    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. pooled: the same with the bias of train
+    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. pooled: the same with the bias of
+    train
     and validation data together. accuracy_floor: the least |bias| above a floor on balanced accuracy."""
     also: tuple[RuleName, ...] = ()
     """Further rules by which the results are chosen from the same candidates."""
@@ -225,7 +226,8 @@ class Reproduce:
     """Reproduce Tables 1, 3, 4 and Figures 1, 2, 3 of the first paper, with more methods than its own beside them."""
 
     datasets: tuple[DatasetName, ...] = ("adult", "bank", "compas", "mimic")
-    """Data sets; those whose files are not there are left out. The paper has these four; bank_full and german may be added."""
+    """Data sets; those whose files are not there are left out. The paper has these four; bank_full and german may be
+    added."""
     measures: tuple[MeasureName, ...] = ("spd", "eod")
     """Measures of bias; each is debiased by itself."""
     simulations: tuple[int, ...] = data.SEEDS[:10]

@@ -51,7 +51,8 @@ def inconsistency(results: pd.DataFrame) -> float:
 def shares(results: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     """Share of test splits on which |bias| < epsilon, beside the share that noise alone allows.
 
-    The latter is the probability that a classifier without any bias, with the same rate of acceptance, meets the bound on
+    The latter is the probability that a classifier without any bias, with the same rate of acceptance, meets the bound
+    on
     a test part of this size: P(|N(0, SE^2)| < epsilon), SE^2 = p (1 - p) (1/n_0 + 1/n_1), groups conditioned as the
     measure conditions them, averaged over splits.
 
@@ -60,7 +61,8 @@ def shares(results: pd.DataFrame, epsilon: float) -> pd.DataFrame:
         epsilon: the bound.
 
     Returns:
-        One row a method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over splits).
+        One row a method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over
+        splits).
     """
     rows = []
     for keys, group in _test(results).groupby(KEYS, sort=False):
@@ -83,8 +85,10 @@ def comparisons(
         reference: method and rule that all others are compared with; all pairs if omitted.
 
     Returns:
-        One row a pair: splits, mean and median of first - second, a percentile bootstrap interval of the mean (low, high),
-        Wilcoxon's signed-rank p (two-sided; zero differences split by Pratt's way), and the same after Holm's correction
+        One row a pair: splits, mean and median of first - second, a percentile bootstrap interval of the mean (low,
+        high),
+        Wilcoxon's signed-rank p (two-sided; zero differences split by Pratt's way), and the same after Holm's
+        correction
         for all pairs of the column.
 
     Raises:
@@ -97,7 +101,8 @@ def comparisons(
         if len(holes):
             seeds = wide.index[wide[holes[0]].isna()].tolist()
             raise ValueError(
-                f"{' '.join(column)}: {'/'.join(holes[0])} has no result for the seeds {seeds}, which other methods have; "
+                f"{' '.join(column)}: {'/'.join(holes[0])} has no result for the seeds {seeds}, which other methods "
+                f"have; "
                 "paired comparisons need the same splits"
             )
         names = list(wide.columns)
@@ -197,7 +202,8 @@ def pareto(
         epsilons: the bounds.
 
     Returns:
-        One row a data set, measure, method, rule and bound: mean balanced accuracy, bias and |bias| over splits, median and
+        One row a data set, measure, method, rule and bound: mean balanced accuracy, bias and |bias| over splits, median
+        and
         quartiles of the objective at that bound, share of splits that meet it.
     """
     rows = []

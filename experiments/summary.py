@@ -78,7 +78,6 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
 
 def circumstances(settings: Reproduce, missing: list[str]) -> dict[str, Any]:
     """What was run, on what, and how long it took: from the runs' own files."""
-
     runs = {}
     for one in (one for some in reproduce.plan(settings) for one in some):
         file = reproduce.folder_of(one) / reproduce.CIRCUMSTANCES

@@ -140,7 +140,8 @@ class ExpectedObjective:
 class PooledObjective:
     """Expectation of Eq. 3 on new data, the bias estimated from train and validation data together.
 
-    The train part has three times the rows of the validation part, so its bias is known better; but networks were fitted
+    The train part has three times the rows of the validation part, so its bias is known better; but networks were
+    fitted
     to these rows, and the bias shifts on others. With the standard error SE of a part and the standard deviation of the
     shift, the two estimates are weighted by the inverse of SE_valid^2 and of SE_train^2 + shift^2: on small data the
     train part has the say, on large data the validation part.
@@ -184,7 +185,8 @@ class PooledObjective:
             train: on train data, at the same threshold.
 
         Returns:
-            What `__call__` takes. Twice its noise is that of the estimate and of new data of the validation part's size.
+            What `__call__` takes. Twice its noise is that of the estimate and of new data of the validation part's
+            size.
         """
         ours, theirs = self.variance * valid.noise, self.variance * train.noise + self.shift**2
         weight = ours / jnp.maximum(ours + theirs, 1e-12)

@@ -76,7 +76,8 @@ def variables():
 def begin(name, config=None, task=TASK, parts_=None, rule=RULE):
     """The loop's state at candidate 0, and the evaluation of candidate 0."""
     parts_ = parts() if parts_ is None else parts_
-    evaluated = evaluate(task, variables(), parts_)
+    by = rule if METHODS[name][1].threshold == "rule" else None
+    evaluated = evaluate(task, variables(), parts_, by)
     config = CONFIGS[name] if config is None else config
     return start(METHODS[name][1], task, config, rule, jax.random.key(2), variables(), parts_, evaluated), evaluated
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.postprocessing import METHODS, Job, decisions
+from experiments.processes import METHODS, Job, decisions
 from fairjax.adapters.aif360_postprocessing import POLARITIES, EqualizedOdds, equalized_odds, reject_option
 from fairjax.adapters.aif360_postprocessing.theirs import EqOddsPostprocessing, RejectOptionClassification, quiet
 

@@ -118,7 +118,8 @@ def test_balanced_cross_entropy_weighs_classes_alike():
 @pytest.mark.parametrize("penalty", ["absolute", "signed"])
 @pytest.mark.parametrize("measure", ["spd", "eod"])
 def test_fine_tuning_is_written_out(penalty, measure):
-    """Two epochs of one mini-batch each, for two weights, by hand: without dropout the order of rows does not matter."""
+    """Two epochs of one mini-batch each, for two weights, by hand: without dropout the order of rows does not
+    matter."""
     task = Task(PLAIN, MEASURES[measure])
     config = FineTuning(weights=(0.5, 3.0), penalty=penalty, batch_size=1000, epochs=2, learning_rate=1e-2)
     state = fine_tuning.init(task, config, key(), variables(), parts(), evaluated())

@@ -1,4 +1,4 @@
-"""Adversarial fine-tuning: a critic learns the bias of mini-batches from the last hidden layer, the network heeds it."""
+"""Adversarial fine-tuning: a critic learns the bias of mini-batches from the last hidden layer, and is heeded."""
 
 import dataclasses
 import functools

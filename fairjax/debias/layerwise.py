@@ -135,7 +135,7 @@ def _layers(flat: Flat) -> np.ndarray:
 
 
 def _strategy(config: LayerwiseOptimisation, size: int):
-    """evosax's strategy and its constants."""
+    """Evosax's strategy and its constants."""
     try:
         from evosax.algorithms import SNES
     except ModuleNotFoundError as error:

@@ -78,7 +78,8 @@ def from_linen(module: nn.Module) -> Network:
     """The network of a Linen module whose `__call__(x, *, train)` returns logits (n,) and whose units are `Units`.
 
     Args:
-        module: a Linen module; it may use the collections `params`, `batch_stats`, `masks`, and the stream `dropout`. For
+        module: a Linen module; it may use the collections `params`, `batch_stats`, `masks`, and the stream `dropout`.
+        For
             methods that look at the last hidden layer h it calls `self.sow("intermediates", "features", h)`.
 
     Returns:
