@@ -7,6 +7,7 @@ one train/valid/test split a seed, and `loh` and `zafar` draw synthetic data who
 from fairjax.data.benchmarks import DATASETS, adult, bank, bank_full, compas, german
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.files import FILES, DataError, RawFile, find
+from fairjax.data.mimic import mimic
 from fairjax.data.simulate import append_protected, loh, zafar, zafar_plane
 from fairjax.data.splits import SEEDS, check_split, split, split_seeds
 
@@ -27,6 +28,7 @@ __all__ = [
     "from_arrays",
     "german",
     "loh",
+    "mimic",
     "split",
     "split_seeds",
     "zafar",

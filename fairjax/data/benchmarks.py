@@ -14,6 +14,7 @@ import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.files import FILES, DataError, PathLike, find
+from fairjax.data.mimic import mimic
 
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
@@ -265,6 +266,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "bank": bank,
     "bank_full": bank_full,
     "german": german,
+    "mimic": mimic,
 }
 """The benchmarks by name. Every loader takes `path` and `verify`."""
 
