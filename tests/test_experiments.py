@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, driver, figures, tables
+from experiments import cli, driver, figures, loading, programs, tables
 from experiments.folder import FolderError, RunFolder, atomic
 from experiments.settings import Debias, Selection, identity, preset, updated
 from fairjax import objective, parallel, performance, storage
@@ -51,7 +51,7 @@ def test_a_run_writes_everything_and_nothing_else(finished):
 
 def test_results_have_one_row_a_seed_method_and_part(finished):
     results = pd.read_csv(finished / "results.csv")
-    columns = "dataset measure method seed part balanced_accuracy bias objective threshold satisfied".split()
+    columns = "dataset measure method rule seed part balanced_accuracy bias objective threshold satisfied".split()
     assert list(results.columns[: len(columns)]) == columns
     assert len(results) == 3 * 3 * 2
     assert not results.duplicated(["seed", "method", "part"]).any()
@@ -63,7 +63,7 @@ def test_results_have_one_row_a_seed_method_and_part(finished):
 
 def test_the_saved_networks_give_the_numbers_of_the_table(finished):
     settings = cli.parse([*SMALL, "--out", str(finished)])
-    splits, _, _ = driver.load(settings)
+    splits, _, _ = loading.load(settings)
     results = pd.read_csv(finished / "results.csv").set_index(["method", "seed", "part"])
     for method in settings.methods:
         saved = storage.load(finished / "networks" / method)
@@ -93,7 +93,7 @@ def test_the_selected_candidate_is_the_best_of_its_trajectory(finished):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkeypatch, capsys):
-    advance, calls = driver._advance_debiasing, []
+    advance, calls = programs.advance_debiasing, []
 
     def stopping(*args, **options):
         calls.append(1)
@@ -103,19 +103,19 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(driver, "CHUNK", 10)
-        patched.setattr(driver, "_advance_debiasing", stopping)
+        patched.setattr(programs, "advance_debiasing", stopping)
         assert run(tmp_path / "r") == 130
     assert "goes on from the last saved state" in capsys.readouterr().err
     assert not (tmp_path / "r" / "results.csv").exists()
     with monkeypatch.context() as patched:
-        patched.setattr(driver, "_advance_training", None)  # training is not done again
+        patched.setattr(programs, "advance_training", None)  # training is not done again
         assert run(tmp_path / "r") == 0
     same_results(finished, tmp_path / "r")
 
 
 def test_a_finished_run_is_not_computed_again(finished, monkeypatch):
-    monkeypatch.setattr(driver, "_advance_training", None)
-    monkeypatch.setattr(driver, "_advance_debiasing", None)
+    monkeypatch.setattr(programs, "advance_training", None)
+    monkeypatch.setattr(programs, "advance_debiasing", None)
     before = (finished / "results.csv").read_bytes()
     assert run(finished) == 0
     assert (finished / "results.csv").read_bytes() == before
@@ -211,6 +211,8 @@ def test_atomic_leaves_nothing_behind(tmp_path):
         (["--network.widths", "0"], "widths must be positive"),
         (["--path", "x.csv"], "leave path out"),
         (["--lanes", "1"], "lanes must be at least 2"),
+        (["--simulation.sweep", "1.0"], "set simulation.tables to redrawn"),
+        (["--selection.also", "objective"], "selection.also must not repeat a rule"),
         (["--preset", "nobody"], "preset must be one of paper, authors"),
         (["--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
         (["--dataset", "compas", "--path", "/nowhere/compas.csv"], "/nowhere/compas.csv"),
@@ -282,18 +284,21 @@ def test_identity_is_plain_and_leaves_circumstances_out():
 
 
 def test_the_table_is_computed_from_the_test_rows(finished):
-    results = pd.read_csv(finished / "results.csv")
+    results = pd.read_csv(finished / "results.csv", keep_default_na=False)
     table = tables.summary(results).set_index("method")
     mine = results[(results["method"] == "pruning") & (results["part"] == "test")]
     low, middle, high = np.quantile(mine["objective"], [0.25, 0.5, 0.75])
-    assert table.loc["Pruning"].iloc[0] == f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    assert table.loc["Pruning", "objective: median [25 %, 75 %]"] == f"{middle:.2f} [{low:.2f}, {high:.2f}]"
     assert table.loc["Pruning", "bias"] == f"{mine['bias'].mean():.2f} ± {mine['bias'].std():.2f}"
     lines = (finished / "table.md").read_text().splitlines()
     assert sum(line.startswith("|") for line in lines) == 2 + 3
 
 
 def test_the_figure_has_a_panel_for_every_method_with_steps(finished, tmp_path):
-    results, curves = pd.read_csv(finished / "results.csv"), pd.read_csv(finished / "trajectories.csv")
+    results, curves = (
+        pd.read_csv(finished / "results.csv", keep_default_na=False),
+        pd.read_csv(finished / "trajectories.csv"),
+    )
     written = figures.trajectories_figure(curves, results, 0.05, tmp_path / "curves")
     assert [path.suffix for path in written] == [".png", ".svg"]
     picture = written[1].read_text()
@@ -305,7 +310,7 @@ def test_the_figure_has_a_panel_for_every_method_with_steps(finished, tmp_path):
 @pytest.mark.parametrize(("dataset", "table"), [("loh", "redrawn"), ("zafar", "fixed")])
 def test_simulated_tables_can_be_shared_or_drawn_for_each_seed(dataset, table):
     settings = updated(Debias(), {"dataset": dataset, "seeds": [1, 2], "simulation": {"rows": 300, "tables": table}})
-    splits, axes, facts = driver.load(settings)
+    splits, axes, facts = loading.load(settings)
     assert splits.train.shape == (2, 180)
     assert splits.x.shape[-2:] == (300, facts["features"])
     assert (splits.x.ndim, axes.x) == ((3, 0) if table == "redrawn" else (2, None))
