@@ -8,7 +8,11 @@ from experiments.methods import DATASETS, label
 from experiments.tables import main_rule
 
 PUBLISHED = Path(__file__).with_name("published.csv")
-"""Table, column and row, then median, 25 % and 75 % quantile (Table 1) or mean and standard deviation (3 and 4)."""
+"""Table, column and row, then median, 25 % and 75 % quantile (Table 1) or mean and standard deviation (3 and 4).
+
+What the paper prints of ROC on COMPAS stands beside `reject_option_paper`: there, scores of y = 1 were handed over as
+those of the favorable label 0.
+"""
 
 TABLES = {1: "objective", 3: "balanced_accuracy", 4: "bias"}
 """What a table is of: a column of the results."""

@@ -50,7 +50,9 @@ def plan(settings: Reproduce) -> list[list[Debias]]:
     """The runs: for each data set and each sweep of simulations, one a measure."""
     each, datasets = settings.each, []
     for name in settings.datasets:
-        base = dataclasses.replace(each, dataset=name, out=settings.out / name)
+        # the first paper mixed up the polarity of scores on COMPAS alone
+        methods = tuple(one for one in each.methods if one != "reject_option_paper" or name == "compas")
+        base = dataclasses.replace(each, dataset=name, out=settings.out / name, methods=methods)
         datasets.append([dataclasses.replace(base, measure=measure) for measure in settings.measures])
     for name, values in (("loh", settings.alphas), ("zafar", settings.thetas)):
         if values:

@@ -303,8 +303,8 @@ def _evaluate(task: Task, logits, parts: Parts, rule: Rule | None) -> tuple[Trac
         def at(values, batch: Batch) -> Evaluation:
             return objective.at_threshold(task.measure, values, batch.y, batch.a, chosen.threshold)
 
-        trace = Trace(chosen, at(scores[1], parts.test), at(scores[2], parts.train) if pooled else None)
-        return Trace(*(None if entry is None else _if_finite(finite, entry) for entry in trace))
+        train = _if_finite(finite, at(scores[2], parts.train)) if pooled else None
+        return Trace(_if_finite(finite, chosen), _if_finite(finite, at(scores[1], parts.test)), train)
 
     return jax.vmap(one)(every, finite), finite
 

@@ -202,6 +202,7 @@ PRESET_DIFFERENCES = {  # the table of fairjax.presets
     ("bias_gda", "optimiser"): ("sgd", "adam"),
     ("bias_gda", "epochs"): (100, 200),
     ("bias_gda", "candidates"): ("evaluation", "training"),
+    ("random_perturbation", "draws"): (500, 101),
 }
 
 
@@ -215,7 +216,7 @@ def test_presets_set_every_difference_and_a_single_one_can_be_overridden(of, fie
     changed = PAPER._replace(**{of: dataclasses.replace(getattr(PAPER, of), **{field: authors})})
     differing = [
         (name, switch.name)
-        for name in ("pruning", "bias_gda")
+        for name in ("pruning", "bias_gda", "random_perturbation")
         for switch in dataclasses.fields(getattr(PAPER, name))
         if getattr(getattr(changed, name), switch.name) != getattr(getattr(PAPER, name), switch.name)
     ]

@@ -321,6 +321,13 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     assert len(data.mimic().y) == 4
 
 
+def test_a_patient_without_a_date_of_birth_is_an_error(tmp_path):
+    tables = base()
+    tables.rows["PATIENTS"][1]["dob"] = None
+    with pytest.raises(DataError, match="1 patients have no age"):
+        load(tables, tmp_path)
+
+
 def test_no_adult_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no first admission of an adult"):
         load(Tables().patient(1, years=10.0), tmp_path)

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
@@ -176,10 +177,9 @@ def _frame(connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path]) -> 
 def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
     """The features as numbers: normal values for what was not measured, one feature a category."""
     numbers = frame.drop(columns=[*CATEGORIES, "sex", "kind"]).astype("float64").fillna(NORMAL)
-    if numbers.isna().any(axis=None):
-        raise DataError(
-            f"no age for {int(numbers['age'].isna().sum())} patients: dates of birth or admission are missing"
-        )
+    ageless = int(np.count_nonzero(numbers["age"].isna()))
+    if ageless:
+        raise DataError(f"{ageless} patients have no age: their dates of birth in PATIENTS or of admission are missing")
     numbers["sex=male"] = (frame["sex"] == "M").astype(float)
     for kind in ("scheduled surgical", "unscheduled surgical", "medical"):
         numbers[f"kind={kind}"] = (frame["kind"] == kind).astype(float)
@@ -210,7 +210,7 @@ SELECT CAST(subject_id AS BIGINT) AS subject, CAST(hadm_id AS BIGINT) AS admissi
     CASE WHEN years > 89 THEN 91.4 ELSE years END AS age,  -- ages over 89 are shifted to about 300
     gender AS sex, admission_type, admission_location, marital_status, ethnicity, insurance,
     CAST(hospital_expire_flag AS INTEGER) AS died
-FROM first WHERE years > 15
+FROM first WHERE years IS NULL OR years > 15
 """
 
 _DIAGNOSES = f"""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +117,8 @@ def step(task: Task, config: AdversarialDebiasing, parts: Parts, state: State) -
         updates, optimiser = network.update(direction, optimiser)
         flat = dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest)
         updates, adversary_optimiser = other.update(of_adversary, adversary_optimiser)
-        return (flat, optimiser, optax.apply_updates(adversary, updates), adversary_optimiser), None
+        adversary = cast(Adversary, optax.apply_updates(cast(optax.Params, adversary), updates))
+        return (flat, optimiser, adversary, adversary_optimiser), None
 
     carry = state.variables, state.optimiser, state.adversary, state.adversary_optimiser
     carry, _ = jax.lax.scan(move, carry, (batches, fold(of_dropout, batches.shape[0])))
