@@ -74,7 +74,10 @@ def markdown(comparison: pd.DataFrame, table: int, main: str) -> str:
     for measure, of_measure in chosen.groupby("measure", sort=False):
         datasets = list(dict.fromkeys(of_measure["dataset"]))
         names = [DATASETS.get(name, name) for name in datasets]
-        lines += [f"{measure.upper()}; in parentheses what the paper prints, * where that is inside our quartiles", ""]
+        lines += [
+            f"{measure.upper()}; in parentheses what the paper prints, * where that is inside our quartiles, and our difference",
+            "",
+        ]
         lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for (method, rule), rows in of_measure.groupby(["method", "rule"], sort=False):
             of_dataset = rows.set_index("dataset")
@@ -103,4 +106,4 @@ def _cell(row: pd.Series, table: int) -> str:
     ours += f" [{row['low']:.2f}, {row['high']:.2f}]" if table == 1 else f" ± {row['deviation']:.2f}"
     if pd.isna(row["printed"]):
         return ours
-    return f"{ours} ({row['printed']:.2f}{'*' if row['inside'] else ''})"
+    return f"{ours} ({row['printed']:.2f}{'*' if row['inside'] else ''}, {row['difference']:+.2f})"
