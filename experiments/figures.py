@@ -29,6 +29,18 @@ COLOURS = {
 }
 """One colour a method in every figure; the others are black."""
 
+MARKERS = {
+    "standard": "s",
+    "threshold": "D",
+    "group_thresholds": "^",
+    "reject_option": "v",
+    "reject_option_either": "P",
+    "reject_option_paper": "*",
+    "equalized_odds": "X",
+    "equalized_odds_half": "<",
+}
+"""One marker a method that is a single point."""
+
 
 def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsilon: float, path: Path) -> list[Path]:
     """Figures 1 and 2: bias and balanced accuracy on test data while a method runs, a panel for each.
@@ -224,11 +236,10 @@ def _single_points(axis, results: pd.DataFrame, column: tuple[str, str], curves:
     """Methods that are one point and not a curve."""
     test = results[(results["part"] == "test") & ~results["method"].isin(list(curves))]
     here = test[(test["dataset"] == column[0]) & (test["measure"] == column[1])]
-    markers = iter("sD^vP*X<>h")
     for (method, rule), group in here.groupby(["method", "rule"], sort=False):
         if rule in ("none", "objective"):
             x, y = group["bias"].abs().mean(), group["balanced_accuracy"].mean()
-            axis.plot(x, y, next(markers, "o"), color="0.15", mfc="white", ms=6, label=label(method))
+            axis.plot(x, y, MARKERS.get(method, "o"), color="0.15", mfc="white", ms=6, label=label(method))
 
 
 @contextmanager

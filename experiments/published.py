@@ -17,6 +17,8 @@ those of the favorable label 0.
 TABLES = {1: "objective", 3: "balanced_accuracy", 4: "bias"}
 """What a table is of: a column of the results."""
 
+_CAPTION = "in parentheses what the paper prints, * where that is inside our quartiles, and our difference from it"
+
 TITLES = {
     1: "Bias-constrained objective, median [25 %, 75 %]",
     3: "Balanced accuracy, mean ± standard deviation",
@@ -74,10 +76,7 @@ def markdown(comparison: pd.DataFrame, table: int, main: str) -> str:
     for measure, of_measure in chosen.groupby("measure", sort=False):
         datasets = list(dict.fromkeys(of_measure["dataset"]))
         names = [DATASETS.get(name, name) for name in datasets]
-        lines += [
-            f"{measure.upper()}; in parentheses what the paper prints, * where that is inside our quartiles, and our difference",
-            "",
-        ]
+        lines += [f"{measure.upper()}; {_CAPTION}", ""]
         lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for (method, rule), rows in of_measure.groupby(["method", "rule"], sort=False):
             of_dataset = rows.set_index("dataset")
