@@ -139,6 +139,9 @@ def run(
         for name in settings.methods:
             if name == "standard":
                 trials[name, "none"] = _single(evaluated, about.variables)
+            elif name == "portfolio":
+                for rule in rules:
+                    trials[name, rule] = _portfolio([trials[one, rule] for one in settings.portfolio], rules[rule])
             elif name in METHODS and METHODS[name][1].steps(settings.config(name), about.first) == 0:
                 for rule in own:
                     with timings.stage(name):
@@ -213,6 +216,22 @@ def _selected(found: Debiased, rule) -> Trial:
     return Trial(found.trace, selected, found.diverged, None)
 
 
+def _portfolio(members: list[Trial], rule) -> Trial:
+    """Of the candidates that methods selected by a rule, the best by that rule."""
+
+    def one(traces, selected):
+        return loop.best_of(rule, traces, selected)
+
+    joined, which, selected = jax.vmap(one)([trial.trace for trial in members], [trial.selected for trial in members])
+    runs = jnp.arange(which.shape[0])
+    variables = None
+    if all(trial.variables is not None for trial in members):
+        trees = [trial.variables for trial in members]
+        variables = jax.tree.map(lambda *leaves: jnp.stack(leaves)[which, runs], *trees)
+    diverged = jnp.stack([trial.diverged for trial in members])[which, runs]
+    return Trial(joined, selected, diverged, variables)
+
+
 def _bars(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description:<24}"),
@@ -229,7 +248,12 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings) -> t
     config = settings.training
     keys = fold(keys_of(settings), TRAINING)
     with timings.stage("training"):
-        state = programs.begin_training(network, config, keys, splits, axes=Axes(axes), machine=machine)
+
+        def begin(keys, splits):
+            return programs.begin_training(network, config, keys, splits, axes=Axes(axes), machine=machine)
+
+        begun = folder.stage("training").begun()
+        state = jax.eval_shape(begin, keys, splits) if begun else begin(keys, splits)
     total = config.epochs
     bar = bars.add_task("training", total=total, note=f"{len(settings.runs)} networks left")
 
@@ -277,16 +301,31 @@ def _debias(about: _Context, name: str, evaluated, bars) -> Debiased:
     with timings.stage(name):
         if method.threshold == "rule":
             evaluated = about.evaluate(rule)
-        progress = programs.begin_debiasing(
-            method, about.task, config, rule, keys, about.variables, about.splits, evaluated, axes=axes, machine=machine
-        )
+
+        def begin(keys, evaluated):
+            return programs.begin_debiasing(
+                method,
+                about.task,
+                config,
+                rule,
+                keys,
+                about.variables,
+                about.splits,
+                evaluated,
+                axes=axes,
+                machine=machine,
+            )
+
+        # of a stage that was begun before, the state is saved, and its shapes are enough
+        begun = about.folder.stage(name).begun()
+        progress = jax.eval_shape(begin, keys, evaluated) if begun else begin(keys, evaluated)
 
     def full(entry):
         """Room for every candidate, the first of them filled."""
         shape = (entry.shape[0], steps * members + 1, *entry.shape[1:])
         return jnp.zeros(shape, entry.dtype).at[:, 0].set(entry)
 
-    trace = jax.tree.map(full, evaluated[0])
+    trace = jax.eval_shape(lambda: jax.tree.map(full, evaluated[0])) if begun else jax.tree.map(full, evaluated[0])
     bar = bars.add_task(name, total=steps * members, note="candidates")
     chunk = _chunk(steps)
 

@@ -26,6 +26,7 @@ COLOURS = {
     "random_perturbation": "#7f7f7f",
     "layerwise": "#b5894b",
     "last_layer": "#d4a017",
+    "portfolio": "#0b7a75",
 }
 """One colour a method in every figure; the others are black."""
 

@@ -25,6 +25,7 @@ ABOUT: dict[str, About] = {
     "bias_gda": About("Bias GD/A", "Marcinkevičs et al. 2022"),
     "fine_tuning": About("Fine-tuning", "fairjax"),
     "lagrangian": About("Lagrangian fine-tuning", "fairjax"),
+    "portfolio": About("Portfolio", "fairjax"),
     "group_thresholds": About("Group thresholds", "Hardt et al. 2016", needs_a=True),
     "reject_option": About("ROC", "Kamiran et al. 2012, AIF360", needs_a=True),
     "reject_option_either": About("ROC, either way", "Kamiran et al. 2012, AIF360", needs_a=True),

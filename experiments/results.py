@@ -73,7 +73,7 @@ def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
     frames, seen = [], set()
     for (method, rule), trial in outcome.trials.items():
         seeds, steps = trial.trace.valid.bias.shape
-        if method in seen and steps > 1:  # the same candidates, chosen by another rule
+        if (method in seen and steps > 1) or method == "portfolio":  # candidates that other rows tell of
             continue
         seen.add(method)
         for part in ("valid", "test"):

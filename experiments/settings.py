@@ -35,6 +35,7 @@ MethodName = Literal[
     "bias_gda",
     "fine_tuning",
     "lagrangian",
+    "portfolio",
     "group_thresholds",
     "reject_option",
     "reject_option_either",
@@ -42,7 +43,7 @@ MethodName = Literal[
     "equalized_odds",
     "equalized_odds_half",
 ]
-POSTPROCESSORS = get_args(MethodName)[len(METHODS) :]
+POSTPROCESSORS = get_args(MethodName)[len(METHODS) + 1 :]
 """Methods that change decisions and not the network; all need the protected attribute at test time."""
 RuleName = Literal["objective", "expected", "pooled", "accuracy_floor"]
 SIMULATED = ("loh", "zafar")
@@ -174,6 +175,8 @@ class Debias:
     layerwise: LayerwiseOptimisation = LayerwiseOptimisation()
     adversarial_fine_tuning: AdversarialFineTuning = AdversarialFineTuning()
     adversarial_debiasing: AdversarialDebiasing = AdversarialDebiasing()
+    portfolio: tuple[MethodName, ...] = ("bias_gda", "adversarial_debiasing", "lagrangian")
+    """Methods whose selected candidates the portfolio chooses from, split by split, by the selection rule."""
     selection: Selection = Selection()
     roc_search: Literal["counts", "aif360"] = "counts"
     """Reject option classification by an exact search of counts, or by AIF360's own fit, in parallel processes; the
@@ -191,6 +194,16 @@ class Debias:
         unknown = [name for name in self.methods if name not in get_args(MethodName)]
         if unknown or not self.methods:
             raise ValueError(f"methods must be some of {', '.join(get_args(MethodName))}, got {unknown or 'none'}")
+        unfit = [name for name in self.portfolio if name not in METHODS or METHODS[name][1].threshold == "rule"]
+        if unfit or not self.portfolio:
+            raise ValueError(f"portfolio must be methods with candidates of their own, got {unfit or 'none'}")
+        if "portfolio" in self.methods:
+            before = self.methods[: self.methods.index("portfolio")]
+            absent = [name for name in self.portfolio if name not in before]
+            if absent:
+                raise ValueError(
+                    f"the portfolio chooses from methods that ran before it: put {', '.join(absent)} there"
+                )
         if self.simulation.sweep and self.dataset not in SIMULATED:
             raise ValueError(f"simulation.sweep is for {' and '.join(SIMULATED)}, not for {self.dataset}")
         for name in ("methods", "seeds"):

@@ -7,8 +7,9 @@ draw a bar and save between them.
 """
 
 import functools
+import itertools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -282,6 +283,31 @@ def run(
     progress, rest = advance(method, task, config, rule, parts, progress, steps)
     trace = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), evaluated[0], rest)
     return finish(rule, progress, trace)
+
+
+def best_of(
+    rule: Rule, traces: Sequence[Trace], selected: Sequence[Int[Array, ""]]
+) -> tuple[Trace, Int[Array, ""], Int[Array, ""]]:
+    """Choose among the selected candidates of several methods, run on one network and split: a portfolio.
+
+    No method is the best on all data, and validation data tell which one is on these.
+
+    Args:
+        rule: scores candidates.
+        traces: of each method.
+        selected: the candidate of each that was selected.
+
+    Returns:
+        The traces one after another, the number of the method chosen (the earliest on ties), and the position of its
+        selected candidate in the joined trace.
+    """
+    scores = []
+    for trace, chosen in zip(traces, selected, strict=True):
+        scores.append(rule(jax.tree.map(lambda entry, chosen=chosen: entry[chosen], trace.seen(rule))))
+    which = objective.first_max(jnp.stack(scores))
+    begins = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1])
+    joined = jax.tree.map(lambda *entries: jnp.concatenate(entries), *traces)
+    return joined, which, begins[which] + jnp.stack(selected)[which]
 
 
 def _evaluate(task: Task, logits, parts: Parts, rule: Rule | None) -> tuple[Trace, Bool[Array, " members"]]:

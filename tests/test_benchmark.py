@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from experiments import cli, driver, methods, programs, published, report, reproduce, statistics
 from experiments.settings import METHODS, POSTPROCESSORS, MethodName, Reproduce, get_args, updated
 from fairjax import data
+from fairjax.objective import ConstrainedObjective, Evaluation, ExpectedObjective
 
 CONFIG = """
 datasets: [compas, mimic]
@@ -22,9 +23,10 @@ alphas: [0.5, 2.0]
 thetas: []
 each:
   seeds: [1, 2, 3]
-  methods: [standard, threshold, random_perturbation, pruning, bias_gda, lagrangian, group_thresholds, reject_option,
-    reject_option_paper, equalized_odds]
+  methods: [standard, threshold, random_perturbation, pruning, bias_gda, lagrangian, portfolio, group_thresholds,
+    reject_option, reject_option_paper, equalized_odds]
   simulation: {rows: 300}
+  portfolio: [bias_gda, lagrangian]
   network: {widths: [6, 6]}
   training: {epochs: 20}
   random_perturbation: {draws: 20}
@@ -132,6 +134,30 @@ def test_rules_choose_from_the_same_candidates(finished, results):
     assert equation3[chosen.loc["objective", "selected"]] == pytest.approx(equation3.max(), abs=1e-5)
 
 
+@pytest.mark.parametrize("rule", ["objective", "expected"])
+def test_the_portfolio_is_the_best_of_its_members_on_validation_data(finished, results, rule):
+    curves = pd.read_csv(finished / "compas" / "eod" / "trajectories.csv.gz", keep_default_na=False)
+    made = {"objective": ConstrainedObjective(), "expected": ExpectedObjective()}[rule]
+    chosen = results[(results["measure"] == "eod") & (results["rule"] == rule)].set_index(["method", "part", "seed"])
+    for seed in (1, 2, 3):
+        scores = {}
+        for method in ("bias_gda", "lagrangian"):
+            step = chosen.loc[(method, "valid", seed), "selected"]
+            row = curves[
+                (curves["method"] == method) & (curves["seed"] == seed) & (curves["part"] == "valid")
+                & (curves["step"] == step)
+            ].iloc[0]  # fmt: skip
+            values = (row[name] for name in ("threshold", "balanced_accuracy", "bias", "noise"))
+            scores[method] = float(made(Evaluation(*map(np.float32, values))))
+        best = max(scores, key=scores.get)
+        for part in ("valid", "test"):
+            mine, theirs = chosen.loc[("portfolio", part, seed)], chosen.loc[(best, part, seed)]
+            assert (mine[list(statistics.CELLS)] == theirs[list(statistics.CELLS)]).all()
+        offset = 0 if best == "bias_gda" else 31
+        assert chosen.loc[("portfolio", "test", seed), "selected"] == offset + theirs["selected"]
+    assert "portfolio" not in set(curves["method"])
+
+
 def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
     monkeypatch.setitem(data.DATASETS, "compas", None)
     monkeypatch.setitem(data.DATASETS, "mimic", absent)
@@ -181,7 +207,7 @@ def test_a_sweep_has_each_simulation_at_each_value(finished):
 
 def test_the_settings_know_every_method():
     names = get_args(MethodName)
-    assert set(names) == set(methods.ABOUT) and names[: len(METHODS)] == tuple(METHODS)
+    assert set(names) == set(methods.ABOUT) and names[: len(METHODS) + 1] == (*METHODS, "portfolio")
     assert all(methods.ABOUT[name].needs_a == (name in POSTPROCESSORS) for name in names)
     numbers = [*driver.STREAMS.values(), 0, 1]
     assert len(set(numbers)) == len(numbers)
@@ -195,6 +221,8 @@ def test_the_settings_know_every_method():
         ({"datasets": ["iris"]}, "datasets must be some of"),
         ({"measures": []}, "at least one measure"),
         ({"each": {"dataset": "compas", "path": "x"}}, "use alphas, thetas, FAIRJAX_DATA"),
+        ({"each": {"methods": ["portfolio", "bias_gda"]}}, "put bias_gda, adversarial_debiasing, lagrangian there"),
+        ({"each": {"portfolio": ["threshold"]}}, "portfolio must be methods with candidates of their own"),
     ],
 )
 def test_a_reproduction_refuses_what_it_cannot_do(changes, message):

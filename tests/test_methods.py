@@ -370,6 +370,20 @@ def test_a_pooled_rule_selects_by_both_parts():
     assert bool(found.satisfied) == (abs(float(seen.bias[found.selected])) < 0.1)
 
 
+def test_a_portfolio_is_the_best_of_what_methods_selected():
+    names = ["standard", "pruning", "bias_gda"]
+    found = [result(name) for name in names]
+    joined, which, selected = jax.jit(loop.best_of)(RULE, [one.trace for one in found], [one.selected for one in found])
+    scores = [float(RULE(one.trace.valid)[one.selected]) for one in found]
+    assert which == int(np.argmax(scores)) and scores[which] > 0
+    assert joined.valid.bias.shape == (1 + 12 + 6,) and joined.test.table.shape == (19, 2, 2, 2)
+    best = found[which]
+    assert joined.test.bias[selected] == best.trace.test.bias[best.selected]
+    assert joined.valid.threshold[selected] == best.threshold
+    twice = loop.best_of(RULE, [best.trace, best.trace], [best.selected, best.selected])
+    assert twice[1] == 0 and twice[2] == best.selected  # ties go to the earliest
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
