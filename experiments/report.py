@@ -230,16 +230,16 @@ def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, 
 
 def _tested(comparisons: pd.DataFrame, column: tuple[str, str], best: pd.Series) -> str:
     """How many of the others the best one beats by a paired test."""
-    here = comparisons[(comparisons["dataset"] == column[0]) & (comparisons["measure"] == column[1])]
-    first = (here["method"] == best["method"]) & (here["rule"] == best["rule"])
-    second = (here["other_method"] == best["method"]) & (here["other_rule"] == best["rule"])
-    sides = [(row.other_method, row.mean, row.holm_p) for row in here[first].itertuples()]
-    sides += [(row.method, -row.mean, row.holm_p) for row in here[second].itertuples()]
-    blind = [(mean, p) for other, mean, p in sides if not needs_a(other)]
-    if not blind:
+    others = statistics.against(comparisons, column, (best["method"], best["rule"]))
+    blind = others[~others["other_method"].map(needs_a).astype(bool)]
+    if blind.empty:
         return ""
-    won = sum(mean > 0 and p < 0.05 for mean, p in blind)
-    return f"The difference to {won} of {len(blind)} other such methods is significant (Wilcoxon, Holm, 5 %)."
+    won = int(((blind["mean"] > 0) & (blind["holm_p"] < 0.05)).sum())
+    return (
+        f"By paired tests it is better than {won} of the {len(blind)} other such entries (Wilcoxon, Holm, 5 %); the "
+        f"rest "
+        "could be chance."
+    )
 
 
 def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str) -> Section:
@@ -329,23 +329,18 @@ def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:
         if best.empty:
             continue
         top = best.sort_values(["median", "low"], ascending=False).iloc[0]
-        here = frame[(frame["dataset"] == column[0]) & (frame["measure"] == column[1])]
-        for row in here.itertuples():
-            names = (row.method, row.rule), (row.other_method, row.other_rule)
-            wanted = (top["method"], top["rule"])
-            if wanted not in names:
-                continue
-            sign = 1 if names[0] == wanted else -1
-            other = names[1] if sign == 1 else names[0]
-            low, high = sorted((sign * row.low, sign * row.high))
-            cells = [_heading(column), label(*wanted, main), label(*other, main), f"{sign * row.mean:+.3f}"]
-            cells += [f"[{low:+.3f}, {high:+.3f}]", f"{row.wilcoxon_p:.2g}", f"{row.holm_p:.2g}"]
+        wanted = (top["method"], top["rule"])
+        for row in statistics.against(frame, column, wanted).itertuples():
+            other = (row.other_method, row.other_rule)
+            cells = [_heading(column), label(*wanted, main), label(*other, main), f"{row.mean:+.3f}"]
+            cells += [f"[{row.low:+.3f}, {row.high:+.3f}]", f"{row.wilcoxon_p:.2g}", f"{row.holm_p:.2g}"]
             rows.append(Row([Cell(text) for text in cells], needs_a(other[0])))
     columns = ["column", "best", "other", "mean difference", "95 % bootstrap", "Wilcoxon p", "Holm p"]
     note = (
         "The objective of the best attribute-blind method less that of each other, over the same test splits: mean, "
         "percentile "
-        "bootstrap interval, two-sided signed-rank test, corrected for all pairs of the column. The best was picked "
+        "bootstrap interval, two-sided signed-rank test, corrected for these comparisons of the column. The best was "
+        "picked "
         "by the "
         "same splits, so read small differences with care. Splits share rows, so tests over splits are optimistic."
     )

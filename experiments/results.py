@@ -122,7 +122,7 @@ def circumstances(settings: Debias, prepared: Prepared, timings: Timings, second
         "versions": versions,
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": platform.platform(),
-        "command": sys.argv,
+        "command": ["python", "-m", "experiments", *sys.argv[1:]],
         "data": prepared.facts,
         "epochs": epochs.tolist(),
         "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},

@@ -122,6 +122,30 @@ def comparisons(
     )
 
 
+def against(comparisons: pd.DataFrame, column: tuple[str, str], entry: tuple[str, str]) -> pd.DataFrame:
+    """The comparisons of one method with all others in a column, turned so that it is the first; Holm within these.
+
+    Args:
+        comparisons: of all pairs, from `comparisons`.
+        column: data set and measure.
+        entry: method and rule.
+
+    Returns:
+        Columns other_method, other_rule, mean, low, high, wilcoxon_p, holm_p: the mean is of the method less the other.
+    """
+    here = comparisons[(comparisons["dataset"] == column[0]) & (comparisons["measure"] == column[1])]
+    rows = []
+    for row in here.itertuples():
+        first, second = (row.method, row.rule), (row.other_method, row.other_rule)
+        if first == entry:
+            rows.append((*second, row.mean, row.low, row.high, row.wilcoxon_p))
+        elif second == entry:
+            rows.append((*first, -row.mean, -row.high, -row.low, row.wilcoxon_p))
+    found = pd.DataFrame(rows, columns=["other_method", "other_rule", "mean", "low", "high", "wilcoxon_p"])
+    found["holm_p"] = multipletests(found["wilcoxon_p"], method="holm")[1] if rows else []
+    return found
+
+
 def _paired(differences: np.ndarray, generator: np.random.Generator) -> tuple[Any, ...]:
     n, mean = len(differences), float(differences.mean())
     low = high = mean

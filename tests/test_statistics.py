@@ -117,6 +117,17 @@ def test_a_comparison_turned_round_changes_its_sign():
     assert one.loc["two", "wilcoxon_p"] == pytest.approx(other.loc["one", "wilcoxon_p"])
 
 
+def test_one_method_against_the_others_has_a_family_of_its_own():
+    results = frame(seeds=12)
+    found = statistics.comparisons(results, generator())
+    mine = statistics.against(found, ("toy", "spd"), ("two", "none"))
+    assert mine["other_method"].tolist() == ["one", "three"]
+    pair = found[(found["method"] == "one") & (found["other_method"] == "two")].iloc[0]
+    assert (mine["mean"][0], mine["low"][0], mine["high"][0]) == (-pair["mean"], -pair["high"], -pair["low"])
+    np.testing.assert_allclose(mine["holm_p"], multipletests(mine["wilcoxon_p"], method="holm")[1])
+    assert statistics.against(found, ("toy", "eod"), ("two", "none")).empty
+
+
 def test_methods_that_never_differ_are_not_told_apart():
     results = frame(methods=("one",))
     twin = results.assign(method="two")
