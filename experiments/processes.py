@@ -134,12 +134,9 @@ def _answer(job: Job, result: Callable[[], tuple]) -> Answer:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """End the processes at once; `terminate_workers` does it from Python 3.14 on."""
-    workers = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for worker in workers:
+    for worker in list((pool._processes or {}).values()):
         worker.terminate()
-    for worker in workers:
-        worker.join()
+    pool.shutdown(cancel_futures=True)  # waits for them
 
 
 def _ignore_interrupts() -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,7 +149,7 @@ def test_the_portfolio_is_the_best_of_its_members_on_validation_data(finished, r
                 & (curves["step"] == step)
             ].iloc[0]  # fmt: skip
             values = (row[name] for name in ("threshold", "balanced_accuracy", "bias", "noise"))
-            scores[method] = float(made(Evaluation(*map(np.float32, values))))
+            scores[method] = float(made(Evaluation(*(jnp.asarray(value, jnp.float32) for value in values))))
         best = max(scores, key=scores.get)
         for part in ("valid", "test"):
             mine, theirs = chosen.loc[("portfolio", part, seed)], chosen.loc[(best, part, seed)]
