@@ -33,6 +33,9 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
 
     Returns:
         The files written.
+
+    Raises:
+        ValueError: if there is nothing to summarise.
     """
     out, epsilon = settings.out, settings.each.selection.epsilon
     gather = functools.partial(reproduce.gathered, settings)
@@ -71,8 +74,15 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
         points = statistics.sensitivity(simulated, lambda bound: rule(epsilon=bound), (0.05, 0.10))
         table("statistics/sensitivity.csv", points)
         written += figures.sensitivity_figure(points, out / "figures" / "figure3")
+    if not written:
+        raise ValueError(
+            f"nothing to summarise: the files of {', '.join(missing) or 'no data set'} are not there and no "
+            f"simulation was "
+            "asked for; set FAIRJAX_DATA to the folder of raw files"
+        )
     write_json(out / "run.json", circumstances(settings, missing))
-    written.append(report.write(out))
+    if not results.empty:
+        written.append(report.write(out))
     return written
 
 

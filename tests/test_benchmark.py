@@ -231,6 +231,13 @@ def test_a_reproduction_refuses_what_it_cannot_do(changes, message):
         updated(Reproduce(), changes)
 
 
+def test_a_reproduction_without_any_data_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(data.DATASETS, "mimic", absent)
+    words = ["reproduce", "--datasets", "mimic", "--alphas", "--thetas", "--out", str(tmp_path / "r")]
+    assert cli.main(words) == 2
+    assert "the files of mimic are not there" in capsys.readouterr().err
+
+
 def test_a_plan_has_one_run_a_data_set_and_measure(tmp_path):
     plan = reproduce.plan(updated(Reproduce(), {"datasets": ["adult", "bank"], "out": str(tmp_path)}))
     names = [(one.dataset, one.measure, bool(one.simulation.sweep)) for runs in plan for one in runs]
