@@ -14,6 +14,7 @@ Each module is a room of the house; a room imports only those above it in this l
     loop          propose a candidate, evaluate it, keep the best: one loop for all methods
     debias        the methods: pruning, bias descent, fine-tuning, adversaries, searches
     postprocessing  group thresholds: decisions from scores and the protected attribute
+    rows          proxies, influence and evaluations of more rows than fit: exact sums over chunks, devices, hosts
     parallel      any function of one seed for many seeds, on all devices
     presets       the paper's text and its authors' code, as settings
     storage       save and load networks
@@ -39,6 +40,7 @@ from fairjax import (
     performance,
     postprocessing,
     presets,
+    rows,
     storage,
     training,
     types,
@@ -136,6 +138,7 @@ __all__ = [
     "postprocessing",
     "predictive_parity_difference",
     "presets",
+    "rows",
     "spd",
     "storage",
     "training",

@@ -366,7 +366,31 @@ def best_threshold(
         0.71
     """
     cuts = performance.thresholds(count)
-    every = by_threshold(measure, performance.histogram(scores, y, a, cuts), cuts)
+    return best_of_counts(measure, performance.histogram(scores, y, a, cuts), cuts, rule)
+
+
+def best_of_counts(
+    measure: Measure, counts: performance.Histogram, cuts: Float[AnyArray, " t"], rule: Rule | None = None
+) -> Evaluation:
+    """The same search, from a histogram of scores.
+
+    Args:
+        measure: bias by group.
+        counts: what `performance.histogram` returns for these cuts, or a sum of such.
+        cuts: the thresholds in increasing order.
+        rule: maximise this rule's score instead of balanced accuracy.
+
+    Returns:
+        The evaluation at the first of the thresholds that maximises it, with the threshold.
+
+    Example:
+        >>> from fairjax.parity import spd
+        >>> y, a, cuts = jnp.array([True, False]), jnp.array([True, False]), performance.thresholds(11)
+        >>> counts = performance.histogram(jnp.array([0.95, 0.15]), y, a, cuts)
+        >>> round(best_of_counts(spd, counts, cuts).threshold.item(), 2)
+        0.2
+    """
+    every = by_threshold(measure, counts, cuts)
     chosen = first_max(every.balanced_accuracy if rule is None else rule(every))
     return jax.tree.map(lambda entry: entry[chosen], every)
 

@@ -14,6 +14,7 @@ References:
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
@@ -261,6 +262,68 @@ MEASURES: dict[str, Measure] = {
     "parity_ratio": demographic_parity_shortfall,
 }
 """The measures by their short names; each is 0 at parity."""
+
+
+class Cells(NamedTuple):
+    """What a measure needs to know of rows: sums by label and group, which add up over disjoint rows."""
+
+    total: Float[Array, "2 2"]
+    """Weighted sum of the values by (label, group)."""
+    weight: Float[Array, "2 2"]
+    """Sum of the weights by (label, group)."""
+
+
+def cells(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Cells:
+    """The weighted sums of values, and of weights, by label and group.
+
+    The cells of disjoint rows, added leaf by leaf (`jax.tree.map(jnp.add, one, other)`), are the cells of all rows:
+    that is how a measure is computed over chunks, devices and hosts. Averages of a measure's own values are not it.
+
+    Args:
+        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        y: labels in {0, 1}.
+        a: protected attribute, 1 = privileged.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        The sums, differentiable by the values.
+
+    Example:
+        >>> cells(jnp.array([1, 1, 0, 1]), jnp.array([1, 1, 0, 1]), jnp.array([0, 0, 1, 1])).total.tolist()
+        [[0.0, 0.0], [2.0, 1.0]]
+    """
+    values, y, a = _floating(values), _groups(y, values), _groups(a, values)
+    weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights, values.dtype)
+    cell = jnp.stack([~y & ~a, ~y & a, y & ~a, y & a])
+    total, weight = (jnp.where(cell, each[None], 0.0).sum(axis=1).reshape(2, 2) for each in (values * weights, weights))
+    return Cells(total, weight)
+
+
+def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
+    """A measure from sums by label and group instead of rows: it is called on four rows, the cells' means.
+
+    Every measure of this room depends on the values through these sums alone, so this is the measure of all rows that
+    were summed, and its derivative by `cells.total` leads to the derivative by each row's value: times the row's
+    weight. A measure of your own must be of the same kind, a function of the sums; one that looks at single values,
+    such as a median or a squared score, gives something else here.
+
+    Args:
+        measure: of bias.
+        cells: from `cells`, or a sum of such.
+
+    Returns:
+        The measure; where a cell is empty neither it nor its derivatives are NaN.
+
+    Example:
+        >>> f, y, a = jnp.array([0.9, 0.4, 0.2, 0.6]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])
+        >>> round(of_cells(spd, cells(f, y, a)).item(), 6)
+        0.25
+    """
+    total, weight = cells.total.reshape(-1), cells.weight.reshape(-1)
+    there = weight > 0
+    mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
+    cell = jnp.arange(4)
+    return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)
 
 
 def _floating(values: Rows) -> Float[Array, " n"]:

@@ -1,0 +1,542 @@
+"""The rows axis: proxies, influence, gradients and evaluations of more rows than a device or a machine holds.
+
+A parity measure is not an average over rows, and the average of the biases of parts is not the bias of all: a part may
+lack a group. But everything here follows from sums over rows, which add up over chunks of rows, over devices and over
+hosts: sums of scores by label and group (`parity.cells`), histograms of scores, sums of losses. Derivatives take two
+passes: the sums and a measure's slopes by them come first, then the slopes are pulled back chunk by chunk, and what
+they give adds up as well.
+
+A source is what a `for` loop goes through, chunk by chunk, as often as needed: a list of batches, `chunks` of arrays,
+or an object whose `__iter__` begins anew and reads files or draws by a key. Chunks of one size compile one program;
+a shorter one is padded with rows of weight 0. At most two chunks are in memory at a time. Do not write into the arrays
+of a chunk after it is handed over.
+
+With several processes (`jax.distributed`) every process goes through chunks of its own rows, all of them equally many
+chunks of equal size, on one mesh of all devices. The sums are over all processes, and each has the result.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from fairjax import objective, performance
+from fairjax.nn.network import ApplyFn
+from fairjax.objective import Evaluation, Rule
+from fairjax.parity import Cells, Measure, Weights, cells, of_cells
+from fairjax.types import AnyArray, Batch, Variables
+
+AXIS = "rows"
+"""The mesh axis over which a chunk's rows are spread."""
+
+MOST = 2**24
+"""Rows of a chunk, of all processes together, up to which float32 counts them exactly."""
+
+
+class Chunk(NamedTuple):
+    """Some rows, standardised, with weights; a `Batch` is one whose rows all weigh 1."""
+
+    x: Float[AnyArray, "n d"]
+    """Features."""
+    y: Bool[AnyArray, " n"]
+    """Labels."""
+    a: Bool[AnyArray, " n"]
+    """Protected attribute: true in the privileged group."""
+    weights: Weights | None = None
+    """A non-negative weight for each row; 1 if omitted. A row of weight 0 is not there."""
+
+
+Source = Iterable[Batch | Chunk]
+"""Chunks of rows, to be gone through more than once."""
+Loss = Callable[[Float[Array, " n"], Bool[Array, " n"]], Float[Array, " n"]]
+"""`loss(logits, y)`, one number a row."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chunks:
+    """A source that slices arrays as it is gone through; made by `chunks`."""
+
+    batch: Batch
+    size: int
+    weights: Any
+    rows: Any
+    scaler: Any
+
+    def __len__(self) -> int:
+        """Number of chunks."""
+        return -(-self._count() // self.size)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks, as NumPy arrays of their own."""
+        for start in range(0, self._count(), self.size):
+            some: Any = slice(start, start + self.size)
+            some = some if self.rows is None else np.asarray(self.rows[some])
+            x = np.asarray(self.batch.x[some], np.float32)
+            if self.scaler is not None:
+                mean, scale = (np.asarray(each, np.float32) for each in self.scaler)
+                x = (x - mean[None]) / scale[None]
+            y, a = (_indicator(array[some], name, start) for name, array in zip("ya", self.batch[1:], strict=True))
+            yield Chunk(x, y, a, None if self.weights is None else np.asarray(self.weights[some], np.float32))
+
+    def _count(self) -> int:
+        return (self.batch.y if self.rows is None else self.rows).shape[0]
+
+
+def chunks(
+    batch: Batch,
+    size: int,
+    *,
+    weights: Weights | None = None,
+    rows: Int[AnyArray, " m"] | None = None,
+    scaler: tuple[Float[AnyArray, " d"], Float[AnyArray, " d"]] | None = None,
+) -> Chunks:
+    """A table as a source: chunks of `size` rows, the last one shorter, sliced only when they are asked for.
+
+    Args:
+        batch: `Batch(x, y, a)` of whatever is sliced by rows: NumPy arrays, `np.memmap` of files larger than memory,
+            JAX arrays. Labels and groups as booleans or 0 and 1.
+        size: rows of a chunk, the unit of memory. Some ten thousand keep a device busy.
+        weights: sample weights; 1 if omitted.
+        rows: go through these row numbers only, in this order, such as `split.train`.
+        scaler: mean and scale by which features are standardised, such as `(split.mean, split.scale)`; as they are if
+            omitted.
+
+    Returns:
+        A source of NumPy arrays. It has a length, its number of chunks, and may be gone through any number of times.
+
+    Raises:
+        ValueError: if `size` is not positive or lengths differ; when a chunk is read, if a label or a group is neither
+            0 nor 1.
+
+    Example:
+        >>> table = Batch(np.eye(5), np.arange(5) > 2, np.arange(5) % 2 == 0)
+        >>> [chunk.y.tolist() for chunk in chunks(table, 2)]
+        [[False, False], [False, True], [True]]
+    """
+    if size < 1:
+        raise ValueError(f"size must be a positive number of rows, got {size}")
+    columns = {**batch._asdict(), **({} if weights is None else {"weights": weights})}
+    lengths = {name: column.shape[0] for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"all columns must have one length, got {lengths}")
+    return Chunks(batch, size, weights, rows, scaler)
+
+
+def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
+    """A mesh of the rows axis over the given devices; over all there are, of all processes, if omitted.
+
+    Example:
+        >>> mesh().axis_names
+        ('rows',)
+    """
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(jax.sharding.AxisType.Auto,), devices=devices)
+
+
+def padded(chunk: Batch | Chunk, size: int) -> Chunk:
+    """A chunk of `size` rows: those of weight 0 at its end are not there.
+
+    Example:
+        >>> padded(Batch(np.ones((1, 2)), np.array([True]), np.array([False])), 3).weights.tolist()
+        [1.0, 0.0, 0.0]
+    """
+    x, y, a, weights = Chunk(*chunk)
+    weights = np.ones(x.shape[0], np.float32) if weights is None else weights
+    missing = size - x.shape[0]
+    if missing == 0:
+        return Chunk(x, y, a, weights)
+    return Chunk(*(np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in (x, y, a, weights)))
+
+
+def total(
+    function: Callable[..., PyTree[Array]],
+    args: tuple[Any, ...],
+    source: Source,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+) -> PyTree[Array]:
+    """The sum over all chunks of `function(*args, batch, weights)`, a tree of sums over a chunk's rows.
+
+    On several devices the function sees a part of the chunk's rows on each, and the parts are added; so it must be a
+    sum of what single rows give, times their weights. Derivatives are taken inside the function, never through this
+    sum. Chunks are added with the rounding errors that this makes (Neumaier's sum), so the number of chunks does not
+    cost digits. Matrix products are at the highest precision.
+
+    Args:
+        function: pure and hashable, made once: it is compiled for itself and the shapes of a chunk. It takes `args`, a
+            `Batch` and its float32 weights, 0 for rows that are not there (their features are put to 0).
+        args: trees of arrays, the same for all chunks.
+        source: the rows.
+        mesh: spread each chunk's rows over these devices; from `mesh()`. One device if omitted.
+
+    Returns:
+        The sums, as arrays of this process.
+
+    Raises:
+        ValueError: if the source has no chunk, chunks do not fit together, or the mesh has other axes.
+
+    Example:
+        >>> def moments(power, batch, weights):
+        ...     return (batch.x**power * weights[:, None]).sum(axis=0)
+        >>> table = Batch(np.arange(10.0).reshape(5, 2), np.arange(5) > 2, np.arange(5) > 1)
+        >>> total(moments, (jnp.array(1.0),), chunks(table, 2)).tolist()
+        [20.0, 25.0]
+    """
+    high, low = _summed(function, args, source, mesh)
+    return jax.tree.map(lambda high, low: jnp.asarray(_joined(high, low), high.dtype), high, low)
+
+
+def evaluate(
+    measure: Measure,
+    apply: ApplyFn,
+    variables: Variables,
+    source: Source,
+    *,
+    threshold: float | Float[AnyArray, ""] | None = None,
+    rule: Rule | None = None,
+    count: int = 101,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Evaluation:
+    """A network on all rows, at a given threshold or the best one, by one pass.
+
+    The search is that of `objective.best_threshold`, from the sum of the chunks' histograms. Rows without weights, or
+    with whole ones, are counted exactly, up to 2^31; the table of the result is of float32.
+
+    Args:
+        measure: bias by group.
+        apply: the network; used in evaluation mode.
+        variables: its variables.
+        source: the rows.
+        threshold: evaluate at this threshold; search one if omitted.
+        rule: search the threshold that maximises this rule's score instead of balanced accuracy.
+        count: number of equally spaced thresholds in [0, 1] to search.
+        mesh: spread each chunk's rows over these devices; one device if omitted.
+
+    Returns:
+        The evaluation, with its threshold.
+
+    Raises:
+        ValueError: if a group has no row, an output is not finite, or a threshold is given beside a rule.
+
+    Example:
+        >>> from fairjax.nn import Mlp, from_linen
+        >>> from fairjax.parity import spd
+        >>> network, x = from_linen(Mlp(widths=(4,))), np.eye(4, dtype=np.float32)
+        >>> table = Batch(x, np.array([True, False, True, False]), np.array([True, True, False, False]))
+        >>> variables = network.init(jax.random.key(0), x)
+        >>> evaluate(spd, network.apply, variables, chunks(table, 2), threshold=0.0).table.sum().item()
+        4.0
+    """
+    if threshold is not None and rule is not None:
+        raise ValueError("give a threshold or a rule to search one by, not both")
+    cuts = performance.thresholds(count) if threshold is None else jnp.asarray(threshold, jnp.float32)[None]
+    counts, broken = jax.tree.map(_joined, *_summed(_Counts(apply), (variables, cuts), source, mesh))
+    if broken:
+        raise ValueError(f"the network's output is not finite for {int(broken)} rows; look for missing features")
+    for group, name in enumerate(("unprivileged group (a = 0)", "privileged group (a = 1)")):
+        if counts[..., group].sum() == 0:
+            raise ValueError(f"no row of the {name} among all chunks, so there is no bias to measure")
+    # float32 holds whole numbers up to 2^24, but tables are made by a cumulative sum, which int32 does exactly
+    whole = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
+    return objective.best_of_counts(measure, jnp.asarray(counts, jnp.int32 if whole else jnp.float32), cuts, rule)
+
+
+def proxy(
+    measure: Measure,
+    apply: ApplyFn,
+    variables: Variables,
+    source: Source,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Float[Array, ""]:
+    """A measure on the scores of all rows (Eq. 1 and 2), by one pass.
+
+    Args:
+        measure: of bias; a function of the sums by label and group, see `parity.of_cells`.
+        apply: the network; used in evaluation mode.
+        variables: its variables.
+        source: the rows.
+        mesh: spread each chunk's rows over these devices; one device if omitted.
+
+    Returns:
+        The proxy; like the measure, what an empty group leaves undefined is 0.
+
+    Example:
+        >>> from fairjax.nn import Mlp, from_linen
+        >>> from fairjax.parity import spd
+        >>> network, x = from_linen(Mlp(widths=(4,))), np.ones((4, 4), np.float32)
+        >>> table = Batch(x, np.array([True, False, True, False]), np.array([True, True, True, False]))
+        >>> proxy(spd, network.apply, network.init(jax.random.key(0), x), chunks(table, 2)).item()
+        0.0
+    """
+    return of_cells(measure, total(_Scores(apply), (None, variables), source, mesh=mesh))
+
+
+def influence(
+    measure: Measure,
+    apply: ApplyFn,
+    variables: Variables,
+    source: Source,
+    *,
+    reduction: Literal["mean", "sum"] = "mean",
+    mesh: jax.sharding.Mesh | None = None,
+) -> PyTree[Float[Array, "_"]]:
+    """The influence of every unit (Eq. 4), as `fairjax.influence.influence` computes it, by two passes over the rows.
+
+    Args:
+        measure: of bias; a function of the sums by label and group, see `parity.of_cells`.
+        apply: the network; used in evaluation mode, in which rows do not see one another.
+        variables: its variables; `masks` tells the units.
+        source: the rows.
+        reduction: Eq. 4's mean over rows (weighted, if the rows are), or their sum.
+        mesh: spread each chunk's rows over these devices; one device if omitted.
+
+    Returns:
+        A tree like `variables["masks"]`: in units of the measure per unit of activation; 0 at units that are cut.
+
+    Raises:
+        ValueError: if `reduction` is unknown or the source can be gone through only once.
+
+    Example:
+        >>> from fairjax.nn import Mlp, from_linen
+        >>> from fairjax.parity import spd
+        >>> network, x = from_linen(Mlp(widths=(4,))), np.eye(4, dtype=np.float32)
+        >>> table = Batch(x, np.array([True, False, True, False]), np.array([True, True, False, False]))
+        >>> variables = network.init(jax.random.key(0), x)
+        >>> influence(spd, network.apply, variables, chunks(table, 2))["hidden_00"]["units"]["keep"].shape
+        (4,)
+
+    References:
+        Marcinkevičs et al. (2022), Eq. 4.
+    """
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
+    shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
+    _, slopes, sums = _two_passes(_Scores(apply), partial(of_cells, measure), shifts, variables, source, mesh)
+    n = sums.weight.sum() if reduction == "mean" else 1.0
+    return jax.tree.map(lambda keep, slope: jnp.where(keep, slope / n, 0.0), variables["masks"], slopes)
+
+
+def gradient(
+    measure: Measure,
+    apply: ApplyFn,
+    variables: Variables,
+    source: Source,
+    *,
+    loss: Loss,
+    penalty: Callable[[Float[Array, ""]], Float[Array, ""]],
+    mesh: jax.sharding.Mesh | None = None,
+) -> tuple[Float[Array, ""], PyTree[Array]]:
+    """Value and gradient of mean loss + penalty(proxy) over all rows, by two passes: one step of full-batch training.
+
+    Args:
+        measure: of bias; a function of the sums by label and group, see `parity.of_cells`.
+        apply: the network; used in evaluation mode (no dropout, running statistics), in which rows do not see one
+            another.
+        variables: its variables; the gradient is by `params`.
+        source: the rows.
+        loss: a number a row from (logits, y), such as `optax.sigmoid_binary_cross_entropy`. It is compiled: give a
+            function that was made once. The mean is weighted if the rows are.
+        penalty: of the proxy, differentiable, such as `lambda bias: 2.0 * jnp.abs(bias)`; it may be made anew.
+        mesh: spread each chunk's rows over these devices; one device if omitted.
+
+    Returns:
+        The objective, and a tree like `variables["params"]`.
+
+    Raises:
+        ValueError: if the source can be gone through only once.
+
+    Example:
+        >>> import optax
+        >>> from fairjax.nn import Mlp, from_linen
+        >>> from fairjax.parity import spd
+        >>> network, x = from_linen(Mlp(widths=(4,))), np.eye(4, dtype=np.float32)
+        >>> table = Batch(x, np.array([True, False, True, False]), np.array([True, True, False, False]))
+        >>> variables, bce = network.init(jax.random.key(0), x), optax.sigmoid_binary_cross_entropy
+        >>> value, slopes = gradient(spd, network.apply, variables, chunks(table, 2), loss=bce, penalty=jnp.abs)
+        >>> slopes["output"]["kernel"].shape
+        (4, 1)
+    """
+
+    def objective_of(sums: _Fit) -> Float[Array, ""]:
+        return sums.loss / sums.cells.weight.sum() + penalty(of_cells(measure, sums.cells))
+
+    fit = _Losses(apply, loss)
+    value, slopes, _ = _two_passes(fit, objective_of, variables["params"], variables, source, mesh)
+    return value, slopes
+
+
+class _Fit(NamedTuple):
+    """What an objective knows of the rows."""
+
+    cells: Cells
+    loss: Float[Array, ""]
+
+
+# Functions for `total`: dataclasses, so that two made of one network are equal and compile once.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """Histogram of the scores, and the number of rows whose output is not finite."""
+
+    apply: ApplyFn
+
+    def __call__(self, variables, cuts, batch: Batch, weights):
+        logits, _ = self.apply(variables, batch.x)
+        broken = ~jnp.isfinite(logits) & (weights > 0)
+        counts = performance.histogram(jax.nn.sigmoid(logits), batch.y, batch.a, cuts, weights)
+        return counts, jnp.sum(broken, dtype=jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scores:
+    """Scores by cell, with every unit shifted."""
+
+    apply: ApplyFn
+
+    def __call__(self, shifts, variables, batch: Batch, weights) -> Cells:
+        logits, _ = self.apply(variables, batch.x, shifts=shifts)
+        return cells(jax.nn.sigmoid(logits), batch.y, batch.a, weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Losses:
+    """Scores by cell, and the sum of the losses."""
+
+    apply: ApplyFn
+    loss: Loss
+
+    def __call__(self, params, variables, batch: Batch, weights) -> _Fit:
+        logits, _ = self.apply({**variables, "params": params}, batch.x)
+        by_cell = cells(jax.nn.sigmoid(logits), batch.y, batch.a, weights)
+        return _Fit(by_cell, jnp.sum(self.loss(logits, batch.y) * weights))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pulled:
+    """Slopes by the sums that a function returns, pulled back to its first argument."""
+
+    function: Callable[..., PyTree[Array]]
+
+    def __call__(self, slopes, moved, fixed, batch: Batch, weights):
+        def along(moved):
+            sums = self.function(moved, fixed, batch, weights)
+            return jax.tree.reduce(jnp.add, jax.tree.map(lambda slope, sum_: jnp.sum(slope * sum_), slopes, sums))
+
+        return jax.grad(along)(moved)
+
+
+def _two_passes(function, of_sums, moved, fixed, source: Source, mesh):
+    """`of_sums(total of function(moved, fixed, ...))`, its gradient by `moved`, and the total."""
+    if isinstance(source, Iterator):
+        raise ValueError(
+            f"the source is gone through twice, but a {type(source).__name__} can be only once; give a list, chunks(), "
+            "or an object whose __iter__ begins anew"
+        )
+    sums = total(function, (moved, fixed), source, mesh=mesh)
+    value, slopes = jax.value_and_grad(of_sums)(sums)
+    return value, total(_Pulled(function), (slopes, moved, fixed), source, mesh=mesh), sums
+
+
+def _summed(function, args, source: Source, mesh: jax.sharding.Mesh | None):
+    """The sum over all chunks, and the rounding errors that adding them made: two trees."""
+    if mesh is not None and mesh.axis_names != (AXIS,):
+        raise ValueError(f"the mesh must have one axis named {AXIS!r}, got {mesh.axis_names}; make it by rows.mesh()")
+    if mesh is not None:
+        args = jax.device_put(args, jax.sharding.NamedSharding(mesh, jax.P()))
+    running = None
+    for chunk in _prepared(source, mesh):
+        before = running
+        running = _add(running, _part(function, mesh, args, chunk))
+        jax.block_until_ready(before)  # or chunks queue up in memory faster than they are computed with
+    if running is None:
+        raise ValueError("the source has no chunk; a generator that was gone through before is empty")
+    return running
+
+
+@partial(jax.jit, static_argnames=("function", "mesh"))
+def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
+    """A chunk's sums, the rows spread over the mesh."""
+
+    def local(args, chunk: Chunk):
+        there = (chunk.weights > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
+        batch = Batch(jnp.where(there, chunk.x, jnp.zeros_like(chunk.x)), chunk.y, chunk.a)  # 0 times NaN is NaN
+        with jax.default_matmul_precision("highest"):
+            sums = function(*args, batch, chunk.weights)
+        return sums if mesh is None else jax.lax.psum(sums, AXIS)
+
+    if mesh is None:
+        return local(args, chunk)
+    # with the check, a gradient by arguments that all devices share would be summed over them before the psum
+    spread = jax.shard_map(local, mesh=mesh, in_specs=(jax.P(), jax.P(AXIS)), out_specs=jax.P(), check_vma=False)
+    return spread(args, chunk)
+
+
+@jax.jit
+def _add(running, part):
+    """The total so far with what rounding took from it, and a chunk's sums: Neumaier's sum without branches."""
+    if running is None:
+        return part, jax.tree.map(jnp.zeros_like, part)
+    high, low = running
+    return jax.tree.map(jnp.add, high, part), jax.tree.map(_lost, high, low, part)
+
+
+def _lost(high, low, part):
+    """`low`, and what is lost when `part` is added to `high` (Knuth's two-sum)."""
+    if not jnp.issubdtype(high.dtype, jnp.floating):
+        return low
+    sum_ = high + part
+    added = sum_ - high
+    lost = (high - (sum_ - added)) + (part - added)
+    return jnp.where(jnp.isfinite(sum_), low + lost, 0.0)
+
+
+def _joined(high, low):
+    """The total on the host: float64 for floats."""
+    kind = np.float64 if jnp.issubdtype(high.dtype, jnp.floating) else high.dtype
+    return np.add(high, low, dtype=kind)
+
+
+def _prepared(source: Source, mesh: jax.sharding.Mesh | None) -> Iterator[Chunk]:
+    """The chunks, checked, of one size that the devices divide, and placed on the mesh."""
+    devices, share = (1, 1) if mesh is None else (len(mesh.local_devices), mesh.size // len(mesh.local_devices))
+    size, features = devices, None
+    for number, chunk in enumerate(source):
+        x, y, a, weights = chunk = Chunk(*chunk)
+        features = x.shape[1:] if features is None else features
+        if x.shape[1:] != features:
+            raise ValueError(f"chunk {number} has features of shape {x.shape[1:]}, those before it of shape {features}")
+        lengths = [column.shape for column in chunk[1:] if column is not None]
+        if any(length != x.shape[:1] for length in lengths):
+            raise ValueError(f"chunk {number} has {x.shape[0]} rows of features, and y, a, weights of shapes {lengths}")
+        size = max(size, -(-x.shape[0] // devices) * devices)
+        if size * share > MOST:
+            raise ValueError(f"chunk {number} has {size * share} rows, of which float32 counts {MOST}; make it smaller")
+        chunk = padded(Chunk(x, _boolean(y), _boolean(a), weights), size)
+        yield chunk if mesh is None else _placed(chunk, mesh)
+
+
+def _placed(chunk: Chunk, mesh: jax.sharding.Mesh) -> Chunk:
+    """The chunks of all processes as one, its rows spread over all devices."""
+    spread = jax.sharding.NamedSharding(mesh, jax.P(AXIS))
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(spread, array), chunk)
+
+
+def _boolean(column):
+    return column if column.dtype == bool else column.astype(bool)
+
+
+def _indicator(column, name: str, start: int) -> Bool[np.ndarray, " n"]:
+    """Booleans of a column of 0 and 1."""
+    column = np.asarray(column)
+    wrong = (column != 0) & (column != 1)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{name} must be 0 or 1, got {column[row]} at place {start + row}")
+    return column.astype(bool)

@@ -1,0 +1,491 @@
+"""Sums over chunks, devices and processes, against the same functions of all rows at once and plain float64 loops."""
+
+import functools
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
+
+from fairjax import objective, parity, performance, rows
+from fairjax.influence import influence
+from fairjax.nn import Mlp, Network, from_linen
+from fairjax.nn.network import scores
+from fairjax.objective import ConstrainedObjective
+from fairjax.parity import MEASURES, spd
+from fairjax.rows import Chunk, chunks
+from fairjax.types import Batch
+
+N, WIDTHS, GONE = 53, (5, 4), 2
+NETWORK = from_linen(Mlp(widths=WIDTHS))
+SIZES = (1, 7, 20, N)  # the last chunks of 7 and 20 are short
+WAYS = [(size, None) for size in SIZES] + [(7, 1), (20, 2), (N, 2)]
+
+
+def bce(logits, y):
+    return optax.sigmoid_binary_cross_entropy(logits, y)
+
+
+def penalty(bias):
+    return 2.0 * jnp.abs(bias - 0.01)  # off the kink of a measure that is 0
+
+
+@functools.cache
+def data():
+    """Rows sorted by group, weights with zeros, and variables with masks and statistics that are not neutral."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(N, 3)).astype(np.float32)
+    y, a = x[:, 0] + rng.normal(size=N) > 0, np.arange(N) >= 22
+    x[:, 1] += a
+    weights = rng.integers(0, 4, N).astype(np.float32) * np.float32(0.7)
+    variables = jax.jit(NETWORK.init)(jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, variables["params"])
+    params["output"]["kernel"] *= 6.0  # so that biases are not small differences of rates
+    stats = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.1, 0.9, leaf.shape[0]), variables["batch_stats"])
+    keep = {"hidden_00": {"units": {"keep": jnp.arange(5) != GONE}}, "hidden_01": variables["masks"]["hidden_01"]}
+    return {**variables, "params": params, "batch_stats": stats, "masks": keep}, Batch(x, y, a), weights
+
+
+def mesh_of(devices):
+    return None if devices is None else rows.mesh(jax.devices()[:devices])
+
+
+def flat(tree):
+    return np.asarray(ravel_pytree(tree)[0])
+
+
+def close(found, expected, tolerance=1e-6):
+    """To a tolerance relative to the largest entry; of 1 for a scalar, which is a difference of rates of order 1."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    scale = np.abs(expected).max() if expected.ndim else max(np.abs(expected), 1.0)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
+
+
+@functools.cache
+def expected(name):
+    """Proxy, influence, and objective with its gradient, of all rows at once."""
+    variables, batch, _ = data()
+    return whole(name, variables, Batch(*map(jnp.asarray, batch)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def whole(name, variables, batch):
+    measure = MEASURES[name]
+
+    def objective_of(params):
+        logits, _ = NETWORK.apply({**variables, "params": params}, batch.x)
+        return bce(logits, batch.y).mean() + penalty(measure(jax.nn.sigmoid(logits), batch.y, batch.a))
+
+    value, slopes = jax.value_and_grad(objective_of)(variables["params"])
+    of_scores = measure(scores(NETWORK.apply, variables, batch.x), batch.y, batch.a)
+    by_unit = influence(measure, NETWORK.apply, variables, batch)
+    return of_scores, ravel_pytree(by_unit)[0], value, ravel_pytree(slopes)[0]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_measure_of_cells_is_the_measure_of_their_rows(name, weighted):
+    """On scores and decisions; with all cells, and with one of them empty."""
+    _, (_, y, a), weights = data()
+    weights, rng = jnp.asarray(weights) if weighted else None, np.random.default_rng(1)
+    absent = [np.zeros(N, bool), ~y & ~a, y & ~a, y & a]
+    cases = [(f, a ^ gone) for f in (rng.uniform(0.05, 0.95, N), rng.integers(0, 2, N)) for gone in absent]
+
+    @jax.jit
+    @jax.vmap
+    def both(values, a):
+        by_cells = jax.value_and_grad(lambda f: parity.of_cells(MEASURES[name], parity.cells(f, y, a, weights)))
+        return by_cells(values), jax.value_and_grad(lambda f: MEASURES[name](f, y, a, weights))(values)
+
+    (found, slopes), (plain, plain_slopes) = both(*map(jnp.asarray, map(np.stack, zip(*cases, strict=True))))
+    for i in range(len(cases)):
+        close(found[i], plain[i])
+        close(slopes[i], plain_slopes[i])
+    assert np.abs(plain_slopes[0]).max() > 0 and np.abs(plain_slopes[4]).max() > 0, "the comparison says nothing"
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_cells_that_are_empty_give_no_nan(name):
+    weight = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(np.float32).reshape(16, 2, 2)
+    both = jax.vmap(jax.value_and_grad(lambda cells: parity.of_cells(MEASURES[name], cells)))
+    value, slopes = both(parity.Cells(jnp.asarray(0.4 * weight), jnp.asarray(weight)))
+    assert np.isfinite(value).all() and np.isfinite(flat(slopes)).all()
+    assert value[0] == 0.0 and not slopes.total[0].any()
+    assert slopes.total[15].any(), "the comparison says nothing"
+
+
+@given(seed=st.integers(0, 10_000), at=st.sampled_from((0, 1, 26, N)))
+def test_cells_of_disjoint_rows_add_up(seed, at):
+    _, (_, y, a), weights = data()
+    values = np.random.default_rng(seed).random(N).astype(np.float32)
+    parts = [parity.cells(values[s], y[s], a[s], weights[s]) for s in (slice(0, at), slice(at, N))]
+    whole = parity.cells(values, y, a, weights)
+    for one, other, sum_ in zip(*parts, whole, strict=True):
+        close(one + other, sum_)
+    for label in (0, 1):
+        for group in (0, 1):
+            among = (y == label) & (a == group)
+            assert whole.total[label, group] == pytest.approx((values * weights)[among].sum(dtype=np.float64), rel=1e-6)
+            assert whole.weight[label, group] == pytest.approx(weights[among].sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("size", "devices"), WAYS)
+def test_chunks_and_devices_change_nothing(size, devices):
+    variables, batch, _ = data()
+    source, mesh = chunks(batch, size), mesh_of(devices)
+    for name in MEASURES if size > 1 else ("ppd",):
+        measure, (of_scores, by_unit, value, slopes) = MEASURES[name], expected(name)
+        close(rows.proxy(measure, NETWORK.apply, variables, source, mesh=mesh), of_scores)
+        units = rows.influence(measure, NETWORK.apply, variables, source, mesh=mesh)
+        assert jax.tree.structure(units) == jax.tree.structure(variables["masks"])
+        close(flat(units), by_unit)
+        assert flat(units)[GONE] == 0.0 and np.count_nonzero(flat(units)) > 4
+        found = rows.gradient(measure, NETWORK.apply, variables, source, loss=bce, penalty=penalty, mesh=mesh)
+        close(found[0], value)
+        close(flat(found[1]), slopes)
+
+
+OPTIONS = ({}, {"threshold": 0.4}, {"rule": ConstrainedObjective()}, {"count": 11})
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="count")
+def of_all_rows(measure, of_rows, y, a, threshold=None, **options):
+    if threshold is not None:
+        return objective.at_threshold(measure, of_rows, y, a, jnp.asarray(threshold))
+    return objective.best_threshold(measure, of_rows, y, a, **options)
+
+
+@pytest.mark.parametrize(
+    ("size", "devices", "measure", "options"),
+    [(*way, spd, {}) for way in WAYS]
+    + [(20, 2, spd, options) for options in OPTIONS[1:]]
+    + [(20, None, measure, {"threshold": 0.6}) for measure in MEASURES.values()],
+)
+def test_evaluations_are_those_of_all_rows(size, devices, measure, options):
+    variables, batch, _ = data()
+    found = rows.evaluate(measure, NETWORK.apply, variables, chunks(batch, size), mesh=mesh_of(devices), **options)
+    expected = of_all_rows(measure, scores(NETWORK.apply, variables, batch.x), batch.y, batch.a, **options)
+    np.testing.assert_array_equal(found.table, expected.table)
+    assert found.threshold == expected.threshold
+    close(flat(found[1:4]), flat(expected[1:4]))
+
+
+def test_the_mean_is_the_sum_over_the_weight_of_all_rows():
+    variables, batch, weights = data()
+    for each, n in ((None, N), (weights, weights.sum())):
+        source = chunks(batch, 20, weights=each)
+        mean, sum_ = (rows.influence(spd, NETWORK.apply, variables, source, reduction=by) for by in ("mean", "sum"))
+        close(n * flat(mean), flat(sum_))
+        assert flat(sum_).any()
+
+
+def test_the_average_of_parts_is_not_the_whole():
+    """Groups are spread unevenly: the first chunk, and the second device's shard of the second, lack one."""
+    variables, batch, _ = data()
+    source = chunks(batch, 20)
+    first, second, third = (chunk.a for chunk in source)
+    assert not first.any() and second[10:].all() and not second.all() and third.all()
+    of_rows = scores(NETWORK.apply, variables, batch.x)
+    for name in ("spd", "eod", "ppd"):
+        measure, true = MEASURES[name], float(expected(name)[0])
+        parts = [slice(0, 20), slice(20, 40), slice(40, N)]
+        biases = np.array([measure(of_rows[s], batch.y[s], batch.a[s]) for s in parts])
+        assert abs(biases.mean() - true) > 0.02 and abs(np.average(biases, weights=[20, 20, 13]) - true) > 0.02
+        for devices in (None, 2):
+            close(rows.proxy(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices)), true)
+            found = rows.influence(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices))
+            close(flat(found), expected(name)[1])
+
+
+# A network written twice: for fairjax, and in NumPy's float64.
+
+
+def written_apply(variables, x, *, shifts=None, key=None):
+    h = x @ variables["params"]["in"] + (0.0 if shifts is None else shifts["h"][None])
+    return jnp.tanh(h) @ variables["params"]["out"], variables
+
+
+WRITTEN = Network(lambda key, x: {}, written_apply)
+
+
+def written(into, out, shift, x):
+    return 1 / (1 + np.exp(-np.tanh(x @ into + shift) @ out)), np.tanh(x @ into + shift) @ out
+
+
+@pytest.mark.parametrize("devices", [None, 2])
+def test_a_plain_loop_in_float64_agrees(devices):
+    rng = np.random.default_rng(2)
+    x, y, a = rng.normal(size=(41, 3)), rng.random(41) < 0.5, np.arange(41) % 5 == 0
+    weights, into, out = rng.integers(0, 3, 41).astype(float), rng.normal(size=(3, 4)), rng.normal(size=4)
+
+    def bias(into, out, shift):
+        sums = np.zeros((2, 2))
+        for i in range(41):
+            sums[int(a[i])] += weights[i] * np.array([written(into, out, shift, x[i])[0], 1.0])
+        return sums[0, 0] / sums[0, 1] / (sums[1, 0] / sums[1, 1]) - 1  # demographic parity shortfall
+
+    def fit(into, out):
+        losses = np.log1p(np.exp((1 - 2 * y) * written(into, out, 0, x)[1]))
+        return weights @ losses / weights.sum() + 3 * bias(into, out, 0) ** 2
+
+    def differences(function, at):
+        steps = np.eye(at.size).reshape(-1, *at.shape) * 1e-5
+        return np.array([(function(at + step) - function(at - step)) / 2e-5 for step in steps]).reshape(at.shape)
+
+    single = functools.partial(np.asarray, dtype=np.float32)
+    variables = {"params": {"in": jnp.asarray(into), "out": jnp.asarray(out)}, "masks": {"h": jnp.ones(4, bool)}}
+    measure, mesh = MEASURES["parity_ratio"], mesh_of(devices)
+    source = chunks(Batch(single(x), y, a), 6, weights=single(weights))
+    assert rows.proxy(measure, WRITTEN.apply, variables, source, mesh=mesh) == pytest.approx(
+        bias(into, out, 0), rel=2e-6
+    )
+    units = rows.influence(measure, WRITTEN.apply, variables, source, mesh=mesh)["h"]
+    close(units, differences(lambda shift: bias(into, out, shift), np.zeros(4)) / weights.sum(), 2e-6)
+    value, slopes = rows.gradient(
+        measure, WRITTEN.apply, variables, source, loss=bce, penalty=lambda bias: 3.0 * bias**2, mesh=mesh
+    )
+    assert value == pytest.approx(fit(into, out), rel=2e-6)
+    close(slopes["in"], differences(lambda into: fit(into, out), into), 2e-6)
+    close(slopes["out"], differences(lambda out: fit(into, out), out), 2e-6)
+
+
+@pytest.mark.parametrize("devices", [None, 2])
+def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices):
+    variables, (x, y, a), weights = data()
+    counts = np.rint(weights / np.float32(0.7)).astype(int)
+    assert set(counts) == {0, 1, 2, 3}
+    repeated = chunks(Batch(*(np.repeat(column, counts, axis=0) for column in (x, y, a))), 20)
+    spoiled = np.where(counts[:, None] > 0, x, np.nan)
+    weighted = chunks(Batch(spoiled, y, a), 7, weights=counts.astype(np.float32))
+    mesh = mesh_of(devices)
+    for measure in (spd, MEASURES["ppd"]):
+        for function in (rows.evaluate, rows.proxy, rows.influence):
+            one, other = (function(measure, NETWORK.apply, variables, s, mesh=mesh) for s in (repeated, weighted))
+            close(flat(one), flat(other))
+        one, other = (
+            rows.gradient(measure, NETWORK.apply, variables, s, loss=bce, penalty=penalty, mesh=mesh)
+            for s in (repeated, weighted)
+        )
+        close(flat(one), flat(other))
+    evaluation = rows.evaluate(spd, NETWORK.apply, variables, weighted, mesh=mesh)
+    assert evaluation.table.sum() == counts.sum()
+
+
+@pytest.mark.parametrize("devices", [None, 2])
+def test_a_function_is_compiled_once(devices):
+    variables, batch, _ = data()
+    traced = []
+
+    def function(scale, batch, weights):
+        traced.append(batch.x.shape)
+        return {"x": scale * (batch.x * weights[:, None]).sum(axis=0), "n": weights.sum()}
+
+    for scale in (1.0, 2.0):
+        found = rows.total(function, (jnp.float32(scale),), chunks(batch, 10), mesh=mesh_of(devices))
+        close(found["x"], scale * batch.x.sum(axis=0, dtype=np.float64))
+        assert found["n"] == N
+    assert traced == [(10 if devices is None else 5, 3)]
+
+    calls = []
+
+    def apply(variables, x, *, shifts=None, key=None):
+        calls.append(x.shape)
+        return written_apply(variables, x, shifts=shifts)
+
+    for seed in range(3):
+        into = jnp.asarray(np.random.default_rng(seed).normal(size=(3, 5)))
+        variables = {"params": {"in": into, "out": jnp.ones(5)}, "masks": {"h": jnp.ones(5, bool)}}
+        for measure in (spd, MEASURES["eod"]):
+            rows.influence(measure, apply, variables, chunks(batch, 10), mesh=mesh_of(devices))
+    assert len(calls) == 2  # once a pass
+
+
+def test_many_small_chunks_cost_no_digits():
+    def function(batch, weights):
+        return weights.sum(), jnp.sum(batch.x[:, 0] * weights)
+
+    x, yes = np.ones((1, 1), np.float32), np.array([True])
+    heavy = Chunk(np.float32(2**24) * x, yes, yes, np.array([2**24], np.float32))
+    source = [heavy] + [Chunk(x, yes, yes)] * 4
+    assert np.float32(2**24) + np.float32(1) == np.float32(2**24)
+    assert rows.total(function, (), source)[0] == 2**24 + 4
+    assert rows.total(function, (), [*source, Chunk(np.array([[-np.inf]], np.float32), yes, yes)])[1] == -np.inf
+
+
+def test_whole_weights_are_counted_exactly_past_float32():
+    """Half of the rows pass each of two thresholds, in tables that are differences of two large counts."""
+    variables = {"params": {"in": jnp.eye(1), "out": jnp.ones(1)}, "masks": {}}
+    x = np.array([[3.0], [0.0], [-3.0]], np.float32)
+    yes, no, weights = np.ones(3, bool), np.zeros(3, bool), np.array([1, 2**24, 4], np.float32)
+    source = [Chunk(x, yes, no, weights)] * 5 + [Chunk(x, no, yes, weights)]
+    assert np.cumsum(weights[::-1])[1] == 2**24 + 4 and np.float32(5 * 2**24) + np.float32(5) == 5 * 2**24 + 8
+    table = rows.evaluate(spd, written_apply, variables, source, threshold=0.6).table
+    assert table[1, 1, 0] == 5 and table[0, 1, 0] == np.float32(5 * 2**24 + 20)
+    floats = performance.tables(jnp.array([[[0, 0], [20.0 + 5 * 2**24, 0]], [[0, 0], [5.0, 0]]]))
+    assert floats[0, 1, 1, 0] != 5, "sums of float32 would do"
+
+
+def test_chunks_are_slices_of_files_made_when_asked_for(tmp_path):
+    _, batch, weights = data()
+    file = np.memmap(tmp_path / "x", np.float32, "w+", shape=(N, 3))
+    file[:] = batch.x
+    asked = []
+
+    class Watched:
+        shape = file.shape
+
+        def __getitem__(self, index):
+            asked.append(len(file[index]))
+            return file[index]
+
+    scaler = (batch.x.mean(axis=0), batch.x.std(axis=0))
+    order = np.random.default_rng(0).permutation(N)[:31]
+    source = chunks(Batch(Watched(), batch.y.astype(np.int8), batch.a), 8, weights=weights, rows=order, scaler=scaler)
+    assert len(source) == 4 and not asked
+    for _ in range(2):
+        parts = list(source)
+        assert [part.x.shape[0] for part in parts] == [8, 8, 8, 7]
+        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        for found, column in zip(joined, ((batch.x - scaler[0]) / scaler[1], *batch[1:], weights), strict=True):
+            np.testing.assert_array_equal(found, column[order])
+    assert asked == [8, 8, 8, 7] * 2
+    assert all(type(column) is np.ndarray for column in parts[0][1:]) and parts[0].y.dtype == bool
+    lazy = chunks(Batch(file, batch.y, batch.a), 20)
+    assert [part.weights for part in lazy] == [None] * 3 and len(lazy) == 3
+
+
+def once():
+    yield Batch(*data()[1])
+
+
+BATCH = data()[1]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda v: rows.proxy(spd, NETWORK.apply, v, []), "the source has no chunk"),
+        (lambda v: rows.influence(spd, NETWORK.apply, v, once()), "twice, but a generator can be only once; give a li"),
+        (
+            lambda v: rows.proxy(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x[:, :2])]),
+            r"chunk 1 has features of shape \(2,\), those before it of shape \(3,\)",
+        ),
+        (
+            lambda v: rows.proxy(spd, NETWORK.apply, v, [BATCH._replace(y=BATCH.y[:9])]),
+            r"chunk 0 has 53 rows of features, and y, a, weights of shapes \[\(9,\), \(53,\)\]",
+        ),
+        (
+            lambda v: rows.evaluate(spd, NETWORK.apply, v, [BATCH._replace(a=~np.zeros(N, bool))]),
+            r"no row of the unprivileged group \(a = 0\) among all chunks",
+        ),
+        (
+            lambda v: rows.evaluate(spd, NETWORK.apply, v, [Chunk(*BATCH, (~BATCH.a).astype(np.float32))]),
+            r"no row of the privileged group \(a = 1\)",
+        ),
+        (
+            lambda v: rows.evaluate(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x * np.nan)]),
+            "output is not finite for 53 rows",
+        ),
+        (
+            lambda v: rows.evaluate(spd, NETWORK.apply, v, [BATCH], threshold=0.5, rule=ConstrainedObjective()),
+            "not both",
+        ),
+        (
+            lambda v: rows.proxy(spd, NETWORK.apply, v, [BATCH], mesh=jax.make_mesh((1,), ("seeds",))),
+            r"one axis named 'rows', got \('seeds',\)",
+        ),
+        (
+            lambda v: rows.proxy(
+                spd,
+                NETWORK.apply,
+                v,
+                [Chunk(*(np.broadcast_to(column[:1], (2**24 + 1, *column.shape[1:])) for column in BATCH))],
+            ),
+            "chunk 0 has 16777217 rows, of which float32 counts 16777216",
+        ),
+        (lambda v: rows.influence(spd, NETWORK.apply, v, [BATCH], reduction="max"), "mean or sum, got 'max'"),
+        (lambda v: chunks(BATCH, 0), "size must be a positive number of rows, got 0"),
+        (lambda v: chunks(BATCH, 2, weights=np.ones(3)), "one length, got {'x': 53, 'y': 53, 'a': 53, 'weights': 3}"),
+        (
+            lambda v: list(chunks(BATCH._replace(y=np.where(np.arange(N) == 11, 2, 1)), 10)),
+            "y must be 0 or 1, got 2 at place 11",
+        ),
+    ],
+)
+def test_what_cannot_be_summed_is_refused(call, message):
+    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    try:
+        with pytest.raises(ValueError, match=message):
+            call(data()[0])
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+PROGRAM = """
+import sys
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.config.update("jax_num_cpu_devices", 2)
+port, process = sys.argv[1], int(sys.argv[2])
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+import jax.numpy as jnp
+import numpy as np
+import optax
+from fairjax import MEASURES, Batch, from_linen, Mlp, rows
+network = from_linen(Mlp(widths=(5,)))
+rng = np.random.default_rng(0)
+x = rng.normal(size=(40, 3)).astype(np.float32)
+y, a = x[:, 0] > 0, np.arange(40) >= 20  # either process lacks a group
+variables = network.init(jax.random.key(0), x)
+mine = slice(20 * process, 20 * process + 20)
+everything = rows.chunks(Batch(x, y, a), 9)
+shared = rows.chunks(Batch(x[mine], y[mine], a[mine]), 7)
+assert jax.device_count() == 4 and jax.local_device_count() == 2
+mesh = rows.mesh()
+def gradient(*args, **mesh):
+    return rows.gradient(*args, loss=optax.sigmoid_binary_cross_entropy, penalty=jnp.abs, **mesh)
+
+for name in ("spd", "ppd"):
+    for function in (rows.proxy, rows.evaluate, rows.influence, gradient):
+        both = [
+            jax.tree.leaves(function(MEASURES[name], network.apply, variables, source, mesh=mesh))
+            for source, mesh in ((everything, None), (shared, mesh))
+        ]
+        for one, other in zip(*both, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * max(np.abs(one).max(), 0.1))
+print("agreed", float(rows.proxy(MEASURES["spd"], network.apply, variables, shared, mesh=mesh)))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_agree_with_one():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, port, str(process)],
+            cwd=Path(__file__).parents[1],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=120) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], said
+    last = [out.splitlines()[-1] for out, _ in said]
+    assert last[0].startswith("agreed") and last[0] == last[1]
