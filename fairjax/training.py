@@ -1,12 +1,13 @@
 """Fit a classifier on one split, with early stopping and a plateau schedule of its own (Table 2 and appendix D.2)."""
 
 import dataclasses
+import math
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.nn.flat import Flat
@@ -168,8 +169,52 @@ def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Arra
     n = rows.shape[0]
     size = min(batch_size, n)
     batches = -(-n // size)
-    order = jax.random.permutation(key, rows)
+    order = permutation(key, rows)
     return order[jnp.arange(batches * size) % n].reshape(batches, size)
+
+
+def permutation(key: KeyArray, rows: Int[Array, " n"]) -> Int[Array, " n"]:
+    """The rows in random order: the same numbers as `jax.random.permutation(key, rows)`, in less time.
+
+    On CPU a sort of pairs is six times slower than a sort of numbers, and shuffling pairs is a tenth of a small
+    network's epoch. Here the random numbers are sorted alone, and rows are put in the places where theirs are found.
+
+    Args:
+        key: the order.
+        rows: what to put in order.
+
+    Returns:
+        The same rows in another order.
+
+    Example:
+        >>> key, rows = jax.random.key(0), jnp.arange(1000)
+        >>> (permutation(key, rows) == jax.random.permutation(jax.random.clone(key), rows)).all().item()
+        True
+    """
+    n = rows.shape[0]
+    # so many rounds make ties among 32-bit numbers harmless: jax.random.permutation's count
+    for _ in range(math.ceil(3 * math.log(max(1, n)) / math.log(2**32 - 1))):
+        key, of_round = jax.random.split(key)
+        rows = rows[_argsort(jax.random.bits(of_round, (n,), jnp.uint32))]
+    return rows
+
+
+def _argsort(numbers: UInt32[Array, " n"]) -> Int[Array, " n"]:
+    """`jnp.argsort(numbers)`, stable, by a sort of the numbers alone and a search."""
+    n = numbers.shape[0]
+    here = jnp.arange(n)
+
+    def holders(place):
+        """Of each place, the earliest position that claims it."""
+        return jnp.full(n, n, here.dtype).at[place].min(here, mode="promise_in_bounds")
+
+    def again(state):
+        place, held = state
+        place = place + (held[place] != here)  # equal numbers claim one place: all but the earliest move on
+        return place, holders(place)
+
+    place = jnp.searchsorted(jnp.sort(numbers), numbers, method="scan_unrolled").astype(here.dtype)
+    return jax.lax.while_loop(lambda state: (state[1] == n).any(), again, (place, holders(place)))[1]
 
 
 def _epoch(network: Network, config: Training, split: Split, state: Trained) -> Trained:

@@ -59,8 +59,9 @@ class Split(NamedTuple):
 
     def batch(self, rows: Int[Array, " m"]) -> Batch:
         """The given rows, standardised."""
-        x = (jnp.take(self.x, rows, axis=0) - self.mean[None, :]) / self.scale[None, :]
-        return Batch(x, jnp.take(self.y, rows), jnp.take(self.a, rows))
+        table = Batch(self.x, self.y, self.a)
+        x, y, a = (part.at[rows].get(mode="promise_in_bounds") for part in table)
+        return Batch((x - self.mean[None, :]) / self.scale[None, :], y, a)
 
     def part(self, name: Part) -> Batch:
         """All rows of one part, standardised."""
