@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from fairjax.types import pick
 
@@ -72,7 +72,7 @@ def over_seeds(
     if lanes < 2:
         raise ValueError(f"lanes must be at least 2, got {lanes}: one lane compiles to other matrix products than two")
     groups = -(-seeds // (lanes * devices))  # of each device
-    spread, gather = _layout(seeds, lanes, devices, groups, finished)
+    place, back = _layout(seeds, lanes, devices, groups, finished)
     idle = jnp.zeros(seeds, bool) if finished is None else finished
 
     def group(own, shared, idle):
@@ -99,8 +99,8 @@ def over_seeds(
     per_seed, everywhere = jax.P(AXIS), jax.P()
     results = jax.shard_map(
         device, mesh=mesh, in_specs=(per_seed, everywhere, per_seed), out_specs=per_seed, check_vma=False
-    )([leaf[spread] for leaf in own], shared, idle[spread])
-    results = jax.tree.map(lambda leaf: _strong(leaf[gather]), results)
+    )([place(leaf) for leaf in own], shared, place(idle))
+    results = jax.tree.map(lambda leaf: _strong(back(leaf)), results)
     return jax.lax.with_sharding_constraint(results, everywhere_on(mesh))
 
 
@@ -127,19 +127,32 @@ def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
 
 
 def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
-    """Which seed goes to which place, and at which place each seed is found again.
+    """What puts each seed in its place, and what takes each seed from its place again.
 
     Unfinished seeds come first, and consecutive groups go to different devices; empty places repeat a finished seed
-    if there is one (they are idle then), else the last.
+    if there is one (they are idle then), else the last. Where all are unfinished seeds stay in their order, for which
+    nothing needs to be gathered.
     """
     places = groups * lanes * devices
-    ranked = jnp.arange(seeds) if finished is None else jnp.argsort(finished, stable=True)
+    if finished is None:
+
+        def place(leaf):
+            empty = [jnp.broadcast_to(leaf[-1:], (places - seeds, *leaf.shape[1:]))] if places > seeds else []
+            return jnp.concatenate([leaf, *empty]) if empty else leaf
+
+        return place, lambda leaf: leaf[:seeds]
+    ranked = jnp.argsort(finished, stable=True)
     padded = ranked[jnp.minimum(jnp.arange(places), seeds - 1)]
     shape = (groups, devices, lanes)
     spread = padded.reshape(shape).transpose(1, 0, 2).reshape(-1)
     rank = jnp.argsort(ranked)
     at = jnp.arange(places).reshape(devices, groups, lanes).transpose(1, 0, 2).reshape(-1)  # place of each rank
-    return spread, at[rank]
+    gather = at[rank]
+    return lambda leaf: _rows(leaf, spread), lambda leaf: _rows(leaf, gather)
+
+
+def _rows(leaf: Array, rows: Int[Array, " places"]) -> Array:
+    return leaf.at[rows].get(mode="promise_in_bounds")
 
 
 def _flags(axes: Any, args: Any) -> list[int | None]:
