@@ -2,17 +2,20 @@
 
 import dataclasses
 import functools
+import itertools
+import operator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from fairjax import loop, objective, parallel, training
 from fairjax.loop import Parts, Task
 from fairjax.nn import Network
-from fairjax.nn.network import scores
+from fairjax.nn.flat import Flat
 from fairjax.postprocessing import group_thresholds
-from fairjax.types import Batch, Split, Variables
+from fairjax.types import Batch, Split
 
 
 class Machine(NamedTuple):
@@ -23,7 +26,7 @@ class Machine(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Scores, labels and groups of the valid and test parts of all runs."""
+    """Scores (in the place of features), labels and groups of the valid and test parts of all runs."""
 
     valid: Batch
     test: Batch
@@ -59,28 +62,35 @@ def advance_training(network: Network, config, splits, state, *, axes: Axes, mac
 
 
 @functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def evaluate(task: Task, variables: Variables, splits, rule, *, axes: Axes, machine: Machine):
-    """Networks as they came, with thresholds by a rule or by balanced accuracy."""
+def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine) -> Parts:
+    """Networks as they came on all parts of the data: logits stand in the place of features."""
 
-    def one(rule, variables, split):
-        return loop.evaluate(task, variables, Parts.of(split), rule)
-
-    return parallel.over_seeds(one, (rule, variables, splits), (None, 0, axes.split), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def score(task: Task, variables: Variables, splits, *, axes: Axes, machine: Machine) -> Scored:
-    """Scores of networks on valid and test parts."""
-
-    def one(variables, split):
+    def one(networks, split):
+        parts, variables = Parts.of(split), networks.variables()
+        x = jnp.concatenate([batch.x for batch in parts])
+        ends = list(itertools.accumulate(batch.x.shape[0] for batch in parts))
         with jax.default_matmul_precision("highest"):
-            return Scored(*(_scored(task, variables, split.part(name)) for name in ("valid", "test")))
+            every = jnp.split(task.network.apply(variables, x)[0][:, None], ends[:-1])
+        return Parts(*(batch._replace(x=some) for batch, some in zip(parts, every, strict=True)))
 
-    return parallel.over_seeds(one, (variables, splits), (0, axes.split), **machine._asdict())
+    return parallel.over_seeds(one, (networks, splits), (0, axes.split), **machine._asdict())
 
 
-def _scored(task: Task, variables: Variables, batch: Batch) -> Batch:
-    return batch._replace(x=scores(task.network.apply, variables, batch.x)[:, None])
+@functools.partial(jax.jit, static_argnames="task")
+def judge(task: Task, rule, logits: Parts) -> tuple[loop.Trace, Bool[Array, " seeds"]]:
+    """Thresholds and evaluations of networks as they came, by a rule or by balanced accuracy; whether they are finite."""
+
+    def one(logits: Parts):
+        every = [getattr(logits, name).x[None, :, 0] for name in loop.seen(task)]
+        return jax.tree.map(operator.itemgetter(0), loop.judge(task, every, logits, rule))
+
+    return jax.vmap(one)(logits)
+
+
+@jax.jit
+def score(logits: Parts) -> Scored:
+    """Scores of networks on valid and test parts."""
+    return Scored(*(part._replace(x=jax.nn.sigmoid(part.x)) for part in (logits.valid, logits.test)))
 
 
 @functools.partial(jax.jit, static_argnames="measure")
@@ -98,13 +108,13 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
 
 
 @functools.partial(jax.jit, static_argnames=("method", "task", "axes", "machine"))
-def begin_debiasing(method, task, config, rule, keys, variables, splits, evaluated, *, axes: Axes, machine: Machine):
+def begin_debiasing(method, task, config, rule, keys, networks: Flat, splits, evaluated, *, axes: Axes, machine: Machine):
     """A method's state before its first step."""
 
-    def one(config, rule, key, variables, split, evaluated):
-        return loop.start(method, task, config, rule, key, variables, Parts.of(split), evaluated)
+    def one(config, rule, key, networks, split, evaluated):
+        return loop.start(method, task, config, rule, key, networks.variables(), Parts.of(split), evaluated)
 
-    args = (config, rule, keys, variables, splits, evaluated)
+    args = (config, rule, keys, networks, splits, evaluated)
     return parallel.over_seeds(one, args, (None, None, 0, 0, axes.split, 0), **machine._asdict())
 
 

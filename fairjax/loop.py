@@ -21,7 +21,7 @@ from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
 from fairjax.objective import Evaluation, PooledObjective, Rule
 from fairjax.parity import Measure
-from fairjax.types import Batch, KeyArray, Number, Split, Variables, pick
+from fairjax.types import Batch, KeyArray, Number, Part, Split, Variables, pick
 
 
 class Task(NamedTuple):
@@ -60,6 +60,12 @@ def unheeding(config: Any, state: Any, evaluation: Evaluation, score: Float[Arra
     return state
 
 
+def row_by_row(config: Any) -> bool:
+    """Candidates are evaluated in a mode in which rows do not see one another."""
+    del config
+    return True
+
+
 class Method(NamedTuple):
     """A debiasing method.
 
@@ -83,6 +89,8 @@ class Method(NamedTuple):
     """What a candidate's threshold maximises on validation data: balanced accuracy, or the rule's score."""
     tell: Callable[[Any, Any, Evaluation, Float[Array, " members"], Number], Any] = unheeding
     """(config, state, evaluation on valid, score, bound) -> state: for methods that learn from the evaluations."""
+    row_by_row: Callable[[Any], bool] = row_by_row
+    """config -> whether a row's logit depends on no other row: then all parts are evaluated in one go."""
 
 
 class Trace(NamedTuple):
@@ -155,9 +163,8 @@ def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None =
     Returns:
         A trace of one entry without an axis, and whether all outputs are finite.
     """
-    return jax.tree.map(
-        operator.itemgetter(0), _evaluate(task, lambda x: task.network.apply(variables, x)[0][None], parts, rule)
-    )
+    every = _logits(lambda x: task.network.apply(variables, x)[0][None], _features(task, parts, together=True))
+    return jax.tree.map(operator.itemgetter(0), judge(task, every, parts, rule))
 
 
 def start(
@@ -211,10 +218,12 @@ def advance(
     """
     members = method.members(config)
     by = rule if method.threshold == "rule" else None
+    features = _features(task, parts, together=method.row_by_row(config))
 
     def one(progress: Progress, _):
         state = method.step(task, config, parts, progress.state)
-        trace, finite = _evaluate(task, lambda x: method.logits(task, config, state, x), parts, by)
+        every = _logits(lambda x: method.logits(task, config, state, x), features)
+        trace, finite = judge(task, every, parts, by)
         diverged = progress.diverged | ~finite.any()
         seen = trace.seen(rule)
         scores = rule(seen)
@@ -310,29 +319,62 @@ def best_of(
     return joined, which, begins[which] + jnp.stack(selected)[which]
 
 
-def _evaluate(task: Task, logits, parts: Parts, rule: Rule | None) -> tuple[Trace, Bool[Array, " members"]]:
+class _Features(NamedTuple):
+    """What candidates are evaluated on: the features of all parts in one array, or an array a part."""
+
+    arrays: list[Float[Array, "_ d"]]
+    sizes: list[int]
+    """Rows of each part."""
+
+
+def seen(task: Task) -> tuple[Part, ...]:
+    """The parts on which candidates are evaluated."""
+    return ("valid", "test", "train") if task.selection == "pooled" else ("valid", "test")
+
+
+def _features(task: Task, parts: Parts, *, together: bool) -> _Features:
+    every = [getattr(parts, name).x for name in seen(task)]
+    return _Features([jnp.concatenate(every)] if together else every, [x.shape[0] for x in every])
+
+
+def _logits(logits: Callable[[Array], Array], features: _Features) -> list[Float[Array, "members _"]]:
+    """Logits of every part."""
+    with jax.default_matmul_precision("highest"):
+        every = [logits(x) for x in features.arrays]
+    return jnp.split(every[0], list(itertools.accumulate(features.sizes))[:-1], axis=1) if len(every) == 1 else every
+
+
+def judge(
+    task: Task, logits: Sequence[Float[Array, "members _"]], parts: Parts, rule: Rule | None = None
+) -> tuple[Trace, Bool[Array, " members"]]:
     """Thresholds on valid, evaluations on all parts, and whether a member's logits are all finite.
 
     Scores that are not numbers accept nobody and so have, by chance, no bias: their accuracy and bias are put to NaN.
+
+    Args:
+        task: its measure, and what `seen` says of it.
+        logits: of each part of `seen(task)`.
+        parts: labels and groups; features are not looked at.
+        rule: the threshold maximises this rule's score; balanced accuracy if omitted.
+
+    Returns:
+        A trace of one entry a member, and whether all the member's outputs are finite.
     """
-    pooled = task.selection == "pooled"
-    names = ("valid", "test", "train") if pooled else ("valid", "test")
-    with jax.default_matmul_precision("highest"):
-        every = [logits(getattr(parts, name).x) for name in names]
-    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(some).all(axis=1) for some in every])
+    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(some).all(axis=1) for some in logits])
 
-    def one(every, finite):
-        scores = [jax.nn.sigmoid(some) for some in every]
+    def one(logits, finite):
+        scores = dict(zip(seen(task), map(jax.nn.sigmoid, logits), strict=True))
         valid = parts.valid
-        chosen = objective.best_threshold(task.measure, scores[0], valid.y, valid.a, rule=rule)
+        chosen = objective.best_threshold(task.measure, scores["valid"], valid.y, valid.a, rule=rule)
 
-        def at(values, batch: Batch) -> Evaluation:
-            return objective.at_threshold(task.measure, values, batch.y, batch.a, chosen.threshold)
+        def at(name: Part) -> Evaluation:
+            batch = getattr(parts, name)
+            found = objective.at_threshold(task.measure, scores[name], batch.y, batch.a, chosen.threshold)
+            return _if_finite(finite, found)
 
-        train = _if_finite(finite, at(scores[2], parts.train)) if pooled else None
-        return Trace(_if_finite(finite, chosen), _if_finite(finite, at(scores[1], parts.test)), train)
+        return Trace(_if_finite(finite, chosen), at("test"), at("train") if "train" in scores else None)
 
-    return jax.vmap(one)(every, finite), finite
+    return jax.vmap(one)(list(logits), finite), finite
 
 
 def _if_finite(finite: Bool[Array, ""], evaluation: Evaluation) -> Evaluation:
