@@ -77,7 +77,7 @@ class Method(NamedTuple):
     """(task, config, key, variables, parts, evaluation of the network on valid) -> state."""
     step: Callable[[Task, Any, Parts, Any], Any]
     """(task, config, parts, state) -> state: one pruning step, one epoch, some draws."""
-    candidate: Callable[[Any, Int[Array, ""]], Variables]
+    candidate: Callable[[Any, Int[Array, ""]], Variables | Flat]
     """(state, member) -> the network that a member of the step's candidates is."""
     steps: Callable[[Any, Variables], int]
     """(config, variables) -> number of steps, known when tracing."""
@@ -148,7 +148,8 @@ class Debiased(NamedTuple):
 def evaluation_mode(task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate) -> Float[Array, "1 n"]:
     """The only candidate's logits with dropout off and running statistics."""
     del config
-    return task.network.apply(candidate(state, jnp.zeros((), jnp.int32)), x)[0][None]
+    variables = Flat.of(candidate(state, jnp.zeros((), jnp.int32))).variables()
+    return task.network.apply(variables, x)[0][None]
 
 
 def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None = None) -> tuple[Trace, Bool[Array, ""]]:

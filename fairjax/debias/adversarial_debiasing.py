@@ -156,9 +156,9 @@ def _entropy(logits, labels, weights):
     return jnp.sum(weights * losses) / jnp.maximum(jnp.sum(weights), 1.0)
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
     del member
-    return state.variables.variables()
+    return state.variables
 
 
 METHOD = Method(init, step, _candidate, steps, functools.partial(evaluation_mode, candidate=_candidate))

@@ -180,9 +180,9 @@ def _features(task: Task) -> FeaturesFn:
     return task.network.features
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
     del member
-    return state.variables.variables()
+    return state.variables
 
 
 METHOD = Method(init, step, _candidate, steps, functools.partial(evaluation_mode, candidate=_candidate))

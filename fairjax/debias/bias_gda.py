@@ -113,9 +113,9 @@ def logits(task: Task, config: BiasGda, state: State, x: Float[Array, "n d"]) ->
     return task.network.apply(variables, x, key=jax.random.fold_in(state.key, -1 - state.step))[0][None]
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
     del member
-    return state.variables.variables()
+    return state.variables
 
 
 def _optimiser(config: BiasGda) -> optax.GradientTransformation:

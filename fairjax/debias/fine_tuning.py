@@ -156,8 +156,8 @@ def logits(task: Task, config: FineTuning, state: State, x: Float[Array, "n d"])
     return jax.vmap(lambda flat: task.network.apply(flat.variables(), x)[0])(state.variables)
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
-    return jax.tree.map(lambda leaf: leaf[member], state.variables).variables()
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
+    return jax.tree.map(lambda leaf: leaf[member], state.variables)
 
 
 METHOD = Method(init, step, _candidate, steps, logits, members=lambda config: len(config.weights))

@@ -157,8 +157,8 @@ def _strong(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.lax.convert_element_type(leaf, jnp.asarray(leaf).dtype), tree)
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
-    return dataclasses.replace(state.original, params=state.params[member]).variables()
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
+    return dataclasses.replace(state.original, params=state.params[member])
 
 
 METHOD = Method(

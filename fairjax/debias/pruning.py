@@ -6,12 +6,14 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from fairjax import masks
 from fairjax.hyperparameters import check_at_least, check_choice, static
 from fairjax.influence import influence
 from fairjax.loop import Method, Parts, Task, evaluation_mode
+from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
 from fairjax.types import KeyArray, Variables
 
@@ -53,7 +55,7 @@ class Pruning:
 class State(NamedTuple):
     """Pruning between steps."""
 
-    variables: Variables
+    variables: Flat
     """The network; only its masks change."""
     sign: Float[Array, ""]
     """Sign of the network's bias on validation data before pruning."""
@@ -70,20 +72,20 @@ def init(
     scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
     if config.influence == "static":
         scores = _signed_influence(task, config, parts, variables, sign)
-    return State(variables, sign, scores)
+    return State(Flat.of(variables), sign, scores)
 
 
 def step(task: Task, config: Pruning, parts: Parts, state: State) -> State:
     """Cut one step's units."""
-    scores = state.scores
+    scores, variables = state.scores, state.variables.variables()
     if config.influence == "dynamic":
-        scores = _signed_influence(task, config, parts, state.variables, state.sign)
-    old = state.variables["masks"]
+        scores = _signed_influence(task, config, parts, variables, state.sign)
+    old = variables["masks"]
     if config.schedule == "units":
         new = masks.drop(old, scores, min(config.units, masks.size(old)))
     else:
-        new = masks.drop_above(old, scores, 1.0 - 1.0 / steps(config, state.variables))
-    return state._replace(variables={**state.variables, "masks": new})
+        new = masks.drop_above(old, scores, 1.0 - 1.0 / steps(config, variables))
+    return state._replace(variables=dataclasses.replace(state.variables, masks=ravel_pytree(new)[0]))
 
 
 def steps(config: Pruning, variables: Variables) -> int:
@@ -106,7 +108,7 @@ def _signed_influence(task: Task, config: Pruning, parts: Parts, variables: Vari
     return jax.tree.unflatten(structure, signed)
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
     del member
     return state.variables
 

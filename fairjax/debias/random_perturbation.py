@@ -90,8 +90,8 @@ def logits(task: Task, config: RandomPerturbation, state: State, x: Float[Array,
     return jax.vmap(one)(state.params)
 
 
-def _candidate(state: State, member: Int[Array, ""]) -> Variables:
-    return dataclasses.replace(state.original, params=state.params[member]).variables()
+def _candidate(state: State, member: Int[Array, ""]) -> Flat:
+    return dataclasses.replace(state.original, params=state.params[member])
 
 
 METHOD = Method(init, step, _candidate, steps, logits, members=lambda config: config.batch, threshold="rule")

@@ -31,8 +31,10 @@ class Flat:
     """Structure and shapes of the three."""
 
     @classmethod
-    def of(cls, variables: Variables) -> "Flat":
-        """The vectors of a tree."""
+    def of(cls, variables: "Variables | Flat") -> "Flat":
+        """The vectors of a tree; what is flat stays as it is."""
+        if isinstance(variables, Flat):
+            return variables
         named = {name: tree for name, tree in variables.items() if name not in ("params", "masks")}
         trees = (variables["params"], named, variables["masks"])
         leaves, structures = zip(*map(jax.tree.flatten, trees), strict=True)
