@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import tyro
 import yaml
 from rich.console import Console
 
-from experiments.settings import Debias, Reproduce, identity, plain, preset, updated
+from experiments.settings import Debias, Reproduce, preset, updated
 from fairjax.types import Number
 
 REGISTRY = tyro.constructors.ConstructorRegistry()
@@ -138,50 +137,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _debias(words: list[str], console: Console) -> int:
     """Run, and write the folder of results."""
     settings = parse(words)
-    import jax  # late: how many CPU devices there are must be said before the first use
+    set_up(settings)
+    from experiments import hosts, one_run
 
-    use_cores(jax)
-    from experiments import driver, figures, results, tables
-    from experiments.folder import RunFolder, write_json, write_text
-    from experiments.timings import Timings
-    from fairjax import parallel
-
-    begun = time.perf_counter()
-    folder = RunFolder(settings.folder, identity(settings))
-    machine = driver.Machine(parallel.mesh(), settings.lanes)
-    with Timings().listening() as timings:
-        prepared = driver.prepare(settings, folder, machine, console, timings)
-        outcome = driver.run(settings, prepared, folder, machine, console, timings)
-
-    table = results.results(settings, outcome)
-    curves = results.trajectories(settings, outcome)
-    epsilon = settings.selection.epsilon
-    for name, frame in (("results.csv", table), ("trajectories.csv", curves)):
-        write_text(folder.path / name, frame.to_csv(index=False, float_format="%.7g"))
-    write_text(folder.path / "table.md", tables.markdown(table, epsilon))
-    pictures = figures.trajectories_figure(curves, table, epsilon, folder.path / "trajectories")
-    save_networks(settings, outcome, folder.path / "networks")
-    write_json(
-        folder.path / "run.json", results.circumstances(settings, prepared, timings, time.perf_counter() - begun)
-    )
-
-    console.print(tables.printed(table, epsilon))
-    where = ", ".join(str(picture) for picture in pictures)
-    console.print(f"results: {folder.path}", *([f"pictures: {where}"] if where else []), sep="\n", soft_wrap=True)
+    with hosts.together(settings.hosts):
+        one_run.run(settings, console if hosts.first() else Console(quiet=True))
     return 0
 
 
 def _reproduce(words: list[str], console: Console) -> int:
     """All runs that are not finished, and what is made of all of them."""
     settings = parse_reproduce(words)
-    import jax
+    set_up(settings.each)
+    from experiments import hosts, reproduce, summary
 
-    use_cores(jax)
-    from experiments import reproduce, summary
-
-    missing = reproduce.run(settings, console)
-    written = summary.write(settings, missing)
-    console.print("results:", *map(str, written), sep="\n", soft_wrap=True)
+    with hosts.together(settings.each.hosts):
+        console = console if hosts.first() else Console(quiet=True)
+        missing = reproduce.run(settings, console)
+        if hosts.first():
+            written = summary.write(settings, missing)
+            console.print("results:", *map(str, written), sep="\n", soft_wrap=True)
     return 0
 
 
@@ -198,16 +173,14 @@ def _report(words: list[str], console: Console) -> int:
     return 0
 
 
-def save_networks(settings: Debias, outcome, folder: Path) -> None:
-    """The trained networks and those that each method selected, as orbax checkpoints."""
-    from fairjax import storage
+def set_up(settings: Debias) -> None:
+    """What must be said before JAX is used: one virtual CPU device a core, and where compiled programs are kept."""
+    import jax  # late: --help needs no JAX
 
-    module = settings.network.build()
-    networks = {"trained": outcome.prepared.variables}
-    networks |= {name: trial.variables for (name, _), trial in outcome.trials.items() if trial.variables is not None}
-    for name, variables in networks.items():
-        about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
-        storage.save(folder / name, module, variables, about=about, overwrite=True)
+    use_cores(jax)
+    if settings.compilation_cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(settings.compilation_cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def use_cores(jax) -> None:

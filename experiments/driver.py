@@ -7,32 +7,40 @@ not been.
 
 import dataclasses
 import functools
+import hashlib
+import itertools
 import operator
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from experiments import postprocessing, programs
+from experiments import hosts, postprocessing, programs
 from experiments.folder import RunFolder, Stage
 from experiments.loading import TRAINING, fold, keys_of, load
 from experiments.programs import Axes, Machine, Scored
 from experiments.settings import Debias
 from experiments.timings import Timings
-from fairjax import loop, objective, parallel, training
+from fairjax import loop, parallel, training
 from fairjax.debias import METHODS
-from fairjax.loop import Debiased, Task
+from fairjax.loop import Task
 from fairjax.nn import Network, from_linen
+from fairjax.nn.flat import Flat
 from fairjax.parity import MEASURES
 from fairjax.types import Split, Variables
 
 CHUNK = 40
 """Most candidates of a chunk of debiasing."""
+
+_EDGES = itertools.count()
+"""Of chunks, in the order in which all processes pass them."""
+
+LONG = 200
+"""Steps of an epoch from which it pays to compile a second program, for the last few networks in training."""
 
 STREAMS = {
     "random_perturbation": 4,
@@ -57,7 +65,7 @@ class Trial(NamedTuple):
     selected: Any
     """Which candidate was selected."""
     diverged: Any
-    variables: Variables | None
+    networks: Flat | None
     """The selected networks; None for methods that change decisions only, and for further rules."""
 
 
@@ -69,11 +77,6 @@ class Prepared(NamedTuple):
     facts: dict[str, Any]
     network: Network
     trained: training.Trained
-
-    @property
-    def variables(self) -> Variables:
-        """Of the trained networks."""
-        return jax.vmap(training.Flat.variables)(self.trained.best)
 
 
 class Outcome(NamedTuple):
@@ -98,8 +101,8 @@ def prepare(settings: Debias, folder: RunFolder, machine: Machine, console: Cons
         The splits and the trained networks.
     """
     with timings.stage("loading"):
-        splits, axes, facts = load(settings)
-        splits = jax.device_put(splits, parallel.everywhere_on(machine.mesh))
+        splits, axes, facts = _load(settings)
+        splits = parallel.everywhere(splits, machine.mesh)
     console.print(
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
         f"{machine.mesh.size} {jax.devices()[0].platform} device(s)"
@@ -128,29 +131,30 @@ def run(
         All results.
     """
     task = Task(prepared.network, MEASURES[settings.measure])
-    about = _Context(settings, folder, machine, task, prepared.variables, prepared.splits, prepared.axes, timings)
+    about = _Context(settings, folder, machine, task, prepared.trained.best, prepared.splits, prepared.axes, timings)
     rules = settings.selection.rules
     own = [name for name, rule in rules.items() if rule.data == "valid"]  # thresholds are chosen on validation data
     with timings.stage("evaluation"):
-        evaluated = about.evaluate(None)
-        scored = jax.block_until_ready(about.scores())
+        logits = about.logits()
+        evaluated = jax.block_until_ready(programs.judge(task, None, logits))
+        scored = programs.score(logits)
     trials: dict[tuple[str, str], Trial] = {}
     with _bars(console) as bars:
         for name in settings.methods:
             if name == "standard":
-                trials[name, "none"] = _single(evaluated, about.variables)
+                trials[name, "none"] = _single(evaluated, about.networks)
             elif name == "portfolio":
                 for rule in rules:
                     trials[name, rule] = _portfolio([trials[one, rule] for one in settings.portfolio], rules[rule])
             elif name in METHODS and METHODS[name][1].steps(settings.config(name), about.first) == 0:
                 for rule in own:
                     with timings.stage(name):
-                        found = jax.block_until_ready(about.evaluate(rules[rule]))
-                    trials[name, rule] = _single(found, about.variables)
+                        found = jax.block_until_ready(programs.judge(task, rules[rule], logits))
+                    trials[name, rule] = _single(found, about.networks)
             elif name in METHODS:
                 # methods whose thresholds follow the rule search by it too, so another one cannot choose for them
                 blackbox = METHODS[name][1].threshold == "rule"
-                found = _debias(about, name, evaluated, bars)
+                found = _debias(about, name, logits, bars)
                 for i, rule in enumerate(rules):
                     if i == 0 or not blackbox:
                         trials[name, rule] = _selected(found, None if i == 0 else rules[rule])
@@ -158,12 +162,12 @@ def run(
             elif name == "group_thresholds":
                 for rule in own:
                     with timings.stage(name):
-                        trials[name, rule] = jax.block_until_ready(about.by_group(rules[rule], scored))
+                        trials[name, rule] = about.by_group(rules[rule], scored)
             else:
                 bar = bars.add_task(name, total=len(settings.runs), note="networks")
                 tick = functools.partial(bars.update, bar, advance=1)
                 trace = postprocessing.run(settings, folder, name, scored, evaluated[0].valid.threshold, tick, timings)
-                trials[name, "none"] = _single((trace, jnp.ones(len(settings.runs), bool)), None)
+                trials[name, "none"] = _single((trace, np.ones(len(settings.runs), bool)), None)
     return Outcome(prepared, trials)
 
 
@@ -175,61 +179,64 @@ class _Context:
     folder: RunFolder
     machine: Machine
     task: Task
-    variables: Variables
+    networks: Flat
     splits: Split
     axes: Split
     timings: Timings
 
-    @property
+    @functools.cached_property
     def first(self) -> Variables:
-        """The first run's network."""
-        return jax.tree.map(operator.itemgetter(0), self.variables)
+        """The shapes of one run's network."""
+        return jax.eval_shape(lambda flat: jax.tree.map(operator.itemgetter(0), flat.variables()), self.networks)
 
-    def evaluate(self, rule):
-        """The networks as they came, with thresholds by a rule or by balanced accuracy."""
-        return programs.evaluate(
-            self.task, self.variables, self.splits, rule, axes=Axes(self.axes), machine=self.machine
-        )
-
-    def scores(self) -> Scored:
-        """Of the networks as they came; scores stand in the place of features."""
-        return programs.score(self.task, self.variables, self.splits, axes=Axes(self.axes), machine=self.machine)
+    def logits(self) -> loop.Parts:
+        """Of the networks as they came."""
+        return programs.evaluate(self.task, self.networks, self.splits, axes=Axes(self.axes), machine=self.machine)
 
     def by_group(self, rule, scored: Scored) -> Trial:
         """Group thresholds."""
-        trace = programs.by_group(self.task.measure, rule, scored)
-        return _single((trace, jnp.ones(len(self.settings.runs), bool)), None)
+        trace = jax.block_until_ready(programs.by_group(self.task.measure, rule, scored))
+        return _single((trace, np.ones(len(self.settings.runs), bool)), None)
 
 
-def _single(evaluated, variables: Variables | None) -> Trial:
+def _single(evaluated, networks: Flat | None) -> Trial:
     """A trial of one candidate."""
-    trace, finite = evaluated
+    trace, finite = jax.tree.map(np.asarray, evaluated)
     trace = jax.tree.map(lambda entry: entry[:, None], trace)
-    return Trial(trace, jnp.zeros(finite.shape, jnp.int32), ~finite, variables)
+    return Trial(trace, np.zeros(finite.shape, np.int32), ~finite, networks)
 
 
-def _selected(found: Debiased, rule) -> Trial:
+def _selected(found: Trial, rule) -> Trial:
     """The trial of a method: as its run selected, or by another rule."""
     if rule is None:
-        return Trial(found.trace, found.selected, found.diverged, found.variables)
-    selected = jax.vmap(lambda evaluation: objective.first_max(rule(evaluation)))(found.trace.seen(rule))
-    return Trial(found.trace, selected, found.diverged, None)
+        return found
+    return found._replace(selected=np.asarray(programs.select(rule, found.trace)), networks=None)
 
 
 def _portfolio(members: list[Trial], rule) -> Trial:
     """Of the candidates that methods selected by a rule, the best by that rule."""
+    found = programs.best_of(rule, [trial.trace for trial in members], [trial.selected for trial in members])
+    joined, which, selected = jax.tree.map(np.asarray, found)
+    runs, networks = np.arange(len(which)), [trial.networks for trial in members if trial.networks is not None]
 
-    def one(traces, selected):
-        return loop.best_of(rule, traces, selected)
+    def chosen(*leaves):
+        return np.stack([np.asarray(leaf) for leaf in leaves])[which, runs]
 
-    joined, which, selected = jax.vmap(one)([trial.trace for trial in members], [trial.selected for trial in members])
-    runs = jnp.arange(which.shape[0])
-    variables = None
-    if all(trial.variables is not None for trial in members):
-        trees = [trial.variables for trial in members]
-        variables = jax.tree.map(lambda *leaves: jnp.stack(leaves)[which, runs], *trees)
-    diverged = jnp.stack([trial.diverged for trial in members])[which, runs]
-    return Trial(joined, selected, diverged, variables)
+    picked = jax.tree.map(chosen, *networks) if len(networks) == len(members) else None
+    return Trial(joined, selected, chosen(*(trial.diverged for trial in members)), picked)
+
+
+def _load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
+    """The data, which must be the same in all processes."""
+    try:
+        splits, axes, facts = load(settings)
+    except FileNotFoundError:
+        hosts.agree("the data", "not there")
+        raise
+    if jax.process_count() > 1:
+        numbers = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in splits))
+        hosts.agree("the data", numbers.hexdigest())
+    return splits, axes, facts
 
 
 def _bars(console: Console) -> Progress:
@@ -246,7 +253,7 @@ def _bars(console: Console) -> Progress:
 
 def _train(settings, folder, machine, network, splits, axes, bars, timings) -> training.Trained:
     config = settings.training
-    keys = fold(keys_of(settings), TRAINING)
+    keys = parallel.everywhere(fold(keys_of(settings), TRAINING), machine.mesh)
     with timings.stage("training"):
 
         def begin(keys, splits):
@@ -257,16 +264,19 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings) -> t
     total = config.epochs
     bar = bars.add_task("training", total=total, note=f"{len(settings.runs)} networks left")
 
+    rows = splits.train.shape[-1]
+    long = rows // config.batch_size >= LONG  # else compiling a narrower program takes longer than it saves
+
     def advance(state):
-        few = int(jnp.sum(~state.done)) <= 2 * machine.mesh.size
+        few = long and np.sum(~np.asarray(state.done)) <= 2 * machine.mesh.size
         width = machine._replace(lanes=2) if few and settings.lanes is None else machine  # the numbers are the same
         return programs.advance_training(
             network, config, splits, state, axes=Axes(axes), machine=width, epochs=config.check_every
         )
 
     def watch(state):
-        left = int(jnp.sum(~state.done))
-        done = int(jnp.max(state.epoch))
+        left = int(np.sum(~np.asarray(state.done)))
+        done = int(np.max(np.asarray(state.epoch)))
         bars.update(bar, completed=done, note=f"{left} networks left")
         if left == 0:  # early stopping: most of the epochs allowed are never needed
             bars.update(bar, total=done)
@@ -282,72 +292,64 @@ def _chunk(steps: int) -> int:
 
 
 class _Debiasing(NamedTuple):
-    """A method's saved state: the loop's, and the trace so far in arrays of full length."""
+    """A method's saved state: the loop's, and the trace so far in NumPy's arrays of full length, filled in place."""
 
     progress: loop.Progress
     trace: loop.Trace
 
 
-def _debias(about: _Context, name: str, evaluated, bars) -> Debiased:
+def _debias(about: _Context, name: str, logits: loop.Parts, bars) -> Trial:
     settings, machine, method = about.settings, about.machine, METHODS[name][1]
     config, rule = settings.config(name), settings.selection.build()
     axes, timings = Axes(about.axes), about.timings
     rules = [rule] if method.threshold == "rule" else settings.selection.rules.values()
-    if any(one.data == "pooled" for one in rules):
-        about = dataclasses.replace(about, task=about.task._replace(selection="pooled"))
-        evaluated = about.evaluate(None)
+    task = about.task._replace(selection="pooled" if any(one.data == "pooled" for one in rules) else "valid")
     steps, members = method.steps(config, about.first), method.members(config)
-    keys = fold(keys_of(settings), STREAMS[name])
+    keys = parallel.everywhere(fold(keys_of(settings), STREAMS[name]), machine.mesh)
+    stage, begun = about.folder.stage(name), about.folder.stage(name).begun()
     with timings.stage(name):
-        if method.threshold == "rule":
-            evaluated = about.evaluate(rule)
 
-        def begin(keys, evaluated):
-            return programs.begin_debiasing(
-                method,
-                about.task,
-                config,
-                rule,
-                keys,
-                about.variables,
-                about.splits,
-                evaluated,
-                axes=axes,
-                machine=machine,
+        def begin(keys, logits):
+            evaluated = programs.judge(task, rule if method.threshold == "rule" else None, logits)
+            progress = programs.begin_debiasing(
+                method, task, config, rule, keys, about.networks, about.splits, evaluated, axes=axes, machine=machine
             )
+            return progress, evaluated[0]
 
         # of a stage that was begun before, the state is saved, and its shapes are enough
-        begun = about.folder.stage(name).begun()
-        progress = jax.eval_shape(begin, keys, evaluated) if begun else begin(keys, evaluated)
+        progress, first = jax.eval_shape(begin, keys, logits) if begun else begin(keys, logits)
 
     def full(entry):
         """Room for every candidate, the first of them filled."""
-        shape = (entry.shape[0], steps * members + 1, *entry.shape[1:])
-        return jnp.zeros(shape, entry.dtype).at[:, 0].set(entry)
+        room = np.zeros((entry.shape[0], steps * members + 1, *entry.shape[1:]), entry.dtype)
+        if not begun:
+            room[:, 0] = entry
+        return room
 
-    trace = jax.eval_shape(lambda: jax.tree.map(full, evaluated[0])) if begun else jax.tree.map(full, evaluated[0])
+    trace = jax.tree.map(full, first)
     bar = bars.add_task(name, total=steps * members, note="candidates")
     chunk = _chunk(steps)
 
     def advance(state: _Debiasing) -> _Debiasing:
-        done = int(state.progress.step[0])
+        done = int(np.asarray(state.progress.step)[0])
         count = min(chunk, steps - done)
         progress, part = programs.advance_debiasing(
-            method, about.task, config, rule, about.splits, state.progress, axes=axes, machine=machine, steps=count
+            method, task, config, rule, about.splits, state.progress, axes=axes, machine=machine, steps=count
         )
-        here = slice(done * members + 1, (done + count) * members + 1)
-        trace = jax.tree.map(lambda whole, new: whole.at[:, here].set(new), state.trace, part)
-        return _Debiasing(progress, trace)
+
+        def write(whole, new):
+            whole[:, done * members + 1 : (done + count) * members + 1] = new
+
+        jax.tree.map(write, state.trace, part)
+        return _Debiasing(progress, state.trace)
 
     def watch(state: _Debiasing) -> bool:
-        done = int(state.progress.step[0])
+        done = int(np.asarray(state.progress.step)[0])
         bars.update(bar, completed=done * members)
         return done >= steps
 
-    state = _by_chunks(
-        settings, machine, about.folder.stage(name), name, _Debiasing(progress, trace), advance, watch, timings
-    )
-    return jax.vmap(functools.partial(loop.finish, rule))(state.progress, state.trace)
+    progress, trace = _by_chunks(settings, machine, stage, name, _Debiasing(progress, trace), advance, watch, timings)
+    return Trial(trace, np.asarray(progress.selected), np.asarray(progress.diverged), progress.best)
 
 
 def _by_chunks(
@@ -362,7 +364,7 @@ def _by_chunks(
 ) -> Any:
     """Advance a state until `watch` says that it is finished, saving it now and then and at the end."""
     like = {"state": state, "seconds": timings.of(name)}
-    saved = stage.restore(like, parallel.everywhere_on(machine.mesh))
+    saved = stage.restore(like, machine.mesh)
     number = 0
     if saved is not None:
         number, state = saved[0], saved[1]["state"]
@@ -378,9 +380,12 @@ def _by_chunks(
         with timings.stage(name):
             state = jax.block_until_ready(advance(state))
         number, unsaved = number + 1, True
-        if time.perf_counter() - saved_at >= settings.save_every:
+        stop = hosts.preempted(next(_EDGES))
+        if stop or hosts.first_says(time.perf_counter() - saved_at >= settings.save_every):
             save()
             saved_at, unsaved = time.perf_counter(), False
+        if stop:
+            raise KeyboardInterrupt
     if unsaved:
         save()
     return state

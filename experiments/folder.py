@@ -6,6 +6,7 @@ results.csv, trajectories.csv, table.md, trajectories.png, trajectories.svg, net
                          when all stages are complete
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from experiments import hosts
+from fairjax import parallel
 
 
 class FolderError(ValueError):
@@ -52,7 +57,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run. The first process alone reads and writes it; what it finds, all processes know."""
 
     def __init__(self, path: Path, identity: dict[str, Any]):
         """Open the folder for a run of this identity, or make it.
@@ -61,21 +66,26 @@ class RunFolder:
             FolderError: if it cannot be written, holds a run of another configuration, or holds other files.
         """
         self.path = path
-        marker = path / "configuration.json"
+        hosts.from_first(lambda: self._open(identity))
+
+    def _open(self, identity: dict[str, Any]) -> str:
+        marker = self.path / "configuration.json"
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FolderError(f"cannot make the folder {path}: {error}; choose another with --out") from error
-        if not os.access(path, os.W_OK):
-            raise FolderError(f"the folder {path} is not writable; choose another with --out")
+            raise FolderError(f"cannot make the folder {self.path}: {error}; choose another with --out") from error
+        if not os.access(self.path, os.W_OK):
+            raise FolderError(f"the folder {self.path} is not writable; choose another with --out")
         if marker.exists():
             self._same(marker, identity)
-        elif any(entry for entry in path.iterdir() if not entry.name.startswith(".configuration-")):
+        elif any(entry for entry in self.path.iterdir() if not entry.name.startswith(".configuration-")):
             raise FolderError(
-                f"the folder {path} is not empty and holds no configuration.json of a run; choose another with --out"
+                f"the folder {self.path} is not empty and holds no configuration.json of a run; choose another with "
+                "--out"
             )
         else:
             write_json(marker, identity)
+        return ""
 
     def _same(self, marker: Path, identity: dict[str, Any]) -> None:
         try:
@@ -95,7 +105,13 @@ class RunFolder:
 
 
 class Stage:
-    """Saved states of one stage: the newest one counts."""
+    """Saved states of one stage: the newest one counts, and the one before it is kept.
+
+    A state is a folder under its number with an orbax checkpoint and the checksums of its files. It gets its name when
+    it is complete, so a process that is killed leaves at most a folder without a number, which the next save removes.
+    """
+
+    KEPT = 2
 
     def __init__(self, path: Path):
         """The stage whose states are in this folder."""
@@ -103,55 +119,162 @@ class Stage:
 
     def begun(self) -> bool:
         """Whether there is a saved state."""
-        return bool(self._numbers())
+        return hosts.from_first(lambda: str(len(self._numbers()))) != "0"
 
-    def restore(self, like: Any, sharding: jax.sharding.Sharding) -> tuple[int, Any] | None:
+    def restore(self, like: Any, mesh: jax.sharding.Mesh) -> tuple[int, Any] | None:
         """The newest state and its number; None if there is none.
 
         Args:
-            like: a state of the same shapes, or its `jax.eval_shape`.
-            sharding: where the arrays go.
+            like: a state of the same shapes, or its `jax.eval_shape`; where it has NumPy's arrays, so has the result.
+            mesh: JAX's arrays go to all its devices.
 
         Raises:
-            FolderError: if it cannot be read.
+            FolderError: if it cannot be read, or is not what was saved; earlier states stand.
         """
-        found = self._numbers()
-        if not found:
+        plain = jax.tree.map(_room, like)
+        found: dict[str, Any] = {}
+
+        def read() -> str:
+            numbers = self._numbers()
+            if numbers:
+                found["state"] = self._read(numbers, plain)
+            return str(numbers[-1]) if numbers else ""
+
+        number = hosts.from_first(read)
+        if not number:
             return None
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
+        state = hosts.arrays_from_first(found.get("state", plain))
+        return int(number), jax.tree.map(lambda like, leaf: _again(like, leaf, mesh), like, state)
+
+    def _read(self, numbers: list[int], plain: Any) -> Any:
+        newest = self._path / f"{numbers[-1]:08d}"
         try:
-            with ocp.StandardCheckpointer() as checkpointer:
-                return found[-1], checkpointer.restore(self._path / f"{found[-1]:08d}", abstract)
+            _verify(newest)
+            with _checkpointer() as checkpointer:
+                return checkpointer.restore(newest / _STATE, args=ocp.args.StandardRestore(plain))
         except (ValueError, KeyError, OSError, TypeError) as error:
+            earlier = "; an earlier one is there to go on from" if len(numbers) > 1 else ""
             raise FolderError(
-                f"the saved state {self._path / f'{found[-1]:08d}'} cannot be read ({str(error).splitlines()[0]}); "
-                f"remove it to go on from an earlier one, or {self._path} to redo this stage"
+                f"the saved state {newest} cannot be read ({_first_line(error)}); remove it and run the same command "
+                f"again{earlier}, or remove {self._path} to redo this stage"
             ) from error
 
     def save(self, number: int, state: Any) -> None:
-        """Save a state; it counts only when it is complete, and older ones go then.
+        """Save a state; it counts only when it is complete, and all but the one before it go then.
 
         Raises:
-            FolderError: if the disk does not take it; the earlier state stands.
+            FolderError: if the disk does not take it; the earlier states stand.
         """
+        plain = jax.tree.map(_plain, state)
+        hosts.from_first(lambda: self._write(number, plain))
+
+    def _write(self, number: int, plain: Any) -> str:
+        temporary = None
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(self._path / f"{number:08d}", state, force=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self._path))
+            with _checkpointer() as checkpointer:
+                checkpointer.save(temporary / _STATE, args=ocp.args.StandardSave(plain))
+            write_json(temporary / _SUMS, _sums(temporary / _STATE))
+            _sync(temporary)
+            final = self._path / f"{number:08d}"
+            if final.exists():  # a state that a run with other chunks wrote: this one is as good
+                shutil.rmtree(final)
+            temporary.rename(final)
+            _sync(self._path, files=False)
         except (OSError, ValueError) as error:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
             raise FolderError(
-                f"cannot save a state in {self._path} ({str(error).splitlines()[0]}); make room or mend the folder and "
+                f"cannot save a state in {self._path} ({_first_line(error)}); make room or mend the folder and "
                 "run the same command again: it goes on from the last saved state"
             ) from error
+        kept = {f"{kept:08d}" for kept in self._numbers()[-self.KEPT :]}
         for entry in self._path.iterdir():  # older states, and what a killed run left unfinished
-            if entry.name != f"{number:08d}":
+            if entry.name not in kept:
                 shutil.rmtree(entry, ignore_errors=True)
+        return ""
 
     def _numbers(self) -> list[int]:
-        """Numbers of the complete states; orbax gives a state its name only when it is complete."""
+        """Numbers of the complete states."""
         if not self._path.exists():
             return []
         return sorted(int(entry.name) for entry in self._path.iterdir() if entry.name.isdigit())
+
+
+_STATE, _SUMS = "state", "sums.json"
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Orbax in this process alone: states hold NumPy's arrays, which are the same in every process."""
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    """A leaf as NumPy's array, keys as their numbers."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _room(leaf: Any) -> np.ndarray:
+    """An array of the shape and type that `_plain` gives a leaf."""
+    shape = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    return np.zeros(shape.shape, shape.dtype)
+
+
+def _again(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
+    """The leaf that `_plain` was given."""
+    if isinstance(like, np.ndarray):
+        return np.array(leaf)
+    placed = parallel.everywhere(leaf, mesh)
+    return jax.random.wrap_key_data(placed, impl=_implementation(like)) if _is_key(like) else placed
+
+
+def _implementation(key: Any) -> str:
+    """The generator that a key, or the shape of one, is of."""
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), key)
+    return str(found[0])
+
+
+def _sums(path: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder."""
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _verify(path: Path) -> None:
+    """Refuse a state whose files are not those that were written.
+
+    Raises:
+        ValueError: naming the first file that is missing, new or changed.
+    """
+    wanted, found = json.loads((path / _SUMS).read_text(encoding="utf-8")), _sums(path / _STATE)
+    for name in sorted({*wanted, *found}):
+        if wanted.get(name) != found.get(name):
+            what = "missing" if name not in found else "not part of it" if name not in wanted else "damaged"
+            raise ValueError(f"its file {name} is {what}")
+
+
+def _sync(path: Path, *, files: bool = True) -> None:
+    """Make sure that a folder, and the files below it, are on the disk."""
+    for entry in [path, *(path.rglob("*") if files else ())]:
+        handle = os.open(entry, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import processes
+from experiments import hosts, processes
 from experiments.folder import RunFolder, write_json
 from experiments.programs import Scored
 from experiments.settings import Debias
@@ -42,15 +42,46 @@ def run(
     Returns:
         One candidate a network: the confusion tables of its decisions and what follows from them.
     """
+    count = len(settings.runs)
+    tables = {part: np.zeros((count, 2, 2, 2), np.int32) for part in ("valid", "test")}
+    found = {**tables, "threshold": np.zeros(count, np.float32)}
+    if hosts.first():
+        _fill(found, settings, folder, name, scored, thresholds, tick, timings)
+    found = hosts.arrays_from_first(found)
+    evaluations = (
+        objective.of_tables(
+            MEASURES[settings.measure], jnp.array(found["threshold"]), jnp.array(found[part], jnp.float32)
+        )
+        for part in ("valid", "test")
+    )
+    return Trace(*evaluations)
+
+
+def _fill(
+    found: dict[str, np.ndarray],
+    settings: Debias,
+    folder: RunFolder,
+    name: str,
+    scored: Scored,
+    thresholds: Any,
+    tick: Callable[[], None],
+    timings: Timings,
+) -> None:
+    """Confusion tables and thresholds of all networks, from files or computed."""
     stage = folder.path / "states" / name
     valid, test = (jax.tree.map(np.asarray, part) for part in scored)
-    jobs, tables = {}, {}
+    jobs = {}
+
+    def note(i: int, entry: dict[str, Any]) -> None:
+        for key in found:
+            found[key][i] = entry[key]
+        timings.add(name, [entry["seconds"], 0.0])
+        tick()
+
     for i, (seed, _) in enumerate(settings.runs):
         saved = stage / f"{i:04d}.json"
         if saved.exists():
-            tables[i] = json.loads(saved.read_text(encoding="utf-8"))
-            timings.add(name, [tables[i]["seconds"], 0.0])
-            tick()
+            note(i, json.loads(saved.read_text(encoding="utf-8")))
         else:
             jobs[i] = processes.Job(
                 method=name,
@@ -70,24 +101,14 @@ def run(
     count = None if settings.roc_search == "aif360" else 1
     for answer in processes.decisions(list(jobs.values()), processes=count):
         i = answer.job.number
-        tables[i] = {
+        entry = {
             "valid": _counts(answer.valid, valid, i),
             "test": _counts(answer.test, test, i),
             "threshold": float(answer.fitted["threshold"]),
             "seconds": answer.seconds,
         }
-        write_json(stage / f"{i:04d}.json", tables[i])
-        timings.add(name, [answer.seconds, 0.0])
-        tick()
-    ordered = [tables[i] for i in range(len(settings.runs))]
-    threshold = jnp.array([entry["threshold"] for entry in ordered])
-    evaluations = (
-        objective.of_tables(
-            MEASURES[settings.measure], threshold, jnp.array([entry[part] for entry in ordered], jnp.float32)
-        )
-        for part in ("valid", "test")
-    )
-    return Trace(*evaluations)
+        write_json(stage / f"{i:04d}.json", entry)
+        note(i, entry)
 
 
 def _counts(decisions: np.ndarray, batch: Batch, run: int) -> list:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from fairjax import loop, objective, parallel, training
 from fairjax.loop import Parts, Task
@@ -78,7 +78,7 @@ def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine
 
 @functools.partial(jax.jit, static_argnames="task")
 def judge(task: Task, rule, logits: Parts) -> tuple[loop.Trace, Bool[Array, " seeds"]]:
-    """Thresholds and evaluations of networks as they came, by a rule or by balanced accuracy; whether they are finite."""
+    """Networks as they came, with thresholds by a rule or by balanced accuracy, and whether all outputs are finite."""
 
     def one(logits: Parts):
         every = [getattr(logits, name).x[None, :, 0] for name in loop.seen(task)]
@@ -91,6 +91,18 @@ def judge(task: Task, rule, logits: Parts) -> tuple[loop.Trace, Bool[Array, " se
 def score(logits: Parts) -> Scored:
     """Scores of networks on valid and test parts."""
     return Scored(*(part._replace(x=jax.nn.sigmoid(part.x)) for part in (logits.valid, logits.test)))
+
+
+@jax.jit
+def select(rule, trace: loop.Trace) -> Int[Array, " seeds"]:
+    """The candidate of each trace that a rule selects."""
+    return jax.vmap(lambda seen: objective.first_max(rule(seen)))(trace.seen(rule))
+
+
+@jax.jit
+def best_of(rule, traces: list[loop.Trace], selected: list[Int[Array, " seeds"]]):
+    """Of the candidates that methods selected, the best of each seed: see `loop.best_of`."""
+    return jax.vmap(lambda traces, selected: loop.best_of(rule, traces, selected))(traces, selected)
 
 
 @functools.partial(jax.jit, static_argnames="measure")
@@ -108,7 +120,9 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
 
 
 @functools.partial(jax.jit, static_argnames=("method", "task", "axes", "machine"))
-def begin_debiasing(method, task, config, rule, keys, networks: Flat, splits, evaluated, *, axes: Axes, machine: Machine):
+def begin_debiasing(
+    method, task, config, rule, keys, networks: Flat, splits, evaluated, *, axes: Axes, machine: Machine
+):
     """A method's state before its first step."""
 
     def one(config, rule, key, networks, split, evaluated):

@@ -16,7 +16,7 @@ import jax
 import pandas as pd
 from rich.console import Console
 
-from experiments import driver, results
+from experiments import driver, hosts, results
 from experiments.folder import RunFolder, atomic, write_json, write_text
 from experiments.settings import Debias, Reproduce, identity, training_identity
 from experiments.timings import Timings
@@ -76,6 +76,7 @@ def folder_of(settings: Debias) -> Path:
 
 def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
     """The runs of one data set, which share its trained networks."""
+    hosts.agree("the configuration", str([identity(one) for one in runs]))
     folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
     left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
     if not left:
@@ -90,6 +91,8 @@ def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
         console.print(f"{one.dataset}, {one.measure.upper()}")
         with timings.copy().listening() as of_run:
             outcome = driver.run(one, prepared, folder, machine, console, of_run)
+        if not hosts.first():
+            continue
         curves = results.trajectories(one, outcome)
         with atomic(folder.path / TRAJECTORIES) as temporary:
             curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
@@ -100,7 +103,8 @@ def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
 
 
 def _finished(folder: RunFolder) -> bool:
-    return all((folder.path / name).exists() for name in (RESULTS, TRAJECTORIES, CIRCUMSTANCES))
+    """Whether all files of a run are there, as the first process sees it."""
+    return hosts.first_says(all((folder.path / name).exists() for name in (RESULTS, TRAJECTORIES, CIRCUMSTANCES)))
 
 
 def gathered(settings: Reproduce, name: str, *, simulated: bool) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from experiments.hosts import Hosts
 from fairjax import data, objective
 from fairjax.debias import (
     METHODS,
@@ -185,6 +186,10 @@ class Debias:
     """Seeds of a group that runs as one program; the numbers do not depend on it. By default what suits the device."""
     save_every: float = 10.0
     """Seconds between saved states; an interrupted run loses at most this much and the chunk it was in."""
+    compilation_cache: Path | None = None
+    """Folder in which compiled programs are kept for the next run, as JAX_COMPILATION_CACHE_DIR names one; only of your
+    own: what is in it is executed."""
+    hosts: Hosts = Hosts()
 
     def __post_init__(self):
         """Refuse values that mean nothing, before anything is loaded."""
@@ -273,7 +278,7 @@ class Reproduce:
 
 
 # What changes how a run goes but not its numbers: not part of its identity.
-CIRCUMSTANCES = ("out", "lanes", "save_every", "path", "roc_search")
+CIRCUMSTANCES = ("out", "lanes", "save_every", "path", "roc_search", "compilation_cache", "hosts")
 # What trained networks depend on.
 TRAINING = ("dataset", "seeds", "protected", "simulation", "network", "training")
 
@@ -322,7 +327,7 @@ def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
 
 def _typed(name: str, old: Any, value: Any) -> Any:
     """A YAML value as the kind of the setting it replaces."""
-    if name in ("out", "path"):
+    if name in ("out", "path", "compilation_cache"):
         return None if value is None else Path(value)
     if isinstance(old, tuple):
         if not isinstance(value, list):

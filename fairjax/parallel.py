@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
 from fairjax.types import pick
@@ -112,6 +113,33 @@ def _strong(leaf: Array) -> Array:
 def everywhere_on(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     """The sharding of an array of which every device of the mesh holds a copy."""
     return jax.sharding.NamedSharding(mesh, jax.P())
+
+
+def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
+    """Arrays with a copy on every device of the mesh, on all hosts.
+
+    Args:
+        tree: arrays or keys; in a run of several processes every process gives the same numbers.
+        mesh: from `mesh()`.
+
+    Returns:
+        The same numbers, as programs over this mesh take and give them.
+
+    Example:
+        >>> everywhere({"a": jnp.ones(3)}, mesh())["a"].sharding.is_fully_replicated
+        True
+    """
+    sharding = everywhere_on(mesh)
+
+    def put(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        if jax.process_count() == 1:
+            return jax.device_put(leaf, sharding)
+        values = np.asarray(leaf)
+        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+    return jax.tree.map(put, tree)
 
 
 def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:

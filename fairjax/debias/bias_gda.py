@@ -122,7 +122,5 @@ def _optimiser(config: BiasGda) -> optax.GradientTransformation:
     return optax.adam(config.learning_rate) if config.optimiser == "adam" else optax.sgd(config.learning_rate)
 
 
-METHOD = Method(
-    init, step, _candidate, steps, logits, row_by_row=lambda config: config.candidates == "evaluation"
-)
+METHOD = Method(init, step, _candidate, steps, logits, row_by_row=lambda config: config.candidates == "evaluation")
 """Algorithm 2 as a method."""

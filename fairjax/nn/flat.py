@@ -7,10 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
-from fairjax.types import Variables
+from fairjax.types import AnyArray, Variables
 
 
 @jax.tree_util.register_dataclass
@@ -18,7 +19,7 @@ from fairjax.types import Variables
 class Flat:
     """Variables as three vectors, so that a step of training is a few large operations and not hundreds of small ones.
 
-    `jax.vmap(Flat.of)` and `jax.vmap(Flat.variables)` convert many seeds at once.
+    `jax.vmap(Flat.of)` converts many seeds at once; `variables` takes leading axes, of JAX's arrays and of NumPy's.
     """
 
     params: Any
@@ -50,8 +51,10 @@ class Flat:
         return {**named, "masks": masks, "params": params}
 
 
-def _unravel(vector: Array, layout: tuple[Any, tuple[tuple[int, ...], ...]]) -> PyTree[Array]:
+def _unravel(vector: AnyArray, layout: tuple[Any, tuple[tuple[int, ...], ...]]) -> PyTree[AnyArray]:
     structure, shapes = layout
     ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
-    pieces = jnp.split(vector, ends[:-1]) if shapes else []
-    return jax.tree.unflatten(structure, [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)])
+    split = np.split if isinstance(vector, np.ndarray) else jnp.split
+    pieces = split(vector, ends[:-1], axis=-1) if shapes else []
+    leaves = [piece.reshape(*vector.shape[:-1], *shape) for piece, shape in zip(pieces, shapes, strict=True)]
+    return jax.tree.unflatten(structure, leaves)

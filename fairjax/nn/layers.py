@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, UInt8, UInt32
 from fairjax.types import KeyArray
 
 _BYTE = 256
-_ROTATIONS = tuple(tuple(map(jnp.uint32, row)) for row in ((13, 15, 26, 6), (17, 29, 16, 24)))
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 """Of Threefry-2x32's rounds, in alternating blocks of four."""
 
 

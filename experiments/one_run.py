@@ -1,0 +1,64 @@
+"""One run of `debias`: train, debias, and write the folder of results."""
+
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from experiments import driver, figures, hosts, results, tables
+from experiments.folder import RunFolder, write_json, write_text
+from experiments.settings import Debias, identity, plain
+from experiments.timings import Timings
+from fairjax import parallel, storage
+
+
+def run(settings: Debias, console: Console) -> None:
+    """Train and debias, or go on where an earlier call was stopped; the first process writes what was found.
+
+    Args:
+        settings: what to run.
+        console: where progress and the table of results are drawn.
+
+    Raises:
+        ValueError, OSError: for data, folders and disks that cannot be used, naming what to do.
+    """
+    begun = time.perf_counter()
+    hosts.agree("the configuration", str(identity(settings)))
+    folder = RunFolder(settings.folder, identity(settings))
+    machine = driver.Machine(parallel.mesh(), settings.lanes)
+    with Timings().listening() as timings:
+        prepared = driver.prepare(settings, folder, machine, console, timings)
+        outcome = driver.run(settings, prepared, folder, machine, console, timings)
+        if hosts.first():
+            _write(settings, outcome, folder, console)
+    if hosts.first():
+        seconds = time.perf_counter() - begun
+        write_json(folder.path / "run.json", results.circumstances(settings, prepared, timings, seconds))
+
+
+def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder, console: Console) -> None:
+    """Tables, figures and networks."""
+    table = results.results(settings, outcome)
+    curves = results.trajectories(settings, outcome)
+    epsilon = settings.selection.epsilon
+    for name, frame in (("results.csv", table), ("trajectories.csv", curves)):
+        write_text(folder.path / name, frame.to_csv(index=False, float_format="%.7g"))
+    write_text(folder.path / "table.md", tables.markdown(table, epsilon))
+    pictures = figures.trajectories_figure(curves, table, epsilon, folder.path / "trajectories")
+    save_networks(settings, outcome, folder.path / "networks")
+    console.print(tables.printed(table, epsilon))
+    where = ", ".join(str(picture) for picture in pictures)
+    console.print(f"results: {folder.path}", *([f"pictures: {where}"] if where else []), sep="\n", soft_wrap=True)
+
+
+def save_networks(settings: Debias, outcome: driver.Outcome, folder: Path) -> None:
+    """The trained networks and those that each method selected, as orbax checkpoints."""
+    module = settings.network.build()
+    networks = {"trained": outcome.prepared.trained.best}
+    networks |= {name: trial.networks for (name, _), trial in outcome.trials.items() if trial.networks is not None}
+    for name, flat in networks.items():
+        variables = jax.tree.map(np.asarray, flat).variables()
+        about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
+        storage.save(folder / name, module, variables, about=about, overwrite=True)
