@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments import hosts
-from fairjax import parallel
+from fairjax import parallel, storage
 
 
 class FolderError(ValueError):
@@ -150,7 +150,7 @@ class Stage:
         newest = self._path / f"{numbers[-1]:08d}"
         try:
             _verify(newest)
-            with _checkpointer() as checkpointer:
+            with storage.checkpointer() as checkpointer:
                 return checkpointer.restore(newest / _STATE, args=ocp.args.StandardRestore(plain))
         except (ValueError, KeyError, OSError, TypeError) as error:
             earlier = "; an earlier one is there to go on from" if len(numbers) > 1 else ""
@@ -173,7 +173,7 @@ class Stage:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self._path))
-            with _checkpointer() as checkpointer:
+            with storage.checkpointer() as checkpointer:
                 checkpointer.save(temporary / _STATE, args=ocp.args.StandardSave(plain))
             write_json(temporary / _SUMS, _sums(temporary / _STATE))
             _sync(temporary)
@@ -203,14 +203,6 @@ class Stage:
 
 
 _STATE, _SUMS = "state", "sums.json"
-
-
-def _checkpointer() -> ocp.Checkpointer:
-    """Orbax in this process alone: states hold NumPy's arrays, which are the same in every process."""
-    if jax.process_count() == 1:
-        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="first")
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _is_key(leaf: Any) -> bool:

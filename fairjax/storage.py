@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 
 from fairjax.nn.mlp import Mlp
@@ -46,7 +47,7 @@ def save(
     Args:
         path: the folder to make.
         module: the Linen module.
-        variables: the variables.
+        variables: the variables; of a run of several processes, one saves them, and they are whole there.
         about: anything that JSON can hold.
         overwrite: replace what is there.
 
@@ -81,8 +82,8 @@ def save(
         raise StorageError(f"cannot write in {path.parent} ({error}); choose another path") from error
     try:
         (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / _VARIABLES, variables)
+        with checkpointer() as writer:
+            writer.save(temporary / _VARIABLES, args=ocp.args.StandardSave(jax.tree.map(np.asarray, variables)))
         temporary.chmod(0o755)
         _replace(temporary, path)
     except (OSError, ValueError) as error:
@@ -120,11 +121,23 @@ def load(path: str | Path) -> Saved:
         described = content["module"]
         module = Mlp(**{**described, "widths": tuple(described["widths"])})
         abstract = _abstract(content["shapes"])
-        with ocp.StandardCheckpointer() as checkpointer:
-            variables = checkpointer.restore(path / _VARIABLES, abstract)
+        with checkpointer() as reader:
+            arrays = reader.restore(path / _VARIABLES, args=ocp.args.StandardRestore(abstract))
+        variables = jax.tree.map(jnp.asarray, arrays)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"the network at {path} is damaged ({_first_line(error)}); save it again") from error
     return Saved(module, variables, content["about"])
+
+
+def checkpointer() -> ocp.Checkpointer:
+    """Orbax in this process alone, for NumPy's arrays: it waits for no other process of the run, if there are any."""
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    here = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    )
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _shapes(tree: Any) -> Any:
@@ -139,8 +152,7 @@ def _abstract(shapes: Any) -> Any:
     if isinstance(shapes, dict):
         return {name: _abstract(branch) for name, branch in shapes.items()}
     shape, dtype = shapes
-    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=here)
+    return np.zeros(tuple(shape), jnp.dtype(dtype))
 
 
 def _replace(temporary: Path, path: Path) -> None:
