@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from experiments import hosts, postprocessing, programs
+from experiments.ahead import Ahead, compiled
 from experiments.folder import RunFolder, Stage
 from experiments.loading import TRAINING, fold, keys_of, load
 from experiments.programs import Axes, Machine, Scored
@@ -87,7 +88,9 @@ class Outcome(NamedTuple):
     """By method and rule; the rule of methods that do without is `none`."""
 
 
-def prepare(settings: Debias, folder: RunFolder, machine: Machine, console: Console, timings: Timings) -> Prepared:
+def prepare(
+    settings: Debias, folder: RunFolder, machine: Machine, console: Console, timings: Timings, ahead: Ahead
+) -> Prepared:
     """Load the data and train; goes on where the folder says an earlier call was stopped.
 
     Args:
@@ -96,6 +99,7 @@ def prepare(settings: Debias, folder: RunFolder, machine: Machine, console: Cons
         machine: devices and lanes.
         console: where progress is drawn.
         timings: where the time of each stage is added.
+        ahead: has the programs of `run` compiled while networks train.
 
     Returns:
         The splits and the trained networks.
@@ -109,13 +113,19 @@ def prepare(settings: Debias, folder: RunFolder, machine: Machine, console: Cons
     )
     network = from_linen(settings.network.build())
     with _bars(console) as bars:
-        trained = _train(settings, folder, machine, network, splits, axes, bars, timings)
+        trained = _train(settings, folder, machine, network, splits, axes, bars, timings, ahead)
     _report_diverged(settings, trained.diverged, "training", console)
     return Prepared(splits, axes, facts, network, trained)
 
 
 def run(
-    settings: Debias, prepared: Prepared, folder: RunFolder, machine: Machine, console: Console, timings: Timings
+    settings: Debias,
+    prepared: Prepared,
+    folder: RunFolder,
+    machine: Machine,
+    console: Console,
+    timings: Timings,
+    ahead: Ahead,
 ) -> Outcome:
     """Debias trained networks; goes on where the folder says an earlier call was stopped.
 
@@ -126,14 +136,18 @@ def run(
         machine: devices and lanes.
         console: where progress is drawn.
         timings: where the time of each stage is added.
+        ahead: what was begun to be compiled for it.
 
     Returns:
         All results.
     """
     task = Task(prepared.network, MEASURES[settings.measure])
-    about = _Context(settings, folder, machine, task, prepared.trained.best, prepared.splits, prepared.axes, timings)
+    about = _Context(
+        settings, folder, machine, task, prepared.trained.best, prepared.splits, prepared.axes, timings, ahead
+    )
     rules = settings.selection.rules
     own = [name for name, rule in rules.items() if rule.data == "valid"]  # thresholds are chosen on validation data
+    about.ready("evaluation")
     with timings.stage("evaluation"):
         logits = about.logits()
         evaluated = jax.block_until_ready(programs.judge(task, None, logits))
@@ -183,6 +197,12 @@ class _Context:
     splits: Split
     axes: Split
     timings: Timings
+    ahead: Ahead
+
+    def ready(self, stage: str) -> None:
+        """Wait for the programs of a stage, if they are being compiled."""
+        with self.timings.waiting(stage):
+            self.ahead.wait(stage)
 
     @functools.cached_property
     def first(self) -> Variables:
@@ -251,7 +271,7 @@ def _bars(console: Console) -> Progress:
     )
 
 
-def _train(settings, folder, machine, network, splits, axes, bars, timings) -> training.Trained:
+def _train(settings, folder, machine, network, splits, axes, bars, timings, ahead) -> training.Trained:
     config = settings.training
     keys = parallel.everywhere(fold(keys_of(settings), TRAINING), machine.mesh)
     with timings.stage("training"):
@@ -261,6 +281,7 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings) -> t
 
         begun = folder.stage("training").begun()
         state = jax.eval_shape(begin, keys, splits) if begun else begin(keys, splits)
+    _compile_ahead(settings, folder, machine, network, splits, axes, state.best, ahead)
     total = config.epochs
     bar = bars.add_task("training", total=total, note=f"{len(settings.runs)} networks left")
 
@@ -270,9 +291,11 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings) -> t
     def advance(state):
         few = long and np.sum(~np.asarray(state.done)) <= 2 * machine.mesh.size
         width = machine._replace(lanes=2) if few and settings.lanes is None else machine  # the numbers are the same
-        return programs.advance_training(
+        state = programs.advance_training(
             network, config, splits, state, axes=Axes(axes), machine=width, epochs=config.check_every
         )
+        ahead.begin()  # while this chunk runs
+        return state
 
     def watch(state):
         left = int(np.sum(~np.asarray(state.done)))
@@ -283,6 +306,50 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings) -> t
         return left == 0
 
     return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, timings)
+
+
+def _compile_ahead(settings, folder, machine, network, splits, axes, networks: Flat, ahead: Ahead) -> None:
+    """Have the programs of `run` compiled, in the order in which it calls them."""
+    task = Task(network, MEASURES[settings.measure])
+    rule, rules = settings.selection.build(), settings.selection.rules
+    keys = jax.eval_shape(lambda: keys_of(settings))
+    first = jax.eval_shape(lambda flat: jax.tree.map(operator.itemgetter(0), flat.variables()), networks)
+    on_mesh = functools.partial(compiled, mesh=machine.mesh)
+    where = {"axes": Axes(axes), "machine": machine}
+    shapes: dict[str, Any] = {}
+
+    def evaluation():
+        shapes["logits"] = on_mesh(programs.evaluate, task, networks, splits, **where)
+        on_mesh(programs.judge, task, None, shapes["logits"])
+        on_mesh(programs.score, shapes["logits"])
+
+    def method(name):
+        chosen, config = METHODS[name][1], settings.config(name)
+        of_method = _task(task, chosen, rules.values(), rule)
+        by = rule if chosen.threshold == "rule" else None
+        evaluated = on_mesh(programs.judge, of_method, by, shapes["logits"])
+        args = (chosen, of_method, config, rule)
+        begin = (*args, keys, networks, splits, evaluated)
+        if begun[name]:
+            progress = jax.eval_shape(functools.partial(programs.begin_debiasing, *begin[:4], **where), *begin[4:])
+        else:
+            progress = on_mesh(programs.begin_debiasing, *begin, **where)
+        chunk = min(_chunk(chosen.steps(config, first)), chosen.steps(config, first))
+        on_mesh(programs.advance_debiasing, *args, splits, progress, **where, steps=chunk)
+
+    stepping = [
+        name for name in settings.methods if name in METHODS and METHODS[name][1].steps(settings.config(name), first)
+    ]
+    begun = {name: folder.stage(name).begun() for name in stepping}
+    ahead.add("evaluation", evaluation)
+    for name in stepping:
+        ahead.add(name, functools.partial(method, name))
+
+
+def _task(task: Task, method: loop.Method, rules: Iterable[Any], rule: Any) -> Task:
+    """The task of a method: with train data among the evaluations if a rule that chooses its candidates looks there."""
+    of_method = [rule] if method.threshold == "rule" else rules
+    return task._replace(selection="pooled" if any(one.data == "pooled" for one in of_method) else "valid")
 
 
 def _chunk(steps: int) -> int:
@@ -302,11 +369,11 @@ def _debias(about: _Context, name: str, logits: loop.Parts, bars) -> Trial:
     settings, machine, method = about.settings, about.machine, METHODS[name][1]
     config, rule = settings.config(name), settings.selection.build()
     axes, timings = Axes(about.axes), about.timings
-    rules = [rule] if method.threshold == "rule" else settings.selection.rules.values()
-    task = about.task._replace(selection="pooled" if any(one.data == "pooled" for one in rules) else "valid")
+    task = _task(about.task, method, settings.selection.rules.values(), rule)
     steps, members = method.steps(config, about.first), method.members(config)
     keys = parallel.everywhere(fold(keys_of(settings), STREAMS[name]), machine.mesh)
     stage, begun = about.folder.stage(name), about.folder.stage(name).begun()
+    about.ready(name)
     with timings.stage(name):
 
         def begin(keys, logits):

@@ -1,6 +1,7 @@
 """One run of `debias`: train, debias, and write the folder of results."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments import driver, figures, hosts, results, tables
+from experiments.ahead import Ahead
 from experiments.folder import RunFolder, write_json, write_text
 from experiments.settings import Debias, identity, plain
 from experiments.timings import Timings
@@ -28,9 +30,9 @@ def run(settings: Debias, console: Console) -> None:
     hosts.agree("the configuration", str(identity(settings)))
     folder = RunFolder(settings.folder, identity(settings))
     machine = driver.Machine(parallel.mesh(), settings.lanes)
-    with Timings().listening() as timings:
-        prepared = driver.prepare(settings, folder, machine, console, timings)
-        outcome = driver.run(settings, prepared, folder, machine, console, timings)
+    with Timings().listening() as timings, closing(Ahead()) as ahead:
+        prepared = driver.prepare(settings, folder, machine, console, timings, ahead)
+        outcome = driver.run(settings, prepared, folder, machine, console, timings, ahead)
         if hosts.first():
             _write(settings, outcome, folder, console)
     if hosts.first():

@@ -10,6 +10,7 @@ What is finished is not done again, so a run that was stopped goes on, and a dat
 
 import dataclasses
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ import pandas as pd
 from rich.console import Console
 
 from experiments import driver, hosts, results
+from experiments.ahead import Ahead
 from experiments.folder import RunFolder, atomic, write_json, write_text
 from experiments.settings import Debias, Reproduce, identity, training_identity
 from experiments.timings import Timings
@@ -84,22 +86,27 @@ def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
         return
     machine = driver.Machine(parallel.mesh(), runs[0].lanes)
     shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))
-    with Timings().listening() as timings:
-        prepared = driver.prepare(runs[0], shared, machine, console, timings)
-    for one, folder in left:
-        begun = time.perf_counter()
-        console.print(f"{one.dataset}, {one.measure.upper()}")
-        with timings.copy().listening() as of_run:
-            outcome = driver.run(one, prepared, folder, machine, console, of_run)
-        if not hosts.first():
-            continue
-        curves = results.trajectories(one, outcome)
-        with atomic(folder.path / TRAJECTORIES) as temporary:
-            curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
-        seconds = time.perf_counter() - begun
-        write_json(folder.path / CIRCUMSTANCES, results.circumstances(one, prepared, of_run, seconds))
-        table = results.results(one, outcome)
-        write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: now it is finished
+    with closing(Ahead()) as ahead:
+        with Timings().listening() as timings:
+            prepared = driver.prepare(left[0][0], shared, machine, console, timings, ahead)
+        for one, folder in left:
+            begun = time.perf_counter()
+            console.print(f"{one.dataset}, {one.measure.upper()}")
+            with timings.copy().listening() as of_run:
+                outcome = driver.run(one, prepared, folder, machine, console, of_run, ahead)
+            if hosts.first():
+                _write(one, prepared, outcome, folder, of_run, begun)
+
+
+def _write(one: Debias, prepared, outcome, folder: RunFolder, timings: Timings, begun: float) -> None:
+    """The files of a finished run."""
+    curves = results.trajectories(one, outcome)
+    with atomic(folder.path / TRAJECTORIES) as temporary:
+        curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
+    seconds = time.perf_counter() - begun
+    write_json(folder.path / CIRCUMSTANCES, results.circumstances(one, prepared, timings, seconds))
+    table = results.results(one, outcome)
+    write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: now it is finished
 
 
 def _finished(folder: RunFolder) -> bool:

@@ -127,6 +127,7 @@ def circumstances(settings: Debias, prepared: Prepared, timings: Timings, second
         "epochs": epochs.tolist(),
         "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},
         "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
+        "compilation_ahead_seconds": round(timings.ahead, 3),
         "training_ms_per_seed_and_step": _per_step(settings, prepared, timings),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
     }

@@ -1,5 +1,6 @@
 """How long the stages of a run take, compilation apart."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,17 +17,25 @@ _COMPILATION = (
 
 
 class Timings:
-    """Seconds by stage; what JAX spends on tracing, lowering and compiling is counted apart."""
+    """Seconds by stage; what it waits for JAX to trace, lower and compile is counted apart."""
 
     def __init__(self):
         """Start with no stage."""
         self.seconds: dict[str, float] = {}
         self.compilation: dict[str, float] = {}
-        self._heard: list[tuple[float, float]] = []
+        self._heard: dict[int, list[tuple[float, float]]] = {}  # by thread
 
     @property
     def _compiled(self) -> float:
-        return sum(duration for _, duration in self._heard)
+        return self._of_thread(threading.get_ident())
+
+    def _of_thread(self, thread: int) -> float:
+        return sum(duration for _, duration in self._heard.get(thread, []))
+
+    @property
+    def ahead(self) -> float:
+        """Seconds that other threads have compiled beside the work."""
+        return sum(self._of_thread(thread) for thread in list(self._heard) if thread != threading.get_ident())
 
     @contextmanager
     def listening(self) -> Iterator["Timings"]:
@@ -35,10 +44,10 @@ class Timings:
         def hear(event: str, duration: float, **_) -> None:
             if event not in _COMPILATION:
                 return
-            begun = time.perf_counter() - duration
-            while self._heard and self._heard[-1][0] >= begun:  # a function traced inside this one: counted with it
-                self._heard.pop()
-            self._heard.append((begun, duration))
+            begun, heard = time.perf_counter() - duration, self._heard.setdefault(threading.get_ident(), [])
+            while heard and heard[-1][0] >= begun:  # a function traced inside this one: counted with it
+                heard.pop()
+            heard.append((begun, duration))
 
         jax.monitoring.register_event_duration_secs_listener(hear)
         try:
@@ -61,6 +70,15 @@ class Timings:
         work, compilation = map(float, seconds)
         self.seconds[name] = self.seconds.get(name, 0.0) + work
         self.compilation[name] = self.compilation.get(name, 0.0) + compilation
+
+    @contextmanager
+    def waiting(self, name: str) -> Iterator[None]:
+        """Add the block's time to the compilation of a stage: it waits for another thread to compile."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.compilation[name] = self.compilation.get(name, 0.0) + time.perf_counter() - begun
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
