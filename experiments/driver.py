@@ -143,7 +143,15 @@ def run(
     """
     task = Task(prepared.network, MEASURES[settings.measure])
     about = _Context(
-        settings, folder, machine, task, prepared.trained.best, prepared.splits, prepared.axes, timings, ahead
+        settings,
+        folder,
+        machine.for_parts(),
+        task,
+        prepared.trained.best,
+        prepared.splits,
+        prepared.axes,
+        timings,
+        ahead,
     )
     rules = settings.selection.rules
     own = [name for name, rule in rules.items() if rule.data == "valid"]  # thresholds are chosen on validation data
@@ -315,7 +323,7 @@ def _compile_ahead(settings, folder, machine, network, splits, axes, networks: F
     keys = jax.eval_shape(lambda: keys_of(settings))
     first = jax.eval_shape(lambda flat: jax.tree.map(operator.itemgetter(0), flat.variables()), networks)
     on_mesh = functools.partial(compiled, mesh=machine.mesh)
-    where = {"axes": Axes(axes), "machine": machine}
+    where = {"axes": Axes(axes), "machine": machine.for_parts()}
     shapes: dict[str, Any] = {}
 
     def evaluation():

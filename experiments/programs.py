@@ -24,6 +24,11 @@ class Machine(NamedTuple):
     mesh: jax.sharding.Mesh
     lanes: int | None
 
+    def for_parts(self) -> "Machine":
+        """For programs that go over whole parts of the data: on CPU with fewer seeds at a time, which the caches hold."""
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        return self._replace(lanes=2) if on_cpu and self.lanes is None else self
+
 
 class Scored(NamedTuple):
     """Scores (in the place of features), labels and groups of the valid and test parts of all runs."""
