@@ -25,7 +25,7 @@ class Machine(NamedTuple):
     lanes: int | None
 
     def for_parts(self) -> "Machine":
-        """For programs that go over whole parts of the data: on CPU with fewer seeds at a time, which the caches hold."""
+        """For programs that go over whole parts of the data: on CPU with as many seeds at a time as caches hold."""
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
         return self._replace(lanes=2) if on_cpu and self.lanes is None else self
 

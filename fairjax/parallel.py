@@ -158,17 +158,13 @@ def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
     """What puts each seed in its place, and what takes each seed from its place again.
 
     Unfinished seeds come first, and consecutive groups go to different devices; empty places repeat a finished seed
-    if there is one (they are idle then), else the last. Where all are unfinished seeds stay in their order, for which
-    nothing needs to be gathered.
+    if there is one (they are idle then), else the last. Where all are unfinished they stay in their order, for which
+    nothing is gathered.
     """
     places = groups * lanes * devices
     if finished is None:
-
-        def place(leaf):
-            empty = [jnp.broadcast_to(leaf[-1:], (places - seeds, *leaf.shape[1:]))] if places > seeds else []
-            return jnp.concatenate([leaf, *empty]) if empty else leaf
-
-        return place, lambda leaf: leaf[:seeds]
+        filled = jnp.minimum(jnp.arange(places), seeds - 1)
+        return lambda leaf: leaf if places == seeds else _rows(leaf, filled), lambda leaf: leaf[:seeds]
     ranked = jnp.argsort(finished, stable=True)
     padded = ranked[jnp.minimum(jnp.arange(places), seeds - 1)]
     shape = (groups, devices, lanes)

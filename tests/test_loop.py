@@ -13,6 +13,7 @@ from biased import CONFIGS, RULE, TASK, TRACES, advance, begin, debias, evaluate
 from fairjax import loop, objective
 from fairjax.debias import METHODS, Pruning
 from fairjax.loop import Debiased, Method
+from fairjax.nn.flat import Flat
 from fairjax.nn.network import scores
 from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective
 
@@ -32,7 +33,7 @@ def test_every_method_keeps_the_protocol(name):
     new = jax.eval_shape(lambda state: method.step(TASK, CONFIGS[name], parts(), state), state)
     chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda state: state, state))
     chex.assert_trees_all_equal(
-        method.candidate(state, jnp.zeros((), jnp.int32)), variables()
+        Flat.of(method.candidate(state, jnp.zeros((), jnp.int32))), Flat.of(variables())
     )  # nothing is done before the first step
     candidates = steps * method.members(CONFIGS[name]) + 1
     assert (steps > 0) == (name in STEPPING)

@@ -32,8 +32,8 @@ class RandomPerturbation:
     deviation: Number = 0.1
     """Standard deviation of the factors: 0.1 for the N(1, 0.01) of the paper, which names the variance."""
     batch: int = static(1)
-    """Draws evaluated side by side: more fill an accelerator, one fits a CPU's caches; the numbers are the same. If the draws are no multiple of it,
-    the last step is filled up with the network as it came."""
+    """Draws evaluated side by side: more of them fill an accelerator, one fits into a CPU's caches. The numbers are the
+    same. If the draws are no multiple of it, the last step is filled up with the network as it came."""
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
