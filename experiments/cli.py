@@ -36,6 +36,8 @@ commands:
   debias      train networks on splits of a data set and debias them
   reproduce   the first paper's tables and figures, for all data sets that are there, with more methods beside its own
   report DIR  one page, report.html, of the results in a folder that debias or reproduce wrote
+  bench       how fast training and debiasing are, beside PyTorch, scikit-learn and the machine's limits
+  bench-compare FIRST.json SECOND.json  the ratios of two results of bench
 
 `python -m experiments COMMAND --help` explains the settings.
 """
@@ -49,6 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print(COMMANDS, end="", highlight=False, markup=False)
         return 0 if words else 2
     commands = {"debias": _debias, "reproduce": _reproduce, "report": _report}
+    commands |= {"bench": _bench, "bench-compare": _bench_compare}
     if words[0] not in commands:
         print(f"unknown command {words[0]!r}\n\n{COMMANDS}", end="", file=sys.stderr)
         return 2
@@ -171,6 +174,24 @@ def _report(words: list[str], console: Console) -> int:
 
     console.print(f"page: {report.write(Path(words[0]))}", soft_wrap=True)
     return 0
+
+
+def _bench(words: list[str], console: Console) -> int:
+    """The benchmark of speed."""
+    from experiments.bench.settings import Bench
+
+    about = "--config FILE.yaml changes settings (the names below); flags come last."
+    settings = _parsed("bench", Bench(), about, words)
+    from experiments.bench import command
+
+    return command.bench(settings, console)
+
+
+def _bench_compare(words: list[str], console: Console) -> int:
+    """Two results of the benchmark of speed."""
+    from experiments.bench import command
+
+    return command.bench_compare(words, console)
 
 
 def set_up(settings: Debias) -> None:

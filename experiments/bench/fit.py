@@ -1,0 +1,43 @@
+"""How fast a cost grows: exponents of power laws."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The exponent b of cost = c * size^b, by least squares on logarithms; NaN for fewer than two sizes.
+
+    Args:
+        sizes: positive.
+        costs: positive.
+
+    Returns:
+        The slope of log cost by log size.
+    """
+    if len(set(sizes)) < 2:
+        return math.nan
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def upper(sizes: Sequence[float], costs: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The points in the upper half of the range of sizes, on a log scale, where fixed costs matter less.
+
+    Args:
+        sizes: positive.
+        costs: as many.
+
+    Returns:
+        Sizes and costs.
+    """
+    middle = math.sqrt(min(sizes) * max(sizes))
+    kept = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size >= middle * (1 - 1e-9)]
+    return [size for size, _ in kept], [cost for _, cost in kept]
+
+
+def exponents(sizes: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:
+    """The exponent over all sizes, and over the upper half of their range."""
+    if not sizes:
+        return math.nan, math.nan
+    return exponent(sizes, costs), exponent(*upper(sizes, costs))

@@ -1,0 +1,122 @@
+"""What the machine can do: a training step's matrix products and nothing else, a square product, a copy."""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.bench import clock, ours, tables
+from experiments.bench.settings import Bench
+from experiments.cli import use_cores
+from fairjax import parallel
+
+BATCH = ours.ENDLESS.batch_size
+
+
+def limits(settings: Bench, shape: str) -> dict[str, Any]:
+    """The matrix products of a training step, spread over the same devices in the same groups of networks.
+
+    Args:
+        settings: repetitions.
+        shape: compas or adult.
+
+    Returns:
+        The measures products (seconds a network and step), square (seconds a floating-point operation of a product of
+        two matrices of 2048 x 2048 on every device) and copy (seconds a byte read or written).
+    """
+    use_cores(jax)
+    features = tables.read(settings, shape).x.shape[1]
+    mesh = parallel.mesh()
+    steps = 100
+    few = mesh.devices.flat[0].platform == "cpu" and settings.seeds <= 2 * mesh.size
+    operations = (
+        2 * BATCH * (3 * sum(a * b for a, b in _shapes(features, settings.widths)) - features * settings.widths[0])
+    )
+    return {
+        "measures": {
+            "products": products(
+                features,
+                settings.widths,
+                settings.seeds,
+                steps=steps,
+                repetitions=settings.repetitions,
+                mesh=mesh,
+                lanes=2 if few else None,
+            ),
+            "square": square(mesh, settings.repetitions),
+            "copy": copy(mesh, settings.copy_mib, settings.repetitions),
+        },
+        "facts": {"operations_a_step": operations, "batch": BATCH},
+    }
+
+
+def products(
+    features: int, widths: tuple[int, ...], seeds: int, *, steps: int, repetitions: int, mesh, lanes: int | None
+) -> list[float]:
+    """Time forward products, weight gradients and input gradients (none for the first layer) of many networks.
+
+    A step's weight gradients are the next step's weights, and a layer's output the next one's input, so that no product
+    can be left out, merged or taken out of the scan. All numbers are 0, which takes as long as any others and never
+    overflows; the program does not know it.
+
+    Args:
+        features: of the mini-batch.
+        widths: of the hidden layers.
+        seeds: networks.
+        steps: of one scan.
+        repetitions: how many scans are timed.
+        mesh: the devices.
+        lanes: networks of a group.
+
+    Returns:
+        Seconds a network and step.
+    """
+
+    def one(x, weights):
+        def step(weights, _):
+            inputs = [x]
+            for weight in weights:
+                inputs.append(inputs[-1] @ weight)
+            slope, slopes = inputs.pop(), []
+            for layer in reversed(range(len(weights))):
+                slopes.append(inputs[layer].T @ slope)
+                if layer:
+                    slope = slope @ weights[layer].T
+            return jax.lax.optimization_barrier(slopes[::-1]), None
+
+        return jax.lax.scan(step, weights, length=steps)[0]
+
+    run = jax.jit(lambda x, weights: parallel.over_seeds(one, (x, weights), (0, 0), mesh=mesh, lanes=lanes))
+    everywhere = parallel.everywhere_on(mesh)
+    shapes = _shapes(features, widths)
+    args = jax.device_put(
+        (jnp.zeros((seeds, BATCH, features)), [jnp.zeros((seeds, *shape)) for shape in shapes]), everywhere
+    )
+    jax.block_until_ready(run(*args))
+    return clock.repeated(lambda: jax.block_until_ready(run(*args)), repetitions, seeds * steps)
+
+
+def square(mesh, repetitions: int, size: int = 2048) -> list[float]:
+    """Time a product of square matrices on every device at once; seconds a floating-point operation of all of them."""
+    sharding = jax.sharding.NamedSharding(mesh, jax.P(parallel.AXIS))
+    matrices = jax.device_put(jnp.ones((mesh.size, size, size)), sharding)
+    each = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=jax.P(parallel.AXIS), out_specs=jax.P(parallel.AXIS))
+    run = jax.jit(each)
+    jax.block_until_ready(run(matrices))
+    return clock.repeated(lambda: jax.block_until_ready(run(matrices)), repetitions, mesh.size * 2 * size**3)
+
+
+def copy(mesh, mib: int, repetitions: int) -> list[float]:
+    """Time an array plus one, spread over all devices; seconds a byte, read or written."""
+    sharding = jax.sharding.NamedSharding(mesh, jax.P(parallel.AXIS))
+    count = mib * 2**18 // mesh.size * mesh.size
+    array = jax.device_put(jnp.zeros(count), sharding)
+    run = jax.jit(lambda x: x + 1.0)
+    jax.block_until_ready(run(array))
+    return clock.repeated(lambda: jax.block_until_ready(run(array)), repetitions, 2 * 4 * count)
+
+
+def _shapes(features: int, widths: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Of every weight matrix."""
+    return list(itertools.pairwise((features, *widths, 1)))
