@@ -32,7 +32,7 @@ from fairjax.loop import Task
 from fairjax.nn import Network, from_linen
 from fairjax.nn.flat import Flat
 from fairjax.parity import MEASURES
-from fairjax.types import Split, Variables
+from fairjax.types import Split
 
 CHUNK = 40
 """Most candidates of a chunk of debiasing."""
@@ -168,7 +168,7 @@ def run(
             elif name == "portfolio":
                 for rule in rules:
                     trials[name, rule] = _portfolio([trials[one, rule] for one in settings.portfolio], rules[rule])
-            elif name in METHODS and METHODS[name][1].steps(settings.config(name), about.first) == 0:
+            elif name in METHODS and _steps(settings, name, about.networks) == 0:
                 for rule in own:
                     with timings.stage(name):
                         found = jax.block_until_ready(programs.judge(task, rules[rule], logits))
@@ -211,11 +211,6 @@ class _Context:
         """Wait for the programs of a stage, if they are being compiled."""
         with self.timings.waiting(stage):
             self.ahead.wait(stage)
-
-    @functools.cached_property
-    def first(self) -> Variables:
-        """The shapes of one run's network."""
-        return jax.eval_shape(lambda flat: jax.tree.map(operator.itemgetter(0), flat.variables()), self.networks)
 
     def logits(self) -> loop.Parts:
         """Of the networks as they came."""
@@ -321,7 +316,6 @@ def _compile_ahead(settings, folder, machine, network, splits, axes, networks: F
     task = Task(network, MEASURES[settings.measure])
     rule, rules = settings.selection.build(), settings.selection.rules
     keys = jax.eval_shape(lambda: keys_of(settings))
-    first = jax.eval_shape(lambda flat: jax.tree.map(operator.itemgetter(0), flat.variables()), networks)
     on_mesh = functools.partial(compiled, mesh=machine.mesh)
     where = {"axes": Axes(axes), "machine": machine.for_parts()}
     shapes: dict[str, Any] = {}
@@ -342,16 +336,26 @@ def _compile_ahead(settings, folder, machine, network, splits, axes, networks: F
             progress = jax.eval_shape(functools.partial(programs.begin_debiasing, *begin[:4], **where), *begin[4:])
         else:
             progress = on_mesh(programs.begin_debiasing, *begin, **where)
-        chunk = min(_chunk(chosen.steps(config, first)), chosen.steps(config, first))
-        on_mesh(programs.advance_debiasing, *args, splits, progress, **where, steps=chunk)
+        steps = _steps(settings, name, networks)
+        on_mesh(programs.advance_debiasing, *args, splits, progress, **where, steps=min(_chunk(steps), steps))
 
-    stepping = [
-        name for name in settings.methods if name in METHODS and METHODS[name][1].steps(settings.config(name), first)
-    ]
+    stepping = [name for name in settings.methods if name in METHODS and _steps(settings, name, networks)]
     begun = {name: folder.stage(name).begun() for name in stepping}
     ahead.add("evaluation", evaluation)
     for name in stepping:
         ahead.add(name, functools.partial(method, name))
+
+
+def _steps(settings: Debias, name: str, networks: Flat) -> int:
+    """Of a method, which may ask for the shapes of a network."""
+    found = []
+
+    def ask(flat: Flat) -> None:
+        variables = jax.tree.map(operator.itemgetter(0), flat.variables())
+        found.append(METHODS[name][1].steps(settings.config(name), variables))
+
+    jax.eval_shape(ask, networks)
+    return found[0]
 
 
 def _task(task: Task, method: loop.Method, rules: Iterable[Any], rule: Any) -> Task:
@@ -378,7 +382,7 @@ def _debias(about: _Context, name: str, logits: loop.Parts, bars) -> Trial:
     config, rule = settings.config(name), settings.selection.build()
     axes, timings = Axes(about.axes), about.timings
     task = _task(about.task, method, settings.selection.rules.values(), rule)
-    steps, members = method.steps(config, about.first), method.members(config)
+    steps, members = _steps(settings, name, about.networks), method.members(config)
     keys = parallel.everywhere(fold(keys_of(settings), STREAMS[name]), machine.mesh)
     stage, begun = about.folder.stage(name), about.folder.stage(name).begun()
     about.ready(name)

@@ -1,0 +1,236 @@
+"""Runs of several processes, and runs whose processes are killed: real processes on this machine."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.hosts import Hosts
+
+ROOT = Path(__file__).parents[1]
+KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "3"))
+"""Processes killed in each test that kills; set it to more for a longer hunt."""
+WORDS = [
+    *("--dataset", "loh", "--simulation.rows", "600", "--seeds", "1", "2", "3", "4", "5", "6"),
+    *("--network.widths", "8", "8", "--training.epochs", "30", "--bias-gda.epochs", "40"),
+    *("--methods", "standard", "random_perturbation", "pruning", "bias_gda", "equalized_odds"),
+    *("--random-perturbation.draws", "40", "--save-every", "0"),
+]
+SAME = ("results.csv", "trajectories.csv", "table.md")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where programs are kept, so that a process that is started again is soon where it was."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def begin(out, cache, *words, devices=2, error=subprocess.PIPE):
+    command = [sys.executable, "-m", "experiments", "debias", *WORDS, "--out", str(out), *words]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    return subprocess.Popen(
+        [*command, "--compilation-cache", str(cache)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=error,
+        text=True,
+    )
+
+
+def begin_two(out, cache, folder):
+    """Two processes of two devices each; their messages go to files, which outlive them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    started = []
+    for i in range(2):
+        words = ["--hosts.coordinator", address, "--hosts.processes", "2", "--hosts.process", str(i)]
+        with (folder / f"errors{i}").open("w") as errors:
+            started.append(begin(out if i == 0 else folder / "nothing", cache, *words, error=errors))
+    return started
+
+
+def same(found, expected):
+    for name in SAME:
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def whole(folder):
+    """Nothing is half-written: every state has a number, and no temporary file is left."""
+    left = [path for path in folder.rglob("*") if path.name.startswith(".")]
+    assert not left and not [path for path in folder.rglob("*.orbax-checkpoint-tmp*")]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, cache):
+    """The run of one process that nobody disturbs."""
+    out = tmp_path_factory.mktemp("alone") / "r"
+    process = begin(out, cache)
+    assert process.communicate()[1] == "" and process.returncode == 0
+    return out
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cache):
+    processes = begin_two(tmp_path / "r", cache, tmp_path)
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    same(tmp_path / "r", alone)
+    whole(tmp_path / "r")
+    assert not (tmp_path / "nothing").exists(), "only the first process writes"
+    for name in ("trained", "pruning", "bias_gda", "random_perturbation"):
+        assert (tmp_path / "r" / "networks" / name / "network.json").exists()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_the_same_on_other_numbers_of_devices(alone, tmp_path, cache):
+    rng, survived = np.random.default_rng(0), 0
+    while survived < KILLS:
+        process = begin(tmp_path / "r", cache, devices=int(rng.integers(1, 4)), error=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=rng.uniform(2.0, 12.0))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            survived += 1
+            continue
+        assert process.returncode == 0
+        same(tmp_path / "r", alone)
+        shutil.rmtree(tmp_path / "r")
+    assert begin(tmp_path / "r", cache, devices=1).wait() == 0
+    same(tmp_path / "r", alone)
+    whole(tmp_path / "r")
+
+
+@pytest.mark.slow
+def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_started_again(alone, tmp_path, cache):
+    rng, survived = np.random.default_rng(1), 0
+    while survived < KILLS:
+        processes, victim = begin_two(tmp_path / "r", cache, tmp_path), survived % 2
+        time.sleep(rng.uniform(6.0, 20.0))
+        if processes[victim].poll() is None:
+            processes[victim].send_signal(signal.SIGKILL)
+            survived += 1
+        codes = [process.wait(timeout=60) for process in processes]
+        if codes[1 - victim] != 0:  # 0: it was done, or about to be
+            time.sleep(1.0)
+            said = (tmp_path / f"errors{1 - victim}").read_text()
+            assert re.search("process . of 2 (lost another process|ended before)|did not come together", said), said
+            assert "start all processes again with the same command" in said or "did not come together" in said
+        if codes == [0, 0]:
+            same(tmp_path / "r", alone)
+            shutil.rmtree(tmp_path / "r")
+    processes = begin_two(tmp_path / "r", cache, tmp_path)
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    same(tmp_path / "r", alone)
+    whole(tmp_path / "r")
+
+
+@pytest.mark.slow
+def test_processes_with_different_settings_refuse_to_run_together(tmp_path, cache):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ["--hosts.coordinator", address, "--hosts.processes", "2", "--hosts.process"]
+    first = begin(tmp_path / "r", cache, *words, "0", error=subprocess.DEVNULL)
+    second = begin(tmp_path / "s", cache, *words, "1", "--bias-gda.epochs", "7")
+    said = second.communicate(timeout=100)[1]
+    assert second.returncode == 2 and "the configuration differs between process 0 and process 1" in said
+    assert first.wait(timeout=60) != 0
+
+
+@contextlib.contextmanager
+def disk(path, size):
+    """A small file system of its own, which can be filled and made bigger."""
+    path.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", path], check=True)
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(alone, tmp_path, cache):
+    with disk(tmp_path / "disk", "160k") as remount:
+        process = begin(tmp_path / "disk" / "r", cache)
+        said = process.communicate()[1]
+        assert process.returncode == 2 and "No space left on device" in said, said
+        saved = {path: path.stat().st_mtime_ns for path in (tmp_path / "disk").rglob("sums.json")}
+        remount("size=100m")
+        process = begin(tmp_path / "disk" / "r", cache)
+        assert (process.communicate()[1], process.returncode) == ("", 0)
+        same(tmp_path / "disk" / "r", alone)
+        whole(tmp_path / "disk" / "r")
+    assert saved, "some states were saved before the disk was full"
+
+
+@pytest.mark.slow
+def test_a_disk_that_turns_read_only_is_named(alone, tmp_path, cache):
+    with disk(tmp_path / "disk", "100m") as remount:
+        shutil.copytree(alone, tmp_path / "disk" / "r")
+        shutil.rmtree(tmp_path / "disk" / "r" / "states" / "bias_gda")
+        remount("ro")
+        process = begin(tmp_path / "disk" / "r", cache)
+        said = process.communicate()[1]
+        assert process.returncode == 2 and "is not writable; choose another with --out" in said, said
+        remount("rw")
+        assert begin(tmp_path / "disk" / "r", cache).wait() == 0
+        same(tmp_path / "disk" / "r", alone)
+
+
+@pytest.mark.slow
+def test_a_damaged_state_is_named_and_the_one_before_it_stands(alone, tmp_path, cache):
+    shutil.copytree(alone, tmp_path / "r")
+    for name in SAME:
+        (tmp_path / "r" / name).unlink()
+    shutil.rmtree(tmp_path / "r" / "states" / "bias_gda")
+    states = sorted((tmp_path / "r" / "states" / "training").iterdir())
+    assert len(states) == 2
+    victim = max((path for path in states[1].rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    victim.write_bytes(content)
+    process = begin(tmp_path / "r", cache)
+    said = process.communicate()[1]
+    assert process.returncode == 2 and str(states[1]) in said and "an earlier one is there to go on from" in said
+    assert states[0].exists()
+    shutil.rmtree(states[1])
+    assert begin(tmp_path / "r", cache).wait() == 0
+    same(tmp_path / "r", alone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"coordinator": "a:1"}, "belong together, got only coordinator"),
+        ({"coordinator": "a", "processes": 2, "process": 0}, "must be HOST:PORT"),
+        ({"coordinator": "a:1", "processes": 2, "process": 2}, "from 0 to 1 for 2 processes, got 2"),
+        ({"cluster": True, "process": 0}, "asks the launcher for hosts.process"),
+        ({"wait": 0}, "at least 1 second"),
+    ],
+)
+def test_halves_of_a_description_are_refused(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Hosts(**settings)
+
+
+@pytest.mark.slow
+def test_a_process_whose_others_do_not_come_says_so(tmp_path, cache):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    words = ["--hosts.coordinator", address, "--hosts.processes", "2", "--hosts.process", "1", "--hosts.wait", "3"]
+    process = begin(tmp_path / "r", cache, *words)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode != 0 and "did not come together within 3 s" in said, said
