@@ -16,7 +16,7 @@ Number = float | Float[Array, "..."]
 KeyArray = Key[Array, ""]
 """A typed key, `jax.random.key`."""
 
-Variables = dict[str, PyTree[Array]]
+Variables = dict[str, PyTree[AnyArray]]
 """A network's collections: at least `params` and `masks`; `batch_stats` where there is batch normalisation."""
 
 Part = Literal["train", "valid", "test"]

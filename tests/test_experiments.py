@@ -163,7 +163,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path, capsys):
 
 def test_a_damaged_state_is_named(finished, tmp_path, capsys):
     shutil.copytree(finished, tmp_path / "r")
-    stage = next((tmp_path / "r" / "states" / "training").iterdir())
+    stage = sorted((tmp_path / "r" / "states" / "training").iterdir())[-1]
     for file in stage.rglob("*"):
         if file.is_file() and file.name not in ("_CHECKPOINT_METADATA",):
             file.write_bytes(b"")

@@ -48,7 +48,7 @@ def test_a_save_that_fails_leaves_what_was_there_and_nothing_else(network, tmp_p
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.ocp.StandardCheckpointer, "save", full)
+    monkeypatch.setattr(storage.ocp.Checkpointer, "save", full)
     with pytest.raises(storage.StorageError, match="No space left"):
         storage.save(tmp_path / "n", module, jax.tree.map(jnp.zeros_like, variables), overwrite=overwrite)
     assert [entry.name for entry in tmp_path.iterdir()] == (["n"] if overwrite else [])
