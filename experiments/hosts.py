@@ -219,9 +219,11 @@ def agree(what: str, value: str) -> None:
         return
     theirs = from_first(lambda: value)
     if theirs != value:
+        start = max(0, len(os.path.commonprefix([theirs, value])) - 40)
+        there, here = (text[start : start + 80] for text in (theirs, value))
         raise HostsError(
-            f"{what} differs between process 0 and process {jax.process_index()}: {theirs} there, {value} here; give "
-            "all processes the same command, version and data files"
+            f"{what} differs between process 0 and process {jax.process_index()}: ...{there}... there, ...{here}... "
+            "here; give all processes the same command, version and data files"
         )
 
 

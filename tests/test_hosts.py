@@ -34,9 +34,9 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def begin(out, cache, *words, devices=2, error=subprocess.PIPE):
+def begin(out, cache, *words, devices=2, error=subprocess.PIPE, **variables):
     command = [sys.executable, "-m", "experiments", "debias", *WORDS, "--out", str(out), *words]
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **variables}
     return subprocess.Popen(
         [*command, "--compilation-cache", str(cache)],
         cwd=ROOT,
@@ -47,16 +47,30 @@ def begin(out, cache, *words, devices=2, error=subprocess.PIPE):
     )
 
 
-def begin_two(out, cache, folder):
-    """Two processes of two devices each; their messages go to files, which outlive them."""
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    started = []
+        return free.getsockname()[1]
+
+
+def begin_two(out, cache, folder, launcher="hand"):
+    """Two processes of two devices each; their messages go to files, which outlive them."""
+    port, started = free_port(), []
     for i in range(2):
-        words = ["--hosts.coordinator", address, "--hosts.processes", "2", "--hosts.process", str(i)]
+        words = ["--hosts.coordinator", f"127.0.0.1:{port}", "--hosts.processes", "2", "--hosts.process", str(i)]
+        variables = {}
+        if launcher == "slurm":  # what srun tells its processes; JAX makes the port of the job's number
+            words = ["--hosts.cluster"]
+            variables = {
+                "SLURM_JOB_ID": str(port),
+                "SLURM_STEP_NODELIST": "localhost",
+                "SLURM_NTASKS": "2",
+                "SLURM_PROCID": str(i),
+                "SLURM_LOCALID": str(i),
+                "SLURM_STEP_NUM_NODES": "1",
+            }
         with (folder / f"errors{i}").open("w") as errors:
-            started.append(begin(out if i == 0 else folder / "nothing", cache, *words, error=errors))
+            started.append(begin(out if i == 0 else folder / "nothing", cache, *words, error=errors, **variables))
     return started
 
 
@@ -81,8 +95,9 @@ def alone(tmp_path_factory, cache):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cache):
-    processes = begin_two(tmp_path / "r", cache, tmp_path)
+@pytest.mark.parametrize("launcher", ["hand", "slurm"])
+def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cache, launcher):
+    processes = begin_two(tmp_path / "r", cache, tmp_path, launcher)
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     same(tmp_path / "r", alone)
     whole(tmp_path / "r")
@@ -137,10 +152,7 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_s
 
 @pytest.mark.slow
 def test_processes_with_different_settings_refuse_to_run_together(tmp_path, cache):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    words = ["--hosts.coordinator", address, "--hosts.processes", "2", "--hosts.process"]
+    words = ["--hosts.coordinator", f"127.0.0.1:{free_port()}", "--hosts.processes", "2", "--hosts.process"]
     first = begin(tmp_path / "r", cache, *words, "0", error=subprocess.DEVNULL)
     second = begin(tmp_path / "s", cache, *words, "1", "--bias-gda.epochs", "7")
     said = second.communicate(timeout=100)[1]
@@ -227,10 +239,7 @@ def test_halves_of_a_description_are_refused(settings, message):
 
 @pytest.mark.slow
 def test_a_process_whose_others_do_not_come_says_so(tmp_path, cache):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    words = ["--hosts.coordinator", address, "--hosts.processes", "2", "--hosts.process", "1", "--hosts.wait", "3"]
-    process = begin(tmp_path / "r", cache, *words)
+    words = ["--hosts.coordinator", f"127.0.0.1:{free_port()}", "--hosts.processes", "2"]
+    process = begin(tmp_path / "r", cache, *words, "--hosts.process", "1", "--hosts.wait", "3")
     said = process.communicate(timeout=60)[1]
     assert process.returncode != 0 and "did not come together within 3 s" in said, said

@@ -7,7 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from fairjax import from_linen
+from fairjax import from_linen, objective, spd
+from fairjax.influence import influence
+from fairjax.nn.network import scores
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -36,6 +38,16 @@ def trained_all(names):
     trained, seeds = names["trained"], names["seeds"]
     assert trained.epoch.tolist() == [10] * len(seeds)
     assert np.unique(np.asarray(trained.best_loss)).size == len(seeds)
+
+
+def streamed(names):
+    table, apply, variables = names["table"], names["network"].apply, names["variables"]
+    whole = objective.best_threshold(spd, scores(apply, variables, table.x), table.y, table.a)
+    assert names["evaluation"].threshold == whole.threshold
+    np.testing.assert_array_equal(names["evaluation"].table, whole.table)
+    expected = influence(spd, apply, variables, table)
+    for found, one in zip(jax.tree.leaves(names["influence"]), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(found, one, rtol=1e-4, atol=1e-6 * np.abs(one).max())
 
 
 def learned(names):
@@ -92,6 +104,7 @@ def added_data(names):
 CHECKS = {
     "Debias one network": debiased,
     "Many splits at once": trained_all,
+    "More rows than memory holds": streamed,
     "A parity loss in a Linen training step": learned,
     "A parity loss in an NNX training step": learned,
     "A parity loss in a plain JAX training step": learned,

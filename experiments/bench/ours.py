@@ -176,7 +176,8 @@ def debias(
 def start(here: Case, task: Task, networks: Flat, name: str, config: Any) -> loop.Progress:
     """A method before its first step."""
     rule = objective.ConstrainedObjective()
-    logits = programs.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine)
+    machine = here.machine.for_parts()
+    logits = programs.evaluate(task, networks, here.splits, axes=AXES, machine=machine)
     return programs.begin_debiasing(
         METHODS[name][1],
         task,
@@ -187,7 +188,7 @@ def start(here: Case, task: Task, networks: Flat, name: str, config: Any) -> loo
         here.splits,
         programs.judge(task, None, logits),
         axes=AXES,
-        machine=here.machine,
+        machine=machine,
     )
 
 
@@ -195,7 +196,7 @@ def advance(here: Case, method, task: Task, config: Any, rule, progress: loop.Pr
     """So many further steps of a method; its state is given away."""
     progress, _ = jax.block_until_ready(
         programs.advance_debiasing(
-            method, task, config, rule, here.splits, progress, axes=AXES, machine=here.machine, steps=count
+            method, task, config, rule, here.splits, progress, axes=AXES, machine=machine, steps=count
         )
     )
     return progress
