@@ -194,6 +194,7 @@ def start(here: Case, task: Task, networks: Flat, name: str, config: Any) -> loo
 
 def advance(here: Case, method, task: Task, config: Any, rule, progress: loop.Progress, count: int) -> loop.Progress:
     """So many further steps of a method; its state is given away."""
+    machine = here.machine.for_parts()
     progress, _ = jax.block_until_ready(
         programs.advance_debiasing(
             method, task, config, rule, here.splits, progress, axes=AXES, machine=machine, steps=count
@@ -204,7 +205,7 @@ def advance(here: Case, method, task: Task, config: Any, rule, progress: loop.Pr
 
 def threshold(here: Case, timings: Timings, task: Task, networks: Flat, repetitions: int) -> list[float]:
     """Time the search of 101 thresholds on validation data, from scores; seconds a network."""
-    valid = programs.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine).valid
+    valid = programs.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine.for_parts()).valid
 
     @jax.jit
     def search(scores, y, a):
