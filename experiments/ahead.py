@@ -17,12 +17,17 @@ class Ahead:
         """Start with nothing to do."""
         self._pool = ThreadPoolExecutor(1, "compile")
         self._futures: dict[str, Future] = {}
-        self._go = threading.Event()
+        self._go, self._closed = threading.Event(), False
 
     def add(self, stage: str, work: Callable[[], Any]) -> None:
         """Have the programs of a stage compiled, after those added before, from `begin` on."""
         if stage not in self._futures:
-            self._futures[stage] = self._pool.submit(lambda: self._go.wait() and work())
+            self._futures[stage] = self._pool.submit(self._work, work)
+
+    def _work(self, work: Callable[[], Any]) -> None:
+        self._go.wait()
+        if not self._closed:
+            work()
 
     def begin(self) -> None:
         """The programs that are needed first are compiled: now is the time for the others."""
@@ -37,6 +42,7 @@ class Ahead:
 
     def close(self) -> None:
         """Begin nothing more; what is being compiled is finished."""
+        self._closed = True
         self._go.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -19,12 +19,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+import fairjax
 from experiments import hosts, postprocessing, programs
 from experiments.ahead import Ahead, compiled
 from experiments.folder import RunFolder, Stage
 from experiments.loading import TRAINING, fold, keys_of, load
 from experiments.programs import Axes, Machine, Scored
-from experiments.settings import Debias
+from experiments.settings import Debias, identity
 from experiments.timings import Timings
 from fairjax import loop, parallel, training
 from fairjax.debias import METHODS
@@ -247,6 +248,11 @@ def _portfolio(members: list[Trial], rule) -> Trial:
 
     picked = jax.tree.map(chosen, *networks) if len(networks) == len(members) else None
     return Trial(joined, selected, chosen(*(trial.diverged for trial in members)), picked)
+
+
+def said(settings: Debias) -> str:
+    """What all processes of a run must have been told alike, and the versions that they are of."""
+    return f"{identity(settings)}, lanes {settings.lanes}, fairjax {fairjax.__version__}, jax {jax.__version__}"
 
 
 def _load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:

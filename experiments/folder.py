@@ -1,7 +1,8 @@
-"""A run's folder: its identity, its saved states, its results. Nothing in it is ever half-written.
+"""A run's folder: its identity, its saved states, its results. Nothing under its own name is ever half-written.
 
 configuration.json   what the numbers depend on; a folder of another configuration is refused
-states/              orbax checkpoints of the stage that is running and the results of those that are finished
+states/              of every stage the last two states, orbax checkpoints with checksums; of AIF360's methods a JSON
+                         file a network
 results.csv, trajectories.csv, table.md, trajectories.png, trajectories.svg, networks/, run.json: the results, written
                          when all stages are complete
 """
@@ -31,18 +32,38 @@ class FolderError(ValueError):
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary sibling to write to; it takes `path`'s place when the block ends well, else it vanishes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f"{_UNFINISHED}{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        raise FolderError(
+            f"cannot write {path} ({error}); make room or mend the folder and run the same command again: it goes on "
+            "from what is saved"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+_UNFINISHED = ".unfinished-"
+"""How the names of files and folders begin that are being written."""
+
+
+def clear(path: Path) -> None:
+    """Remove what killed processes left unfinished below a folder of results."""
+    for entry in [*path.glob(f"{_UNFINISHED}*"), *path.glob(f"*/{_UNFINISHED}*"), *path.glob(f"*/*/{_UNFINISHED}*")]:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -78,12 +99,14 @@ class RunFolder:
             raise FolderError(f"the folder {self.path} is not writable; choose another with --out")
         if marker.exists():
             self._same(marker, identity)
-        elif any(entry for entry in self.path.iterdir() if not entry.name.startswith(".configuration-")):
+            clear(self.path)
+        elif any(entry for entry in self.path.iterdir() if not entry.name.startswith(_UNFINISHED)):
             raise FolderError(
                 f"the folder {self.path} is not empty and holds no configuration.json of a run; choose another with "
                 "--out"
             )
         else:
+            clear(self.path)
             write_json(marker, identity)
         return ""
 
@@ -149,10 +172,10 @@ class Stage:
     def _read(self, numbers: list[int], plain: Any) -> Any:
         newest = self._path / f"{numbers[-1]:08d}"
         try:
-            _verify(newest)
+            verify(newest)
             with storage.checkpointer() as checkpointer:
                 return checkpointer.restore(newest / _STATE, args=ocp.args.StandardRestore(plain))
-        except (ValueError, KeyError, OSError, TypeError) as error:
+        except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
             earlier = "; an earlier one is there to go on from" if len(numbers) > 1 else ""
             raise FolderError(
                 f"the saved state {newest} cannot be read ({_first_line(error)}); remove it and run the same command "
@@ -172,7 +195,7 @@ class Stage:
         temporary = None
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=self._path))
+            temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._path))
             with storage.checkpointer() as checkpointer:
                 checkpointer.save(temporary / _STATE, args=ocp.args.StandardSave(plain))
             write_json(temporary / _SUMS, _sums(temporary / _STATE))
@@ -241,7 +264,7 @@ def _sums(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _verify(path: Path) -> None:
+def verify(path: Path) -> None:
     """Refuse a state whose files are not those that were written.
 
     Raises:

@@ -87,16 +87,13 @@ def together(hosts: Hosts) -> Iterator[None]:
     if not hosts.several:
         yield
         return
-    _join(hosts)
-    last_words = _LastWords(f"process {jax.process_index()} of {jax.process_count()}")
+    last_words = _LastWords()
     try:
+        _join(hosts)
         yield
-    except BaseException as error:
-        last_words.spoken()
-        _end(error)
-    try:
+        from_first(lambda: "done")  # however long the first process takes to write
         jax.experimental.multihost_utils.sync_global_devices("end")
-    except RuntimeError as error:
+    except BaseException as error:
         last_words.spoken()
         _end(error)
     last_words.spoken()
@@ -117,33 +114,48 @@ def _join(hosts: Hosts) -> None:
             **explicit,
         )
     except (RuntimeError, ValueError) as error:
-        where = "the launcher's processes" if hosts.cluster else f"{hosts.processes} processes at {hosts.coordinator}"
+        if hosts.cluster:
+            raise HostsError(
+                f"the launcher's processes did not come together ({_first_line(error)}); start them by srun, mpirun or "
+                "a pod's launcher, or say how they find one another by --hosts.coordinator, --hosts.processes and "
+                "--hosts.process"
+            ) from error
         raise HostsError(
-            f"{where} did not come together within {hosts.wait} s ({_first_line(error)}); start every process with "
-            "the same command but its own --hosts.process, and see that the coordinator's port is free and reachable"
+            f"{hosts.processes} processes at {hosts.coordinator} did not come together within {hosts.wait} s "
+            f"({_first_line(error)}); start every process with the same command but its own --hosts.process, and see "
+            "that the coordinator's port is free and reachable"
         ) from error
-    jax.devices()  # connects the devices of all processes
+    agree("the number of devices of a process", str(jax.local_device_count()))
 
 
 def _end(error: BaseException) -> NoReturn:
     """Say why this process ends, and end it without waiting for the others."""
-    where = f"process {jax.process_index()} of {jax.process_count()}"
     again = "what was saved stands; start all processes again with the same command"
     if isinstance(error, KeyboardInterrupt):
-        text, status = f"{where} was stopped; {again}", 130
-    elif isinstance(error, jax.errors.JaxRuntimeError) and not isinstance(error, MemoryError):
-        text, status = f"{where} lost another process ({_first_line(error)}); {again}", 1
+        text, status = f"{_name()} was stopped; {again}", 130
+    elif isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in _LOST):
+        text, status = f"{_name()} lost another process ({_first_line(error)}); {again}", 1
     elif isinstance(error, ValueError | TypeError | OSError):
-        text, status = f"error: {error}\n{where} ends, and so will the others", 2
+        text, status = f"error: {error}\n{_name()} ends, and so will the others", 2
     else:
         sys.excepthook(type(error), error, error.__traceback__)
-        text, status = f"{where} ends, and so will the others", 1
+        text, status = f"{_name()} ends, and so will the others", 1
     print(text, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
-    if first():
+    if jax.distributed.is_initialized() and first():
         time.sleep(1)  # the others may be about to read what went wrong here
     os._exit(status)  # the usual way out waits for processes that may be gone
+
+
+_LOST = ("Gloo", "NCCL", "Connection", "connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "coordination")
+"""Words of errors that come of a process that is gone, not of this one's work."""
+
+
+def _name() -> str:
+    if not jax.distributed.is_initialized():
+        return "this process"
+    return f"process {jax.process_index()} of {jax.process_count()}"
 
 
 class _LastWords:
@@ -154,10 +166,10 @@ class _LastWords:
 
     PROGRAM = "import sys; sys.stdin.buffer.read() == b'spoken' or print(sys.argv[1], file=sys.stderr)"
 
-    def __init__(self, name: str):
+    def __init__(self):
         text = (
-            f"{name} ended before its work was done: it was killed, or another process or its host was lost; "
-            "what was saved stands; start all processes again with the same command"
+            f"process {os.getpid()} ended before its work was done: it was killed, or another process or its host was "
+            "lost; what was saved stands; start all processes again with the same command"
         )
         self._reader = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", self.PROGRAM, text], stdin=subprocess.PIPE, start_new_session=True

@@ -27,7 +27,7 @@ def run(settings: Debias, console: Console) -> None:
         ValueError, OSError: for data, folders and disks that cannot be used, naming what to do.
     """
     begun = time.perf_counter()
-    hosts.agree("the configuration", str(identity(settings)))
+    hosts.agree("the configuration", driver.said(settings))
     folder = RunFolder(settings.folder, identity(settings))
     machine = driver.Machine(parallel.mesh(), settings.lanes)
     with Timings().listening() as timings, closing(Ahead()) as ahead:

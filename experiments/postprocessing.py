@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import hosts, processes
-from experiments.folder import RunFolder, write_json
+from experiments.folder import FolderError, RunFolder, write_json
 from experiments.programs import Scored
 from experiments.settings import Debias
 from experiments.timings import Timings
@@ -45,8 +45,13 @@ def run(
     count = len(settings.runs)
     tables = {part: np.zeros((count, 2, 2, 2), np.int32) for part in ("valid", "test")}
     found = {**tables, "threshold": np.zeros(count, np.float32)}
-    if hosts.first():
+    scored, thresholds = jax.tree.map(np.asarray, (scored, thresholds))
+
+    def fill() -> str:
         _fill(found, settings, folder, name, scored, thresholds, tick, timings)
+        return ""
+
+    hosts.from_first(fill)
     found = hosts.arrays_from_first(found)
     evaluations = (
         objective.of_tables(
@@ -69,8 +74,7 @@ def _fill(
 ) -> None:
     """Confusion tables and thresholds of all networks, from files or computed."""
     stage = folder.path / "states" / name
-    valid, test = (jax.tree.map(np.asarray, part) for part in scored)
-    jobs = {}
+    (valid, test), jobs = scored, {}
 
     def note(i: int, entry: dict[str, Any]) -> None:
         for key in found:
@@ -81,7 +85,10 @@ def _fill(
     for i, (seed, _) in enumerate(settings.runs):
         saved = stage / f"{i:04d}.json"
         if saved.exists():
-            note(i, json.loads(saved.read_text(encoding="utf-8")))
+            try:
+                note(i, json.loads(saved.read_text(encoding="utf-8")))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise FolderError(f"{saved} cannot be read ({error}); remove it, and it is computed again") from error
         else:
             jobs[i] = processes.Job(
                 method=name,

@@ -78,7 +78,7 @@ def folder_of(settings: Debias) -> Path:
 
 def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
     """The runs of one data set, which share its trained networks."""
-    hosts.agree("the configuration", str([identity(one) for one in runs]))
+    hosts.agree("the configuration", "; ".join(map(driver.said, runs)))
     folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
     left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
     if not left:

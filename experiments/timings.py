@@ -59,6 +59,7 @@ class Timings:
         """Another count that begins with the same seconds."""
         made = Timings()
         made.seconds, made.compilation = dict(self.seconds), dict(self.compilation)
+        made._heard = {thread: list(heard) for thread, heard in self._heard.items()}
         return made
 
     def of(self, name: str) -> np.ndarray:

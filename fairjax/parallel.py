@@ -2,8 +2,9 @@
 
 Below this room no function knows of seeds. Here a function of one seed is mapped over many: seeds are packed into
 groups of a fixed number of lanes, a group runs under `vmap`, the groups of a device one after another, and the
-devices at once under `shard_map`. Because a group is compiled for its width alone, a seed's numbers depend neither on
-how many seeds run beside it nor on the number of devices. Groups of which every seed is finished are skipped, and
+devices at once under `shard_map`. A program sees a group, not all seeds, so a seed's numbers depend neither on how many
+seeds run beside it nor on the number of devices: on CPU not in a single bit, since groups of 2 networks and of more
+compile to the same products. Groups of which every seed is finished are skipped, and
 finished seeds are packed together, so that they cost no time.
 """
 
@@ -21,7 +22,7 @@ AXIS = "seeds"
 """The mesh axis over which seeds are spread."""
 
 CPU_LANES = 5
-"""Seeds of a group on CPU."""
+"""Most seeds of a group on CPU."""
 
 
 def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
@@ -52,7 +53,7 @@ def over_seeds(
         args: its arguments, those that are per seed with a leading axis.
         axes: for each argument a tree prefix of 0 (per seed) or None (shared), as `jax.vmap` takes them.
         mesh: from `mesh()`.
-        lanes: seeds of a group, at least 2; by default `CPU_LANES` on CPU, on other devices all of a device's seeds.
+        lanes: seeds of a group, at least 2; by default see `lanes_of`.
         finished: if given, seeds for which the first argument is returned unchanged, without computing where possible;
             `function` then returns a tree like its first argument.
 
@@ -143,15 +144,14 @@ def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
 
 
 def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
-    """Seeds of a group: `CPU_LANES` on CPU; elsewhere all that a device holds, at least 2.
+    """Seeds of a group: all that a device holds, at least 2, and on CPU at most `CPU_LANES`.
 
     Example:
         >>> lanes_of(mesh(), 20)
         5
     """
-    if mesh.devices.flat[0].platform == "cpu":
-        return CPU_LANES
-    return max(2, -(-seeds // mesh.size))
+    each = max(2, -(-seeds // mesh.size))
+    return min(CPU_LANES, each) if mesh.devices.flat[0].platform == "cpu" else each
 
 
 def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):

@@ -77,7 +77,7 @@ def save(
     text = json.dumps(content, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".unfinished-{path.name}-", dir=path.parent))
     except OSError as error:
         raise StorageError(f"cannot write in {path.parent} ({error}); choose another path") from error
     try:
@@ -160,7 +160,7 @@ def _replace(temporary: Path, path: Path) -> None:
     if not path.exists():
         temporary.rename(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}-old-", dir=path.parent))
+    old = Path(tempfile.mkdtemp(prefix=f".unfinished-{path.name}-old-", dir=path.parent))
     path.rename(old / path.name)
     try:
         temporary.rename(path)

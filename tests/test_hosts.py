@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.folder import verify
 from experiments.hosts import Hosts
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,7 @@ def begin_two(out, cache, folder, launcher="hand"):
                 "SLURM_LOCALID": str(i),
                 "SLURM_STEP_NUM_NODES": "1",
             }
+        words += ["--hosts.wait", "45"]
         with (folder / f"errors{i}").open("w") as errors:
             started.append(begin(out if i == 0 else folder / "nothing", cache, *words, error=errors, **variables))
     return started
@@ -135,12 +137,11 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_s
         if processes[victim].poll() is None:
             processes[victim].send_signal(signal.SIGKILL)
             survived += 1
-        codes = [process.wait(timeout=60) for process in processes]
+        codes = [process.wait(timeout=75) for process in processes]
         if codes[1 - victim] != 0:  # 0: it was done, or about to be
             time.sleep(1.0)
             said = (tmp_path / f"errors{1 - victim}").read_text()
-            assert re.search("process . of 2 (lost another process|ended before)|did not come together", said), said
-            assert "start all processes again with the same command" in said or "did not come together" in said
+            assert re.search("lost another process|ended before its work was done|did not come together", said), said
         if codes == [0, 0]:
             same(tmp_path / "r", alone)
             shutil.rmtree(tmp_path / "r")
@@ -178,7 +179,9 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(alone, tmp_
         process = begin(tmp_path / "disk" / "r", cache)
         said = process.communicate()[1]
         assert process.returncode == 2 and "No space left on device" in said, said
-        saved = {path: path.stat().st_mtime_ns for path in (tmp_path / "disk").rglob("sums.json")}
+        saved = [path.parent for path in (tmp_path / "disk").rglob("sums.json")]
+        for state in saved:
+            verify(state)
         remount("size=100m")
         process = begin(tmp_path / "disk" / "r", cache)
         assert (process.communicate()[1], process.returncode) == ("", 0)

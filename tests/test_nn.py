@@ -11,7 +11,7 @@ import pytest
 from jax.test_util import check_grads
 
 from fairjax.nn import BatchNorm, Flat, Linear, Mlp, dropout_masks, from_linen
-from fairjax.nn.layers import _normalise, dropped
+from fairjax.nn.layers import _normalise, dropped, random_words
 
 
 def numpy_norm(h, scale, bias, mean, var):
@@ -205,3 +205,13 @@ def test_vectors_of_many_networks_have_a_seeds_axis():
     flat = jax.vmap(Flat.of)(many)
     assert flat.params.shape[0] == 2 and flat.masks.shape == (2, 7)
     chex.assert_trees_all_equal(jax.vmap(Flat.variables)(flat), many)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 1001])
+@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
+def test_random_words_are_jax_s(count, implementation):
+    keys = jax.random.split(jax.random.key(3, impl=implementation), 2)
+    found = jax.jit(lambda key: random_words(key, count))
+    for key in keys:
+        expected = jax.random.bits(jax.random.clone(key), (count,), jnp.uint32)
+        np.testing.assert_array_equal(found(key), expected)

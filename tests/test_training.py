@@ -3,6 +3,8 @@
 import dataclasses
 
 import chex
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -196,3 +198,19 @@ def test_mini_batches_hold_every_row_none_twice_and_have_one_size():
 def test_settings_that_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Training(**options)
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1000, 1700, 70_000])
+def test_a_permutation_is_jax_s(n):
+    keys = jax.random.split(jax.random.key(n), 3)
+    found = jax.jit(jax.vmap(lambda key: training.permutation(key, jnp.arange(n))))(jax.random.clone(keys))
+    expected = jax.vmap(lambda key: jax.random.permutation(key, jnp.arange(n)))(keys)
+    np.testing.assert_array_equal(found, expected)
+
+
+@hypothesis.given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
+def test_equal_numbers_keep_their_order(numbers):
+    """As they hardly ever have to: 32-bit random numbers are seldom equal."""
+    both = jnp.array([numbers, numbers[::-1]], jnp.uint32)
+    np.testing.assert_array_equal(training._argsort(both[0]), jnp.argsort(both[0]))
+    np.testing.assert_array_equal(jax.vmap(training._argsort)(both), jnp.argsort(both, axis=1))

@@ -29,7 +29,6 @@ def limits(settings: Bench, shape: str) -> dict[str, Any]:
     features = tables.read(settings, shape).x.shape[1]
     mesh = parallel.mesh()
     steps = 100
-    few = mesh.devices.flat[0].platform == "cpu" and settings.seeds <= 2 * mesh.size
     operations = (
         2 * BATCH * (3 * sum(a * b for a, b in _shapes(features, settings.widths)) - features * settings.widths[0])
     )
@@ -42,7 +41,7 @@ def limits(settings: Bench, shape: str) -> dict[str, Any]:
                 steps=steps,
                 repetitions=settings.repetitions,
                 mesh=mesh,
-                lanes=2 if few else None,
+                lanes=None,
             ),
             "square": square(mesh, settings.repetitions),
             "copy": copy(mesh, settings.copy_mib, settings.repetitions),

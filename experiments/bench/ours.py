@@ -59,9 +59,8 @@ def case(splits: Any, widths: tuple[int, ...]) -> Case:
     use_cores(jax)
     mesh = parallel.mesh()
     seeds = splits.train.shape[0]
-    few = mesh.devices.flat[0].platform == "cpu" and seeds <= 2 * mesh.size  # then the command line's groups are small
     placed = jax.device_put(Split(*map(jnp.asarray, splits)), parallel.everywhere_on(mesh))
-    return Case(from_linen(Mlp(widths=widths)), placed, Machine(mesh, 2 if few else None), seeds)
+    return Case(from_linen(Mlp(widths=widths)), placed, Machine(mesh, None), seeds)
 
 
 def steps(settings: Bench, shape: str) -> dict[str, Any]:

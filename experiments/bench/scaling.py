@@ -11,7 +11,7 @@ from experiments.bench import clock, ours, tables
 from experiments.bench.settings import SHAPES, Bench
 from experiments.cli import use_cores
 from experiments.timings import Timings
-from fairjax import data, rows
+from fairjax import data, parallel, rows
 from fairjax.debias import Pruning
 from fairjax.loop import Task
 from fairjax.nn import Mlp, from_linen
@@ -48,7 +48,7 @@ def _training(settings: Bench, dataset, seeds: int, widths: tuple[int, ...]) -> 
     here, timings = ours.case(data.split_seeds(dataset, range(seeds)), widths), Timings()
     with timings.listening():
         raw, _ = ours.train(here, timings, epochs=1, repetitions=settings.scaling_repetitions)
-    lanes = here.machine.lanes
+    lanes = parallel.lanes_of(here.machine.mesh, seeds)
     return {
         "measures": {"training": raw},
         "compilation_seconds": timings.compilation,
