@@ -41,8 +41,8 @@ CHUNK = 40
 _EDGES = itertools.count()
 """Of chunks, in the order in which all processes pass them."""
 
-LONG = 200
-"""Steps of an epoch from which it pays to compile a second program, for the last few networks in training."""
+NARROW = "the last few networks in training"
+"""A program for smaller groups, which is compiled while the first epochs run."""
 
 STREAMS = {
     "random_perturbation": 4,
@@ -210,7 +210,7 @@ class _Context:
 
     def ready(self, stage: str) -> None:
         """Wait for the programs of a stage, if they are being compiled."""
-        with self.timings.waiting(stage):
+        with self.timings.stage(stage), self.timings.waiting():
             self.ahead.wait(stage)
 
     def logits(self) -> loop.Parts:
@@ -290,16 +290,34 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings, ahea
 
         begun = folder.stage("training").begun()
         state = jax.eval_shape(begin, keys, splits) if begun else begin(keys, splits)
-    _compile_ahead(settings, folder, machine, network, splits, axes, state.best, ahead)
     total = config.epochs
     bar = bars.add_task("training", total=total, note=f"{len(settings.runs)} networks left")
 
-    rows = splits.train.shape[-1]
-    long = rows // config.batch_size >= LONG  # else compiling a narrower program takes longer than it saves
+    narrow = machine if settings.lanes is not None else machine.for_parts()  # the numbers are the same
+    shapes = jax.eval_shape(lambda state: state, state)
+    if narrow != machine and len(settings.runs) > 2 * machine.mesh.size:
+        ahead.add(
+            NARROW,
+            lambda: compiled(
+                programs.advance_training,
+                network,
+                config,
+                splits,
+                shapes,
+                mesh=machine.mesh,
+                axes=Axes(axes),
+                machine=narrow,
+                epochs=config.check_every,
+            ),
+        )
+    _compile_ahead(settings, folder, machine, network, splits, axes, state.best, ahead)
 
     def advance(state):
-        few = long and np.sum(~np.asarray(state.done)) <= 2 * machine.mesh.size
-        width = machine._replace(lanes=2) if few and settings.lanes is None else machine  # the numbers are the same
+        few = np.sum(~np.asarray(state.done)) <= 2 * machine.mesh.size
+        if few:
+            with timings.waiting():
+                ahead.wait(NARROW)
+        width = narrow if few else machine
         state = programs.advance_training(
             network, config, splits, state, axes=Axes(axes), machine=width, epochs=config.check_every
         )

@@ -73,13 +73,13 @@ class Timings:
         self.compilation[name] = self.compilation.get(name, 0.0) + compilation
 
     @contextmanager
-    def waiting(self, name: str) -> Iterator[None]:
-        """Add the block's time to the compilation of a stage: it waits for another thread to compile."""
+    def waiting(self) -> Iterator[None]:
+        """Count the block as compilation of the stage that it is in: it waits for another thread to compile."""
         begun = time.perf_counter()
         try:
             yield
         finally:
-            self.compilation[name] = self.compilation.get(name, 0.0) + time.perf_counter() - begun
+            self._heard.setdefault(threading.get_ident(), []).append((begun, time.perf_counter() - begun))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
