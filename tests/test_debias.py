@@ -48,7 +48,7 @@ def test_pruning_is_a_greedy_loop(schedule, how, part, spared):
     state, found = begin_pruning(TASK, config, jax.random.key(0), variables(), parts(), evaluation), []
     for _ in range(steps):
         state = prune(TASK, config, parts(), state)
-        found.append(np.asarray(ravel_pytree(state.variables["masks"])[0]))
+        found.append(np.asarray(state.variables.masks))
 
     unravel = ravel_pytree(variables()["masks"])[1]
     sign, kept, gone_before = float(np.sign(evaluation.bias)), np.ones(UNITS, bool), set()
@@ -70,13 +70,13 @@ def test_pruning_is_a_greedy_loop(schedule, how, part, spared):
         assert found[step].tolist() == kept.tolist(), f"step {step}"
     assert gone_before and kept[~allowed].all()
     assert schedule == "quantile" or not kept[allowed].any()
-    chex.assert_trees_all_equal(state.variables["params"], variables()["params"])
+    chex.assert_trees_all_equal(state.variables.variables()["params"], variables()["params"])
 
 
 def test_a_first_unit_is_one_that_pushes_the_bias_further_from_0():
     evaluation = evaluate(TASK, variables(), parts())[0].valid
     state = begin_pruning(TASK, Pruning(), jax.random.key(0), variables(), parts(), evaluation)
-    cut = ravel_pytree(prune(TASK, Pruning(), parts(), state).variables["masks"])[0]
+    cut = prune(TASK, Pruning(), parts(), state).variables.masks
     unit = int(np.flatnonzero(~np.asarray(cut))[0])
     slopes = np.asarray(measured(variables(), parts().train))
     assert np.sign(slopes[unit]) == np.sign(evaluation.bias) and unit == np.argmax(slopes * np.sign(evaluation.bias))
