@@ -169,7 +169,7 @@ class _LastWords:
     def __init__(self):
         text = (
             f"process {os.getpid()} ended before its work was done: it was killed, or another process or its host was "
-            "lost; what was saved stands; start all processes again with the same command"
+            "lost or did not come; what was saved stands; start all processes again with the same command"
         )
         self._reader = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", self.PROGRAM, text], stdin=subprocess.PIPE, start_new_session=True

@@ -123,7 +123,7 @@ def test_a_run_killed_at_random_moments_ends_the_same_on_other_numbers_of_device
         assert process.returncode == 0
         same(tmp_path / "r", alone)
         shutil.rmtree(tmp_path / "r")
-    assert begin(tmp_path / "r", cache, devices=1).wait() == 0
+    assert begin(tmp_path / "r", cache, devices=1, error=subprocess.DEVNULL).wait() == 0
     same(tmp_path / "r", alone)
     whole(tmp_path / "r")
 
@@ -200,7 +200,7 @@ def test_a_disk_that_turns_read_only_is_named(alone, tmp_path, cache):
         said = process.communicate()[1]
         assert process.returncode == 2 and "is not writable; choose another with --out" in said, said
         remount("rw")
-        assert begin(tmp_path / "disk" / "r", cache).wait() == 0
+        assert begin(tmp_path / "disk" / "r", cache, error=subprocess.DEVNULL).wait() == 0
         same(tmp_path / "disk" / "r", alone)
 
 
@@ -221,7 +221,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_stands(alone, tmp_path, 
     assert process.returncode == 2 and str(states[1]) in said and "an earlier one is there to go on from" in said
     assert states[0].exists()
     shutil.rmtree(states[1])
-    assert begin(tmp_path / "r", cache).wait() == 0
+    assert begin(tmp_path / "r", cache, error=subprocess.DEVNULL).wait() == 0
     same(tmp_path / "r", alone)
 
 
@@ -245,4 +245,7 @@ def test_a_process_whose_others_do_not_come_says_so(tmp_path, cache):
     words = ["--hosts.coordinator", f"127.0.0.1:{free_port()}", "--hosts.processes", "2"]
     process = begin(tmp_path / "r", cache, *words, "--hosts.process", "1", "--hosts.wait", "3")
     said = process.communicate(timeout=60)[1]
-    assert process.returncode != 0 and "did not come together within 3 s" in said, said
+    assert process.returncode != 0
+    assert "did not come together within 3 s" in said or "or did not come" in said, (
+        said
+    )  # JAX may end the process itself
