@@ -18,7 +18,7 @@ from experiments.folder import verify
 from experiments.hosts import Hosts
 
 ROOT = Path(__file__).parents[1]
-KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "2"))
 """Processes killed in each test that kills; set it to more for a longer hunt."""
 WORDS = [
     *("--dataset", "loh", "--simulation.rows", "600", "--seeds", "1", "2", "3", "4", "5", "6"),
