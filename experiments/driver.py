@@ -408,7 +408,8 @@ def _debias(about: _Context, name: str, logits: loop.Parts, bars) -> Trial:
     task = _task(about.task, method, settings.selection.rules.values(), rule)
     steps, members = _steps(settings, name, about.networks), method.members(config)
     keys = parallel.everywhere(fold(keys_of(settings), STREAMS[name]), machine.mesh)
-    stage, begun = about.folder.stage(name), about.folder.stage(name).begun()
+    stage = about.folder.stage(name)
+    begun = stage.begun()
     about.ready(name)
     with timings.stage(name):
 

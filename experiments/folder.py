@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 
 from experiments import hosts
 from fairjax import parallel, storage
+from fairjax.storage import first_line
 
 
 class FolderError(ValueError):
@@ -178,7 +179,7 @@ class Stage:
         except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
             earlier = "; an earlier one is there to go on from" if len(numbers) > 1 else ""
             raise FolderError(
-                f"the saved state {newest} cannot be read ({_first_line(error)}); remove it and run the same command "
+                f"the saved state {newest} cannot be read ({first_line(error)}); remove it and run the same command "
                 f"again{earlier}, or remove {self._path} to redo this stage"
             ) from error
 
@@ -209,7 +210,7 @@ class Stage:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise FolderError(
-                f"cannot save a state in {self._path} ({_first_line(error)}); make room or mend the folder and "
+                f"cannot save a state in {self._path} ({first_line(error)}); make room or mend the folder and "
                 "run the same command again: it goes on from the last saved state"
             ) from error
         kept = {f"{kept:08d}" for kept in self._numbers()[-self.KEPT :]}
@@ -285,11 +286,6 @@ def _sync(path: Path, *, files: bool = True) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:

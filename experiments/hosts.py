@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from fairjax.storage import first_line
+
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as lost, and all others end."""
 
@@ -116,13 +118,13 @@ def _join(hosts: Hosts) -> None:
     except (RuntimeError, ValueError) as error:
         if hosts.cluster:
             raise HostsError(
-                f"the launcher's processes did not come together ({_first_line(error)}); start them by srun, mpirun or "
+                f"the launcher's processes did not come together ({first_line(error)}); start them by srun, mpirun or "
                 "a pod's launcher, or say how they find one another by --hosts.coordinator, --hosts.processes and "
                 "--hosts.process"
             ) from error
         raise HostsError(
             f"{hosts.processes} processes at {hosts.coordinator} did not come together within {hosts.wait} s "
-            f"({_first_line(error)}); start every process with the same command but its own --hosts.process, and see "
+            f"({first_line(error)}); start every process with the same command but its own --hosts.process, and see "
             "that the coordinator's port is free and reachable"
         ) from error
     agree("the number of devices of a process", str(jax.local_device_count()))
@@ -134,7 +136,7 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         text, status = f"{_name()} was stopped; {again}", 130
     elif isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in _LOST):
-        text, status = f"{_name()} lost another process ({_first_line(error)}); {again}", 1
+        text, status = f"{_name()} lost another process ({first_line(error)}); {again}", 1
     elif isinstance(error, ValueError | TypeError | OSError):
         text, status = f"error: {error}\n{_name()} ends, and so will the others", 2
     else:
@@ -250,8 +252,3 @@ def _client() -> Any:
     from jax._src import distributed  # JAX has no public name for its key-value store
 
     return distributed.global_state.client
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -88,7 +88,7 @@ def save(
         _replace(temporary, path)
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"cannot save a network at {path} ({_first_line(error)}); make room or choose another path"
+            f"cannot save a network at {path} ({first_line(error)}); make room or choose another path"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -113,7 +113,7 @@ def load(path: str | Path) -> Saved:
     try:
         content = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path} is no saved network: its {_ABOUT} cannot be read ({_first_line(error)})") from error
+        raise StorageError(f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise StorageError(f"{path} has format {found}, this version of fairjax reads format {FORMAT}")
@@ -125,7 +125,7 @@ def load(path: str | Path) -> Saved:
             arrays = reader.restore(path / _VARIABLES, args=ocp.args.StandardRestore(abstract))
         variables = jax.tree.map(jnp.asarray, arrays)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"the network at {path} is damaged ({_first_line(error)}); save it again") from error
+        raise StorageError(f"the network at {path} is damaged ({first_line(error)}); save it again") from error
     return Saved(module, variables, content["about"])
 
 
@@ -171,6 +171,7 @@ def _replace(temporary: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind if it says nothing."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__
