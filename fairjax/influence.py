@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from fairjax.checks import check_logits
 from fairjax.nn.network import ApplyFn
 from fairjax.parity import Measure
 from fairjax.types import Batch, Variables
@@ -60,7 +61,9 @@ def influence(
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
 
     def shifted(shifts, x):
-        return jax.nn.sigmoid(apply(variables, x, shifts=shifts)[0])
+        logits, _ = apply(variables, x, shifts=shifts)
+        check_logits(logits, x)
+        return jax.nn.sigmoid(logits)
 
     with jax.default_matmul_precision("highest"):  # an order of units is made of these numbers
         if chunk is None or chunk >= n:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import objective
+from fairjax.checks import check_logits
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
 from fairjax.objective import Evaluation, PooledObjective, Rule
@@ -143,6 +144,14 @@ class Debiased(NamedTuple):
     """Whether the selected candidate meets the rule's bound on validation data."""
     diverged: Bool[Array, ""]
     """Whether a candidate's output stopped being finite; the run was frozen there and earlier candidates stand."""
+    undefined: Bool[Array, ""]
+    """Whether the selected candidate's bias cannot be computed, because a group that the measure compares has no rows
+    there. Then `satisfied` is false, whatever the network does."""
+
+
+def sign_of_bias(evaluation: Evaluation) -> Float[Array, ""]:
+    """Sign of a bias; 0, which moves nothing, where it is NaN because it cannot be computed."""
+    return jnp.where(jnp.isnan(evaluation.bias), 0.0, jnp.sign(evaluation.bias))
 
 
 def evaluation_mode(task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate) -> Float[Array, "1 n"]:
@@ -197,7 +206,9 @@ def start(
     state = method.init(task, config, key, variables, parts, trace.valid)
     zero = jnp.zeros((), jnp.int32)
     seen = trace.seen(rule)
-    return Progress(zero, state, Flat.of(variables), seen, rule(seen), zero, ~finite)
+    score = rule(seen)
+    score = jnp.where(jnp.isnan(score), -jnp.inf, score)  # or no candidate would ever be better
+    return Progress(zero, state, Flat.of(variables), seen, score, zero, ~finite)
 
 
 def advance(
@@ -266,6 +277,7 @@ def finish(rule: Rule, progress: Progress, trace: Trace) -> Debiased:
         selected=progress.selected,
         satisfied=jnp.abs(progress.evaluation.bias) < rule.bound,
         diverged=progress.diverged,
+        undefined=jnp.isnan(progress.evaluation.bias) & ~progress.diverged,
     )
 
 
@@ -342,6 +354,8 @@ def _logits(logits: Callable[[Array], Array], features: _Features) -> list[Float
     """Logits of every part."""
     with jax.default_matmul_precision("highest"):
         every = [logits(x) for x in features.arrays]
+    for some, x in zip(every, features.arrays, strict=True):
+        check_logits(some[0], x)
     return jnp.split(every[0], list(itertools.accumulate(features.sizes))[:-1], axis=1) if len(every) == 1 else every
 
 

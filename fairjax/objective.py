@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax import performance
+from fairjax import checks, performance
 from fairjax.parity import Measure
 from fairjax.types import AnyArray, Number
 
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
     balanced_accuracy: Float[Array, "*c"]
     """Mean of true positive and true negative rate."""
     bias: Float[Array, "*c"]
-    """The parity measure on decisions."""
+    """The parity measure on decisions; NaN where a group that it compares has no rows."""
     noise: Float[Array, "*c"]
     """Squared slope of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
     table: Float[Array, "*c 2 2 2"] | None = None
@@ -55,8 +55,8 @@ class Rule(Protocol):
 
 
 def _bounds(epsilon: Number, margin: Number) -> None:
-    if isinstance(epsilon, int | float) and not epsilon > 0:
-        raise ValueError(f"epsilon, the bound on |bias|, must be positive, got {epsilon}")
+    if isinstance(epsilon, int | float) and not 0 < epsilon < float("inf"):
+        raise ValueError(f"epsilon, the bound on |bias|, must be positive and finite, got {epsilon}")
     if isinstance(epsilon, int | float) and isinstance(margin, int | float) and not 0 <= margin < epsilon:
         raise ValueError(f"margin must be at least 0 and less than epsilon = {epsilon}, got {margin}")
 
@@ -164,7 +164,7 @@ class PooledObjective:
         """Refuse bounds and variances that mean nothing."""
         _bounds(self.epsilon, 0.0)
         _variance(self.variance)
-        if isinstance(self.shift, int | float) and not self.shift >= 0:
+        if isinstance(self.shift, int | float) and not 0 <= self.shift < float("inf"):
             raise ValueError(f"shift is a standard deviation and must not be negative, got {self.shift}")
 
     @property
@@ -270,7 +270,7 @@ def first_max(scores: Float[Array, " c"]) -> Int[Array, ""]:
         1
     """
     scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-    return jnp.argmax(scores >= jnp.max(scores) - TIE)
+    return jnp.argmax(scores >= jnp.max(scores) - TIE).astype(jnp.int32)
 
 
 def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]:
@@ -308,10 +308,12 @@ def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[A
     Returns:
         An evaluation with one entry a table.
     """
+    bias = jax.vmap(lambda cell: performance.of_table(measure, cell))(table)
+    comparable = jax.vmap(lambda cell: performance.is_defined(measure, cell))(table)
     return Evaluation(
         threshold=jnp.asarray(threshold),
         balanced_accuracy=jax.vmap(performance.accuracy_of_table)(table),
-        bias=jax.vmap(lambda cell: performance.of_table(measure, cell))(table),
+        bias=jnp.where(comparable, bias, jnp.nan),
         noise=jax.vmap(lambda cell: performance.noise_of_table(measure, cell))(table),
         table=table,
     )
@@ -332,9 +334,9 @@ def at_threshold(
         >>> at_threshold(spd, jnp.array([0.9, 0.1, 0.8, 0.7]), y, a, jnp.array(0.5)).bias.item()
         0.5
     """
-    cuts = threshold[None]
+    cuts, rows = jnp.asarray(threshold)[None], checks.rows(scores, y, a)
     every = by_threshold(measure, performance.histogram(scores, y, a, cuts), cuts)
-    return jax.tree.map(lambda entry: entry[0], every)
+    return _or_nan(rows, jax.tree.map(lambda entry: entry[0], every))
 
 
 def best_threshold(
@@ -365,8 +367,14 @@ def best_threshold(
         >>> round(best_threshold(spd, jnp.array([0.9, 0.105, 0.8, 0.705]), y, a).threshold.item(), 2)
         0.71
     """
-    cuts = performance.thresholds(count)
-    return best_of_counts(measure, performance.histogram(scores, y, a, cuts), cuts, rule)
+    cuts, rows = performance.thresholds(count), checks.rows(scores, y, a)
+    return _or_nan(rows, best_of_counts(measure, performance.histogram(scores, y, a, cuts), cuts, rule))
+
+
+def _or_nan(rows: checks.Rows, evaluation: Evaluation) -> Evaluation:
+    """The evaluation, its accuracy and bias NaN where a traced row is invalid."""
+    accuracy, bias = rows.or_nan(evaluation.balanced_accuracy), rows.or_nan(evaluation.bias)
+    return evaluation._replace(balanced_accuracy=accuracy, bias=bias)
 
 
 def best_of_counts(

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
+from fairjax import checks
 from fairjax.types import AnyArray
 
 Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
@@ -31,10 +32,10 @@ def rate(
     values: Rows, rows: Bool[AnyArray, " n"], weights: Weights | None = None
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Weighted mean of `values` over `rows`, and whether there is one: 0 and false where the rows weigh nothing."""
-    values = _floating(values)
-    weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights, values.dtype)
+    values = checks.floating(values)
+    weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights).astype(values.dtype)
     total = jnp.sum(weights, where=rows)
-    some = total > 0
+    some = ~(total <= 0)  # a weight that is NaN must not look like an empty group
     return jnp.sum(values * weights, where=rows) / jnp.where(some, total, 1.0), some
 
 
@@ -56,6 +57,28 @@ def gap(
         >>> gap(jnp.array([1.0, 0.0, 1.0]), jnp.array([True, True, False]), jnp.array([False, False, True])).item()
         -0.5
     """
+    checks.check_index(values=values, first=first, second=second, weights=weights)
+    values, (first, of_one), (second, of_other) = (
+        checks.vector("values", values),
+        checks.indicator("first", checks.vector("first", first)),
+        checks.indicator("second", checks.vector("second", second)),
+    )
+    if not values.shape == first.shape == second.shape:
+        raise ValueError(
+            f"values, first and second must be vectors of one length, found shapes {values.shape}, {first.shape} and "
+            f"{second.shape}"
+        )
+    values = checks.floating(values)
+    weights, of_weights = checks.sample_weights(weights, values)
+    found = _gap(values, first, second, weights)
+    valid = checks.both(of_one, of_other, of_weights)
+    return found if valid is None else jnp.where(valid, found, jnp.nan)
+
+
+def _gap(
+    values: Rows, first: Bool[AnyArray, " n"], second: Bool[AnyArray, " n"], weights: Weights | None
+) -> Float[Array, ""]:
+    """`gap` of rows that are checked."""
     of_first, any_first = rate(values, first, weights)
     of_second, any_second = rate(values, second, weights)
     return jnp.where(any_first & any_second, of_first - of_second, 0.0)
@@ -77,9 +100,8 @@ def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
         >>> spd(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])).item()
         0.5
     """
-    del y
-    a = _groups(a, values)
-    return gap(values, ~a, a, weights)
+    rows = checks.rows(values, y, a, weights)
+    return rows.or_nan(_gap(rows.values, ~rows.a, rows.a, rows.weights))
 
 
 def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -98,8 +120,8 @@ def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
         >>> eod(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 1, 1]), jnp.array([0, 0, 1, 1])).item()
         0.5
     """
-    y, a = _groups(y, values), _groups(a, values)
-    return gap(values, y & ~a, y & a, weights)
+    rows = checks.rows(values, y, a, weights)
+    return rows.or_nan(_gap(rows.values, rows.y & ~rows.a, rows.y & rows.a, rows.weights))
 
 
 def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -118,8 +140,8 @@ def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weig
         >>> false_positive_rate_difference(jnp.array([1, 0, 1]), jnp.array([0, 0, 0]), jnp.array([0, 1, 1])).item()
         0.5
     """
-    y, a = _groups(y, values), _groups(a, values)
-    return gap(values, ~y & ~a, ~y & a, weights)
+    rows = checks.rows(values, y, a, weights)
+    return rows.or_nan(_gap(rows.values, ~rows.y & ~rows.a, ~rows.y & rows.a, rows.weights))
 
 
 def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -141,9 +163,9 @@ def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weight
         >>> predictive_parity_difference(jnp.array([1, 1, 1]), jnp.array([1, 1, 0]), jnp.array([0, 1, 1])).item()
         0.5
     """
-    a = _groups(a, values)
-    accepted = _floating(values) if weights is None else _floating(values) * weights
-    return gap(y, ~a, a, accepted)
+    rows = checks.rows(values, y, a, weights)
+    accepted = rows.values if rows.weights is None else rows.values * rows.weights
+    return rows.or_nan(_gap(rows.y.astype(accepted.dtype), ~rows.a, rows.a, accepted))
 
 
 def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -162,8 +184,9 @@ def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None 
         >>> accuracy_difference(jnp.array([1, 1, 0]), jnp.array([1, 1, 1]), jnp.array([0, 1, 1])).item()
         0.5
     """
-    values, y, a = _floating(values), _groups(y, values), _groups(a, values)
-    return gap(jnp.where(y, values, 1.0 - values), ~a, a, weights)
+    rows = checks.rows(values, y, a, weights)
+    right = jnp.where(rows.y, rows.values, 1.0 - rows.values)
+    return rows.or_nan(_gap(right, ~rows.a, rows.a, rows.weights))
 
 
 def average_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -223,13 +246,12 @@ def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | 
         >>> demographic_parity_ratio(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).item()
         0.5
     """
-    del y
-    a = _groups(a, values)
-    unprivileged, any_unprivileged = rate(values, ~a, weights)
-    privileged, any_privileged = rate(values, a, weights)
+    rows = checks.rows(values, y, a, weights)
+    unprivileged, any_unprivileged = rate(rows.values, ~rows.a, rows.weights)
+    privileged, any_privileged = rate(rows.values, rows.a, rows.weights)
     ratio = unprivileged / jnp.where(privileged > 0, privileged, 1.0)
     ratio = jnp.where(privileged > 0, ratio, jnp.where(unprivileged > 0, jnp.inf, 1.0))
-    return jnp.where(any_unprivileged & any_privileged, ratio, 1.0)
+    return rows.or_nan(jnp.where(any_unprivileged & any_privileged, ratio, 1.0))
 
 
 def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -264,6 +286,36 @@ MEASURES: dict[str, Measure] = {
 """The measures by their short names; each is 0 at parity."""
 
 
+def _members(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
+    return jnp.sum(table, axis=(0, 1))
+
+
+def _positives(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
+    return jnp.sum(table[:, 1], axis=0)
+
+
+def _negatives(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
+    return jnp.sum(table[:, 0], axis=0)
+
+
+def _accepted(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
+    return jnp.sum(table[1], axis=0)
+
+
+NEEDS: dict[Measure, tuple[Callable[[Float[Array, "2 2 2"]], Float[Array, "2"]], ...]] = {
+    spd: (_members,),
+    eod: (_positives,),
+    false_positive_rate_difference: (_negatives,),
+    predictive_parity_difference: (_accepted,),
+    accuracy_difference: (_members,),
+    average_odds_difference: (_positives, _negatives),
+    equalized_odds_difference: (_positives, _negatives),
+    demographic_parity_shortfall: (_members,),
+    demographic_parity_ratio: (_members,),
+}
+"""Which rows of a table of counts (decision, label, group) a measure needs in each group to be defined."""
+
+
 class Cells(NamedTuple):
     """What a measure needs to know of rows: sums by label and group, which add up over disjoint rows."""
 
@@ -292,11 +344,12 @@ def cells(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Cel
         >>> cells(jnp.array([1, 1, 0, 1]), jnp.array([1, 1, 0, 1]), jnp.array([0, 0, 1, 1])).total.tolist()
         [[0.0, 0.0], [2.0, 1.0]]
     """
-    values, y, a = _floating(values), _groups(y, values), _groups(a, values)
-    weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights, values.dtype)
+    rows = checks.rows(values, y, a, weights, weightless=True)
+    values, y, a = rows.values, rows.y, rows.a
+    weights = jnp.ones_like(values) if rows.weights is None else rows.weights
     cell = jnp.stack([~y & ~a, ~y & a, y & ~a, y & a])
     total, weight = (jnp.where(cell, each[None], 0.0).sum(axis=1).reshape(2, 2) for each in (values * weights, weights))
-    return Cells(total, weight)
+    return Cells(rows.or_nan(total), rows.or_nan(weight))
 
 
 def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
@@ -320,23 +373,7 @@ def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
         0.25
     """
     total, weight = cells.total.reshape(-1), cells.weight.reshape(-1)
-    there = weight > 0
+    there = ~(weight <= 0)
     mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
     cell = jnp.arange(4)
     return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)
-
-
-def _floating(values: Rows) -> Float[Array, " n"]:
-    values = jnp.asarray(values)
-    return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.float32)
-
-
-def _groups(indicator: Rows, values: Rows) -> Bool[Array, " n"]:
-    """The indicator as booleans; both must be one number a row."""
-    indicator, values = jnp.asarray(indicator), jnp.asarray(values)
-    if indicator.shape != values.shape or indicator.ndim != 1:
-        raise ValueError(
-            f"values, y and a must be vectors of one length, got shapes {values.shape} and {indicator.shape}; "
-            "squeeze logits of shape (n, 1) first"
-        )
-    return indicator.astype(bool)

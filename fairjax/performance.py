@@ -8,9 +8,11 @@ weights.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax.parity import Measure, Rows, Weights, rate
+from fairjax import checks
+from fairjax.parity import NEEDS, Measure, Rows, Weights, rate
 from fairjax.types import AnyArray
 
 Histogram = Int[Array, "bins 2 2"] | Float[Array, "bins 2 2"]
@@ -33,12 +35,12 @@ def balanced_accuracy(values: Rows, y: Rows, weights: Weights | None = None) -> 
         >>> round(balanced_accuracy(jnp.array([1, 1, 0, 0]), jnp.array([1, 0, 0, 0])).item(), 4)
         0.8333
     """
-    y = jnp.asarray(y).astype(bool)
-    accepted, positives = rate(values, y, weights)
-    falsely, negatives = rate(values, ~y, weights)
+    rows = checks.rows(values, y, y, weights)
+    accepted, positives = rate(rows.values, rows.y, rows.weights)
+    falsely, negatives = rate(rows.values, ~rows.y, rows.weights)
     rates = jnp.stack([accepted, 1.0 - falsely])
     there = jnp.stack([positives, negatives])
-    return jnp.sum(rates, where=there) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
+    return rows.or_nan(jnp.sum(rates, where=there) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0))
 
 
 def thresholds(count: int = 101) -> Float[Array, " t"]:
@@ -48,7 +50,9 @@ def thresholds(count: int = 101) -> Float[Array, " t"]:
         >>> thresholds(3).tolist()
         [0.0, 0.5, 1.0]
     """
-    return jnp.arange(count, dtype=jnp.float32) / (count - 1)
+    if count < 2:
+        raise ValueError(f"count must be at least 2 thresholds, got {count}")
+    return jnp.asarray(np.linspace(0.0, 1.0, count, dtype=np.float64).astype(np.float32))  # inside jit JAX would round
 
 
 def histogram(
@@ -78,10 +82,10 @@ def histogram(
         >>> histogram(jnp.array([0.2, 0.9]), yes, no, jnp.array([0.5]))[:, 1, 0].tolist()
         [1, 1]
     """
-    scores, y, a, cuts = map(jnp.asarray, (scores, y, a, cuts))
-    exceeded = jnp.searchsorted(cuts, scores, side="left", method="scan_unrolled")
-    cell = (exceeded * 2 + y.astype(exceeded.dtype)) * 2 + a.astype(exceeded.dtype)
-    counted = jnp.ones(scores.shape, jnp.int32) if weights is None else jnp.asarray(weights)
+    rows, cuts = checks.rows(scores, y, a, weights, weightless=True), jnp.asarray(cuts)
+    exceeded = jnp.searchsorted(cuts, rows.values.astype(cuts.dtype), side="left", method="scan_unrolled")
+    cell = (exceeded * 2 + rows.y.astype(exceeded.dtype)) * 2 + rows.a.astype(exceeded.dtype)
+    counted = jnp.ones(rows.values.shape, jnp.int32) if rows.weights is None else rows.weights
     bins = cuts.shape[0] + 1
     return jax.ops.segment_sum(counted, cell, num_segments=bins * 4).reshape(bins, 2, 2)
 
@@ -133,6 +137,33 @@ def noise_of_table(measure: Measure, table: Float[Array, "2 2 2"]) -> Float[Arra
     weights = table.reshape(-1)
     slope = jax.grad(measure)(decision, y, a, weights)  # of a cell, which is `weights` rows of one slope each
     return jnp.sum(slope**2 / jnp.where(weights > 0, weights, 1.0), where=weights > 0)
+
+
+def is_defined(measure: Measure, table: Float[Array, "2 2 2"]) -> Bool[Array, ""]:
+    """Whether a table has the rows that a measure compares.
+
+    The measures of `fairjax.parity.MEASURES` say which rows they need. Any other measure is taken to be defined where
+    it changes with the decisions of some row.
+
+    Args:
+        measure: bias by group.
+        table: counts by decision, label and group.
+
+    Returns:
+        A boolean; where it is false, the value of the measure means nothing.
+
+    Example:
+        >>> from fairjax.parity import eod
+        >>> is_defined(eod, jnp.array([[[5.0, 5.0], [5.0, 0.0]], [[5.0, 5.0], [5.0, 0.0]]])).item()
+        False
+    """
+    needs = NEEDS.get(measure)
+    if needs is not None:
+        return jnp.all(jnp.stack([need(table) > 0 for need in needs]))
+    decision, y, a = _cells()
+    # away from 0, 1 and equal rates, where a slope may vanish for other reasons
+    slope = jax.grad(measure)(0.3 + 0.05 * jnp.arange(decision.shape[0], dtype=decision.dtype), y, a, table.reshape(-1))
+    return jnp.any((slope != 0) & (table.reshape(-1) > 0))
 
 
 def accuracy_of_table(table: Float[Array, "2 2 2"]) -> Float[Array, ""]:

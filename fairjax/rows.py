@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from fairjax import objective, performance
+from fairjax.checks import check_logits, vector
 from fairjax.nn.network import ApplyFn
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Cells, Measure, Weights, cells, of_cells
@@ -389,6 +390,7 @@ class _Counts:
 
     def __call__(self, variables, cuts, batch: Batch, weights):
         logits, _ = self.apply(variables, batch.x)
+        check_logits(logits, batch.x)
         broken = ~jnp.isfinite(logits) & (weights > 0)
         counts = performance.histogram(jax.nn.sigmoid(logits), batch.y, batch.a, cuts, weights)
         return counts, jnp.sum(broken, dtype=jnp.float32)
@@ -402,6 +404,7 @@ class _Scores:
 
     def __call__(self, shifts, variables, batch: Batch, weights) -> Cells:
         logits, _ = self.apply(variables, batch.x, shifts=shifts)
+        check_logits(logits, batch.x)
         return cells(jax.nn.sigmoid(logits), batch.y, batch.a, weights)
 
 
@@ -414,6 +417,7 @@ class _Losses:
 
     def __call__(self, params, variables, batch: Batch, weights) -> _Fit:
         logits, _ = self.apply({**variables, "params": params}, batch.x)
+        check_logits(logits, batch.x)
         by_cell = cells(jax.nn.sigmoid(logits), batch.y, batch.a, weights)
         return _Fit(by_cell, jnp.sum(self.loss(logits, batch.y) * weights))
 
@@ -506,9 +510,17 @@ def _joined(high, low):
 def _prepared(source: Source, mesh: jax.sharding.Mesh | None) -> Iterator[Chunk]:
     """The chunks, checked, of one size that the devices divide, and placed on the mesh."""
     devices, share = (1, 1) if mesh is None else (len(mesh.local_devices), mesh.size // len(mesh.local_devices))
-    size, features = devices, None
+    size, features, rows_before = devices, None, 0
     for number, chunk in enumerate(source):
         x, y, a, weights = chunk = Chunk(*chunk)
+        chunk = Chunk(
+            x,
+            *(
+                column if column is None else vector(name, column)
+                for name, column in zip(Chunk._fields[1:], chunk[1:], strict=True)
+            ),
+        )
+        y, a, weights = chunk[1:]
         features = x.shape[1:] if features is None else features
         if x.shape[1:] != features:
             raise ValueError(f"chunk {number} has features of shape {x.shape[1:]}, those before it of shape {features}")
@@ -518,7 +530,9 @@ def _prepared(source: Source, mesh: jax.sharding.Mesh | None) -> Iterator[Chunk]
         size = max(size, -(-x.shape[0] // devices) * devices)
         if size * share > MOST:
             raise ValueError(f"chunk {number} has {size * share} rows, of which float32 counts {MOST}; make it smaller")
-        chunk = padded(Chunk(x, _boolean(y), _boolean(a), weights), size)
+        y, a = (_indicator(column, name, rows_before) for name, column in (("y", y), ("a", a)))
+        chunk = padded(Chunk(x, y, a, _weights(weights, number)), size)
+        rows_before += x.shape[0]
         yield chunk if mesh is None else _placed(chunk, mesh)
 
 
@@ -528,12 +542,22 @@ def _placed(chunk: Chunk, mesh: jax.sharding.Mesh) -> Chunk:
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(spread, array), chunk)
 
 
-def _boolean(column):
-    return column if column.dtype == bool else column.astype(bool)
+def _weights(weights, number: int):
+    """Weights of a chunk, refused where they are negative or not finite."""
+    if weights is None:
+        return None
+    known = np.asarray(weights)
+    wrong = ~((known >= 0) & (known < np.inf))
+    if wrong.any():
+        found = known[int(np.argmax(wrong))]
+        raise ValueError(f"weights must be finite and not negative, found {found:g} in chunk {number}")
+    return weights
 
 
 def _indicator(column, name: str, start: int) -> Bool[np.ndarray, " n"]:
     """Booleans of a column of 0 and 1."""
+    if column.dtype == bool:
+        return column
     column = np.asarray(column)
     wrong = (column != 0) & (column != 1)
     if wrong.any():

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from fairjax.checks import check_logits
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn, Network
@@ -146,6 +147,7 @@ def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trai
 def loss(apply: ApplyFn, variables: Variables, batch: Batch) -> Float[Array, ""]:
     """Mean binary cross-entropy in evaluation mode, in nats."""
     logits, _ = apply(variables, batch.x)
+    check_logits(logits, batch.x)
     return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(logits.dtype)))
 
 
@@ -231,6 +233,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
 
         def objective(params):
             logits, updated = network.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=of_step)
+            check_logits(logits, batch.x)
             return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(logits.dtype))), updated
 
         grads, updated = jax.grad(objective, has_aux=True)(flat.params)

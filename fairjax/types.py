@@ -60,7 +60,7 @@ class Split(NamedTuple):
     def batch(self, rows: Int[Array, " m"]) -> Batch:
         """The given rows, standardised. They must be rows of the table: this is not checked."""
         table = Batch(self.x, self.y, self.a)
-        x, y, a = (part.at[rows].get(mode="promise_in_bounds") for part in table)
+        x, y, a = (jnp.asarray(part).at[rows].get(mode="promise_in_bounds") for part in table)
         return Batch((x - self.mean[None, :]) / self.scale[None, :], y, a)
 
     def part(self, name: Part) -> Batch:

@@ -25,7 +25,8 @@ def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) 
         protected: name of the protected attribute; not needed if there is one.
 
     Returns:
-        Features, labels, and the protected attribute: true where AIF360 has a privileged value.
+        Features, labels, the protected attribute (true where AIF360 has a privileged value), and the instance weights
+        unless all of them are 1.
 
     Raises:
         ValueError: if the attribute is not given or not there, or the data are refused by `fairjax.data.from_arrays`.
@@ -42,7 +43,15 @@ def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) 
     labels = np.asarray(dataset.labels).reshape(-1)
     y = labels if set(np.unique(labels)) <= {0.0, 1.0} else (labels == dataset.favorable_label).astype(float)
     x = pd.DataFrame(np.asarray(dataset.features), columns=list(dataset.feature_names))
-    return from_arrays(x, y, a.astype(float), name=type(dataset).__name__, protected=name)
+    weights = np.asarray(dataset.instance_weights, np.float64).reshape(-1)
+    return from_arrays(
+        x,
+        y,
+        a.astype(float),
+        name=type(dataset).__name__,
+        protected=name,
+        weights=None if (weights == 1).all() else weights,
+    )
 
 
 def to_aif360(
@@ -70,6 +79,8 @@ def to_aif360(
     made = BinaryLabelDataset(
         df=frame, label_names=[_LABEL], protected_attribute_names=[name], favorable_label=1.0, unfavorable_label=0.0
     )
+    if dataset.weights is not None:
+        made.instance_weights = np.asarray(dataset.weights, np.float64)
     made.privileged_protected_attributes = [np.array([1.0])]
     made.unprivileged_protected_attributes = [np.array([0.0])]
     if scores is not None:

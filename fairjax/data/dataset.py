@@ -1,5 +1,6 @@
 """A data set as checked arrays: everything that can be wrong with a table is found here, on the host."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32
 from numpy.typing import ArrayLike
+
+from fairjax.checks import check_index
 
 
 class Dataset(NamedTuple):
@@ -24,6 +27,8 @@ class Dataset(NamedTuple):
     """Name of each feature."""
     protected: str
     """Name of the protected attribute."""
+    weights: Float32[np.ndarray, " n"] | None = None
+    """Sample weights, or None where every row weighs 1. Measures take them; training and thresholds do not yet."""
 
 
 def from_arrays(
@@ -34,6 +39,7 @@ def from_arrays(
     name: str = "data",
     features: Sequence[str] | None = None,
     protected: str = "a",
+    weights: ArrayLike | pd.Series | None = None,
 ) -> Dataset:
     """Check a table and make a data set of it.
 
@@ -45,6 +51,7 @@ def from_arrays(
         name: What to call the data set.
         features: Names of the features; a frame's own column names, or x1, x2, ..., if not given.
         protected: Name of the protected attribute.
+        weights: Sample weights, finite and not negative; kept with the data.
 
     Returns:
         The data set, features as float32 and labels and groups as booleans. A constant feature is allowed.
@@ -58,31 +65,51 @@ def from_arrays(
         >>> data.x.shape, data.y.tolist(), data.features
         ((3, 2), [False, True, True], ('age', 'pay'))
     """
-    _check_index(x, y, "y")
-    _check_index(x, a, "a")
-    table = _table(x)
-    names = _names(x, features, table.shape[1])
+    check_index(x=x, y=y, a=a, weights=weights)
+    wide = _table(x)
+    names = _names(x, features, wide.shape[1])
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
+        table = wide.astype(np.float32)
     _check_finite(table, names)
+    _check_merged(wide, table, names)
     labels = _binary(y, "y", "class", len(table))
     groups = _binary(a, "a", "group", len(table))
-    return Dataset(name, table, labels, groups, names, protected)
+    return Dataset(name, table, labels, groups, names, protected, _weights(weights, len(table)))
 
 
-def _check_index(x: Any, column: Any, label: str) -> None:
-    """Refuse a series indexed otherwise than the frame: by position, their rows might not belong together."""
-    if not isinstance(x, pd.DataFrame) or not isinstance(column, pd.Series) or len(x) != len(column):
-        return
-    differ = np.flatnonzero(np.asarray(x.index != column.index))
-    if differ.size:
-        row = differ[0]
-        raise ValueError(
-            f"the index of {label} differs from that of x (row {row}: {column.index[row]}, x has {x.index[row]}): "
-            f"align them, or pass {label}.to_numpy() if they belong together by position"
-        )
+def _weights(weights: Any, rows: int) -> Float32[np.ndarray, " n"] | None:
+    """Sample weights, one per row, finite and not negative."""
+    if weights is None:
+        return None
+    column = _numbers(weights, "weights", "convert them with weights.astype(float)")
+    if column.shape != (rows,):
+        raise ValueError(f"weights must have shape ({rows},), one per row of x, found {column.shape}")
+    wrong = ~((column >= 0) & (column < np.inf))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"weights must be finite and not negative, found {column[row]:g} in row {row}")
+    if not column.any():
+        raise ValueError("weights are all 0: give some row a positive weight")
+    return column.astype(np.float32)
 
 
-def _table(x: Any) -> Float32[np.ndarray, "n d"]:
-    """The features as a float32 matrix."""
+def _check_merged(wide: Float[np.ndarray, "n d"], table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
+    """Refuse features far from 0 whose differences float32 loses, such as Unix times."""
+    for column, name in enumerate(names):
+        low, high = wide[:, column].min(), wide[:, column].max()
+        spacing = np.spacing(np.float32(max(abs(low), abs(high)))).astype(np.float64)
+        if high == low or spacing < 1e-4 * (high - low):
+            continue
+        before, after = (np.unique(values[:, column]).size for values in (wide, table))
+        if after < before:
+            raise ValueError(
+                f"column {name!r} of x has {before} different values, of which float32 keeps {after}, since they lie "
+                f"between {low:g} and {high:g}: subtract an offset first, such as x[{name!r}] - {low:g}"
+            )
+
+
+def _table(x: Any) -> Float[np.ndarray, "n d"]:
+    """The features as a float64 matrix."""
     values = _frame_numbers(x) if isinstance(x, pd.DataFrame) else _numbers(x, "x", "convert it with x.astype(float)")
     if values.ndim != 2:
         raise ValueError(
@@ -90,8 +117,7 @@ def _table(x: Any) -> Float32[np.ndarray, "n d"]:
         )
     if 0 in values.shape:
         raise ValueError(f"x must have at least one row and one feature, found shape {values.shape}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
-        return values.astype(np.float32)
+    return values
 
 
 def _frame_numbers(x: pd.DataFrame) -> Float[np.ndarray, "n d"]:
@@ -109,6 +135,10 @@ def _frame_numbers(x: pd.DataFrame) -> Float[np.ndarray, "n d"]:
 
 def _numbers(values: Any, label: str, hint: str) -> Float[np.ndarray, "..."]:
     """Any array-like as numbers, missing values as NaN."""
+    if hasattr(values, "toarray") and hasattr(values, "nnz"):
+        raise TypeError(f"{label} is a sparse matrix: pass {label}.toarray()")
+    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
+        raise ValueError(f"{label} is a masked array with masked entries: drop these rows or fill the values in")
     if isinstance(values, pd.api.extensions.ExtensionArray):
         values = pd.Series(values)
     try:
@@ -137,7 +167,7 @@ def _names(x: Any, features: Sequence[str] | None, count: int) -> tuple[str, ...
         names = tuple(f"x{column}" for column in range(1, count + 1))
     if len(names) != count:
         raise ValueError(f"features must name every column of x: found {len(names)} names for {count} columns")
-    twice = sorted({feature for feature in names if names.count(feature) > 1})
+    twice = sorted(feature for feature, times in Counter(names).items() if times > 1)
     if twice:
         raise ValueError(f"features must have different names, found {', '.join(map(repr, twice))} more than once")
     return names

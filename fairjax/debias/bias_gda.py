@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.debias.descent import descend, fold
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.loop import Method, Parts, Task
+from fairjax.loop import Method, Parts, Task, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
 from fairjax.training import shuffled
@@ -66,7 +66,7 @@ def init(
     """The sign of the bias says whether to descend or to ascend."""
     del task, parts
     flat = Flat.of(variables)
-    return State(flat, _optimiser(config).init(flat.params), jnp.sign(evaluation.bias), key, jnp.zeros((), jnp.int32))
+    return State(flat, _optimiser(config).init(flat.params), sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
 
 
 def step(task: Task, config: BiasGda, parts: Parts, state: State) -> State:

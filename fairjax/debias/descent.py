@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from fairjax.checks import check_logits
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn
 from fairjax.types import Batch, KeyArray, Variables
@@ -57,6 +58,7 @@ def descend(
         def objective(params):
             variables = tuned(dataclasses.replace(flat, params=params).variables(), layers)
             logits, updated = apply(variables, some.x, key=key if layers is None else None)
+            check_logits(logits, some.x)
             value, facts = loss(logits, some)
             return value, (Flat.of(updated).rest, facts)
 

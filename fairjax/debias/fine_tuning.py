@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.debias.descent import descend, fold
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.loop import Method, Parts, Task
+from fairjax.loop import Method, Parts, Task, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
 from fairjax.training import shuffled
@@ -89,7 +89,7 @@ def init(
     flat, weights = Flat.of(variables), jnp.stack([jnp.asarray(weight, jnp.float32) for weight in config.weights])
     begun = flat, optax.adam(config.learning_rate).init(flat.params)
     flat, optimiser = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(weights), *leaf.shape)), begun)
-    return State(flat, optimiser, weights, jnp.sign(evaluation.bias), key, jnp.zeros((), jnp.int32))
+    return State(flat, optimiser, weights, sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
 
 
 def step(task: Task, config: FineTuning, parts: Parts, state: State) -> State:

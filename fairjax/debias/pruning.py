@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from fairjax import masks
 from fairjax.hyperparameters import check_at_least, check_choice, static
 from fairjax.influence import influence
-from fairjax.loop import Method, Parts, Task, evaluation_mode
+from fairjax.loop import Method, Parts, Task, evaluation_mode, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
 from fairjax.types import KeyArray, Variables
@@ -68,7 +68,7 @@ def init(
 ) -> State:
     """The sign of the bias fixes the order: units that push it further from 0 come first."""
     del key
-    sign = jnp.sign(evaluation.bias)
+    sign = sign_of_bias(evaluation)
     scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
     if config.influence == "static":
         scores = _signed_influence(task, config, parts, variables, sign)

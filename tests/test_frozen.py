@@ -1,0 +1,64 @@
+"""Runs whose results must not change by a single byte, as files with checksums.
+
+The files were written on one type of CPU with one version of JAX; elsewhere the last digits may differ, and the tests
+are skipped and say so. A change of the numbers that is meant writes the files again and says why in its commit.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+FOLDER = Path(__file__).parent / "frozen"
+ROOT = Path(__file__).parents[1]
+FROZEN = json.loads((FOLDER / "frozen.json").read_text())
+
+
+def cpu() -> str:
+    """The name of this machine's CPU, as Linux tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def compas(measure: str) -> list[str]:
+    """Settings of the frozen runs on COMPAS."""
+    methods = ["standard", "pruning", "bias_gda", "random_perturbation"]
+    seeds = ["42", "73", "666", "777"]
+    return ["--dataset", "compas", "--measure", measure, "--seeds", *seeds, "--methods", *methods]
+
+
+RUNS = {
+    "smoke": ["--config", "experiments/configs/smoke.yaml"],
+    "compas-spd": compas("spd"),
+    "compas-eod": compas("eod"),
+}
+
+
+def test_the_frozen_files_are_those_whose_checksums_are_recorded():
+    for name, expected in FROZEN["sha256"].items():
+        file = FOLDER / name
+        content = file.read_bytes() if file.exists() else gzip.decompress((FOLDER / f"{name}.gz").read_bytes())
+        assert hashlib.sha256(content).hexdigest() == expected, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_writes_the_frozen_bytes(run, tmp_path):
+    if (cpu(), jax.__version__) != (FROZEN["cpu"], FROZEN["jax"]):
+        pytest.skip(f"frozen on {FROZEN['cpu']} with JAX {FROZEN['jax']}, this is {cpu()} with JAX {jax.__version__}")
+    if run != "smoke" and not Path(os.environ.get("FAIRJAX_DATA", "nowhere"), "compas").exists():
+        pytest.skip("the data of COMPAS are not there: set FAIRJAX_DATA")
+    command = [sys.executable, "-m", "experiments", "debias", *RUNS[run], "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("results", "trajectories"):
+        found = hashlib.sha256((tmp_path / "run" / f"{name}.csv").read_bytes()).hexdigest()
+        assert found == FROZEN["sha256"][f"{run}-{name}.csv"], (
+            f"{name}.csv of {run} has other bytes than the frozen one"
+        )
