@@ -5,6 +5,7 @@ Each module is a room of the house; a room imports only those above it in this l
     types         Batch, Split, and the aliases of arrays
     data          find, check, load, simulate and split tables
     parity        differences between groups: metrics on decisions, differentiable proxies on scores
+    metrics       rates, gaps and measures for any number of groups and classes; by_group, a table to read
     performance   balanced accuracy, and the tables of counts behind every hard number
     nn            Network, a classifier as two pure functions; Mlp, Units, from_linen
     masks         which hidden units are kept: count and drop
@@ -33,6 +34,7 @@ from fairjax import (
     influence,
     loop,
     masks,
+    metrics,
     nn,
     objective,
     parallel,
@@ -58,6 +60,7 @@ from fairjax.debias import (
     Standard,
 )
 from fairjax.loop import Debiased, Method, Task
+from fairjax.metrics import GroupReport, Parity, by_group
 from fairjax.nn import Mlp, Network, Units, from_linen
 from fairjax.objective import RULES, AccuracyFloor, ConstrainedObjective, ExpectedObjective, PooledObjective
 from fairjax.parity import (
@@ -100,11 +103,13 @@ __all__ = [
     "Debiased",
     "ExpectedObjective",
     "FineTuning",
+    "GroupReport",
     "GroupThresholds",
     "LayerwiseOptimisation",
     "Method",
     "Mlp",
     "Network",
+    "Parity",
     "PooledObjective",
     "Pruning",
     "RandomPerturbation",
@@ -117,6 +122,7 @@ __all__ = [
     "accuracy_difference",
     "average_odds_difference",
     "balanced_accuracy",
+    "by_group",
     "data",
     "debias",
     "demographic_parity_ratio",
@@ -130,6 +136,7 @@ __all__ = [
     "influence",
     "loop",
     "masks",
+    "metrics",
     "nn",
     "objective",
     "parallel",

@@ -1,0 +1,193 @@
+"""How far the rates of groups are apart: one number from the rates of all groups.
+
+Each gap is called as `gap(rates, sizes, there, overall)`: the rate of each group, its denominator, whether it can be
+compared, and the rate of all rows. What the rates of groups that are not there hold does not matter.
+
+Where fewer than two groups can be compared there is no gap: the result is NaN, with a zero gradient. It is not 0,
+which says that the groups fare alike.
+
+References:
+    Kearns, Neel, Roth, Wu (2018), Preventing Fairness Gerrymandering, ICML.
+    Foulds, Islam, Keya, Pan (2020), An Intersectional Definition of Fairness, ICDE.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Gap = Callable[..., Float[Array, ""]]
+"""`gap(rates, sizes, there, overall)`, a scalar."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The rate of group `i` less that of group `j`, with its sign; NaN if either is not there.
+
+    Example:
+        >>> rates = jnp.array([0.5, 0.25])
+        >>> Difference(0, 1)(rates, jnp.ones(2), jnp.array([True, True]), 0.4).item()
+        0.25
+    """
+
+    i: int = 0
+    """The first group."""
+    j: int = 1
+    """The group whose rate is taken off."""
+
+    def __call__(self, rates, sizes, there, overall):
+        """The difference."""
+        count = rates.shape[0]
+        if not (0 <= self.i < count and 0 <= self.j < count):
+            raise ValueError(f"expected groups from 0 to {count - 1}, got Difference({self.i}, {self.j})")
+        rates = jnp.where(there, rates, 0.0)
+        return jnp.where(there[self.i] & there[self.j], rates[self.i] - rates[self.j], jnp.nan)
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A smooth `spread` in which every group has a say: the log-mean-exp of the rates at both ends.
+
+    It is exactly 0 where the rates are equal, and below the spread by at most 2 log(groups) / t.
+    """
+
+    t: float | int = 20.0
+    """Sharpness; the larger, the closer to the spread."""
+
+    def __post_init__(self) -> None:
+        """Checks the sharpness."""
+        if not self.t > 0:
+            raise ValueError(f"t must be positive, got {self.t}")
+
+    def __call__(self, rates, sizes, there, overall):
+        """The smoothed spread."""
+        rates = _filled(rates, there)
+        count = jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
+
+        def end(sign):
+            limit = jax.lax.stop_gradient(jnp.max(sign * rates))
+            mean = jnp.sum(jnp.exp(self.t * (sign * rates - limit)), where=there) / count
+            return limit, jnp.log(jnp.where(jnp.any(there), mean, 1.0)) / self.t
+
+        (top, above), (bottom, below) = end(1.0), end(-1.0)
+        return _compared((top + bottom) + (above + below), there)
+
+
+def spread(rates, sizes, there, overall):
+    """The greatest rate less the least.
+
+    Args:
+        rates: the rate of each group.
+        sizes: its denominator.
+        there: whether it can be compared.
+        overall: the rate of all rows.
+
+    Returns:
+        A scalar, not negative; NaN if fewer than two groups can be compared.
+
+    Example:
+        >>> spread(jnp.array([0.5, 0.25, jnp.nan]), jnp.ones(3), jnp.array([True, True, False]), 0.4).item()
+        0.25
+    """
+    rates = _filled(rates, there)
+    return _compared(jnp.max(rates) - jnp.min(rates), there)
+
+
+def ratio(rates, sizes, there, overall):
+    """The least rate over the greatest: 1 is parity; NaN, as in Fairlearn, where all rates are 0."""
+    rates = _filled(rates, there)
+    least, greatest = jnp.min(rates), jnp.max(rates)
+    zero = greatest == 0
+    return _compared(jnp.where(zero, jnp.nan, least / jnp.where(zero, 1.0, greatest)), there)
+
+
+def log_ratio(rates, sizes, there, overall):
+    """Foulds et al.'s differential fairness of one outcome: log of the greatest rate over the least.
+
+    It is infinite, with a zero gradient, where only some rates are 0, and NaN where all are.
+    """
+    rates = _filled(rates, there)
+    least, greatest = jnp.min(rates), jnp.max(rates)
+    zero = least == 0
+    value = jnp.log(jnp.where(zero, 1.0, greatest)) - jnp.log(jnp.where(zero, 1.0, least))
+    return _compared(jnp.where(zero, jnp.where(greatest == 0, jnp.nan, jnp.inf), value), there)
+
+
+def to_overall(rates, sizes, there, overall):
+    """The greatest distance of a group's rate from the rate of all rows."""
+    return _compared(jnp.max(_distance(rates, there, overall)), there)
+
+
+def mean_absolute(rates, sizes, there, overall):
+    """The mean distance from the rate of all rows, by the sizes of the groups that can be compared."""
+    share = _shares(jnp.where(there, sizes, 0.0))
+    return _compared(jnp.sum(share * _distance(rates, there, overall)), there)
+
+
+def pairwise(rates, sizes, there, overall):
+    """The mean distance over pairs of groups."""
+    rates = _filled(rates, there)
+    pair = there[:, None] & there[None, :] & ~jnp.eye(rates.shape[0], dtype=bool)
+    count = jnp.maximum(jnp.sum(pair, dtype=rates.dtype), 1.0)
+    return _compared(jnp.sum(jnp.abs(rates[:, None] - rates[None, :]), where=pair) / count, there)
+
+
+def variance(rates, sizes, there, overall):
+    """The variance of the rates across groups, each counted once."""
+    return _compared(_variance(rates, there), there)
+
+
+def deviation(rates, sizes, there, overall):
+    """The standard deviation of the rates across groups; its gradient at parity is 0."""
+    square = _variance(rates, there)
+    zero = square == 0
+    return _compared(jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square))), there)
+
+
+def kearns(rates, sizes, there, overall):
+    """Kearns et al.'s violation: the greatest distance from the rate of all rows, times the group's share of the sizes.
+
+    The shares are of all groups, whether they can be compared or not.
+    """
+    return _compared(jnp.max(_shares(sizes) * _distance(rates, there, overall)), there)
+
+
+def worst(rates, sizes, there, overall):
+    """The least rate: a level rather than a gap, for rates of which more is better."""
+    return _compared(jnp.min(_filled(rates, there)), there)
+
+
+def _compared(value, there):
+    """NaN with a zero gradient unless two groups can be compared."""
+    return jnp.where(jnp.sum(there) >= 2, value, jnp.nan)
+
+
+def _filled(rates, there):
+    """The rates, with the mean of those that are there in the place of the others."""
+    rates = jnp.where(there, rates, 0.0)
+    mean = jnp.sum(rates) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
+    # The mean of equal numbers may be beyond them by rounding, so the greatest and the least bound it.
+    top = jnp.max(rates, initial=-jnp.inf, where=there)
+    bottom = jnp.min(rates, initial=jnp.inf, where=there)
+    mean = jnp.where(jnp.any(there), jnp.clip(mean, bottom, top), 0.0)
+    return jnp.where(there, rates, jax.lax.stop_gradient(mean))
+
+
+def _distance(rates, there, overall):
+    rates = jnp.where(there, rates, 0.0)
+    overall = jnp.where(jnp.any(there), overall, 0.0)
+    return jnp.where(there, jnp.abs(rates - overall), 0.0)
+
+
+def _shares(sizes):
+    total = jnp.sum(sizes)
+    return jnp.where(total > 0, sizes / jnp.where(total > 0, total, 1.0), 0.0)
+
+
+def _variance(rates, there):
+    rates = jnp.where(there, rates, 0.0)
+    count = jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
+    mean = jnp.sum(rates) / count
+    return jnp.sum(jnp.where(there, rates - mean, 0.0) ** 2) / count

@@ -1,0 +1,89 @@
+"""How sure a rate of a group is: Wilson intervals, effective sizes, and rates shrunk towards each other."""
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+Numbers = Any
+"""An array of numbers, a list of them, or one."""
+
+
+def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Numbers, Numbers]:
+    """Wilson's interval of a share, which stays in [0, 1] and holds up in small groups.
+
+    Args:
+        rates: shares in [0, 1].
+        sizes: the number of rows that each is a share of, or their effective number.
+        confidence: of the interval.
+
+    Returns:
+        The lower and the upper ends; NaN where there are no rows.
+
+    Example:
+        >>> low, high = wilson(np.array([0.5]), np.array([10.0]))
+        >>> round(low.item(), 4), round(high.item(), 4)
+        (0.2366, 0.7634)
+
+    References:
+        Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
+    """
+    rates, sizes = np.asarray(rates, float), np.asarray(sizes, float)
+    square = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    n = np.where(sizes > 0, sizes, np.nan)
+    centre = (rates + square / (2 * n)) / (1 + square / n)
+    half = np.sqrt(square * np.maximum(rates * (1 - rates) / n + square / (4 * n**2), 0)) / (1 + square / n)
+    return np.maximum(centre - half, 0), np.minimum(centre + half, 1)
+
+
+def effective_size(total: Numbers, squared: Numbers) -> Numbers:
+    """Kish's effective number of rows, (sum w)^2 / sum w^2: the number itself where all weights are equal.
+
+    Args:
+        total: sums of weights.
+        squared: sums of squared weights.
+
+    Returns:
+        The effective numbers; 0 where there is no weight.
+    """
+    total, squared = np.asarray(total, float), np.asarray(squared, float)
+    return np.where(squared > 0, total**2 / np.where(squared > 0, squared, 1), 0.0)
+
+
+def empirical_bayes(rates: Numbers, sizes: Numbers) -> Numbers:
+    """Rates shrunk towards their mean, the more the smaller the group: what is left of them after noise.
+
+    The greatest of many noisy rates less the least is too large, even where groups fare alike; that of shrunk rates is
+    nearly unbiased. The noise of a rate is p (1 - p) / n with the pooled rate p, and the variance of the true rates
+    is DerSimonian and Laird's estimate, at least 0.
+
+    Args:
+        rates: of the groups, along the last axis; NaN where there is none.
+        sizes: their denominators, in rows.
+
+    Returns:
+        The shrunk rates; NaN stays. A single rate stays as it is.
+
+    Example:
+        >>> empirical_bayes(np.array([0.4, 0.6]), np.array([10.0, 10.0])).tolist()
+        [0.5, 0.5]
+
+    References:
+        DerSimonian, Laird (1986), Meta-analysis in clinical trials.
+    """
+    rates = np.asarray(rates, float)
+    there = ~np.isnan(rates) & (np.asarray(sizes) > 0)
+    n = np.where(there, sizes, 0.0)
+    safe = np.where(there, rates, 0.0)
+    rows = n.sum(axis=-1, keepdims=True)
+    pooled = (n * safe).sum(axis=-1, keepdims=True) / np.where(rows > 0, rows, 1)
+    noise = pooled * (1 - pooled)  # over n
+    noisy = noise > 0
+    precision = n / np.where(noisy, noise, 1)
+    total = precision.sum(axis=-1, keepdims=True)
+    scale = total - (precision**2).sum(axis=-1, keepdims=True) / np.where(total > 0, total, 1)
+    q = (precision * (safe - pooled) ** 2).sum(axis=-1, keepdims=True)
+    between = np.maximum(q - (there.sum(axis=-1, keepdims=True) - 1), 0) / np.where(scale > 0, scale, 1)
+    # s^2 / (s^2 + tau^2), with s^2 = 1 / precision
+    kept = precision * between / (1 + precision * between)
+    return np.where(there & noisy & (scale > 0), pooled + kept * (safe - pooled), np.where(there, rates, np.nan))

@@ -1,0 +1,162 @@
+"""Rates of groups: ratios of two sums of the cells of a confusion tensor."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Num
+
+from fairjax.types import AnyArray
+
+Matrix = tuple[tuple[float | int, ...], ...]
+"""A coefficient for each (predicted class, label)."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A rate `<num, C_g> / <den, C_g>` of each group g, by two matrices over (predicted class, label).
+
+    It is hashable and compares by value, so that it can be static under `jax.jit`. Make one by hand, or by one of the
+    functions of this module.
+
+    Example:
+        >>> Rate(num=((0, 0), (0, 1)), den=((0, 1), (0, 1))) == recall()
+        True
+    """
+
+    num: Matrix
+    """Coefficients of the numerator."""
+    den: Matrix
+    """Coefficients of the denominator."""
+
+    def __post_init__(self) -> None:
+        """Makes tuples of lists and arrays, and checks that the matrices are square and of one size."""
+        for name in ("num", "den"):
+            object.__setattr__(self, name, tuple(tuple(float(each) for each in row) for row in getattr(self, name)))
+        shape = len(self.num)
+        if shape < 2 or any(len(m) != shape or any(len(row) != shape for row in m) for m in (self.num, self.den)):
+            raise ValueError(
+                "num and den must be square matrices over (predicted class, label) of one size, at least 2 by 2, got "
+                f"{self.num} and {self.den}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that the rate is about."""
+        return len(self.num)
+
+    def of(self, tensor: Num[AnyArray, "P Y G"]) -> tuple[Float[Array, " G"], Bool[Array, " G"]]:
+        """The rate in each group, and whether there is one.
+
+        Args:
+            tensor: what `confusion` returns, or a sum of such.
+
+        Returns:
+            The rates and whether their denominators are positive. A rate without denominator is NaN, with a zero
+            gradient. NaN in the tensor stays NaN, and counts as there.
+
+        Raises:
+            ValueError: if the tensor has another number of classes.
+        """
+        if tensor.ndim < 2 or tensor.shape[:2] != (self.num_classes, self.num_classes):
+            raise ValueError(
+                f"expected a tensor of shape ({self.num_classes}, {self.num_classes}, groups), got {tensor.shape}; "
+                "make the rate for as many classes as the tensor has"
+            )
+        top, size = _contract(self.num, tensor), self.size(tensor)
+        there = ~(size <= 0)
+        return jnp.where(there, top / jnp.where(there, size, 1.0), jnp.nan), there
+
+    def size(self, tensor: Num[AnyArray, "P Y G"]) -> Float[Array, " G"]:
+        """The denominator in each group."""
+        return _contract(self.den, tensor)
+
+
+def selection(k: int = 1, num_classes: int = 2) -> Rate:
+    """P(predicted k): the share of rows that are given class k.
+
+    Args:
+        k: the class.
+        num_classes: number of classes.
+
+    Returns:
+        The rate.
+    """
+    return _rate(num_classes, lambda p, y: p == k, lambda p, y: True, k)
+
+
+def recall(k: int = 1, num_classes: int = 2) -> Rate:
+    """P(predicted k given label k), which for k = 1 is the true positive rate."""
+    return _rate(num_classes, lambda p, y: p == k and y == k, lambda p, y: y == k, k)
+
+
+true_positive_rate = recall
+
+
+def false_positive_rate(k: int = 1, num_classes: int = 2) -> Rate:
+    """P(predicted k given another label)."""
+    return _rate(num_classes, lambda p, y: p == k and y != k, lambda p, y: y != k, k)
+
+
+def precision(k: int = 1, num_classes: int = 2) -> Rate:
+    """P(label k given predicted k)."""
+    return _rate(num_classes, lambda p, y: p == k and y == k, lambda p, y: p == k, k)
+
+
+def false_omission_rate(k: int = 1, num_classes: int = 2) -> Rate:
+    """P(label k given that another class was predicted)."""
+    return _rate(num_classes, lambda p, y: p != k and y == k, lambda p, y: p != k, k)
+
+
+def accuracy(num_classes: int = 2) -> Rate:
+    """P(predicted class = label)."""
+    return _rate(num_classes, lambda p, y: p == y, lambda p, y: True)
+
+
+def base_rate(k: int = 1, num_classes: int = 2) -> Rate:
+    """P(label k), which does not depend on the predictions."""
+    return _rate(num_classes, lambda p, y: y == k, lambda p, y: True, k)
+
+
+def f_beta(beta: float | int = 1.0, k: int = 1, num_classes: int = 2) -> Rate:
+    """F score of class k: (1 + b^2) TP / (b^2 (TP + FN) + TP + FP); its denominator is not a number of rows.
+
+    Args:
+        beta: b, how many times as important recall is as precision.
+        k: the class.
+        num_classes: number of classes.
+
+    Returns:
+        The rate.
+    """
+    square = float(beta) ** 2
+    return _rate(
+        num_classes,
+        lambda p, y: (1 + square) * (p == k and y == k),
+        lambda p, y: square * (y == k) + (p == k),
+        k,
+    )
+
+
+def confusion_rate(p: int, y: int, num_classes: int = 2) -> Rate:
+    """P(predicted p given label y)."""
+    return _rate(num_classes, lambda i, j: i == p and j == y, lambda i, j: j == y, p, y)
+
+
+def _rate(num_classes: int, num, den, *classes: int) -> Rate:
+    for each in classes:
+        if not 0 <= each < num_classes:
+            raise ValueError(f"expected a class from 0 to {num_classes - 1}, got {each}; set num_classes if it is more")
+    num, den = (
+        tuple(tuple(float(of(p, y)) for y in range(num_classes)) for p in range(num_classes)) for of in (num, den)
+    )
+    return Rate(num, den)
+
+
+def _contract(matrix: Matrix, tensor):
+    """Sum of the tensor's cells times the matrix, written out: cells of coefficient 0 are not touched."""
+    total = jnp.zeros(tensor.shape[2:], tensor.dtype)
+    for p, row in enumerate(matrix):
+        for y, coefficient in enumerate(row):
+            if coefficient:
+                total = total + (tensor[p, y] if coefficient == 1 else coefficient * tensor[p, y])
+    return total

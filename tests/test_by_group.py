@@ -1,0 +1,199 @@
+"""The table of groups, against Fairlearn, scikit-learn and statsmodels."""
+
+import fairlearn.metrics as fl
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn.metrics as sk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
+
+from fairjax.metrics import by_group
+from fairjax.metrics.intervals import empirical_bayes, wilson
+
+
+def draw(n=4000, seed=0):
+    r = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {"sex": r.choice(["F", "M"], n), "race": r.choice(["Asian", "Black", "White"], n, p=[0.1, 0.3, 0.6])}
+    )
+    y = r.integers(0, 2, n)
+    scores = np.round(np.clip(0.3 * y + 0.1 * (frame.sex == "M").to_numpy() + 0.6 * r.random(n), 0, 1), 2)
+    return (scores > 0.5).astype(int), y, frame, scores, r.uniform(0.1, 3, n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rates_are_fairlearns(weighted):
+    f, y, frame, _, w = draw()
+    w = w if weighted else None
+    report = by_group(f, y, frame, weights=w)
+    functions = {
+        "selection_rate": fl.selection_rate,
+        "true_positive_rate": fl.true_positive_rate,
+        "false_positive_rate": fl.false_positive_rate,
+        "precision": sk.precision_score,
+        "accuracy": sk.accuracy_score,
+    }
+    params = None if w is None else {name: {"sample_weight": w} for name in functions}
+    oracle = fl.MetricFrame(metrics=functions, y_true=y, y_pred=f, sensitive_features=frame, sample_params=params)
+    table = report.to_frame()
+    assert table.index.equals(oracle.by_group.index)
+    gaps = report.gaps(bootstrap=50)
+    for name in functions:
+        np.testing.assert_allclose(table[name], oracle.by_group[name].to_numpy(float), rtol=1e-12)
+        np.testing.assert_allclose(gaps[f"{name}_difference"].value, oracle.difference()[name], rtol=1e-10)
+    np.testing.assert_allclose(gaps["selection_rate_ratio"].value, oracle.ratio()["selection_rate"])
+    odds = fl.equalized_odds_difference(y, f, sensitive_features=frame, sample_weight=w)
+    np.testing.assert_allclose(gaps["equalized_odds_difference"].value, odds)
+    assert report.counts.sum() == len(y) and report.attributes == ("sex", "race") and report.names[0] == "F, Asian"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_scores_are_scikit_learns(weighted):
+    f, y, frame, s, w = draw()
+    report = by_group(f, y, frame, scores=s, weights=w if weighted else None)
+    w = w if weighted else np.ones(len(y))
+    for g, (sex, race) in enumerate(report.levels):
+        rows = ((frame.sex == sex) & (frame.race == race)).to_numpy()
+        np.testing.assert_allclose(report.auc[g], sk.roc_auc_score(y[rows], s[rows], sample_weight=w[rows]))
+        np.testing.assert_allclose(report.brier_score[g], sk.brier_score_loss(y[rows], s[rows], sample_weight=w[rows]))
+        bins = np.minimum(np.floor(s[rows] * 10), 9)
+        parts = [rows.nonzero()[0][bins == b] for b in range(10)]
+        error = sum(w[i].sum() * abs(np.average(s[i] - y[i], weights=w[i])) for i in parts if len(i)) / w[rows].sum()
+        np.testing.assert_allclose(report.calibration_error[g], error)
+
+
+def test_intervals_are_statsmodels():
+    f, y, frame, _, _ = draw(300)
+    report = by_group(f, y, frame.race)
+    for g, race in enumerate(report.names):
+        rows = (frame.race == race).to_numpy()
+        low, high = proportion_confint(f[rows].sum(), rows.sum(), method="wilson")
+        np.testing.assert_allclose(report.intervals["selection_rate"][g], [low, high], atol=1e-12)
+        low, high = proportion_confint(f[rows & (y == 1)].sum(), (rows & (y == 1)).sum(), method="wilson")
+        np.testing.assert_allclose(report.intervals["true_positive_rate"][g], [low, high], atol=1e-12)
+    np.testing.assert_allclose(wilson([0.0, 1.0], [5, 5])[0], [0, proportion_confint(5, 5, method="wilson")[0]])
+
+
+def test_equal_weights_are_no_weights_and_kish_is_less():
+    f, y, frame, _, w = draw()
+    plain, even = by_group(f, y, frame), by_group(f, y, frame, weights=np.full(len(y), 0.01))
+    np.testing.assert_allclose(plain.intervals["precision"], even.intervals["precision"], rtol=1e-9)
+    for weights in (w, w * 1e-3):
+        uneven = by_group(f, y, frame.sex, weights=weights)
+        rows = (frame.sex == "F").to_numpy()
+        np.testing.assert_allclose(uneven.sizes["accuracy"][0], w[rows].sum() ** 2 / (w[rows] ** 2).sum())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_intervals_of_gaps_are_those_of_rows_drawn_anew(weighted):
+    f, y, frame, _, w = draw(1500)
+    w = w if weighted else np.ones(len(y))
+    gap = by_group(f, y, frame.sex, weights=w if weighted else None).gaps(4000, seed=1)["selection_rate_difference"]
+    r, a, found = np.random.default_rng(2), (frame.sex == "M").to_numpy(), []
+    for _ in range(2000):
+        i = r.integers(0, len(y), len(y))
+        found.append(abs(np.average(f[i], weights=w[i] * a[i]) - np.average(f[i], weights=w[i] * ~a[i])))
+    np.testing.assert_allclose([gap.low, gap.high], np.quantile(found, [0.025, 0.975]), atol=0.012)
+    assert gap.draws == 4000 and gap.low < gap.value < gap.high
+
+
+def test_gaps_repeat_and_do_not_depend_on_scale():
+    f, y, frame, _, _ = draw(500)
+    report = by_group(f, y, frame)
+    assert str(report.gaps(seed=3)) == str(report.gaps(seed=3)) != str(report.gaps(seed=4))
+    assert np.isnan(report.gaps(0)["accuracy_difference"].low)
+    with pytest.raises(KeyError, match="accuracy_difference"):
+        report.gaps(0)["nothing"]
+
+
+def test_small_and_absent_groups_are_named():
+    groups = pd.Categorical(["a"] * 4 + ["b"] * 4 + ["c"], categories=["a", "b", "c", "d"])
+    report = by_group([1, 0, 0, 0, 1, 1, 0, 0, 1], [1, 1, 0, 0, 1, 1, 0, 0, 0], groups, minimum=2)
+    left = {(each.group, each.reason): each.rates for each in report.left_out}
+    assert len(left["d", "no rows"]) == 6
+    assert left["c", "no rows in the denominator"] == ("true_positive_rate",)
+    assert "selection_rate" in left["c", "1 rows in the denominator, fewer than 2"]
+    gap = report.gaps(100)["selection_rate_difference"]
+    assert gap.value == 0.25 and gap.groups == 2
+    assert "Not compared" in str(report)
+    assert np.isnan(report.true_positive_rate[2])
+
+
+def test_what_cannot_be_compared_is_nan():
+    report = by_group([1, 0, 1], [1, 1, 1], ["a", "a", "a"])
+    gaps = report.gaps(10)
+    assert all(np.isnan(row.value) and np.isnan(row.low) for row in gaps.rows)
+    report = by_group([1, 0, 1], [1, 1, 1], ["a", "a", "b"]).gaps(10)
+    assert np.isnan(report["false_positive_rate_difference"].value)
+    assert np.isnan(report["equalized_odds_difference"].value)
+    assert np.isnan(by_group([0, 0], [1, 1], ["a", "b"]).gaps(10)["selection_rate_ratio"].value)
+
+
+def test_prints_within_80_columns():
+    f, y, frame, s, w = draw()
+    frame["race"] = frame["race"] + " of a very long name indeed, longer than a column"
+    report = by_group(f, y, frame, scores=s, weights=w, minimum=200)
+    for text in (str(report), str(report.gaps(10))):
+        assert max(map(len, text.splitlines())) <= 80
+    assert report.gaps(10).to_frame().shape[0] == 7
+
+
+def test_kinds_of_groups():
+    f, y, frame, _, _ = draw(50)
+    codes = (frame.sex == "M").to_numpy()
+    expected = by_group(f, y, frame.sex).selection_rate
+    for groups in (codes, codes.astype(int), frame.sex.tolist(), frame[["sex"]], frame.sex.astype("category")):
+        np.testing.assert_array_equal(by_group(f, y, groups).selection_rate, expected)
+    named = by_group(f, y, codes.astype(int), names=["women", "men", "others"])
+    assert named.names == ("women", "men") and named.left_out[0].group == "others"
+    assert by_group(f, y, frame.to_numpy()).names == by_group(f, y, frame).names
+    with pytest.raises(ValueError):
+        named.counts[0] = 1
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"decisions": [0.3, 1]}, "0.3"),
+        ({"y": [0, 2]}, "found 2"),
+        ({"y": [0, np.nan]}, "found nan"),
+        ({"y": ["no", "yes"]}, "recode"),
+        ({"y": [0, 1, 1]}, r"y \(3,\)"),
+        ({"scores": [0, 1.5]}, "found 1.5"),
+        ({"weights": [1, -1]}, "found -1"),
+        ({"weights": np.ones((2, 1))}, r"\(2, 1\)"),
+        ({"groups": ["a", None]}, "missing"),
+        ({"groups": pd.DataFrame({"sex": ["a", None]})}, "'sex'"),
+        ({"groups": [0, 5], "names": ["a", "b"]}, "5"),
+        ({"groups": pd.Series(["a", "b"]), "y": pd.Series([0, 1], index=[1, 0])}, "indices"),
+    ],
+)
+def test_refuses(changes, message):
+    with pytest.raises(ValueError, match=message):
+        by_group(**{"decisions": [0, 1], "y": [0, 1], "groups": ["a", "b"], **changes})
+
+
+def test_empirical_bayes():
+    r, n = np.array([0.2, 0.5, 0.6]), np.array([10.0, 40, 200])
+    p = (r * n).sum() / n.sum()
+    v = p * (1 - p) / n
+    q = ((r - p) ** 2 / v).sum()
+    tau = max(0, (q - 2) / ((1 / v).sum() - (1 / v**2).sum() / (1 / v).sum()))
+    np.testing.assert_allclose(empirical_bayes(r, n), r + v / (v + tau) * (p - r))
+    with_nan = empirical_bayes(np.append(r, np.nan), np.append(n, 0))
+    np.testing.assert_allclose(with_nan[:3], empirical_bayes(r, n))
+    assert np.isnan(with_nan[3])
+    np.testing.assert_array_equal(empirical_bayes(np.zeros(3), n), 0)
+    np.testing.assert_array_equal(empirical_bayes(np.array([0.3]), np.array([5.0])), 0.3)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1))
+def test_order_of_rows_does_not_matter(seed):
+    f, y, frame, s, w = draw(60, seed)
+    order = np.random.default_rng(seed).permutation(60)
+    one = by_group(f, y, frame, s, w)
+    other = by_group(f[order], y[order], frame.iloc[order], s[order], w[order])
+    pd.testing.assert_frame_equal(one.to_frame(), other.to_frame())
