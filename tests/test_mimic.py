@@ -77,6 +77,8 @@ class Tables:
         folder.mkdir(parents=True, exist_ok=True)
         for table, columns in SCHEMA.items():
             rows = pd.DataFrame(self.rows[table], columns=columns.split()).astype(object)
+            if rows.empty:  # a table has rows, though none of the cohort
+                rows.loc[0, "hadm_id"] = 999
             rows["row_id"] = np.arange(len(rows))
             if shuffle is not None:
                 rows = rows.sample(frac=1.0, random_state=shuffle)
@@ -361,3 +363,36 @@ def test_the_open_demo():
     sodium = labs[labs["itemid"].isin([50983, 50824]) & labs["valuenum"].between(95, 178)].drop_duplicates()
     expected = first["hadm_id"].map(sodium.groupby("hadm_id")["valuenum"].mean()).fillna(NORMAL["sodium"])
     np.testing.assert_allclose(frame["sodium"], expected, rtol=1e-5)
+
+
+def test_a_header_cannot_inject_sql_and_an_index_column_does_not_count(tmp_path):
+    folder = base().write(tmp_path / "raw")
+    text = (folder / "PATIENTS.csv").read_text()
+    (folder / "PATIENTS.csv").write_text(text.replace("ROW_ID", "x': 'VARCHAR'}); DROP TABLE a; --"))
+    assert len(data.mimic(folder).y) == 4
+    (folder / "PATIENTS.csv").write_text(text.replace("ROW_ID", ""))
+    assert len(data.mimic(folder).y) == 4
+
+
+@pytest.mark.parametrize("name", ["a*", "a?", "[ab]", "it's"])
+def test_a_folder_whose_name_is_a_pattern_is_read_alone(tmp_path, name):
+    base().patient(5).write(tmp_path / "ab")
+    assert len(data.mimic(base().write(tmp_path / name)).y) == 4
+
+
+def test_a_table_without_rows_or_with_another_checksum_is_refused(tmp_path):
+    folder = base().write(tmp_path / "raw")
+    (folder / "SHA256SUMS.txt").write_text(f"{'0' * 64}  LABEVENTS.csv\n")
+    with pytest.raises(DataError, match="LABEVENTS.csv is cut off or damaged .its sha256 checksum"):
+        data.mimic(folder)
+    assert len(data.mimic(folder, verify=False).y) == 4
+    (folder / "LABEVENTS.csv").write_text("ROW_ID,HADM_ID,ITEMID,CHARTTIME,VALUENUM\n")
+    with pytest.raises(DataError, match="LABEVENTS.csv .*has no rows after line 1"):
+        data.mimic(folder, verify=False)
+
+
+def test_the_case_of_insurance_does_not_matter_and_unknown_ones_are_refused(tmp_path):
+    _, found = load(base().patient(5, insurance="MEDICARE "), tmp_path)
+    assert found.a.tolist() == [True, False, True, False, True]
+    with pytest.raises(DataError, match="ADMISSIONS.csv, column insurance, has the value 'medicair'"):
+        load(base().patient(5, insurance="Medicair"), tmp_path)

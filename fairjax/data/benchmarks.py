@@ -5,6 +5,7 @@ classes: rows with missing values are dropped, categories become one 0/1 feature
 among the features as 0/1 (1 = privileged). The raw files are found by `fairjax.data.find`.
 """
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
-from fairjax.data.files import FILES, DataError, PathLike, find
+from fairjax.data.files import FILES, DataError, PathLike, find, user_path
 from fairjax.data.mimic import mimic
 
 ADULT_COLUMNS = (
@@ -59,6 +60,26 @@ GERMAN_SEX = {"A91": "male", "A92": "female", "A93": "male", "A94": "male", "A95
 """Sex by code of the column `personal_status`."""
 
 
+ADULT_NUMBERS = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week")
+ADULT_WORDS = {
+    "income-per-year": ("<=50K", ">50K"),
+    "sex": ("Male", "Female"),
+    "race": ("White", "Black", "Asian-Pac-Islander", "Amer-Indian-Eskimo", "Other"),
+}
+COMPAS_NUMBERS = (
+    "age", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count", "two_year_recid",
+    "days_b_screening_arrest", "is_recid",
+)  # fmt: skip
+COMPAS_WORDS = {
+    "sex": ("Male", "Female"),
+    "race": ("African-American", "Caucasian", "Hispanic", "Asian", "Native American", "Other"),
+}
+GERMAN_NUMBERS = (
+    "month", "credit_amount", "investment_as_income_percentage", "residence_since", "age", "number_of_credits",
+    "people_liable_for", "credit",
+)  # fmt: skip
+
+
 def adult(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
     """Adult (census income): does a person earn more than 50,000 dollars a year? Protected: sex, 1 = male.
 
@@ -83,18 +104,22 @@ def adult(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
     References:
         Becker, Kohavi (1996), Adult, UCI Machine Learning Repository, https://doi.org/10.24432/C5XW20
     """
-    if path is not None and Path(path).expanduser().is_file():
+    if path is not None and user_path(path).is_file():
         raise DataError(f"adult has two files, adult.data and adult.test: pass their folder, found the file {path}")
-    parts = [
-        # the first line of adult.test is no record
-        _headless(find(FILES["adult.test"], path, verify=verify), ADULT_COLUMNS, skiprows=1, **ADULT_FORMAT),
-        _headless(find(FILES["adult.data"], path, verify=verify), ADULT_COLUMNS, **ADULT_FORMAT),
-    ]
+    parts = []
+    for name in ("adult.test", "adult.data"):
+        file = find(FILES[name], path, verify=verify)
+        part = _headless(file, ADULT_COLUMNS, ADULT_NUMBERS, **ADULT_FORMAT)
+        labels = part["income-per-year"].astype(object)
+        part["income-per-year"] = labels.map(lambda word: word.strip().removesuffix("."), na_action="ignore")
+        for column, known in ADULT_WORDS.items():
+            _known(part, column, known, file, missing=column != "income-per-year")
+        parts.append(part)
     return _standard(
         "adult",
         pd.concat(parts, ignore_index=True).drop(columns="fnlwgt"),
         label="income-per-year",
-        favorable=(">50K", ">50K."),
+        favorable=(">50K",),
         privileged={"race": ["White"], "sex": ["Male"]},
         categorical=("workclass", "education", "marital-status", "occupation", "relationship", "native-country"),
         protected="sex",
@@ -127,7 +152,11 @@ def compas(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
         Larson, Mattu, Kirchner, Angwin (2016), How we analyzed the COMPAS recidivism algorithm, ProPublica,
         https://github.com/propublica/compas-analysis
     """
-    raw = _headed(find(FILES["compas-scores-two-years.csv"], path, verify=verify), (*COMPAS_COLUMNS, *COMPAS_FILTER))
+    file = find(FILES["compas-scores-two-years.csv"], path, verify=verify)
+    raw = _headed(file, (*COMPAS_COLUMNS, *COMPAS_FILTER), COMPAS_NUMBERS)
+    _known(raw, "two_year_recid", (0, 1), file)
+    for column, known in COMPAS_WORDS.items():
+        _known(raw, column, known, file, missing=True)
     kept = (
         raw["days_b_screening_arrest"].between(-30, 30)
         & (raw["is_recid"] != -1)
@@ -173,9 +202,11 @@ def bank(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
         Systems 62, https://doi.org/10.1016/j.dss.2014.03.001
     """
     file = find(FILES["bank-additional-full.csv"], path, verify=verify)
+    raw = _headed(file, BANK_COLUMNS, ("age", "duration", "campaign", "pdays"), sep=";", na_values=["unknown"])
+    _known(raw, "y", ("no", "yes"), file)
     return _standard(
         "bank",
-        _headed(file, BANK_COLUMNS, sep=";", na_values=["unknown"]),
+        raw,
         label="y",
         favorable=("yes",),
         privileged={"age": _at_least_25},
@@ -210,7 +241,10 @@ def bank_full(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
     References:
         Moro, Rita, Cortez (2012), Bank Marketing, UCI Machine Learning Repository, https://doi.org/10.24432/C5K306
     """
-    raw = _headed(find(FILES["bank-full.csv"], path, verify=verify), BANK_FULL_COLUMNS, sep=";")
+    file = find(FILES["bank-full.csv"], path, verify=verify)
+    numbers = ("age", "balance", "day", "duration", "campaign", "pdays", "previous")
+    raw = _headed(file, BANK_FULL_COLUMNS, numbers, sep=";")
+    _known(raw, "y", ("no", "yes"), file)
     words = ["job", "marital", "education", "default", "housing", "loan", "contact", "month", "poutcome"]
     encoded = pd.get_dummies(raw.drop(columns="y"), columns=words, prefix_sep="=")
     return from_arrays(encoded, raw["y"] == "yes", _at_least_25(raw["age"]), name="bank_full", protected="age")
@@ -244,7 +278,10 @@ def german(path: PathLike | None = None, protected: str = "sex", *, verify: bool
     """
     if protected not in ("sex", "age"):
         raise ValueError(f"protected must be 'sex' or 'age', found {protected!r}")
-    raw = _headless(find(FILES["german.data"], path, verify=verify), GERMAN_COLUMNS, sep=" ")
+    file = find(FILES["german.data"], path, verify=verify)
+    raw = _headless(file, GERMAN_COLUMNS, GERMAN_NUMBERS, sep=" ")
+    _known(raw, "credit", (1, 2), file)
+    _known(raw, "personal_status", tuple(GERMAN_SEX), file)
     frame = raw.assign(sex=raw["personal_status"].map(GERMAN_SEX.get)).drop(columns="personal_status")
     return _standard(
         "german",
@@ -276,27 +313,86 @@ def _at_least_25(age: Any) -> Any:
     return age >= 25
 
 
-def _headed(file: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+def _headed(file: Path, columns: Sequence[str], numbers: Sequence[str], **options: Any) -> pd.DataFrame:
     """Read the given columns of a file with a header line."""
-    frame = pd.read_csv(file, **options)
+    frame = _read(file, header=0, **options)
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise DataError(
-            f"{file} lacks the columns {', '.join(missing)} (found {', '.join(map(str, frame.columns[:30]))}): "
+            f"{file}, line 1 (its header), lacks the columns {', '.join(missing)} "
+            f"(found {', '.join(map(str, frame.columns[:30]))}): "
             "the publisher may have changed it, or it is another file of that name"
         )
-    return frame[list(columns)]
+    frame = frame[list(columns)].copy()
+    _numeric(frame, numbers, file)
+    return frame
 
 
-def _headless(file: Path, columns: Sequence[str], **options: Any) -> pd.DataFrame:
+def _headless(file: Path, columns: Sequence[str], numbers: Sequence[str], **options: Any) -> pd.DataFrame:
     """Read a file without a header line, which must have as many columns as are named."""
-    frame = pd.read_csv(file, header=None, **options)
+    frame = _read(file, header=None, **options)
     if frame.shape[1] != len(columns):
         raise DataError(
             f"{file} has {frame.shape[1]} columns, expected {len(columns)} ({', '.join(columns)}): "
             "the publisher may have changed it, or it is another file of that name"
         )
-    return frame.set_axis(list(columns), axis=1)
+    frame = frame.set_axis(list(columns), axis=1)
+    _numeric(frame, numbers, file)
+    return frame
+
+
+def _read(file: Path, **options: Any) -> pd.DataFrame:
+    """Read a file with pandas, its index being the lines of the records; space at line ends does not count."""
+    try:
+        lines = [line.rstrip(" \t\r") for line in file.read_text(encoding="utf-8-sig").split("\n")]
+        if lines[0].startswith("|"):  # the first line of adult.test is no record
+            lines[0] = ""
+        frame = pd.read_csv(io.StringIO("\n".join(lines)), low_memory=False, **options)
+    except (ValueError, OSError) as error:
+        raise DataError(
+            f"{file} cannot be read ({' '.join(str(error).split())}): correct that line, or get the file anew from its "
+            "publisher"
+        ) from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(f"{file} has more fields in its records than names in line 1, its header: get it anew")
+    if frame.empty:
+        raise DataError(f"{file} has no records: get it anew from its publisher")
+    filled = [i for i, line in enumerate(lines, start=1) if line][0 if options["header"] is None else 1 :]
+    # fields may hold line ends, and then records are counted
+    frame.index = pd.Index(filled if len(filled) == len(frame) else range(1, len(frame) + 1))
+    frame.index.name = "line" if len(filled) == len(frame) else "record"
+    return frame
+
+
+def _numeric(frame: pd.DataFrame, columns: Sequence[str], file: Path) -> None:
+    """Refuse words in columns of numbers, as a header line has them in a file that should have none."""
+    for column in columns:
+        if pd.api.types.is_numeric_dtype(frame[column]):
+            continue
+        wrong = frame[column][pd.to_numeric(frame[column], errors="coerce").isna() & frame[column].notna()]
+        if len(wrong):
+            raise DataError(
+                f"{file}, {frame.index.name} {wrong.index[0]}, column {column}: expected a number, found "
+                f"{wrong.iloc[0]!r}. Correct it, remove the line if it is a header that does not belong there, or get "
+                "the file anew from its publisher"
+            )
+        frame[column] = pd.to_numeric(frame[column])
+
+
+def _known(frame: pd.DataFrame, column: str, known: Sequence[object], file: Path, *, missing: bool = False) -> None:
+    """Spell a column's words as they are known, whatever their case, and refuse all others."""
+    values = frame[column]
+    if not pd.api.types.is_numeric_dtype(values):
+        spelled = {str(word).casefold(): word for word in known}
+        words = values.astype(object).map(lambda word: str(word).strip(), na_action="ignore")
+        values = words.map(lambda word: spelled.get(word.casefold(), word), na_action="ignore")
+        frame[column] = values
+    wrong = frame[column][~values.isin(list(known)) & ~(values.isna() & missing)]
+    if len(wrong):
+        raise DataError(
+            f"{file}, {frame.index.name} {wrong.index[0]}, column {column}: unknown value {wrong.iloc[0]!r} (known: "
+            f"{', '.join(map(str, known))}). Correct it, or get the file anew from its publisher"
+        )
 
 
 def _standard(

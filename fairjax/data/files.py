@@ -71,6 +71,26 @@ FILES = {
 """The raw files of the benchmarks, by file name."""
 
 
+def user_path(path: PathLike) -> Path:
+    """Expand a leading `~` of a path.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The path with the home folder in place of `~` or `~user`.
+
+    Raises:
+        FileNotFoundError: If there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            f"the home folder in {os.fspath(path)!r} is unknown: pass a whole path, or set {FOLDER} to one"
+        ) from error
+
+
 def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) -> Path:
     """Find a raw file, or download it, and verify its checksum.
 
@@ -96,7 +116,7 @@ def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) ->
         FileNotFoundError: german.data is not at nowhere/german.data: pass the file or its folder
     """
     if path is not None:
-        return _given(file, Path(path).expanduser(), verify)
+        return _given(file, user_path(path), verify)
     cached = Path(pooch.os_cache("fairjax")) / file.path
     looked = [*_in_folder(file), cached]
     for place in looked:
@@ -119,7 +139,7 @@ def _given(file: RawFile, path: Path, verify: bool) -> Path:
 def _in_folder(file: RawFile) -> list[Path]:
     """Where the file would lie in the folder of the environment variable; nothing if that is not set."""
     folder = os.environ.get(FOLDER)
-    return [Path(folder).expanduser() / file.path] if folder else []
+    return [user_path(folder) / file.path] if folder else []
 
 
 def _sha256(path: Path) -> str:

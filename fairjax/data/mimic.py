@@ -77,6 +77,10 @@ CATEGORIES = {
 """Admission data: the categories that are features of their own; all others, and missing ones, are one more."""
 
 
+INSURANCES = ("medicare", "medicaid", "private", "government", "self pay")
+"""The values of the column `insurance`, in lower case."""
+
+
 def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2GB") -> Dataset:
     """MIMIC-III v1.4: does a patient die in hospital? Protected: insurance, 1 = Medicare or Medicaid.
 
@@ -136,19 +140,32 @@ def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2
         ) from error
     with tempfile.TemporaryDirectory() as scratch, duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{memory}'")
-        connection.execute(f"SET temp_directory = '{scratch}'")
+        connection.execute("SET temp_directory = '{}'".format(scratch.replace("'", "''")))
         connection.execute("SET preserve_insertion_order = false")
-        frame = _frame(connection, tables)
-    died, insured = frame.pop("died") == 1, frame.pop("insurance").isin(["Medicare", "Medicaid"])
+        frame = _frame(connection, tables, Path(scratch))
+    died, insured = frame.pop("died"), frame.pop("insurance").fillna("").str.strip().str.casefold()
+    _refuse_unknown(tables["ADMISSIONS"], "hospital_expire_flag", died, (0, 1))
+    _refuse_unknown(tables["ADMISSIONS"], "insurance", insured, INSURANCES)
+    died, insured = died == 1, insured.isin(["medicare", "medicaid"])
     return from_arrays(_encoded(frame), died, insured, name="mimic", protected="insurance")
 
 
-def _frame(connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path]) -> pd.DataFrame:
+def _refuse_unknown(file: Path, column: str, values: pd.Series, known: tuple[object, ...]) -> None:
+    """Refuse values that would silently mean 0."""
+    unknown = values[~values.isin(known)]
+    if len(unknown):
+        raise DataError(
+            f"{file}, column {column}, has the value {unknown.iloc[0]!r} (known: {', '.join(map(str, known))}): "
+            "correct it, or get the file anew from PhysioNet"
+        )
+
+
+def _frame(connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], scratch: Path) -> pd.DataFrame:
     """One row an admission of the cohort, by patient."""
     import duckdb
 
     for table, file in tables.items():
-        view(connection, table, file)
+        view(connection, table, file, scratch)
     steps = (
         ("PATIENTS and ADMISSIONS", _COHORT),
         ("CHARTEVENTS", _charted()),
@@ -193,7 +210,7 @@ def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _category(word: str, categories: tuple[str, ...]) -> str:
     """The category that a word begins with: WHITE - RUSSIAN is WHITE."""
-    return next((category for category in categories if word.upper().startswith(category)), "OTHER")
+    return next((category for category in categories if word.strip().upper().startswith(category)), "OTHER")
 
 
 _COHORT = """
@@ -208,7 +225,8 @@ WITH stays AS (
 )
 SELECT CAST(subject_id AS BIGINT) AS subject, CAST(hadm_id AS BIGINT) AS admission,
     CASE WHEN years > 89 THEN 91.4 ELSE years END AS age,  -- ages over 89 are shifted to about 300
-    gender AS sex, admission_type, admission_location, marital_status, ethnicity, insurance,
+    upper(trim(gender)) AS sex, upper(trim(admission_type)) AS admission_type,
+    admission_location, marital_status, ethnicity, insurance,
     CAST(hospital_expire_flag AS INTEGER) AS died
 FROM first WHERE years IS NULL OR years > 15
 """

@@ -2,13 +2,15 @@
 
 import csv
 import gzip
+import hashlib
 import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pooch
 
-from fairjax.data.files import FOLDER, DataError, PathLike
+from fairjax.data.files import FOLDER, DataError, PathLike, user_path
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,10 +46,10 @@ def folder_of(path: PathLike | None) -> Path:
         FileNotFoundError: If there is none; MIMIC-III cannot be downloaded without credentials.
     """
     if path is not None:
-        places = [Path(path).expanduser()]
+        places = [user_path(path)]
     else:
         named = os.environ.get(FOLDER)
-        places = [Path(named).expanduser() / "mimic-iii"] if named else []
+        places = [user_path(named) / "mimic-iii"] if named else []
         places.append(Path(pooch.os_cache("fairjax")) / "mimic-iii")
     for place in places:
         if place.is_dir():
@@ -83,6 +85,9 @@ def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
         )
     found = {table: next(entries[name] for name in both if name in entries) for table, both in names.items()}
     for table, file in found.items():
+        twice = [column for column in COLUMNS[table] if header(file).count(column) > 1]
+        if twice:
+            raise DataError(f"{file}, line 1, names the columns {', '.join(twice)} twice: get it anew from PhysioNet")
         lacking = [column for column in COLUMNS[table] if column not in header(file)]
         if lacking:
             raise DataError(
@@ -91,6 +96,9 @@ def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
             )
     for file in found.values():
         _check_end(file, verify)
+        _check_rows(file)
+    if verify:
+        _check_sums(folder, found)
     return found
 
 
@@ -98,30 +106,78 @@ def header(file: Path) -> list[str]:
     """Names of a file's columns, in lower case."""
     try:
         with _opened(file) as stream:
-            return [name.strip().lower() for name in next(csv.reader([stream.readline().decode("utf-8")]), [])]
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+            return [name.strip().lower() for name in next(csv.reader([stream.readline().decode("utf-8-sig")]), [])]
+    except (EOFError, OSError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise _damaged(file, error) from error
 
 
-def view(connection: "duckdb.DuckDBPyConnection", table: str, file: Path) -> None:
+def view(connection: "duckdb.DuckDBPyConnection", table: str, file: Path, scratch: Path) -> None:
     """Make a file known to DuckDB, which streams it whenever it is read: text columns, names in lower case."""
-    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in header(file))
-    quoted = str(file).replace("'", "''")
+    # names that are not used never reach SQL, as a file's header may hold anything
+    names = [name if name in COLUMNS[table] else f"unused_{i}" for i, name in enumerate(header(file))]
+    columns = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
+    quoted = str(_without_wildcards(table, file, scratch)).replace("'", "''")
     connection.execute(
-        f"CREATE VIEW {table} AS SELECT * FROM read_csv('{quoted}', header = false, skip = 1, auto_detect = false, "
+        f"CREATE VIEW {table} AS SELECT {', '.join(COLUMNS[table])} FROM "
+        f"read_csv('{quoted}', header = false, skip = 1, auto_detect = false, "
         f"delim = ',', quote = '\"', escape = '\"', nullstr = '', columns = {{{columns}}})"
     )
 
 
+def _without_wildcards(table: str, file: Path, scratch: Path) -> Path:
+    """A path of the file that DuckDB does not take as a pattern: its own, or a link in the temporary folder."""
+    file = file.absolute()
+    if not any(sign in str(file) for sign in "*?["):
+        return file
+    link = scratch.absolute() / f"{table}{'.csv.gz' if file.suffix.lower() == '.gz' else '.csv'}"
+    if any(sign in str(link) for sign in "*?["):
+        raise DataError(
+            f"{file} and the temporary folder {scratch} have *, ? or [ in their names: set TMPDIR to another"
+        )
+    try:
+        link.symlink_to(file)
+    except OSError as error:
+        raise DataError(f"{file} has *, ? or [ in its path, which DuckDB cannot read: rename the folder") from error
+    return link
+
+
+def _check_rows(file: Path) -> None:
+    """Refuse a table that has a header alone."""
+    try:
+        with _opened(file) as stream:
+            stream.readline()
+            empty = not stream.readline().strip()
+    except (EOFError, OSError, zlib.error) as error:
+        raise _damaged(file, error) from error
+    if empty:
+        raise _damaged(file, "it has no rows after line 1, its header")
+
+
+def _check_sums(folder: Path, found: dict[str, Path]) -> None:
+    """Refuse a table whose checksum differs from the one in the folder's SHA256SUMS.txt, if there is one."""
+    sums = folder / "SHA256SUMS.txt"
+    if not sums.is_file():
+        return
+    lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
+    expected = {pair[1].strip().lstrip("*").removeprefix("./").lower(): pair[0] for pair in lines if len(pair) == 2}
+    for file in found.values():
+        if (right := expected.get(file.name.lower())) is None:
+            continue
+        with file.open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        if actual != right.lower():
+            raise _damaged(file, f"its sha256 checksum is {actual}, and {sums} expects {right}")
+
+
 def _opened(file: Path):
-    return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
+    return gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb")
 
 
 def _check_end(file: Path, verify: bool) -> None:
     """Refuse a file whose last line is not complete, or whose compressed data end too early."""
     last = b""
     try:
-        if file.suffix == ".gz":
+        if file.suffix.lower() == ".gz":
             if not verify:
                 return
             with gzip.open(file) as stream:
@@ -131,7 +187,7 @@ def _check_end(file: Path, verify: bool) -> None:
             with file.open("rb") as stream:
                 stream.seek(max(0, file.stat().st_size - 1))
                 last = stream.read()
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise _damaged(file, error) from error
     if last != b"\n":
         raise _damaged(file, "its last line has no end")
