@@ -1,8 +1,11 @@
 """The command line: `python -m experiments COMMAND --help` explains every setting."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,9 +47,38 @@ commands:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command; errors that a user can mend become one message and exit status 2, ctrl-C status 130."""
+    """Run a command.
+
+    Errors that a user can mend become one message and exit status 2, ctrl-C status 130, SIGTERM status 143, and what
+    nobody foresaw a message that names a file with the traceback and status 70. A reader of the standard output that
+    goes away, as `head` does, ends the command quietly.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a finished run must not fail at a character that ASCII lacks
     words = list(sys.argv[1:] if words is None else words)
-    console = Console()
+    try:
+        try:
+            return _main(words)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, and not at the interpreter's end, where an error could not be caught
+    except OSError as error:
+        _silence()
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: cannot write to the standard output: {error}", file=sys.stderr)
+        return 1
+
+
+def _silence() -> None:
+    """Write nothing more to the standard output, which nobody reads, not even at the interpreter's end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _main(words: list[str]) -> int:
+    """Run a command, and turn errors into messages and exit statuses."""
+    console = Console(markup=False)  # names of folders may look like markup
     if not words or words[0] in ("-h", "--help"):
         console.print(COMMANDS, end="", highlight=False, markup=False)
         return 0 if words else 2
@@ -57,12 +89,41 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     try:
         return commands[words[0]](words[1:], console)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from the last saved state", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "\nstopped; the same command goes on from the last saved state", file=sys.stderr)
+        return getattr(stopped, "status", 130)
+    except BrokenPipeError:
+        raise
     except (ValueError, TypeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"error: out of memory: {str(error) or 'smaller settings need less'}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        if isinstance(error, RecursionError) and "/json/" in "".join(traceback.format_tb(error.__traceback__)):
+            print("error: a JSON file of the folder is nested too deeply to be one of a run", file=sys.stderr)
+            return 2
+        print(_unforeseen(error), file=sys.stderr)
+        return 2 if "RESOURCE_EXHAUSTED" in str(error) else 70
+
+
+def _unforeseen(error: Exception) -> str:
+    """A message for an error that nothing expects; the traceback is in a file."""
+    text = "".join(traceback.format_exception(error))
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    what = what if len(what) <= 200 else f"{what[:200]}..."
+    if "RESOURCE_EXHAUSTED" in str(error):
+        what = f"out of memory: {what}; --lanes 2 needs the least"
+    else:
+        what = f"this is a bug in fairjax: {what}"
+    try:
+        handle, name = tempfile.mkstemp(prefix="fairjax-error-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return f"error: {what}\n{text}"
+    return f"error: {what}; the traceback is in {name}"
 
 
 def parse(words: Sequence[str]) -> Debias:
@@ -128,8 +189,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply to be settings") from error
+    except Exception as error:  # PyYAML raises many kinds: KeyError for `!!bool maybe`, for one
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -141,9 +204,10 @@ def _debias(words: list[str], console: Console) -> int:
     """Run, and write the folder of results."""
     settings = parse(words)
     set_up(settings)
-    from experiments import hosts, one_run
+    from experiments import driver, hosts, one_run
 
-    with hosts.together(settings.hosts):
+    heeding = contextlib.nullcontext() if settings.hosts.several else driver.heeding_sigterm()
+    with heeding, hosts.together(settings.hosts):
         one_run.run(settings, console if hosts.first() else Console(quiet=True))
     return 0
 
@@ -152,14 +216,15 @@ def _reproduce(words: list[str], console: Console) -> int:
     """All runs that are not finished, and what is made of all of them."""
     settings = parse_reproduce(words)
     set_up(settings.each)
-    from experiments import hosts, reproduce, summary
+    from experiments import driver, hosts, reproduce, summary
 
-    with hosts.together(settings.each.hosts):
+    heeding = contextlib.nullcontext() if settings.each.hosts.several else driver.heeding_sigterm()
+    with heeding, hosts.together(settings.each.hosts):
         console = console if hosts.first() else Console(quiet=True)
         missing = reproduce.run(settings, console)
         if hosts.first():
             written = summary.write(settings, missing)
-            console.print("results:", *map(str, written), sep="\n", soft_wrap=True)
+            console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
     return 0
 
 
@@ -172,7 +237,8 @@ def _report(words: list[str], console: Console) -> int:
         return 0 if words and words[0] in ("-h", "--help") else 2
     from experiments import report
 
-    console.print(f"page: {report.write(Path(words[0]))}", soft_wrap=True)
+    page = _read(words[0], lambda: report.write(Path(words[0])))
+    console.print(f"page: {page}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -191,7 +257,20 @@ def _bench_compare(words: list[str], console: Console) -> int:
     """Two results of the benchmark of speed."""
     from experiments.bench import command
 
-    return command.bench_compare(words, console)
+    return _read(" or ".join(words), lambda: command.bench_compare(words, console))
+
+
+def _read(what: str, read: Callable[[], Any]) -> Any:
+    """The result of a function that reads files, whatever is in them.
+
+    Raises:
+        ValueError: naming what cannot be read, for errors that contents of no sense lead to.
+    """
+    try:
+        return read()
+    except (LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{what} holds files that cannot be read ({reason})") from error
 
 
 def set_up(settings: Debias) -> None:

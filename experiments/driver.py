@@ -10,8 +10,12 @@ import functools
 import hashlib
 import itertools
 import operator
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
@@ -57,6 +61,58 @@ STREAMS = {
 }
 """What a seed's key is folded with for a method. A new method gets a number that none has had: the others keep
 theirs."""
+
+
+class Ended(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM), and ends where all that was done is saved."""
+
+    status = 143
+    """The exit status."""
+
+    def __init__(self):
+        """With the message that is printed."""
+        super().__init__("ended as asked by SIGTERM; the state is saved, and the same command goes on from there")
+
+
+_asked: list[int] = []
+"""Signals by which this process was asked to end."""
+
+
+@contextmanager
+def heeding_sigterm() -> Iterator[None]:
+    """While the block runs, SIGTERM ends the run at the next moment at which its state is saved; a second one, at once.
+
+    Several processes that make one run do without: JAX tells all of them when one was asked to end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def ask(number, frame):
+        del frame
+        if os.getpid() != owner or _asked:  # a forked process is not the run
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        _asked.append(number)
+
+    _asked.clear()
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _asked.clear()
+
+
+def end_if_asked() -> None:
+    """End here, where everything is saved, if the process was asked to end.
+
+    Raises:
+        Ended: if it was.
+    """
+    if _asked:
+        raise Ended
 
 
 class Trial(NamedTuple):
@@ -164,6 +220,7 @@ def run(
     trials: dict[tuple[str, str], Trial] = {}
     with _bars(console) as bars:
         for name in settings.methods:
+            end_if_asked()
             if name == "standard":
                 trials[name, "none"] = _single(evaluated, about.networks)
             elif name == "portfolio":
@@ -187,8 +244,12 @@ def run(
                     with timings.stage(name):
                         trials[name, rule] = about.by_group(rules[rule], scored)
             else:
-                bar = bars.add_task(name, total=len(settings.runs), note="networks")
-                tick = functools.partial(bars.update, bar, advance=1)
+                bar = bars.add_task(name, total=len(settings.runs), unit="networks", note="")
+
+                def tick(bar=bar):
+                    bars.update(bar, advance=1)
+                    end_if_asked()
+
                 trace = postprocessing.run(settings, folder, name, scored, evaluated[0].valid.threshold, tick, timings)
                 trials[name, "none"] = _single((trace, np.ones(len(settings.runs), bool)), None)
     return Outcome(prepared, trials)
@@ -268,11 +329,55 @@ def _load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
     return splits, axes, facts
 
 
-def _bars(console: Console) -> Progress:
+class Lines:
+    """Progress as plain lines, for a log: when a stage begins, now and then, and when it ends."""
+
+    def __init__(self, console: Console, every: float = 10.0):
+        """Lines on a console, with so many seconds between those of one stage."""
+        self._console, self._every = console, every
+        self._stages: list[dict[str, Any]] = []
+
+    def __enter__(self):
+        """Nothing is drawn."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Nothing is left to draw."""
+
+    def add_task(self, name: str, *, total: int, unit: str, note: str) -> int:
+        """Begin a stage, as `rich.progress.Progress` does; returns its number."""
+        now = time.perf_counter()
+        stage = {"name": name, "total": total, "unit": unit, "note": note, "completed": 0}
+        self._stages.append({**stage, "begun": now, "printed": now, "ended": False})
+        self._print(f"{name}: begins, {total} {unit}" + (f" at most, {note}" if note else ""))
+        return len(self._stages) - 1
+
+    def update(self, number: int, *, advance: int = 0, **changes: Any) -> None:
+        """Note what a stage has done; prints if it is time to, or if the stage ends."""
+        stage = self._stages[number]
+        stage |= changes
+        stage["completed"] += advance
+        now, ended = time.perf_counter(), stage["completed"] >= stage["total"]
+        if stage["ended"] or not (ended or now - stage["printed"] >= self._every):
+            return
+        stage |= {"printed": now, "ended": ended}
+        note = f", {stage['note']}" if stage["note"] else ""
+        seconds = f"{'ends ' if ended else ''}after {now - stage['begun']:.1f} s"
+        self._print(f"{stage['name']}: {stage['completed']} of {stage['total']} {stage['unit']}{note}, {seconds}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+
+def _bars(console: Console) -> Progress | Lines:
+    """Progress bars on a terminal, lines elsewhere, where a bar would be drawn once, at its end."""
+    if not console.is_interactive:
+        return Lines(console)
     return Progress(
         TextColumn("{task.description:<24}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -291,7 +396,7 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings, ahea
         begun = folder.stage("training").begun()
         state = jax.eval_shape(begin, keys, splits) if begun else begin(keys, splits)
     total = config.epochs
-    bar = bars.add_task("training", total=total, note=f"{len(settings.runs)} networks left")
+    bar = bars.add_task("training", total=total, unit="epochs", note=f"{len(settings.runs)} networks left")
 
     narrow = machine if settings.lanes is not None else machine.for_parts()  # the numbers are the same
     shapes = jax.eval_shape(lambda state: state, state)
@@ -327,9 +432,8 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings, ahea
     def watch(state):
         left = int(np.sum(~np.asarray(state.done)))
         done = int(np.max(np.asarray(state.epoch)))
-        bars.update(bar, completed=done, note=f"{left} networks left")
-        if left == 0:  # early stopping: most of the epochs allowed are never needed
-            bars.update(bar, total=done)
+        # early stopping: most of the epochs allowed are never needed
+        bars.update(bar, completed=done, total=total if left else done, note=f"{left} networks left")
         return left == 0
 
     return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, timings)
@@ -431,7 +535,7 @@ def _debias(about: _Context, name: str, logits: loop.Parts, bars) -> Trial:
         return room
 
     trace = jax.tree.map(full, first)
-    bar = bars.add_task(name, total=steps * members, note="candidates")
+    bar = bars.add_task(name, total=steps * members, unit="candidates", note="")
     chunk = _chunk(steps)
 
     def advance(state: _Debiasing) -> _Debiasing:
@@ -484,11 +588,12 @@ def _by_chunks(
         with timings.stage(name):
             state = jax.block_until_ready(advance(state))
         number, unsaved = number + 1, True
-        stop = hosts.preempted(next(_EDGES))
+        stop = hosts.preempted(next(_EDGES)) or bool(_asked)
         if stop or hosts.first_says(time.perf_counter() - saved_at >= settings.save_every):
             save()
             saved_at, unsaved = time.perf_counter(), False
         if stop:
+            end_if_asked()
             raise KeyboardInterrupt
     if unsaved:
         save()
@@ -501,6 +606,8 @@ def _report_diverged(settings: Debias, diverged: Any, stage: str, console: Conso
     bad = [label for label, flag in zip(labels, np.asarray(diverged), strict=True) if flag]
     if bad:
         console.print(
-            f"[yellow]{stage}: the outputs of seeds {', '.join(bad)} stopped being finite; these seeds were "
-            "frozen there and keep their best network so far[/yellow]"
+            f"{stage}: the outputs of seeds {', '.join(bad)} stopped being finite; these seeds were "
+            "frozen there and keep their best network so far",
+            style="yellow",
+            markup=False,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 from rich.console import Console
 
 from experiments import driver, figures, hosts, results, tables
@@ -34,14 +35,16 @@ def run(settings: Debias, console: Console) -> None:
         prepared = driver.prepare(settings, folder, machine, console, timings, ahead)
         outcome = driver.run(settings, prepared, folder, machine, console, timings, ahead)
         if hosts.first():
-            _write(settings, outcome, folder, console)
+            table, pictures = _write(settings, outcome, folder)
     if hosts.first():
         seconds = time.perf_counter() - begun
         write_json(folder.path / "run.json", results.circumstances(settings, prepared, timings, seconds))
+        # last: what is found is safe, whatever becomes of the output
+        _print(settings, table, folder, pictures, console)
 
 
-def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder, console: Console) -> None:
-    """Tables, figures and networks."""
+def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder) -> tuple[pd.DataFrame, list[Path]]:
+    """Tables, figures and networks; returns the table of results and the files of the figures."""
     table = results.results(settings, outcome)
     curves = results.trajectories(settings, outcome)
     epsilon = settings.selection.epsilon
@@ -50,9 +53,16 @@ def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder, console
     write_text(folder.path / "table.md", tables.markdown(table, epsilon))
     pictures = figures.trajectories_figure(curves, table, epsilon, folder.path / "trajectories")
     save_networks(settings, outcome, folder.path / "networks")
-    console.print(tables.printed(table, epsilon))
-    where = ", ".join(str(picture) for picture in pictures)
-    console.print(f"results: {folder.path}", *([f"pictures: {where}"] if where else []), sep="\n", soft_wrap=True)
+    return table, pictures
+
+
+def _print(settings: Debias, table: pd.DataFrame, folder: RunFolder, pictures: list[Path], console: Console) -> None:
+    """The table, and where everything is."""
+    console.print(tables.printed(table, settings.selection.epsilon, console.width))
+    lines = [f"results: {folder.path}"]
+    if pictures:
+        lines.append(f"pictures: {', '.join(map(str, pictures))}")
+    console.print(*lines, sep="\n", soft_wrap=True, markup=False)
 
 
 def save_networks(settings: Debias, outcome: driver.Outcome, folder: Path) -> None:

@@ -73,12 +73,15 @@ def _fill(
     timings: Timings,
 ) -> None:
     """Confusion tables and thresholds of all networks, from files or computed."""
-    stage = folder.path / "states" / name
+    stage = folder.place(name)
     (valid, test), jobs = scored, {}
 
     def note(i: int, entry: dict[str, Any]) -> None:
         for key in found:
-            found[key][i] = entry[key]
+            value = np.asarray(entry[key])
+            if value.shape != found[key].shape[1:] or not np.all(np.isfinite(value)):
+                raise ValueError(f"its {key} is not what was saved")
+            found[key][i] = value
         timings.add(name, [entry["seconds"], 0.0])
         tick()
 
@@ -86,8 +89,11 @@ def _fill(
         saved = stage / f"{i:04d}.json"
         if saved.exists():
             try:
-                note(i, json.loads(saved.read_text(encoding="utf-8")))
-            except (OSError, ValueError, KeyError, TypeError) as error:
+                entry = json.loads(saved.read_text(encoding="utf-8"))
+                if entry.get("configuration") != folder.configuration:
+                    raise ValueError("it is of another configuration, or of an older version")
+                note(i, entry)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise FolderError(f"{saved} cannot be read ({error}); remove it, and it is computed again") from error
         else:
             jobs[i] = processes.Job(
@@ -113,6 +119,7 @@ def _fill(
             "test": _counts(answer.test, test, i),
             "threshold": float(answer.fitted["threshold"]),
             "seconds": answer.seconds,
+            "configuration": folder.configuration,
         }
         write_json(stage / f"{i:04d}.json", entry)
         note(i, entry)

@@ -1,17 +1,22 @@
 """One self-contained page of the results in a folder that `debias` or `reproduce` wrote."""
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from experiments import published, statistics
 from experiments.folder import write_text
 from experiments.methods import ABOUT, DATASETS, label
+from experiments.settings import Selection
 from experiments.tables import main_rule
+from fairjax.parity import MEASURES
+from fairjax.storage import first_line
 
 PAGE = "report.html"
 
@@ -103,14 +108,20 @@ def write(folder: Path) -> Path:
         The page, `report.html` in the folder.
 
     Raises:
-        ValueError: if the folder has no results or they cannot be read.
+        ValueError: if the folder has no results, they cannot be read, or they contradict themselves or the
+            configuration; the message names the file.
     """
+    file = folder / "results.csv"
     results = _results(folder)
-    run = folder / "run.json"
-    circumstances = json.loads(run.read_text(encoding="utf-8")) if run.exists() else {}
-    epsilon = _epsilon(folder, circumstances)
+    circumstances = _circumstances(folder)
+    selection = _selection(folder, circumstances)
+    epsilon = selection.epsilon
+    results = _judged(file, results, selection)
     main = main_rule(results)
-    found = statistics.everything(results, epsilon, needs_a)
+    try:
+        found = statistics.everything(results, epsilon, needs_a)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}; {_WAY_OUT}") from error
     names = ", ".join(DATASETS.get(name, name) for name in dict.fromkeys(results["dataset"]))
     splits = results["seed"].nunique()
     environment = jinja2.Environment(
@@ -150,28 +161,159 @@ def needs_a(method: str) -> bool:
     return method in ABOUT and ABOUT[method].needs_a
 
 
+_WAY_OUT = "remove it and run the same command again, which writes it anew from the saved states"
+_NUMBERS = ["balanced_accuracy", "bias", "objective"]
+_EDGE = 5e-6
+"""So close to the bound, rounding in the file decides whether a bias is inside it."""
+
+
 def _results(folder: Path) -> pd.DataFrame:
+    """The rows of `results.csv`, each of them checked."""
     file = folder / "results.csv"
     if not file.exists():
         raise ValueError(f"{folder} has no results.csv: give a folder that debias or reproduce wrote to the end")
-    results = pd.read_csv(file, keep_default_na=False)
-    missing = {*statistics.KEYS, *statistics.CELLS, "seed", "part", "objective", "satisfied"} - set(results.columns)
+    try:
+        results = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        raise ValueError(f"{file} cannot be read ({first_line(error)}); {_WAY_OUT}") from error
+    needed = {*statistics.KEYS, *statistics.CELLS, *_NUMBERS, "seed", "part", "satisfied", "diverged"}
+    missing = needed - set(results.columns)
     if missing:
         raise ValueError(f"{file} lacks the columns {', '.join(sorted(missing))}: it was written by another version")
     if "parameter" in results.columns:
         raise ValueError(f"{file} holds a sweep of simulations; its figure is made by reproduce")
+    if not isinstance(results.index, pd.RangeIndex):
+        raise ValueError(f"{file} has rows with more values than columns; {_WAY_OUT}")
+    _refuse(file, results.isna().any(axis=1), "has fewer values than columns")
+    for name in statistics.KEYS:
+        _refuse(file, results[name] == "", f"has no {name}")
+    _refuse(file, ~results["measure"].isin(list(MEASURES)), f"has a measure that is none of {', '.join(MEASURES)}")
+    _refuse(file, ~results["part"].isin(["valid", "test"]), "has a part that is neither valid nor test")
+    for name in ("satisfied", "diverged"):
+        _refuse(file, ~results[name].isin(["True", "False"]), f"has a value of {name} that is neither True nor False")
+        results[name] = results[name] == "True"
+    for name in ("seed", *statistics.CELLS):
+        values = pd.to_numeric(results[name], errors="coerce").astype(float)
+        wrong = ~np.isfinite(values) | (values != np.round(values)) | (values < 0) | (values >= 2**53)
+        _refuse(file, wrong, f"has a value of {name} that is no non-negative whole number")
+        results[name] = values.astype(np.int64)
+    total = results[list(statistics.CELLS)].sum(axis=1)
+    _refuse(file, (total <= 0) | (total >= 2**31), "has counts of no rows, or of more than can be counted")
+    for name in _NUMBERS:
+        values = pd.to_numeric(results[name], errors="coerce").astype(float)
+        # networks that diverged may have no numbers
+        wrong = ~np.isfinite(values) & ~results["diverged"]
+        _refuse(file, wrong, f"has a value of {name} that is no finite number")
+        results[name] = values
+    doubled = results.duplicated([*statistics.KEYS, "seed", "part"])
+    _refuse(file, doubled, "has the data set, measure, method, rule, seed and part of an earlier row")
+    if not (results["part"] == "test").any():
+        raise ValueError(f"{file} has no rows of test parts; {_WAY_OUT}")
     wrong = statistics.inconsistency(results)
     if wrong > 1e-4:
         raise ValueError(f"{file} contradicts itself: a bias or accuracy is {wrong:.2g} off what its counts say")
     return results
 
 
-def _epsilon(folder: Path, circumstances: dict[str, Any]) -> float:
-    """The bound that the run was told of."""
-    configuration = folder / "configuration.json"
-    if configuration.exists():
-        return json.loads(configuration.read_text(encoding="utf-8"))["selection"]["epsilon"]
-    return circumstances.get("settings", {}).get("each", {}).get("selection", {}).get("epsilon", 0.05)
+def _refuse(file: Path, wrong: Any, what: str) -> None:
+    """Refuse a table of results, naming the first row that is wrong by its line in the file.
+
+    Raises:
+        ValueError: if any row is.
+    """
+    rows = np.flatnonzero(np.asarray(wrong, bool))
+    if len(rows):
+        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        raise ValueError(f"{file}: row {rows[0] + 1} (line {rows[0] + 2}){more} {what}; {_WAY_OUT}")
+
+
+def _judged(file: Path, results: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """The results with `satisfied` and `objective` computed from bias, balanced accuracy and the bound of each row.
+
+    Raises:
+        ValueError: if the file says otherwise.
+    """
+    bounds = {}
+    for rule in results["rule"].unique():
+        try:
+            bounds[rule] = float(selection.build(None if rule == "none" else rule).bound)
+        except KeyError:
+            _refuse(file, results["rule"] == rule, f"has the unknown selection rule {rule!r}")
+    bound = results["rule"].map(bounds).where(results["part"] == "valid", selection.epsilon)
+    accuracy, size = results["balanced_accuracy"], results["bias"].abs()
+    met = (size < bound).where((size - bound).abs() > _EDGE, results["satisfied"]).astype(bool)
+    objective = accuracy.where(met & accuracy.notna(), 0.0)
+    hint = "what bias, balanced accuracy and the bound of the configuration give"
+    _refuse(file, met != results["satisfied"], f"has a value of satisfied that is not {hint}")
+    wrong = (objective - results["objective"]).abs() > 1e-5
+    _refuse(file, wrong, f"has a value of objective that is not {hint}")
+    return results.assign(satisfied=met, objective=objective)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """The mapping in a JSON file; empty if there is no file.
+
+    Raises:
+        ValueError: if it cannot be read or holds something else.
+    """
+    if not file.exists():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{file} cannot be read as JSON ({first_line(error)}); {_WAY_OUT}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{file} must hold a mapping, found a {type(content).__name__}; {_WAY_OUT}")
+    return content
+
+
+def _part(file: Path, content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A mapping within the mapping of a JSON file.
+
+    Raises:
+        ValueError: if it is missing or something else.
+    """
+    if not isinstance(content.get(name), dict):
+        raise ValueError(f"{file} lacks {name}, or it is no mapping; {_WAY_OUT}")
+    return content[name]
+
+
+def _circumstances(folder: Path) -> dict[str, Any]:
+    """What `run.json` says, checked as far as the page tells of it."""
+    file = folder / "run.json"
+    content = _json(file)
+    runs = _part(file, content, "runs") if content.get("runs") else {"": content} if "seconds" in content else {}
+    for key in runs:
+        run = _part(file, runs, key)
+        for name in ("seconds", "compilation_seconds"):
+            numbers = _part(file, run, name).values()
+            if not all(isinstance(number, int | float) for number in numbers):
+                raise ValueError(f"{file} has a value within {name} that is no number; {_WAY_OUT}")
+        if "device" in run and {"count", "kind", "platform"} - set(_part(file, run, "device")):
+            raise ValueError(f"{file} lacks count, kind or platform of device; {_WAY_OUT}")
+        if "versions" in run:
+            _part(file, run, "versions")
+    return content
+
+
+def _selection(folder: Path, circumstances: dict[str, Any]) -> Selection:
+    """The settings of selection that the run was told of, with its bound."""
+    file = folder / "configuration.json"
+    if file.exists():
+        content = _part(file, _json(file), "selection")
+    elif "settings" in circumstances:
+        file = folder / "run.json"
+        content = _part(file, _part(file, _part(file, circumstances, "settings"), "each"), "selection")
+    else:
+        return Selection()
+    if "epsilon" not in content:
+        raise ValueError(f"{file} lacks selection.epsilon; {_WAY_OUT}")
+    names = {field.name for field in dataclasses.fields(Selection)}
+    values = {name: value for name, value in content.items() if name in names}
+    try:
+        return Selection(**{**values, "also": tuple(values.get("also", ()))})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} has settings of selection that cannot be used ({first_line(error)})") from error
 
 
 def _columns(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -402,7 +544,7 @@ def _settings(folder: Path, circumstances: dict[str, Any], results: pd.DataFrame
     configuration = folder / "configuration.json"
     settings = circumstances.get("settings")
     if settings is None and configuration.exists():
-        settings = json.loads(configuration.read_text(encoding="utf-8"))
+        settings = _json(configuration)
     runs = circumstances.get("runs") or {"": circumstances}
     first = next(iter(runs.values()), {})
     rows = [Row([Cell(name), Cell(str(version))]) for name, version in first.get("versions", {}).items()]

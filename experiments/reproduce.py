@@ -43,7 +43,7 @@ def run(settings: Reproduce, console: Console) -> list[str]:
             _dataset(each, settings, console)
         except FileNotFoundError as error:
             missing.append(each[0].dataset)
-            console.print(f"[yellow]{each[0].dataset} is left out: {error}[/yellow]")
+            console.print(f"{each[0].dataset} is left out: {error}", style="yellow", markup=False)
         jax.clear_caches()  # programs of other shapes are of no more use
     return missing
 
@@ -82,7 +82,7 @@ def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
     folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
     left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
     if not left:
-        console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}")
+        console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}", markup=False)
         return
     machine = driver.Machine(parallel.mesh(), runs[0].lanes)
     shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))

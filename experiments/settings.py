@@ -1,8 +1,13 @@
 """What a run is told: dataclasses that the command line, the YAML files and the run's folder share."""
 
 import dataclasses
+import functools
+import math
+import numbers
+import reprlib
+import types
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from experiments.hosts import Hosts
 from fairjax import data, objective
@@ -21,6 +26,7 @@ from fairjax.debias import (
 from fairjax.nn import Mlp
 from fairjax.presets import PRESETS
 from fairjax.training import Training
+from fairjax.types import Number
 
 DatasetName = Literal["loh", "zafar", "compas", "adult", "bank", "bank_full", "german", "mimic"]
 MeasureName = Literal["spd", "eod"]
@@ -50,6 +56,81 @@ RuleName = Literal["objective", "expected", "pooled", "accuracy_floor"]
 SIMULATED = ("loh", "zafar")
 
 
+def _shown(value: Any) -> str:
+    """A value in a message, which stays one short line whatever the value is."""
+    try:
+        return _SHORT.repr(value)
+    except (ValueError, RecursionError):  # of numbers with thousands of digits
+        return f"a {type(value).__name__} too long to print"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+MOST = {
+    "rows": 10**8,
+    "widths": 2**14,
+    "critic_width": 2**14,
+    "critic_layers": 100,
+    "epochs": 10**6,
+    "draws": 10**6,
+    "generations": 10**6,
+    "population": 10**6,
+    "batch": 10**6,
+    "evaluations": 10**6,
+    "seeds": 2**32 - 1,
+    "simulations": 2**32 - 1,
+    "key": 2**32 - 1,
+}
+"""The most that settings may be, by their names; other whole numbers may be what 32 bits hold."""
+LARGEST = 1e30
+"""The most that other numbers may be: single precision holds up to 3.4e38."""
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields."""
+    return get_type_hints(kind)
+
+
+def check_values(settings: Any, where: str = "") -> None:
+    """Refuse names that are no choice, numbers that are not finite and whole numbers beyond all sense.
+
+    Args:
+        settings: a dataclass; dataclasses in it are looked at too.
+        where: what stands before the names of its fields in a message.
+
+    Raises:
+        ValueError: naming the field, what it must be, and the value.
+    """
+    for field in dataclasses.fields(settings):
+        name, value = f"{where}{field.name}", getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            check_values(value, f"{name}.")
+            continue
+        kind = _hints(type(settings))[field.name]
+        kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
+        choices = get_args(kind) if get_origin(kind) is Literal else None
+        for entry in value if isinstance(value, tuple | list) else (value,):
+            _check_value(name, entry, choices, MOST.get(field.name, 2**31 - 1))
+
+
+def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: int) -> None:
+    """Refuse one value of a setting."""
+    if choices is not None and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {_shown(value)}")
+    if isinstance(value, float):
+        most = LARGEST
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")
+    elif not isinstance(value, numbers.Integral):
+        return
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {_shown(value)}")
+    if value < -most:
+        raise ValueError(f"{name} must be at least {-most}, got {_shown(value)}")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulation:
     """Settings of the synthetic data sets, loh and zafar."""
@@ -69,6 +150,7 @@ class Simulation:
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
+        check_values(self, "simulation.")
         if self.sweep and self.tables != "redrawn":
             raise ValueError("simulation.sweep draws a table for each value and seed: set simulation.tables to redrawn")
         if len(set(self.sweep)) < len(self.sweep):
@@ -77,8 +159,10 @@ class Simulation:
             raise ValueError(
                 f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}"
             )
-        if self.alpha < 0:
+        if not 0 <= self.alpha < math.inf:
             raise ValueError(f"simulation.alpha must not be negative, got {self.alpha}")
+        if not 0 <= self.key < 2**32:
+            raise ValueError(f"simulation.key must be a number from 0 to 2^32 - 1, got {self.key}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,9 +184,10 @@ class NetworkSettings:
 
     def __post_init__(self):
         """Refuse what the network refuses."""
-        self.build()
-        if min(self.widths) < 1:
+        check_values(self, "network.")
+        if any(width < 1 for width in self.widths):
             raise ValueError(f"network.widths must be positive, got {self.widths}")
+        self.build()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,6 +227,7 @@ class Selection:
         unknown = [name for name in (self.rule, *self.also) if name not in objective.RULES]
         if unknown:
             raise ValueError(f"a selection rule must be one of {', '.join(objective.RULES)}, got {unknown[0]!r}")
+        check_values(self, "selection.")
         if len(self.rules) < 1 + len(self.also):
             raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
 
@@ -193,9 +279,7 @@ class Debias:
 
     def __post_init__(self):
         """Refuse values that mean nothing, before anything is loaded."""
-        for name, allowed in (("dataset", DatasetName), ("measure", MeasureName)):
-            if getattr(self, name) not in get_args(allowed):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
+        check_values(self)
         unknown = [name for name in self.methods if name not in get_args(MethodName)]
         if unknown or not self.methods:
             raise ValueError(f"methods must be some of {', '.join(get_args(MethodName))}, got {unknown or 'none'}")
@@ -219,7 +303,7 @@ class Debias:
             raise ValueError(f"seeds must be one or more numbers from 0 to 2^32 - 1, got {self.seeds}")
         if self.path is not None and self.dataset in SIMULATED:
             raise ValueError(f"path is a raw data file, but {self.dataset} is simulated; leave path out")
-        if not self.save_every >= 0:
+        if not 0 <= self.save_every < math.inf:
             raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
         if self.lanes is not None and self.lanes < 2:
             raise ValueError(f"lanes must be at least 2, got {self.lanes}")
@@ -261,6 +345,7 @@ class Reproduce:
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
+        check_values(self)
         for name, allowed in (("datasets", DatasetName), ("measures", MeasureName)):
             values = getattr(self, name)
             unknown = [value for value in values if value not in get_args(allowed)]
@@ -269,6 +354,18 @@ class Reproduce:
         simulated = [name for name in self.datasets if name in SIMULATED]
         if simulated:
             raise ValueError(f"datasets are benchmark files, got {simulated[0]}: alphas and thetas set the simulations")
+        for name in ("simulations", "alphas", "thetas"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must not repeat, got {values}")
+        if (self.alphas or self.thetas) and not self.simulations:
+            raise ValueError(
+                "simulations must be one or more seeds, got none; to leave them out, empty alphas and thetas"
+            )
+        if any(not 0 <= seed < 2**32 for seed in self.simulations):
+            raise ValueError(f"simulations must be numbers from 0 to 2^32 - 1, got {self.simulations}")
+        if any(alpha < 0 for alpha in self.alphas):
+            raise ValueError(f"alphas must not be negative, got {self.alphas}")
         if not self.measures:
             raise ValueError("measures must hold at least one measure, got none")
         if self.each.simulation.sweep or self.each.path:
@@ -305,44 +402,78 @@ def plain(value: Any) -> Any:
 
 
 def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
-    """A dataclass with the values of a mapping, as read from YAML; names are checked.
+    """A dataclass with the values of a mapping, as read from YAML; names and types are checked.
 
     Raises:
-        ValueError: for a name that is not a setting, with those that are.
+        ValueError: for a name that is not a setting, with those that are, and for a value of another type.
     """
-    names = {field.name for field in dataclasses.fields(settings)}
+    names, hints = {field.name for field in dataclasses.fields(settings)}, _hints(type(settings))
     new = {}
     for name, value in changes.items():
         if name not in names:
-            raise ValueError(f"unknown setting {where}{name}; settings here are {', '.join(sorted(names))}")
+            raise ValueError(f"unknown setting {where}{_name(name)}; settings here are {', '.join(sorted(names))}")
         old = getattr(settings, name)
         if dataclasses.is_dataclass(old):
             if not isinstance(value, dict):
-                raise ValueError(f"{where}{name} must be a mapping of settings, got {value!r}")
+                raise ValueError(f"{where}{name} must be a mapping of settings, got {_shown(value)}")
             new[name] = updated(old, value, f"{where}{name}.")
         else:
-            new[name] = _typed(f"{where}{name}", old, value)
+            new[name] = _typed(f"{where}{name}", hints[name], value)
     return dataclasses.replace(settings, **new)
 
 
-def _typed(name: str, old: Any, value: Any) -> Any:
-    """A YAML value as the kind of the setting it replaces."""
-    if name in ("out", "path", "compilation_cache"):
-        return None if value is None else Path(value)
-    if isinstance(old, tuple):
+def _name(name: Any) -> str:
+    """A name of a YAML file, which need not be a string."""
+    return name if isinstance(name, str) and len(name) < 80 and name.isprintable() else _shown(name)
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """A YAML value as the type that a field is annotated with.
+
+    Raises:
+        ValueError: naming the field, what it must be, and the value.
+    """
+    shown, origin = _shown(value), get_origin(kind)
+    if kind == Number:
+        kind = float
+    elif origin in (Union, types.UnionType):
+        if value is None and type(None) in get_args(kind):
+            return None
+        kind = next(one for one in get_args(kind) if one is not type(None))
+        origin = get_origin(kind)
+    if origin is Literal:
+        allowed = ", ".join(map(str, get_args(kind)))
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be of type str, one of {allowed}, got {shown}")
+        if value not in get_args(kind):
+            raise ValueError(f"{name} must be one of {allowed}, got {shown}")
+        return value
+    if origin is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{name} must be a list, got {value!r}")
-        return tuple(value)
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(old, float) and isinstance(value, str):
-        try:
-            return float(value)  # YAML 1.1 reads 1e-5 as a string
-        except ValueError:
-            raise ValueError(f"{name} must be a number, got {value!r}") from None
-    if old is not None and type(value) is not type(old):
-        raise ValueError(f"{name} must be of type {type(old).__name__}, got {value!r}")
+            raise ValueError(f"{name} must be a list, got {shown}")
+        return tuple(_typed(f"{name}[{i}]", get_args(kind)[0], entry) for i, entry in enumerate(value))
+    if kind is Path:
+        if not isinstance(value, str) or not value or "\0" in value:
+            raise ValueError(f"{name} must be a path, got {shown}")
+        return Path(value)
+    if kind is float:
+        return _number(name, value)
+    if type(value) is not kind:
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {shown}")
     return value
+
+
+def _number(name: str, value: Any) -> float:
+    """A YAML value as a finite number; YAML 1.1 reads 1e-5 as a string."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except (ValueError, OverflowError):
+        number = None
+    if number is None:
+        raise ValueError(f"{name} must be a number, got {_shown(value)}")
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {_shown(value)}")
+    return number
 
 
 def preset(name: str) -> Debias:

@@ -4,6 +4,7 @@ Pure functions from tidy tables to tidy tables. `results` are as in `results.csv
 `trajectories.csv`; a method is a method with its selection rule.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -41,10 +42,12 @@ def inconsistency(results: pd.DataFrame) -> float:
     worst = 0.0
     for measure, rows in results[~results["diverged"].astype(bool)].groupby("measure"):
         tables = jnp.asarray(tables_of(rows), jnp.float32)
-        bias = jax.vmap(lambda table, measure=measure: performance.of_table(MEASURES[measure], table))(tables)
+        bias = jax.vmap(functools.partial(performance.of_table, _measure(measure)))(tables)
         accuracy = jax.vmap(performance.accuracy_of_table)(tables)
         for found, column in ((bias, "bias"), (accuracy, "balanced_accuracy")):
-            worst = max(worst, float(np.abs(np.asarray(found) - rows[column]).max()))
+            found, told = np.asarray(found, np.float64), rows[column].to_numpy(np.float64)
+            off = np.where(np.isnan(found) & np.isnan(told), 0.0, np.abs(found - told))
+            worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max()))
     return worst
 
 
@@ -92,10 +95,17 @@ def comparisons(
         for all pairs of the column.
 
     Raises:
-        ValueError: if two methods were not run on the same splits.
+        ValueError: if two methods were not run on the same splits, or a method has two results on one.
     """
     rows = []
     for column, group in _test(results).groupby(["dataset", "measure"], sort=False):
+        doubled = group[group.duplicated(["method", "rule", "seed"])]
+        if len(doubled):
+            first = doubled.iloc[0]
+            raise ValueError(
+                f"{' '.join(column)}: {first['method']}/{first['rule']} has more than one result for the seed "
+                f"{first['seed']}; paired comparisons need one"
+            )
         wide = group.pivot_table(index="seed", columns=["method", "rule"], values="objective", sort=False)
         holes = wide.columns[wide.isna().any()]
         if len(holes):
@@ -359,7 +369,7 @@ def _wide(rows: pd.DataFrame) -> Evaluation:
 def _accuracy_and_bias(tables: np.ndarray, measure: str) -> tuple[np.ndarray, np.ndarray]:
     """Of tables with any leading axes."""
     flat = jnp.asarray(tables.reshape(-1, 2, 2, 2), jnp.float32)
-    accuracy, bias = _measured(flat, MEASURES[measure])
+    accuracy, bias = _measured(flat, _measure(measure))
     return np.asarray(accuracy).reshape(tables.shape[:-3]), np.asarray(bias).reshape(tables.shape[:-3])
 
 
@@ -373,12 +383,21 @@ def _measured(tables, measure):
 def _standard_errors(rows: pd.DataFrame, measure: str) -> np.ndarray:
     """Of the bias of decisions without bias, on each split."""
     tables = tables_of(rows)
-    noise = jax.vmap(lambda table: performance.noise_of_table(MEASURES[measure], table))(
-        jnp.asarray(tables, jnp.float32)
-    )
+    noise = jax.vmap(functools.partial(performance.noise_of_table, _measure(measure)))(jnp.asarray(tables, jnp.float32))
     counted = tables[:, :, 1:, :] if measure == "eod" else tables
     p = counted[:, 1].sum(axis=(1, 2)) / counted.sum(axis=(1, 2, 3))
     return np.sqrt(p * (1 - p) * np.asarray(noise, np.float64))
+
+
+def _measure(name: str) -> Any:
+    """The measure of a name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in MEASURES:
+        raise ValueError(f"a measure must be one of {', '.join(MEASURES)}, got {name!r}")
+    return MEASURES[name]
 
 
 def _test(results: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,9 @@
 
 import pandas as pd
 from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from experiments.methods import ABOUT, DATASETS, label
 
@@ -67,13 +69,50 @@ def caption(epsilon: float) -> str:
     )
 
 
-def printed(results: pd.DataFrame, epsilon: float) -> Table:
-    """The table for a terminal."""
+def printed(results: pd.DataFrame, epsilon: float, width: int = 80) -> Group:
+    """The table for a terminal.
+
+    Numbers are never cut: where the columns do not fit side by side, they are stacked in blocks, each of which begins
+    with the method.
+
+    Args:
+        results: of a run, as in `results.csv`.
+        epsilon: the bound on |bias|, for the caption.
+        width: of the terminal, in characters.
+    """
     table = summary(results)
-    shown = Table(title=title(results), caption=caption(epsilon), box=box.SIMPLE_HEAD)
-    for column in table.columns:
-        heading = column.replace(": ", "\n").replace(" ", "\n", 1) if column != "method" else column
-        shown.add_column(heading, justify="left" if column == "method" else "right", no_wrap=True)
+    widths = [max(map(len, [*_heading(name).split("\n"), *table[name]])) for name in table.columns]
+    widths[0] = min(widths[0], METHOD)
+    blocks, used = [[]], widths[0]
+    for i, wide in list(enumerate(widths))[1:]:
+        if blocks[-1] and used + GAP + wide > width:
+            blocks.append([])
+            used = widths[0]
+        blocks[-1].append(i)
+        used += GAP + wide
+    parts = [_block(table.iloc[:, [0, *columns]]) for columns in blocks]
+    parts = [part for block in parts for part in (block, Text())][:-1]
+    return Group(Text(title(results), style="italic"), *parts, Text(caption(epsilon), style="dim italic"))
+
+
+METHOD = 24
+"""Characters of the method's column that are worth keeping on one line; longer names may be wrapped."""
+
+GAP = 2
+"""Characters between two columns."""
+
+
+def _heading(column: str) -> str:
+    """The heading of a column, on several lines."""
+    return column if column == "method" else column.replace(": ", "\n").replace(" ", "\n", 1)
+
+
+def _block(table: pd.DataFrame) -> Table:
+    """Columns that stand side by side; the method alone may be wrapped."""
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, column in enumerate(table.columns):
+        # a line that is too narrow even for one number folds it, and cuts nothing
+        shown.add_column(_heading(column), justify="right" if i else "left", overflow="fold", no_wrap=False)
     for row in table.itertuples(index=False):
-        shown.add_row(*row)
+        shown.add_row(*map(Text, row))
     return shown

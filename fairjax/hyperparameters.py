@@ -4,6 +4,8 @@ They are pytrees: numbers are leaves, which may be traced and mapped over; what 
 """
 
 import dataclasses
+import math
+import numbers
 from typing import Any
 
 
@@ -31,7 +33,7 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuse a number that is not positive; what is traced cannot be looked at and passes.
+    """Refuse a number that is not positive and finite; what is traced cannot be looked at and passes.
 
     Raises:
         ValueError: naming the field and the value.
@@ -39,18 +41,26 @@ def check_positive(name: str, value: Any) -> None:
     Example:
         >>> check_positive("learning_rate", 0.1)
     """
-    if isinstance(value, int | float) and not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")
+    if isinstance(value, int | float) and not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive{' and finite' if value == math.inf else ''}, got {value}")
 
 
-def check_at_least(name: str, value: int, least: int) -> None:
-    """Refuse a whole number below the least that makes sense.
+MOST = 2**31 - 1
+"""The largest whole number that a 32-bit counter holds."""
+
+
+def check_at_least(name: str, value: Any, least: int, most: int = MOST) -> None:
+    """Refuse what is not a whole number, and a whole number that is too small or too large to make sense.
 
     Raises:
-        ValueError: naming the field, the least and the value.
+        ValueError: naming the field, the bound and the value.
 
     Example:
         >>> check_at_least("epochs", 3, 1)
     """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")

@@ -45,15 +45,16 @@ def save(
     """Save a network, or many of one module with a leading axis of seeds.
 
     Args:
-        path: the folder to make.
+        path: the folder to make; a leading `~` is the home folder.
         module: the Linen module.
         variables: the variables; of a run of several processes, one saves them, and they are whole there.
         about: anything that JSON can hold.
-        overwrite: replace what is there.
+        overwrite: replace a saved network that is there. Nothing else is ever replaced.
 
     Raises:
         FileExistsError: if the path exists and `overwrite` is false.
-        StorageError: if the disk does not take it; what was there before stands.
+        StorageError: if the disk does not take it, or if `overwrite` would replace something that is no saved network,
+            such as a symbolic link, a file or a folder without `network.json`; what was there before stands.
 
     Example:
         >>> from fairjax.nn import from_linen
@@ -64,9 +65,11 @@ def save(
         ...     load(Path(folder) / "mine").about
         {'data': 'compas'}
     """
-    path = Path(path).resolve()
+    path = _expanded(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; choose another path or say overwrite=True")
+    _check_replaceable(path)
+    path = path.resolve()
     described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout")}
     content = {
         "format": FORMAT,
@@ -98,7 +101,7 @@ def load(path: str | Path) -> Saved:
     """Load what `save` made.
 
     Args:
-        path: the folder.
+        path: the folder; a leading `~` is the home folder.
 
     Returns:
         The module, the variables (on the default device) and what was said about them.
@@ -107,26 +110,77 @@ def load(path: str | Path) -> Saved:
         FileNotFoundError: if there is nothing.
         StorageError: if it is no saved network, of another format, or damaged.
     """
-    path = Path(path).resolve()
+    path = _expanded(path).resolve()
     if not path.exists():
         raise FileNotFoundError(f"no saved network at {path}")
     try:
         content = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise StorageError(f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise StorageError(f"{path} has format {found}, this version of fairjax reads format {FORMAT}")
+    missing = [name for name in ("module", "shapes", "about") if name not in content]
+    if missing:
+        raise StorageError(f"the network at {path} is damaged ({_ABOUT} lacks {', '.join(missing)}); save it again")
     try:
         described = content["module"]
         module = Mlp(**{**described, "widths": tuple(described["widths"])})
-        abstract = _abstract(content["shapes"])
         with checkpointer() as reader:
+            _check_shapes(content["shapes"], reader.metadata(path / _VARIABLES).item_metadata.tree)
+            abstract = _abstract(content["shapes"])
             arrays = reader.restore(path / _VARIABLES, args=ocp.args.StandardRestore(abstract))
         variables = jax.tree.map(jnp.asarray, arrays)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise StorageError(f"the network at {path} is damaged ({first_line(error)}); save it again") from error
     return Saved(module, variables, content["about"])
+
+
+def _expanded(path: str | Path) -> Path:
+    """The path with a leading `~` replaced by the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise StorageError(f"{path} names a home folder that is not known ({first_line(error)})") from error
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a saved network."""
+    if path.is_symlink():
+        what = "a symbolic link"
+    elif not path.exists() or (path.is_dir() and (path / _ABOUT).is_file()):
+        return
+    elif path.is_dir():
+        what = f"a folder without {_ABOUT}"
+    else:
+        what = "a file"
+    raise StorageError(f"{path} is {what}, not a saved network, and is not replaced; choose another path or remove it")
+
+
+def _check_shapes(described: Any, stored: Any, name: str = "") -> None:
+    """Compare described shapes with those of the checkpoint, before any memory is reserved for them.
+
+    Raises:
+        ValueError: naming the first array that differs.
+    """
+    if isinstance(described, dict) and isinstance(stored, dict):
+        for key in sorted({*described, *stored}):
+            if key not in described or key not in stored:
+                raise ValueError(f"{name}/{key} is not in both {_ABOUT} and the checkpoint".replace("/", "", 1))
+            _check_shapes(described[key], stored[key], f"{name}/{key}")
+        return
+    shape, _ = described
+    if list(shape) != list(stored.shape):
+        raise ValueError(f"the shape of {name.lstrip('/')} is {list(stored.shape)}, {_ABOUT} says {shape}")
 
 
 def checkpointer() -> ocp.Checkpointer:

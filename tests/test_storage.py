@@ -76,3 +76,82 @@ def test_a_damaged_checkpoint_is_refused(network, tmp_path):
     shutil.rmtree(tmp_path / "n" / "variables")
     with pytest.raises(storage.StorageError, match="is damaged"):
         storage.load(tmp_path / "n")
+
+
+def test_a_tilde_in_a_path_is_the_home_folder(network, tmp_path, monkeypatch):
+    module, variables = network
+    (tmp_path / "home").mkdir()
+    (tmp_path / "work").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "work")
+    storage.save("~/models/mine", module, variables)
+    assert (tmp_path / "home" / "models" / "mine").is_dir()
+    assert not list((tmp_path / "work").iterdir())
+    chex.assert_trees_all_equal(storage.load("~/models/mine").variables, variables)
+
+
+def test_a_symbolic_link_is_not_overwritten(network, tmp_path):
+    module, variables = network
+    storage.save(tmp_path / "real", module, variables)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    for name in ("link", "dangling"):
+        with pytest.raises(storage.StorageError, match="is a symbolic link"):
+            storage.save(tmp_path / name, module, variables, overwrite=True)
+    assert (tmp_path / "link").is_symlink() and not (tmp_path / "nothing").exists()
+    chex.assert_trees_all_equal(storage.load(tmp_path / "link").variables, variables)
+
+
+def test_only_a_saved_network_is_overwritten(network, tmp_path):
+    module, variables = network
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(storage.StorageError, match="is a folder without network.json"):
+        storage.save(tmp_path / "folder", module, variables, overwrite=True)
+    with pytest.raises(storage.StorageError, match="is a file"):
+        storage.save(tmp_path / "file", module, variables, overwrite=True)
+    assert (tmp_path / "folder" / "thesis.tex").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("about"),
+        lambda content: content.pop("module"),
+        lambda content: content.pop("shapes"),
+        lambda content: content.update(shapes=3),
+        lambda content: content.update(module=[]),
+        lambda content: content["shapes"].pop("params"),
+        lambda content: content["shapes"].update(params=[[10**15], "float32"]),
+        lambda content: _first(content["shapes"]).__setitem__(0, [10**12, 10**6]),
+        lambda content: _first(content["shapes"]).__setitem__(0, [10**400]),
+        lambda content: _first(content["shapes"]).__setitem__(0, [-1]),
+        lambda content: _first(content["shapes"]).__setitem__(0, [2, 2]),
+        lambda content: _first(content["shapes"]).__setitem__(1, "nothing"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(network, tmp_path, change):
+    module, variables = network
+    storage.save(tmp_path / "n", module, variables)
+    about = tmp_path / "n" / "network.json"
+    content = json.loads(about.read_text())
+    change(content)
+    about.write_text(json.dumps(content))
+    with pytest.raises(storage.StorageError, match="is damaged"):
+        storage.load(tmp_path / "n")
+
+
+def _first(shapes):
+    """The first description of an array in a tree of them."""
+    while isinstance(shapes, dict):
+        shapes = next(iter(shapes.values()))
+    return shapes
+
+
+def test_deeply_nested_json_is_refused(network, tmp_path):
+    module, variables = network
+    storage.save(tmp_path / "n", module, variables)
+    (tmp_path / "n" / "network.json").write_text("[" * 100_000)
+    with pytest.raises(storage.StorageError, match="cannot be read"):
+        storage.load(tmp_path / "n")

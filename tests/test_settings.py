@@ -1,0 +1,164 @@
+"""Settings: what a YAML file or a flag may say, and the messages for what it may not."""
+
+import math
+
+import pytest
+import yaml
+
+from experiments import cli
+from experiments.settings import Debias, NetworkSettings, Reproduce, Selection, Simulation, plain, updated
+from fairjax.hyperparameters import check_at_least, check_positive
+from fairjax.training import Training
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("simulation: {tables: nonsense}", "simulation.tables must be one of fixed, redrawn, got 'nonsense'"),
+        ("roc_search: nonsense", "roc_search must be one of counts, aif360, got 'nonsense'"),
+        ("protected: nonsense", "protected must be one of sex, age, got 'nonsense'"),
+        ("protected: 3", "protected must be of type str, one of sex, age, got 3"),
+        ("methods: [standard, magic]", "methods[1] must be one of standard, threshold"),
+        ("selection: {also: [magic]}", "selection.also[0] must be one of objective"),
+        ("seeds: [true]", "seeds[0] must be of type int, got True"),
+        ("seeds: [a]", "seeds[0] must be of type int, got 'a'"),
+        ("seeds: [1, 2.0]", "seeds[1] must be of type int, got 2.0"),
+        ("seeds: [-1]", "seeds must be one or more numbers from 0"),
+        ("network: {widths: [8.5]}", "network.widths[0] must be of type int, got 8.5"),
+        ("network: {widths: [1000000000000]}", "network.widths must be at most"),
+        ("network: {widths: []}", "widths must be 1 to 100"),
+        ("network: {dropout: .nan}", "network.dropout must be a finite number, got nan"),
+        ("simulation: {alpha: .nan}", "simulation.alpha must be a finite number, got nan"),
+        ("simulation: {alpha: .inf}", "simulation.alpha must be a finite number, got inf"),
+        ("simulation: {theta: nan}", "simulation.theta must be a finite number, got 'nan'"),
+        ("simulation: {tables: redrawn, sweep: [.inf]}", "simulation.sweep[0] must be a finite number, got inf"),
+        ("simulation: {key: 100000000000000000000}", "simulation.key must be at most"),
+        ("simulation: {key: -1}", "simulation.key must be a number from 0"),
+        ("simulation: {rows: 1000000000000}", "simulation.rows must be at most"),
+        ("selection: {epsilon: .inf}", "selection.epsilon must be a finite number, got inf"),
+        ("selection: {margin: .nan}", "selection.margin must be a finite number, got nan"),
+        ("selection: {floor: .nan}", "selection.floor must be a finite number, got nan"),
+        ("training: {learning_rate: .inf}", "training.learning_rate must be a finite number, got inf"),
+        ("training: {learning_rate: 1e300}", "training.learning_rate must be at most 1e+30"),
+        ("training: {learning_rate: yes}", "training.learning_rate must be a number, got True"),
+        ("training: {epochs: 1e20}", "training.epochs must be of type int, got '1e20'"),
+        ("training: {epochs: 100000000000000000000}", "epochs must be at most"),
+        ("fine_tuning: {weights: [.inf]}", "fine_tuning.weights[0] must be a finite number, got inf"),
+        ("fine_tuning: {layers: [3]}", "fine_tuning.layers[0] must be of type str, got 3"),
+        ("pruning: {steps: true}", "pruning.steps must be of type int, got True"),
+        ("save_every: .inf", "save_every must be a finite number, got inf"),
+        ("lanes: two", "lanes must be of type int, got 'two'"),
+        ("out: 3", "out must be a path, got 3"),
+        ("path: ''", "path must be a path, got ''"),
+        ("hosts: {cluster: 1}", "hosts.cluster must be of type bool, got 1"),
+        ("hosts: 1", "hosts must be a mapping of settings, got 1"),
+        ("1: 2", "unknown setting 1; settings here are"),
+    ],
+)
+def test_a_value_of_another_type_or_beyond_all_sense_is_refused_in_one_line(content, message):
+    with pytest.raises(ValueError) as refused:
+        updated(Debias(), yaml.safe_load(content))
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_values_of_the_right_types_are_taken_as_the_fields_have_them():
+    content = (
+        "{fine_tuning: {weights: [1, 2e-1], layers: null}, simulation: {alpha: 2}, lanes: null, out: x/y, seeds: [3]}"
+    )
+    settings = updated(Debias(), yaml.safe_load(content))
+    assert settings.fine_tuning.weights == (1.0, 0.2)
+    assert isinstance(settings.simulation.alpha, float)
+    assert (settings.fine_tuning.layers, settings.lanes, settings.seeds) == (None, None, (3,))
+    assert settings.folder.parts == ("x", "y")
+
+
+def test_all_settings_written_to_a_file_are_read_as_they_were():
+    for settings in (Debias(), Reproduce()):
+        assert updated(settings, yaml.safe_load(yaml.safe_dump(plain(settings)))) == settings
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (Simulation, {"alpha": math.nan}),
+        (Simulation, {"theta": math.inf}),
+        (Simulation, {"tables": "nonsense"}),
+        (NetworkSettings, {"widths": (10**12,)}),
+        (Selection, {"epsilon": math.inf}),
+        (Debias, {"protected": "nonsense"}),
+        (Debias, {"save_every": math.nan}),
+        (Reproduce, {"alphas": (math.nan,)}),
+        (Reproduce, {"thetas": (math.inf,)}),
+        (Reproduce, {"simulations": ()}),
+        (Training, {"learning_rate": math.nan}),
+        (Training, {"epochs": 10**20}),
+    ],
+)
+def test_the_dataclasses_refuse_the_same_from_python(kind, values):
+    with pytest.raises(ValueError, match=f"{next(iter(values))} must be|must be one or more seeds"):
+        kind(**values)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--simulation.alpha nan", "simulation.alpha must be a finite number"),
+        ("--simulation.theta inf", "simulation.theta must be a finite number"),
+        ("--selection.epsilon inf", "selection.epsilon must be a finite number"),
+        ("--training.learning-rate inf", "learning_rate must be positive and finite"),
+        ("--simulation.key 100000000000000000000", "simulation.key must be at most"),
+        ("--training.epochs 100000000000000000000", "epochs must be at most"),
+        ("--network.widths 1000000000000", "network.widths must be at most"),
+        ("--save-every nan", "save_every must be a finite number"),
+    ],
+)
+def test_flags_are_held_to_the_same_bounds(words, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["debias", *words.split()])
+    printed = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert message in " ".join((printed.err + printed.out).replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 5000,
+        "training: !!bool maybe",
+        "training: !!int ''",
+        "seeds: [" + "9" * 5000 + "]",
+        "training: 2020-13-45",
+        "? [a]\n: 1",
+        "training: &a [*a]",
+        "a: \0",
+    ],
+)
+def test_no_content_of_a_file_ends_in_a_traceback(content, tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text(content)
+    assert cli.main(["debias", "--config", str(file)]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1
+    assert "this is a bug" not in message
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(b"\xff\xfe\x00\x80")
+    assert cli.main(["debias", "--config", str(file)]) == 2
+    assert "is not YAML" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
+def test_a_positive_number_is_finite(value):
+    with pytest.raises(ValueError, match="rate must be positive"):
+        check_positive("rate", value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(0, "at least 1"), (2**31, "at most 2147483647"), (1.0, "whole"), (True, "whole")]
+)
+def test_a_whole_number_has_bounds(value, message):
+    with pytest.raises(ValueError, match=f"epochs must be .*{message}"):
+        check_at_least("epochs", value, 1)
