@@ -56,7 +56,10 @@ class Rule(Protocol):
 
 def _bounds(epsilon: Number, margin: Number) -> None:
     if isinstance(epsilon, int | float) and not 0 < epsilon < float("inf"):
-        raise ValueError(f"epsilon, the bound on |bias|, must be positive and finite, got {epsilon}")
+        raise ValueError(
+            f"epsilon, the bound on |bias|, must be positive, got {epsilon}"
+            + (": it has to be finite" if epsilon > 0 else "")
+        )
     if isinstance(epsilon, int | float) and isinstance(margin, int | float) and not 0 <= margin < epsilon:
         raise ValueError(f"margin must be at least 0 and less than epsilon = {epsilon}, got {margin}")
 

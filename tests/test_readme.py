@@ -70,6 +70,13 @@ def measured(names):
     assert names["accuracy"] == pytest.approx((4 / 5 + 2 / 5) / 2)
 
 
+def grouped(names):
+    table, label, people, decision = (names[name] for name in ("table", "label", "people", "decision"))
+    expected = people.assign(decision=decision).groupby(["sex", "race"])["decision"].mean()
+    np.testing.assert_allclose(np.sort(table.to_frame()["selection_rate"]), np.sort(expected))
+    assert label.shape == decision.shape
+
+
 def in_and_out(names):
     network, x = from_linen(names["module"]), jax.random.normal(jax.random.key(5), (7, 5))
     logits, _ = network.apply(names["variables"], x)
@@ -109,6 +116,7 @@ CHECKS = {
     "A parity loss in an NNX training step": learned,
     "A parity loss in a plain JAX training step": learned,
     "Parity measures as metrics": measured,
+    "Rates by group": grouped,
     "Networks in and out": in_and_out,
     "A measure": added_measure,
     "A method": added_method,
