@@ -376,4 +376,5 @@ def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
     there = ~(weight <= 0)
     mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
     cell = jnp.arange(4)
+    weight = jnp.where(jnp.any(weight > 0) | jnp.any(jnp.isnan(weight)), weight, 1.0)  # of no rows, measures refuse
     return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)

@@ -34,7 +34,7 @@ def test_labels_with_spaces_or_capitals_keep_their_class(tmp_path):
     [
         (header() + rows("yes", "maybe"), "bank-full.csv, line 3, column y: unknown value 'maybe' .known: no, yes"),
         (rows("yes", "no"), "bank-full.csv, line 1 .its header., lacks the columns"),
-        (header() + rows("yes;1"), "bank-full.csv has more fields"),
+        (header() + rows("yes;1"), "bank-full.csv, line 2, column age: expected a number"),
         (header() + rows("yes") + "1;2" * 40 + "\n", "bank-full.csv cannot be read"),
         (header(), "bank-full.csv has no records"),
         ("", "bank-full.csv cannot be read"),

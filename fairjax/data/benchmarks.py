@@ -278,6 +278,7 @@ def german(path: PathLike | None = None, protected: str = "sex", *, verify: bool
     """
     if protected not in ("sex", "age"):
         raise ValueError(f"protected must be 'sex' or 'age', found {protected!r}")
+    _standard_dataset("german")
     file = find(FILES["german.data"], path, verify=verify)
     raw = _headless(file, GERMAN_COLUMNS, GERMAN_NUMBERS, sep=" ")
     _known(raw, "credit", (1, 2), file)
@@ -389,10 +390,20 @@ def _known(frame: pd.DataFrame, column: str, known: Sequence[object], file: Path
         frame[column] = values
     wrong = frame[column][~values.isin(list(known)) & ~(values.isna() & missing)]
     if len(wrong):
+        word = wrong.astype(object).iloc[0]
         raise DataError(
-            f"{file}, {frame.index.name} {wrong.index[0]}, column {column}: unknown value {wrong.iloc[0]!r} (known: "
+            f"{file}, {frame.index.name} {wrong.index[0]}, column {column}: unknown value {word!r} (known: "
             f"{', '.join(map(str, known))}). Correct it, or get the file anew from its publisher"
         )
+
+
+def _standard_dataset(name: str) -> Any:
+    """AIF360's class that prepares tables."""
+    try:
+        from aif360.datasets import StandardDataset  # takes seconds, so only when needed
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{name} is prepared by AIF360: install it with `pip install aif360`") from error
+    return StandardDataset
 
 
 def _standard(
@@ -406,10 +417,7 @@ def _standard(
     protected: str,
 ) -> Dataset:
     """A frame as AIF360 prepares it."""
-    try:
-        from aif360.datasets import StandardDataset  # takes seconds, so only when needed
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{name} is prepared by AIF360: install it with `pip install aif360`") from error
+    StandardDataset = _standard_dataset(name)
     # AIF360 would drop these rows too, but with a warning on the root logger
     complete = frame.dropna()
     # AIF360 takes strings as objects only, and not as the type that pandas 3 infers
