@@ -57,8 +57,13 @@ def rows(values: Any, y: Any, a: Any, weights: Any = None, *, weightless: bool =
         [False, True]
     """
     check_index(values=values, y=y, a=a, weights=weights)
-    values, y, a = vector("values", values), vector("y", y), vector("a", a)
-    _same_length(values=values, y=y, a=a)
+    values, y, a = numeric("values", values), numeric("y", y), numeric("a", a)
+    for other in (y, a):
+        if values.ndim != 1 or values.shape != other.shape:
+            raise ValueError(
+                f"values, y and a must be vectors of one length, got shapes {values.shape} and {other.shape}; squeeze "
+                "columns of shape (n, 1), values[:, 0]"
+            )
     values, of_values = scores(values)
     labels, of_labels = indicator("y", y)
     groups, of_groups = indicator("a", a)
