@@ -338,7 +338,7 @@ def at_threshold(
         0.5
     """
     cuts, rows = jnp.asarray(threshold)[None], checks.rows(scores, y, a)
-    every = by_threshold(measure, performance.histogram(scores, y, a, cuts), cuts)
+    every = by_threshold(measure, performance.histogram(rows.values, rows.y, rows.a, cuts), cuts)
     return _or_nan(rows, jax.tree.map(lambda entry: entry[0], every))
 
 
@@ -371,7 +371,7 @@ def best_threshold(
         0.71
     """
     cuts, rows = performance.thresholds(count), checks.rows(scores, y, a)
-    return _or_nan(rows, best_of_counts(measure, performance.histogram(scores, y, a, cuts), cuts, rule))
+    return _or_nan(rows, best_of_counts(measure, performance.histogram(rows.values, rows.y, rows.a, cuts), cuts, rule))
 
 
 def _or_nan(rows: checks.Rows, evaluation: Evaluation) -> Evaluation:

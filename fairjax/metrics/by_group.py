@@ -66,7 +66,7 @@ class Gaps:
         raise KeyError(f"{name}; there are {', '.join(row.name for row in self.rows)}")
 
     def to_frame(self) -> pd.DataFrame:
-        """As a frame, one row a gap."""
+        """Return the gaps as a frame with one row per gap."""
         return pd.DataFrame([vars(row) for row in self.rows]).set_index("name")
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class Gaps:
 
 @dataclass(frozen=True, eq=False)
 class GroupReport:
-    """How groups fare: arrays with one number a group, in the order of `names`. It prints as a table.
+    """Rates of every group, as arrays with one number per group in the order of `names`. It prints as a table.
 
     A rate without denominator is NaN. Do not change the arrays: they are read-only.
     """
@@ -178,7 +178,7 @@ class GroupReport:
         return np.moveaxis(drawn, 2, 0).reshape(2, 2, table.shape[1], count)
 
     def to_frame(self) -> pd.DataFrame:
-        """As a frame, one row a group, indexed by the attributes, with the ends of the intervals."""
+        """Return a frame with one row per group, indexed by the attributes, with the ends of the intervals."""
         columns: dict[str, Any] = {"count": self.counts}
         for name in RATES:
             columns[name] = getattr(self, name)
@@ -232,7 +232,7 @@ def by_group(
     """How each group fares: rates with intervals, and quality of the scores where they are given.
 
     Args:
-        decisions: 0 or 1, or booleans, one a row.
+        decisions: 0 or 1, or booleans, one per row.
         y: labels, 0 or 1, or booleans.
         groups: a series, array or list of strings, codes or booleans; or several columns, as a frame or an array
             (n, attributes), whose intersections are the groups.

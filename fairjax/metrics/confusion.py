@@ -37,8 +37,8 @@ def confusion(
     Under `jax.jit` values cannot be looked at: there an invalid value makes the whole tensor NaN, never a number.
 
     Args:
-        values: for two classes decisions in {0, 1} or scores in [0, 1], one a row: class 1 gets the score, class 0 one
-            less it. For any number of classes codes 0, 1, ..., one a row, or probabilities (n, num_classes).
+        values: for two classes decisions in {0, 1} or scores in [0, 1], one per row: class 1 gets the score, class 0 one
+            less it. For any number of classes codes 0, 1, ..., one per row, or probabilities (n, num_classes).
         y: labels, as codes below `num_classes` or booleans.
         groups: booleans (two groups), codes below `num_groups`, or memberships (n, num_groups) in [0, 1], which may be
             soft and may overlap.
@@ -270,7 +270,7 @@ def _check_shapes(values, y, groups, weights, num_groups: int, num_classes: int)
         shapes += f", weights {weights.shape}"
     if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] != num_classes):
         raise ValueError(
-            f"values must have shape (n,) or (n, {num_classes}), one column a class, got {shapes}; squeeze scores of "
+            f"values must have shape (n,) or (n, {num_classes}), one column per class, got {shapes}; squeeze scores of "
             "shape (n, 1), or set num_classes"
         )
     if y.ndim != 1 or (weights is not None and weights.ndim != 1):
