@@ -37,8 +37,8 @@ def confusion(
     Under `jax.jit` values cannot be looked at: there an invalid value makes the whole tensor NaN, never a number.
 
     Args:
-        values: for two classes decisions in {0, 1} or scores in [0, 1], one per row: class 1 gets the score, class 0 one
-            less it. For any number of classes codes 0, 1, ..., one per row, or probabilities (n, num_classes).
+        values: for two classes decisions in {0, 1} or scores in [0, 1], one per row: class 1 gets the score, class 0 1
+            minus it. For any number of classes codes 0, 1, ..., one per row, or probabilities (n, num_classes).
         y: labels, as codes below `num_classes` or booleans.
         groups: booleans (two groups), codes below `num_groups`, or memberships (n, num_groups) in [0, 1], which may be
             soft and may overlap.
