@@ -10,21 +10,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 _SLACK = 1e-6
 """How far rounding may carry a score out of [0, 1]."""
 
 
 class Rows(NamedTuple):
-    """Checked rows: vectors of one length."""
+    """Checked rows: columns of one length."""
 
-    values: Float[Array, " n"]
-    """Decisions or scores, in float32 or, where they were given so, in float64."""
-    y: Bool[Array, " n"]
-    """Labels."""
-    a: Bool[Array, " n"]
-    """Protected attribute."""
+    values: Float[Array, " n"] | Float[Array, "n c"]
+    """Decisions or scores of two classes, or probabilities of each class; in float32 or, where they were given so, in
+    float64."""
+    y: Bool[Array, " n"] | Int[Array, " n"]
+    """Labels: booleans for two classes, codes for more."""
+    a: Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"]
+    """Groups: booleans for two groups, codes for any number of them, or memberships."""
     weights: Float[Array, " n"] | None
     """Sample weights of the values' type."""
     valid: Bool[Array, ""] | None
@@ -35,40 +36,184 @@ class Rows(NamedTuple):
         return result if self.valid is None else jnp.where(self.valid, result, jnp.nan)
 
 
-def rows(values: Any, y: Any, a: Any, weights: Any = None, *, weightless: bool = False) -> Rows:
+def rows(
+    values: Any,
+    y: Any,
+    a: Any,
+    weights: Any = None,
+    *,
+    num_groups: int = 2,
+    num_classes: int = 2,
+    weightless: bool = False,
+    group_name: str = "a",
+) -> Rows:
     """Check decisions or scores with labels, groups and weights.
 
     Args:
-        values: decisions in {0, 1} or scores in [0, 1], of shape (n,).
-        y: labels in {0, 1}, of shape (n,).
-        a: protected attribute in {0, 1}, of shape (n,).
+        values: decisions in {0, 1} or scores in [0, 1], of shape (n,); for more than two classes codes, of shape (n,);
+            or probabilities of each class, of shape (n, num_classes).
+        y: labels in {0, 1}, or codes below `num_classes`, of shape (n,).
+        a: groups: {0, 1}, or codes below `num_groups`, of shape (n,), or memberships of shape (n, num_groups).
         weights: finite non-negative weights of shape (n,), or None.
+        num_groups: number of groups.
+        num_classes: number of classes.
         weightless: whether all weights may be 0, as in a part of rows that are summed elsewhere.
+        group_name: what the argument `a` is called in messages.
 
     Returns:
         The same as arrays of JAX.
 
     Raises:
-        ValueError: if shapes differ or are not (n,), if a concrete value is invalid, or if pandas indices differ.
+        ValueError: if shapes differ or are not as above, if a concrete value is invalid, or if pandas indices differ.
         TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
         >>> rows([0.2, 0.9], [0, 1], [1, 0]).y.tolist()
         [False, True]
+        >>> rows([2, 0], [1, 0], [4, 3], num_groups=5, num_classes=3).values.tolist()
+        [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
-    check_index(values=values, y=y, a=a, weights=weights)
-    values, y, a = numeric("values", values), numeric("y", y), numeric("a", a)
-    for other in (y, a):
-        if values.ndim != 1 or values.shape != other.shape:
-            raise ValueError(
-                f"values, y and a must be vectors of one length, got shapes {values.shape} and {other.shape}; squeeze "
-                "columns of shape (n, 1), values[:, 0]"
-            )
-    values, of_values = scores(values)
-    labels, of_labels = indicator("y", y)
-    groups, of_groups = indicator("a", a)
+    check_index(**{"values": values, "y": y, group_name: a, "weights": weights})
+    values, y, a = numeric("values", values), numeric("y", y), numeric(group_name, a)
+    _check_shapes(values, y, a, num_groups, num_classes, group_name)
+    values, of_values = predictions(values, num_classes)
+    labels, of_labels = indicator("y", y) if num_classes == 2 else codes("y", y, num_classes)
+    groups, of_groups = group_column(a, num_groups, group_name)
     weighed, of_weights = sample_weights(weights, values, weightless=weightless)
     return Rows(values, labels, groups, weighed, both(of_values, of_labels, of_groups, of_weights))
+
+
+def _check_shapes(values: Any, y: Any, a: Any, num_groups: int, num_classes: int, name: str) -> None:
+    """Check that rows are vectors of one length, or matrices with a column per class or group."""
+    shapes = f"values {values.shape}, y {y.shape} and {name} {a.shape}"
+    vectors = f"values, y and {name} must be vectors of one length, got shapes {shapes}"
+    squeeze = "squeeze columns of shape (n, 1), values[:, 0]"
+    if values.ndim != 1 and (values.ndim != 2 or values.shape[1] != num_classes):
+        raise ValueError(
+            f"{vectors}; {squeeze}, or pass probabilities of "
+            f"shape (n, {num_classes}), one column per class, and state num_classes"
+        )
+    if y.ndim != 1:
+        raise ValueError(f"{vectors}; {squeeze}")
+    if a.ndim != 1 and (a.ndim != 2 or a.shape[1] != num_groups or num_groups < 2):
+        raise ValueError(
+            f"{vectors}; {squeeze}, or pass memberships of "
+            f"shape (n, {num_groups}), one column per group, and state num_groups"
+        )
+    if not values.shape[0] == y.shape[0] == a.shape[0]:
+        raise ValueError(f"{vectors}; {squeeze}")
+
+
+def predictions(values: Any, num_classes: int = 2) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
+    """Scores (n,) of two classes, or probabilities (n, num_classes); codes of more than two classes become one-hot.
+
+    Args:
+        values: from `numeric`, of one of the shapes that `rows` names.
+        num_classes: number of classes.
+
+    Returns:
+        The predictions, and whether traced ones are valid; None if that is known.
+
+    Raises:
+        ValueError: if a concrete value is invalid.
+
+    Example:
+        >>> predictions(np.array([[0.25, 0.75]]))[0].tolist()
+        [[0.25, 0.75]]
+    """
+    if values.ndim == 1 and num_classes == 2:
+        return scores(values)
+    if values.ndim == 1:
+        number, valid = codes("values", values, num_classes)
+        return jax.nn.one_hot(number, num_classes, dtype=jnp.result_type(float)), valid
+    values, valid = scores(values)
+    if isinstance(values, jax.core.Tracer):
+        return values, valid & jnp.all(jnp.abs(jnp.sum(values, axis=1) - 1.0) < 0.02)
+    total = np.asarray(values, np.float64).sum(axis=1)
+    wrong = ~(np.abs(total - 1) < 0.02)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"values must sum to 1 over the classes, found {total[row]:g} in row {row}: pass logits through "
+            "jax.nn.softmax"
+        )
+    return values, valid
+
+
+def group_column(
+    a: Any, num_groups: int = 2, name: str = "a"
+) -> tuple[Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"], Bool[Array, ""] | None]:
+    """Groups as booleans, codes, or memberships in [0, 1].
+
+    Args:
+        a: from `numeric`.
+        num_groups: number of groups.
+        name: what the argument is called.
+
+    Returns:
+        Booleans for two groups, codes for another number, memberships as they are; and whether traced ones are valid.
+
+    Raises:
+        ValueError: if a concrete value is invalid.
+
+    Example:
+        >>> group_column(np.array([2, 0]), 3)[0].tolist()
+        [2, 0]
+    """
+    if a.ndim == 1:
+        return indicator(name, a) if num_groups == 2 else codes(name, a, num_groups)
+    if isinstance(a, jax.core.Tracer):
+        return floating(a), None if a.dtype == bool else jnp.all((a >= -_SLACK) & (a <= 1 + _SLACK))
+    known = np.asarray(a).astype(np.float64)
+    wrong = ~((known >= -_SLACK) & (known <= 1 + _SLACK))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"memberships must be in [0, 1], found {known[row, column]:g} in row {row}, column {column}: pass the "
+            "probability of belonging to each group"
+        )
+    return floating(a), None
+
+
+def codes(name: str, column: Any, count: int) -> tuple[Int[Array, " n"], Bool[Array, ""] | None]:
+    """A column of codes 0, 1, ..., count - 1.
+
+    Args:
+        name: what the argument is called.
+        column: from `vector`.
+        count: number of codes.
+
+    Returns:
+        Codes as int32, and whether a traced column is valid; None if that is known.
+
+    Raises:
+        ValueError: if a concrete value is no whole number from 0 to count - 1.
+
+    Example:
+        >>> codes("y", np.array([2.0, 0.0]), 3)[0].tolist()
+        [2, 0]
+    """
+    if isinstance(column, jax.core.Tracer):
+        if column.dtype == bool:
+            return column.astype(jnp.int32), None
+        whole = (column >= 0) & (column < count)
+        if jnp.issubdtype(column.dtype, jnp.floating):
+            whole &= jnp.floor(column) == column
+        return jnp.where(whole, column, 0).astype(jnp.int32), jnp.all(whole)
+    known = np.asarray(column)
+    known = known.astype(np.float64) if known.dtype.kind not in "biu" else known
+    wrong = ~((known >= 0) & (known < count))
+    if known.dtype.kind == "f":
+        wrong |= np.floor(known) != known
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        kind = "classes" if name in ("y", "values") else "groups"
+        raise ValueError(
+            f"{name} must hold codes from 0 to {count - 1}, found {known[row]:g} in row {row}: encode the {kind} as 0, "
+            f"1, ..., for example with pandas.factorize, drop rows that lack a value, or state num_{kind} if there are "
+            "more"
+        )
+    return jnp.asarray(known.astype(np.int32)), None
 
 
 def vector(name: str, values: Any) -> Any:
@@ -159,11 +304,11 @@ def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""
     return jnp.asarray(known == 1), None
 
 
-def scores(values: Any) -> tuple[Float[Array, " n"], Bool[Array, ""] | None]:
+def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
     """Decisions or scores in floating point, half precision as float32.
 
     Args:
-        values: from `vector`.
+        values: from `numeric`.
 
     Returns:
         The values, and whether traced ones are valid; None if that is known.
@@ -183,16 +328,16 @@ def scores(values: Any) -> tuple[Float[Array, " n"], Bool[Array, ""] | None]:
         known = known.astype(np.float64)
         wrong = ~((known >= -_SLACK) & (known <= 1 + _SLACK))
         if wrong.any():
-            row = int(np.argmax(wrong))
+            where = tuple(np.argwhere(wrong)[0])
             raise ValueError(
-                f"values must be decisions in {{0, 1}} or scores in [0, 1], found {known[row]:g} in row {row}: pass "
-                "logits through jax.nn.sigmoid, and drop rows that lack a value"
+                f"values must be decisions in {{0, 1}} or scores in [0, 1], found {known[where]:g} in row {where[0]}: "
+                "pass logits through jax.nn.sigmoid or jax.nn.softmax, and drop rows that lack a value"
             )
     return floating(values), None
 
 
 def sample_weights(
-    weights: Any, values: Float[Array, " n"], *, weightless: bool = False
+    weights: Any, values: Float[Array, "n ..."], *, weightless: bool = False
 ) -> tuple[Float[Array, " n"] | None, Any]:
     """Sample weights of the values' type, and whether traced ones are valid.
 
@@ -206,7 +351,11 @@ def sample_weights(
     if weights is None:
         return None, None
     weights = vector("weights", weights)
-    _same_length(values=values, weights=weights)
+    if weights.shape != values.shape[:1]:
+        raise ValueError(
+            f"values and weights must be vectors of one length, found shapes values {values.shape}, weights "
+            f"{weights.shape}"
+        )
     if isinstance(weights, jax.core.Tracer):
         valid = jnp.all((weights >= 0) & (weights < jnp.inf))
         valid = valid if weightless else valid & jnp.any(weights > 0)
@@ -222,7 +371,7 @@ def sample_weights(
 
 
 def floating(values: Any) -> Float[Array, "..."]:
-    """Booleans, integers and half precision as float32; float32 and float64 as they are.
+    """Booleans and integers in JAX's default precision, half precision as float32, float32 and float64 as they are.
 
     Sums of half precision overflow at 65,504 rows.
 
@@ -231,7 +380,10 @@ def floating(values: Any) -> Float[Array, "..."]:
         dtype('float32')
     """
     values = jnp.asarray(values)
-    return values if values.dtype in (jnp.float32, jnp.float64) else values.astype(jnp.float32)
+    if values.dtype in (jnp.float32, jnp.float64):
+        return values
+    half = jnp.issubdtype(values.dtype, jnp.floating)
+    return values.astype(jnp.float32 if half else jnp.result_type(float))
 
 
 def check_index(**columns: Any) -> None:
@@ -274,8 +426,8 @@ def both(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:
     return found
 
 
-def check_logits(logits: Any, x: Any) -> None:
-    """Check that a network gives one logit per row.
+def check_logits(logits: Any, x: Any, num_classes: int = 2) -> None:
+    """Check that a network gives one logit per row, or of more than two classes one logit per row and class.
 
     Raises:
         ValueError: naming the shape found and the way out.
@@ -284,18 +436,17 @@ def check_logits(logits: Any, x: Any) -> None:
         >>> check_logits(jnp.ones(3), jnp.ones((3, 2)))
     """
     n = jax.tree.leaves(x)[0].shape[0]
-    if logits.shape != (n,):
+    if num_classes > 2:
+        if logits.shape != (n, num_classes):
+            raise ValueError(
+                f"the network must return one logit per row and class, shape ({n}, {num_classes}), found shape "
+                f"{logits.shape}: give its last layer {num_classes} outputs, or state another num_classes"
+            )
+    elif logits.shape != (n,):
         squeeze = "; squeeze its last layer, logits[:, 0]" if logits.shape == (n, 1) else ""
         raise ValueError(
             f"the network must return one logit per row, shape ({n},), found shape {logits.shape}{squeeze}"
         )
-
-
-def _same_length(**columns: Any) -> None:
-    lengths = {name: column.shape for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name} {shape}" for name, shape in lengths.items())
-        raise ValueError(f"{', '.join(lengths)} must be vectors of one length, found shapes {found}")
 
 
 def _is_pandas(column: Any) -> bool:
@@ -309,5 +460,6 @@ def _may_lack(series: Any) -> bool:
 
 def _not_numbers(name: str, dtype: Any) -> None:
     raise TypeError(
-        f"{name} must hold numbers or booleans, found dtype {dtype}: encode it by a comparison, such as {name} == 'yes'"
+        f"{name} must hold numbers or booleans, found dtype {dtype}: encode it by a comparison, such as {name} == 'yes', or as "
+        f"codes, for example with pandas.factorize"
     )

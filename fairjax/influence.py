@@ -1,6 +1,6 @@
 """Influence of hidden units on a differentiable measure (Eq. 4)."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +8,15 @@ from jaxtyping import Array, Float, PyTree
 
 from fairjax.checks import check_logits
 from fairjax.nn.network import ApplyFn
-from fairjax.parity import Measure
-from fairjax.types import Batch, Variables
+from fairjax.parity import Measure, num_classes, probabilities
+from fairjax.types import AnyArray, Rows, Variables, columns
 
 
 def influence(
     measure: Measure,
     apply: ApplyFn,
     variables: Variables,
-    batch: Batch,
+    batch: Rows,
     *,
     reduction: Literal["mean", "sum"] = "mean",
     chunk: int | None = None,
@@ -28,7 +28,7 @@ def influence(
     scores is taken over all rows first, and then pulled back chunk by chunk, which adds up.
 
     Args:
-        measure: any differentiable function of (scores, y, a).
+        measure: any differentiable function of (scores, y, a), and of weights where the rows have weights.
         apply: the network; used in evaluation mode, in which rows do not see one another.
         variables: its variables; `masks` tells the units.
         batch: the rows, standardised.
@@ -44,6 +44,7 @@ def influence(
     Example:
         >>> from fairjax.nn import Mlp, from_linen
         >>> from fairjax.parity import spd
+        >>> from fairjax.types import Batch
         >>> network, x = from_linen(Mlp(widths=(4,))), jnp.eye(4)
         >>> batch = Batch(x, jnp.array([True, False, True, False]), jnp.array([True, True, False, False]))
         >>> variables = network.init(jax.random.key(0), x)
@@ -58,25 +59,26 @@ def influence(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be a positive number of rows, got {chunk}")
     n = batch.x.shape[0]
+    others = columns(batch)
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
 
     def shifted(shifts, x):
         logits, _ = apply(variables, x, shifts=shifts)
-        check_logits(logits, x)
-        return jax.nn.sigmoid(logits)
+        check_logits(logits, x, num_classes(measure))
+        return probabilities(logits)
 
     with jax.default_matmul_precision("highest"):  # an order of units is made of these numbers
         if chunk is None or chunk >= n:
-            total = jax.grad(lambda shifts: measure(shifted(shifts, batch.x), batch.y, batch.a))(shifts)
+            total = jax.grad(lambda shifts: measure(shifted(shifts, batch.x), *others))(shifts)
         else:
-            total = _by_chunks(measure, shifted, shifts, batch, chunk)
+            total = _by_chunks(measure, shifted, shifts, batch.x, others, chunk)
     kept = jax.tree.map(lambda keep, sum_: jnp.where(keep, sum_, 0.0), variables["masks"], total)
     return kept if reduction == "sum" else jax.tree.map(lambda sum_: sum_ / n, kept)
 
 
-def _by_chunks(measure, shifted, shifts, batch: Batch, chunk: int):
+def _by_chunks(measure, shifted, shifts, x: Float[AnyArray, "n d"], others: tuple[Any, ...], chunk: int):
     """Scores by chunks, the measure's slope by every score, then a sum of pullbacks by chunks."""
-    n = batch.x.shape[0]
+    n = x.shape[0]
     whole = n // chunk
     starts = jnp.arange(whole) * chunk
     rest = slice(whole * chunk, n)
@@ -87,14 +89,15 @@ def _by_chunks(measure, shifted, shifts, batch: Batch, chunk: int):
     def pulled(x, slope):
         return jax.vjp(lambda shifts: shifted(shifts, x), shifts)[1](slope)[0]
 
-    scores = jax.lax.map(lambda start: shifted(shifts, rows(batch.x, start)), starts).reshape(-1)
+    scores = jax.lax.map(lambda start: shifted(shifts, rows(x, start)), starts)
+    scores = scores.reshape(-1, *scores.shape[2:])
     if whole * chunk < n:
-        scores = jnp.concatenate([scores, shifted(shifts, batch.x[rest])])
-    slopes = jax.grad(measure)(scores, batch.y, batch.a)
+        scores = jnp.concatenate([scores, shifted(shifts, x[rest])])
+    slopes = jax.grad(measure)(scores, *others)
 
     def add(total, start):
-        part = pulled(rows(batch.x, start), rows(slopes, start))
+        part = pulled(rows(x, start), rows(slopes, start))
         return jax.tree.map(jnp.add, total, part), None
 
     total, _ = jax.lax.scan(add, shifts, starts)
-    return jax.tree.map(jnp.add, total, pulled(batch.x[rest], slopes[rest])) if whole * chunk < n else total
+    return jax.tree.map(jnp.add, total, pulled(x[rest], slopes[rest])) if whole * chunk < n else total

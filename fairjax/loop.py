@@ -21,8 +21,8 @@ from fairjax.checks import check_logits
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
 from fairjax.objective import Evaluation, PooledObjective, Rule
-from fairjax.parity import Measure
-from fairjax.types import Batch, KeyArray, Number, Part, Split, Variables, pick
+from fairjax.parity import Measure, num_classes, num_groups, probabilities
+from fairjax.types import KeyArray, Number, Part, Rows, Split, Variables, pick, weights_of
 
 
 class Task(NamedTuple):
@@ -39,9 +39,9 @@ class Task(NamedTuple):
 class Parts(NamedTuple):
     """The parts of one split, standardised."""
 
-    train: Batch
-    valid: Batch
-    test: Batch
+    train: Rows
+    valid: Rows
+    test: Rows
 
     @classmethod
     def of(cls, split: Split) -> "Parts":
@@ -82,7 +82,7 @@ class Method(NamedTuple):
     """(state, member) -> the network that a member of the step's candidates is."""
     steps: Callable[[Any, Variables], int]
     """(config, variables) -> number of steps, known when tracing."""
-    logits: Callable[[Task, Any, Any, Float[Array, "n d"]], Float[Array, "members n"]]
+    logits: Callable[[Task, Any, Any, Float[Array, "n d"]], Float[Array, "members n *c"]]
     """(task, config, state, x): the candidates' logits when they are evaluated; `evaluation_mode` for most."""
     members: Callable[[Any], int] = one
     """config -> number of candidates that a step proposes, known when tracing."""
@@ -154,7 +154,9 @@ def sign_of_bias(evaluation: Evaluation) -> Float[Array, ""]:
     return jnp.where(jnp.isnan(evaluation.bias), 0.0, jnp.sign(evaluation.bias))
 
 
-def evaluation_mode(task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate) -> Float[Array, "1 n"]:
+def evaluation_mode(
+    task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate
+) -> Float[Array, "1 n *c"]:
     """The only candidate's logits with dropout off and running statistics."""
     del config
     variables = Flat.of(candidate(state, jnp.zeros((), jnp.int32))).variables()
@@ -173,7 +175,8 @@ def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None =
     Returns:
         A trace of one entry without an axis, and whether all outputs are finite.
     """
-    every = _logits(lambda x: task.network.apply(variables, x)[0][None], _features(task, parts, together=True))
+    features = _features(task, parts, together=True)
+    every = _logits(lambda x: task.network.apply(variables, x)[0][None], features, num_classes(task.measure))
     return jax.tree.map(operator.itemgetter(0), judge(task, every, parts, rule))
 
 
@@ -234,7 +237,7 @@ def advance(
 
     def one(progress: Progress, _):
         state = method.step(task, config, parts, progress.state)
-        every = _logits(lambda x: method.logits(task, config, state, x), features)
+        every = _logits(lambda x: method.logits(task, config, state, x), features, num_classes(task.measure))
         trace, finite = judge(task, every, parts, by)
         diverged = progress.diverged | ~finite.any()
         seen = trace.seen(rule)
@@ -350,17 +353,17 @@ def _features(task: Task, parts: Parts, *, together: bool) -> _Features:
     return _Features([jnp.concatenate(every)] if together else every, [x.shape[0] for x in every])
 
 
-def _logits(logits: Callable[[Array], Array], features: _Features) -> list[Float[Array, "members _"]]:
+def _logits(logits: Callable[[Array], Array], features: _Features, classes: int) -> list[Float[Array, "members _ *c"]]:
     """Logits of every part."""
     with jax.default_matmul_precision("highest"):
         every = [logits(x) for x in features.arrays]
     for some, x in zip(every, features.arrays, strict=True):
-        check_logits(some[0], x)
+        check_logits(some[0], x, classes)
     return jnp.split(every[0], list(itertools.accumulate(features.sizes))[:-1], axis=1) if len(every) == 1 else every
 
 
 def judge(
-    task: Task, logits: Sequence[Float[Array, "members _"]], parts: Parts, rule: Rule | None = None
+    task: Task, logits: Sequence[Float[Array, "members _ *c"]], parts: Parts, rule: Rule | None = None
 ) -> tuple[Trace, Bool[Array, " members"]]:
     """Thresholds on valid, evaluations on all parts, and whether a member's logits are all finite.
 
@@ -375,16 +378,26 @@ def judge(
     Returns:
         A trace of one entry a member, and whether all the member's outputs are finite.
     """
-    finite = functools.reduce(jnp.logical_and, [jnp.isfinite(some).all(axis=1) for some in logits])
+    many = num_groups(task.measure, parts.valid.a) > 2
+    if task.selection == "pooled" and many and not objective.has_range(task.measure):
+        raise ValueError(
+            "the pooled rule weights the bias of two groups, or the rates of more of which the measure is the range: "
+            "choose the gap spread, or a rule that looks at validation data alone"
+        )
+    finite = functools.reduce(
+        jnp.logical_and, [jnp.isfinite(some).all(axis=tuple(range(1, some.ndim))) for some in logits]
+    )
 
     def one(logits, finite):
-        scores = dict(zip(seen(task), map(jax.nn.sigmoid, logits), strict=True))
+        scores = dict(zip(seen(task), map(probabilities, logits), strict=True))
         valid = parts.valid
-        chosen = objective.best_threshold(task.measure, scores["valid"], valid.y, valid.a, rule=rule)
+        y, a, weights = valid.y, valid.a, weights_of(valid)
+        chosen = objective.best_threshold(task.measure, scores["valid"], y, a, rule=rule, weights=weights)
 
         def at(name: Part) -> Evaluation:
             batch = getattr(parts, name)
-            found = objective.at_threshold(task.measure, scores[name], batch.y, batch.a, chosen.threshold)
+            y, a, weights = batch.y, batch.a, weights_of(batch)
+            found = objective.at_threshold(task.measure, scores[name], y, a, chosen.threshold, weights=weights)
             return _if_finite(finite, found)
 
         return Trace(_if_finite(finite, chosen), at("test"), at("train") if "train" in scores else None)

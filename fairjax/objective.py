@@ -6,33 +6,49 @@ earliest on ties. Rules are interchangeable: anything with `bound` and `__call__
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax import checks, performance
-from fairjax.parity import Measure
+from fairjax import checks, metrics, performance
+from fairjax.metrics import Parity, Smooth
+from fairjax.metrics.gaps import spread
+from fairjax.metrics.shrinkage import expected_range_within
+from fairjax.parity import Measure, num_classes, num_groups
 from fairjax.types import AnyArray, Number
 
 TIE = 1e-6
 """Numbers in [0, 1] this close are a tie: some roundings of float32, so that ties do not depend on the device."""
 
 
+class Rates(NamedTuple):
+    """The rates that a measure keeps within a range: a row per rate, and per block of groups where there are blocks."""
+
+    values: Float[Array, "*c r g"]
+    """The rate of each group."""
+    sizes: Float[Array, "*c r g"]
+    """Its denominator, in rows."""
+    there: Bool[Array, "*c r g"]
+    """Whether the group takes part."""
+
+
 class Evaluation(NamedTuple):
     """A network with a threshold, on one part of the data."""
 
     threshold: Float[Array, "*c"]
-    """A row is accepted if its score exceeds this."""
+    """A row is accepted if its score exceeds this; NaN for more than two classes, where the largest score decides."""
     balanced_accuracy: Float[Array, "*c"]
     """Mean of true positive and true negative rate."""
     bias: Float[Array, "*c"]
     """The parity measure on decisions; NaN where a group that it compares has no rows."""
     noise: Float[Array, "*c"]
     """Squared slope of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
-    table: Float[Array, "*c 2 2 2"] | None = None
+    table: Float[Array, "*c P Y G"] | None = None
     """Counts by decision, label and group, from which all other measures follow."""
+    rates: Rates | None = None
+    """The rates of the groups, where the measure is how far the rates of more than two groups range."""
 
 
 @runtime_checkable
@@ -107,6 +123,10 @@ class ExpectedObjective:
     The bias of a candidate is known up to the standard error SE of the validation part, and the new data add as much
     again. SE^2 = variance * (1/n_0 + 1/n_1), the groups conditioned as the measure conditions them.
 
+    The range of the rates of more than two groups has another distribution: there P is that of all rates of new data
+    lying within epsilon of each other, of rates shrunk by empirical Bayes; see
+    `fairjax.metrics.shrinkage.expected_range_within`. Several rates count as independent.
+
     Example:
         >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, 0.05, 0.001)))
         >>> round(ExpectedObjective()(evaluation).item(), 3)  # on the bound: right half the time
@@ -135,7 +155,7 @@ class ExpectedObjective:
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
         """The expected objective."""
-        return _expectation(evaluation, 2.0 * self.variance * evaluation.noise, self.epsilon)
+        return _expectation(evaluation, self.variance, self.epsilon)
 
 
 @jax.tree_util.register_dataclass
@@ -147,7 +167,8 @@ class PooledObjective:
     fitted
     to these rows, and the bias shifts on others. With the standard error SE of a part and the standard deviation of the
     shift, the two estimates are weighted by the inverse of SE_valid^2 and of SE_train^2 + shift^2: on small data the
-    train part has the say, on large data the validation part.
+    train part has the say, on large data the validation part. The rates of more than two groups are weighted so, each
+    on its own, and the range is that of the weighted rates.
 
     Example:
         >>> valid, train = (Evaluation(*map(jnp.array, (0.5, 0.8, bias, 0.01))) for bias in (0.06, 0.02))
@@ -195,11 +216,15 @@ class PooledObjective:
         weight = ours / jnp.maximum(ours + theirs, 1e-12)
         noise = weight * theirs / self.variance  # 1 / (1 / ours + 1 / theirs), in units of the variance
         bias = (1.0 - weight) * valid.bias + weight * train.bias
-        return valid._replace(bias=bias, noise=0.5 * (noise + valid.noise))
+        rates = None
+        if valid.rates is not None and train.rates is not None:  # the mean of ranges is not the range of the means
+            rates = _pooled_rates(valid.rates, train.rates, self.variance, self.shift)
+            bias = jnp.where(jnp.isnan(valid.bias), jnp.nan, _range(rates))
+        return valid._replace(bias=bias, noise=0.5 * (noise + valid.noise), rates=rates)
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
         """The expected objective, of what `pool` returns."""
-        return _expectation(evaluation, 2.0 * self.variance * evaluation.noise, self.epsilon)
+        return _expectation(evaluation, self.variance, self.epsilon)
 
 
 @jax.tree_util.register_dataclass
@@ -247,12 +272,39 @@ def _variance(variance: Number) -> None:
         raise ValueError(f"variance is p (1 - p) of a decision, in (0, 0.25], got {variance}")
 
 
-def _expectation(evaluation: Evaluation, variance: Float[Array, "*c"], epsilon: Number) -> Float[Array, "*c"]:
-    """BA * P(|b + noise| < epsilon) with noise of this variance."""
-    spread = jnp.maximum(jnp.sqrt(variance), 1e-9)
+def _expectation(evaluation: Evaluation, variance: Number, epsilon: Number) -> Float[Array, "*c"]:
+    """BA * P(|b + noise| < epsilon) for decisions of this variance."""
+    if evaluation.rates is not None:
+        within = expected_range_within(*evaluation.rates, epsilon, variance)
+        inside = jnp.prod(jnp.where(jnp.isnan(within), 1.0, within), axis=-1)
+        return evaluation.balanced_accuracy * jnp.where(jnp.isnan(evaluation.bias), jnp.nan, inside)
+    spread = jnp.maximum(jnp.sqrt(2.0 * variance * evaluation.noise), 1e-9)
     inside = jax.scipy.stats.norm.cdf((epsilon - evaluation.bias) / spread)
     inside -= jax.scipy.stats.norm.cdf((-epsilon - evaluation.bias) / spread)
     return evaluation.balanced_accuracy * inside
+
+
+def _pooled_rates(valid: Rates, train: Rates, variance: Number, shift: Number) -> Rates:
+    """Rates of two parts by inverse variance; each rate shifts by half the variance of a difference's shift.
+
+    The sizes are such that twice the variance of a decision over them is the variance of the estimate and of new data.
+    """
+    ours = variance / jnp.where(valid.there, valid.sizes, 1.0)
+    theirs = variance / jnp.where(train.there, train.sizes, 1.0) + 0.5 * shift**2
+    weight = jnp.where(train.there, ours / (ours + theirs), 0.0)
+    values = jnp.where(train.there, train.values, 0.0)
+    values = jnp.where(valid.there, (1.0 - weight) * jnp.where(valid.there, valid.values, 0.0) + weight * values, 0.0)
+    noise = jnp.where(train.there, weight * theirs, ours)
+    return Rates(values, 2.0 * variance / (noise + ours), valid.there)
+
+
+def _range(rates: Rates) -> Float[Array, "*c"]:
+    """The greatest range of a rate; NaN where no rate has two groups."""
+    top = jnp.max(jnp.where(rates.there, rates.values, -jnp.inf), axis=-1)
+    bottom = jnp.min(jnp.where(rates.there, rates.values, jnp.inf), axis=-1)
+    comparable = jnp.sum(rates.there, axis=-1) >= 2
+    found = jnp.max(jnp.where(comparable, top - bottom, -jnp.inf), axis=-1)
+    return jnp.where(jnp.any(comparable, axis=-1), found, jnp.nan)
 
 
 def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bound: Number) -> Float[Array, "*c"]:
@@ -295,12 +347,12 @@ def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[An
         cuts: the thresholds.
 
     Returns:
-        An evaluation with one entry a threshold.
+        An evaluation with one entry per threshold.
     """
     return of_tables(measure, cuts, performance.tables(counts))
 
 
-def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[Array, "t 2 2 2"]) -> Evaluation:
+def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[Array, "t P Y G"]) -> Evaluation:
     """The evaluation of each confusion table.
 
     Args:
@@ -309,7 +361,7 @@ def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[A
         table: counts by decision, label and group.
 
     Returns:
-        An evaluation with one entry a table.
+        An evaluation with one entry per table.
     """
     bias = jax.vmap(lambda cell: performance.of_table(measure, cell))(table)
     comparable = jax.vmap(lambda cell: performance.is_defined(measure, cell))(table)
@@ -319,17 +371,47 @@ def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[A
         bias=jnp.where(comparable, bias, jnp.nan),
         noise=jax.vmap(lambda cell: performance.noise_of_table(measure, cell))(table),
         table=table,
+        rates=_rates(measure, table),
     )
+
+
+def has_range(measure: Measure) -> bool:
+    """Whether a measure is the greatest range of rates, so that its bias follows from the rates of groups."""
+    if not isinstance(measure, Parity):
+        return False
+    ranged = measure.across is spread or isinstance(measure.across, Smooth)
+    return ranged and (len(measure.rates) == 1 or measure.over == "max")
+
+
+def _rates(measure: Measure, table: Float[Array, "t P Y G"]) -> Rates | None:
+    """The rates of the groups, where more than two are compared."""
+    if table.shape[-1] == 2 or not has_range(measure):
+        return None
+    return Rates(*jax.vmap(lambda cell: measure.compared(cell))(table))
 
 
 def at_threshold(
     measure: Measure,
-    scores: Float[AnyArray, " n"],
-    y: Bool[AnyArray, " n"],
-    a: Bool[AnyArray, " n"],
+    scores: Any,
+    y: Any,
+    a: Any,
     threshold: Float[Array, ""],
+    *,
+    weights: Any = None,
 ) -> Evaluation:
     """The evaluation of scores at a given threshold.
+
+    Args:
+        measure: bias by group.
+        scores: sigmoid outputs in (0, 1); of more than two classes probabilities (n, classes), of which the largest
+            decides whatever the threshold.
+        y: labels.
+        a: protected attribute: booleans, or codes or memberships of as many groups as the measure has.
+        threshold: a row is accepted if its score exceeds this.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        The evaluation.
 
     Example:
         >>> from fairjax.parity import spd
@@ -337,29 +419,35 @@ def at_threshold(
         >>> at_threshold(spd, jnp.array([0.9, 0.1, 0.8, 0.7]), y, a, jnp.array(0.5)).bias.item()
         0.5
     """
-    cuts, rows = jnp.asarray(threshold)[None], checks.rows(scores, y, a)
-    every = by_threshold(measure, performance.histogram(rows.values, rows.y, rows.a, cuts), cuts)
+    rows = _checked(measure, scores, y, a, weights)
+    if num_classes(measure) > 2:
+        return _decided(measure, rows)
+    cuts = jnp.asarray(threshold)[None]
+    every = of_tables(measure, cuts, _tables(measure, rows, cuts))
     return _or_nan(rows, jax.tree.map(lambda entry: entry[0], every))
 
 
 def best_threshold(
     measure: Measure,
-    scores: Float[AnyArray, " n"],
-    y: Bool[AnyArray, " n"],
-    a: Bool[AnyArray, " n"],
+    scores: Any,
+    y: Any,
+    a: Any,
     *,
     rule: Rule | None = None,
     count: int = 101,
+    weights: Any = None,
 ) -> Evaluation:
     """The evaluation at the first of `count` equally spaced thresholds that maximises balanced accuracy.
 
     Args:
         measure: bias by group.
-        scores: sigmoid outputs in (0, 1).
+        scores: sigmoid outputs in (0, 1); of more than two classes probabilities (n, classes), of which the largest
+            decides: then there is no threshold to search.
         y: labels.
-        a: protected attribute.
+        a: protected attribute: booleans, or codes or memberships of as many groups as the measure has.
         rule: maximise this rule's score instead of balanced accuracy.
         count: number of thresholds in [0, 1].
+        weights: sample weights; 1 if omitted.
 
     Returns:
         The evaluation at that threshold, with the threshold.
@@ -370,8 +458,45 @@ def best_threshold(
         >>> round(best_threshold(spd, jnp.array([0.9, 0.105, 0.8, 0.705]), y, a).threshold.item(), 2)
         0.71
     """
-    cuts, rows = performance.thresholds(count), checks.rows(scores, y, a)
-    return _or_nan(rows, best_of_counts(measure, performance.histogram(rows.values, rows.y, rows.a, cuts), cuts, rule))
+    cuts, rows = performance.thresholds(count), _checked(measure, scores, y, a, weights)
+    if num_classes(measure) > 2:
+        return _decided(measure, rows)
+    return _or_nan(rows, _best(measure, _tables(measure, rows, cuts), cuts, rule))
+
+
+def _checked(measure: Measure, scores: Any, y: Any, a: Any, weights: Any) -> checks.Rows:
+    groups = num_groups(measure, checks.numeric("a", a))
+    return checks.rows(scores, y, a, weights, num_groups=groups, num_classes=num_classes(measure))
+
+
+def _tables(measure: Measure, rows: checks.Rows, cuts: Float[Array, " t"]) -> Float[Array, "t 2 2 G"]:
+    """The confusion table at every threshold."""
+    groups = num_groups(measure, rows.a)
+    counts = performance.histogram(rows.values, rows.y, rows.a, cuts, rows.weights, num_groups=groups)
+    return _solved(measure, rows, performance.tables(counts))
+
+
+def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"]) -> Float[Array, "t P Y G"]:
+    """Tables as the measure counts memberships."""
+    if not isinstance(measure, Parity) or rows.a.ndim != 2 or measure.membership != "solved":
+        return table
+    products = metrics.gram(rows.a, rows.weights)
+    return jax.vmap(lambda cell: metrics.solved(cell, products, measure.blocks))(table)
+
+
+def _decided(measure: Measure, rows: checks.Rows) -> Evaluation:
+    """The evaluation of the most probable class."""
+    classes, groups = num_classes(measure), num_groups(measure, rows.a)
+    decisions = jax.nn.one_hot(jnp.argmax(rows.values, axis=1), classes, dtype=rows.values.dtype)
+    given: dict[str, Any] = {"num_groups": groups, "num_classes": classes, "weights": rows.weights}
+    table = _solved(measure, rows, metrics.confusion(decisions, rows.y, rows.a, **given)[None])
+    every = of_tables(measure, jnp.full(1, jnp.nan, table.dtype), table)
+    finite = jnp.all(jnp.isfinite(rows.values))  # the largest of NaN is a class like any other
+    every = every._replace(
+        balanced_accuracy=jnp.where(finite, every.balanced_accuracy, jnp.nan),
+        bias=jnp.where(finite, every.bias, jnp.nan),
+    )
+    return _or_nan(rows, jax.tree.map(lambda entry: entry[0], every))
 
 
 def _or_nan(rows: checks.Rows, evaluation: Evaluation) -> Evaluation:
@@ -401,7 +526,13 @@ def best_of_counts(
         >>> round(best_of_counts(spd, counts, cuts).threshold.item(), 2)
         0.2
     """
-    every = by_threshold(measure, counts, cuts)
+    return _best(measure, performance.tables(counts), cuts, rule)
+
+
+def _best(
+    measure: Measure, tables: Float[Array, "t 2 2 G"], cuts: Float[AnyArray, " t"], rule: Rule | None
+) -> Evaluation:
+    every = of_tables(measure, cuts, tables)
     chosen = first_max(every.balanced_accuracy if rule is None else rule(every))
     return jax.tree.map(lambda entry: entry[chosen], every)
 

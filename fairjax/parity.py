@@ -14,13 +14,16 @@ References:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from fairjax import checks
-from fairjax.types import AnyArray
+from fairjax import checks, metrics, types
+from fairjax.metrics import GAPS, Difference, Distance, Parity, Quotient
+from fairjax.metrics.gaps import Gap, shortfall, spread
+from fairjax.types import AnyArray, columns
 
 Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
 Weights = Float[AnyArray, " n"]
@@ -45,7 +48,7 @@ def gap(
     """Mean of `values` over `first` less that over `second`; exactly 0, with a zero gradient, if either is empty.
 
     Args:
-        values: decisions, scores, or any other number a row.
+        values: decisions, scores, or any other number per row.
         first: the rows of the first group.
         second: the rows of the second group.
         weights: a non-negative weight for each row; 1 if omitted. A row of weight 0 is not there.
@@ -88,7 +91,7 @@ def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
     """Statistical parity difference, P(f | a=0) - P(f | a=1): Eq. 1 on scores, the metric on decisions.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}; not used, here so that every measure is called alike.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -100,15 +103,14 @@ def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
         >>> spd(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])).item()
         0.5
     """
-    rows = checks.rows(values, y, a, weights)
-    return rows.or_nan(_gap(rows.values, ~rows.a, rows.a, rows.weights))
+    return _of_two(_TWO["spd"], values, y, a, weights)
 
 
 def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Equal opportunity difference, P(f | y=1, a=0) - P(f | y=1, a=1): Eq. 2 on scores, the metric on decisions.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -120,15 +122,14 @@ def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
         >>> eod(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 1, 1]), jnp.array([0, 0, 1, 1])).item()
         0.5
     """
-    rows = checks.rows(values, y, a, weights)
-    return rows.or_nan(_gap(rows.values, rows.y & ~rows.a, rows.y & rows.a, rows.weights))
+    return _of_two(_TWO["eod"], values, y, a, weights)
 
 
 def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """P(f | y=0, a=0) - P(f | y=0, a=1), also called predictive equality.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -140,8 +141,7 @@ def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weig
         >>> false_positive_rate_difference(jnp.array([1, 0, 1]), jnp.array([0, 0, 0]), jnp.array([0, 1, 1])).item()
         0.5
     """
-    rows = checks.rows(values, y, a, weights)
-    return rows.or_nan(_gap(rows.values, ~rows.y & ~rows.a, ~rows.y & rows.a, rows.weights))
+    return _of_two(_TWO["fprd"], values, y, a, weights)
 
 
 def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
@@ -151,7 +151,7 @@ def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weight
     are drawn with the scores as probabilities.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -163,16 +163,14 @@ def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weight
         >>> predictive_parity_difference(jnp.array([1, 1, 1]), jnp.array([1, 1, 0]), jnp.array([0, 1, 1])).item()
         0.5
     """
-    rows = checks.rows(values, y, a, weights)
-    accepted = rows.values if rows.weights is None else rows.values * rows.weights
-    return rows.or_nan(_gap(rows.y.astype(accepted.dtype), ~rows.a, rows.a, accepted))
+    return _of_two(_TWO["ppd"], values, y, a, weights)
 
 
 def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """P(f = y | a=0) - P(f = y | a=1): Du et al.'s predictive quality parity, with accuracy as the quality.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -184,16 +182,14 @@ def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None 
         >>> accuracy_difference(jnp.array([1, 1, 0]), jnp.array([1, 1, 1]), jnp.array([0, 1, 1])).item()
         0.5
     """
-    rows = checks.rows(values, y, a, weights)
-    right = jnp.where(rows.y, rows.values, 1.0 - rows.values)
-    return rows.or_nan(_gap(right, ~rows.a, rows.a, rows.weights))
+    return _of_two(_TWO["accuracy"], values, y, a, weights)
 
 
 def average_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Signed mean of the true and the false positive rate differences: the equalised odds of AIF360 and Du et al.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -205,14 +201,14 @@ def average_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | N
         >>> average_odds_difference(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 1, 0, 1])).item()
         0.5
     """
-    return 0.5 * (eod(values, y, a, weights) + false_positive_rate_difference(values, y, a, weights))
+    return _of_two(_TWO["average_odds"], values, y, a, weights)
 
 
 def equalized_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """The larger of |true positive rate difference| and |false positive rate difference|: Fairlearn's equalised odds.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -224,16 +220,14 @@ def equalized_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights |
         >>> equalized_odds_difference(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 1, 0, 1])).item()
         1.0
     """
-    return jnp.maximum(
-        jnp.abs(eod(values, y, a, weights)), jnp.abs(false_positive_rate_difference(values, y, a, weights))
-    )
+    return _of_two(_TWO["equalized_odds"], values, y, a, weights)
 
 
 def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """P(f | a=0) / P(f | a=1): Du et al.'s demographic parity, AIF360's disparate impact.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}; not used.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -246,19 +240,14 @@ def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | 
         >>> demographic_parity_ratio(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).item()
         0.5
     """
-    rows = checks.rows(values, y, a, weights)
-    unprivileged, any_unprivileged = rate(rows.values, ~rows.a, rows.weights)
-    privileged, any_privileged = rate(rows.values, rows.a, rows.weights)
-    ratio = unprivileged / jnp.where(privileged > 0, privileged, 1.0)
-    ratio = jnp.where(privileged > 0, ratio, jnp.where(unprivileged > 0, jnp.inf, 1.0))
-    return rows.or_nan(jnp.where(any_unprivileged & any_privileged, ratio, 1.0))
+    return _of_two(_RATIO, values, y, a, weights)
 
 
 def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """The demographic-parity ratio less 1, so that 0 is parity and the debiasing methods can take it as a bias.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
+        values: decisions in {0, 1} or scores in (0, 1), one per row.
         y: labels in {0, 1}; not used.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
@@ -270,7 +259,7 @@ def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weight
         >>> demographic_parity_shortfall(jnp.array([1, 0, 1, 1]), jnp.ones(4), jnp.array([0, 0, 1, 1])).item()
         -0.5
     """
-    return demographic_parity_ratio(values, y, a, weights) - 1.0
+    return _of_two(_TWO["parity_ratio"], values, y, a, weights)
 
 
 MEASURES: dict[str, Measure] = {
@@ -286,56 +275,197 @@ MEASURES: dict[str, Measure] = {
 """The measures by their short names; each is 0 at parity."""
 
 
-def _members(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
-    return jnp.sum(table, axis=(0, 1))
+_SIGNED = Difference(0, 1)
+"""The rate of the unprivileged group less that of the privileged one."""
 
-
-def _positives(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
-    return jnp.sum(table[:, 1], axis=0)
-
-
-def _negatives(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
-    return jnp.sum(table[:, 0], axis=0)
-
-
-def _accepted(table: Float[Array, "2 2 2"]) -> Float[Array, "2"]:
-    return jnp.sum(table[1], axis=0)
-
-
-NEEDS: dict[Measure, tuple[Callable[[Float[Array, "2 2 2"]], Float[Array, "2"]], ...]] = {
-    spd: (_members,),
-    eod: (_positives,),
-    false_positive_rate_difference: (_negatives,),
-    predictive_parity_difference: (_accepted,),
-    accuracy_difference: (_members,),
-    average_odds_difference: (_positives, _negatives),
-    equalized_odds_difference: (_positives, _negatives),
-    demographic_parity_shortfall: (_members,),
-    demographic_parity_ratio: (_members,),
+_TWO: dict[str, Parity] = {
+    "spd": metrics.demographic_parity(across=_SIGNED, absent=0.0, num_groups=2),
+    "eod": metrics.equal_opportunity(across=_SIGNED, absent=0.0, num_groups=2),
+    "fprd": metrics.predictive_equality(across=_SIGNED, absent=0.0, num_groups=2),
+    "ppd": metrics.predictive_parity(across=_SIGNED, absent=0.0, num_groups=2),
+    "accuracy": metrics.accuracy_parity(across=_SIGNED, absent=0.0, num_groups=2),
+    "average_odds": metrics.equalized_odds(across=_SIGNED, over="mean", absent=0.0, num_groups=2),
+    "equalized_odds": metrics.equalized_odds(across=Distance(0, 1), absent=0.0, num_groups=2),
+    "parity_ratio": metrics.demographic_parity(across=Quotient(0, 1, less=1.0), absent=0.0, num_groups=2),
 }
-"""Which rows of a table of counts (decision, label, group) a measure needs in each group to be defined."""
+"""What the measures of two groups are made of; a gap that a missing group leaves undefined counts as 0."""
+
+_RATIO = metrics.demographic_parity(across=Quotient(0, 1), absent=1.0, num_groups=2)
+
+
+def _of_two(parity: Parity, values: Rows, y: Rows, a: Rows, weights: Weights | None) -> Float[Array, ""]:
+    rows = checks.rows(values, y, a, weights)
+    return rows.or_nan(parity.of_rows(rows.values, rows.y, rows.a, rows.weights, 2))
+
+
+_PARITIES: dict[Measure, Parity] = {
+    demographic_parity_ratio: _RATIO,
+    **{MEASURES[name]: parity for name, parity in _TWO.items()},
+}
+
+
+def as_parity(measure: Measure) -> Parity | None:
+    """What a measure is made of, or None for a function of your own.
+
+    Example:
+        >>> as_parity(spd).rates == metrics.demographic_parity().rates
+        True
+    """
+    return measure if isinstance(measure, Parity) else _PARITIES.get(measure)
+
+
+def num_groups(measure: Measure, a: Any = None) -> int:
+    """The number of groups that a measure compares: two, unless it is a `Parity` that says otherwise.
+
+    Args:
+        measure: of bias.
+        a: groups, from which the number is read where the measure does not say it.
+
+    Raises:
+        ValueError: if it is stated nowhere.
+
+    Example:
+        >>> num_groups(spd)
+        2
+    """
+    if not isinstance(measure, Parity):
+        return 2
+    if measure.num_groups is not None:
+        return measure.num_groups
+    if a is not None and a.ndim == 2:
+        return a.shape[1]
+    if a is None or a.dtype == bool:
+        return 2
+    raise ValueError("the measure does not say how many groups there are: make it with num_groups")
+
+
+def num_classes(measure: Measure) -> int:
+    """The number of classes that a measure is about: two, unless it is a `Parity` that says otherwise.
+
+    Example:
+        >>> num_classes(metrics.demographic_parity(num_classes=3))
+        3
+    """
+    return measure.num_classes if isinstance(measure, Parity) else 2
+
+
+def named(
+    name: str,
+    num_groups: int = 2,
+    num_classes: int = 2,
+    *,
+    across: str | Gap | None = None,
+    minimum: float | int = 1,
+    blocks: tuple[tuple[int, ...], ...] | None = None,
+    membership: Literal["weighted", "solved"] | None = None,
+) -> Measure:
+    """A measure of `MEASURES` for any number of groups and classes.
+
+    For two groups and classes it is the function of that name, which has a sign. For more the signed difference becomes
+    the greatest rate less the least, and several classes count by the one that is furthest apart.
+
+    Args:
+        name: one of `MEASURES`.
+        num_groups: number of groups.
+        num_classes: number of classes.
+        across: how rates are apart across groups, by its name in `fairjax.metrics.GAPS` or as a function.
+        minimum: rows that a denominator must have for its group to be compared.
+        blocks: which groups are compared with each other; see `fairjax.metrics.Parity`.
+        membership: how soft memberships are counted; see `fairjax.metrics.Parity`.
+
+    Returns:
+        The measure.
+
+    Raises:
+        ValueError: if there is no such measure or gap.
+
+    Example:
+        >>> named("spd") is spd
+        True
+        >>> named("spd", num_groups=3)([1, 1, 0], [1, 0, 0], [0, 1, 2]).item()
+        1.0
+    """
+    if name not in MEASURES:
+        raise ValueError(f"the measure must be one of {', '.join(MEASURES)}, got {name!r}")
+    if isinstance(across, str) and across not in GAPS:
+        raise ValueError(f"across must be one of {', '.join(GAPS)}, got {across!r}")
+    plain = across is None and minimum <= 1 and blocks is None and membership is None
+    if num_groups == 2 and num_classes == 2 and plain:
+        return MEASURES[name]
+    gap_ = GAPS[across] if isinstance(across, str) else across or (shortfall if name == "parity_ratio" else spread)
+    options: dict[str, Any] = {"num_groups": num_groups, "blocks": blocks, "membership": membership}
+    if name == "average_odds":
+        options["over"] = "mean"
+    elif gap_ is shortfall:
+        options["over"] = "min"
+    return _MAKERS[name](num_classes, gap_, minimum=minimum, **options)
+
+
+_MAKERS: dict[str, Callable[..., Parity]] = {
+    "spd": metrics.demographic_parity,
+    "eod": metrics.equal_opportunity,
+    "fprd": metrics.predictive_equality,
+    "ppd": metrics.predictive_parity,
+    "accuracy": metrics.accuracy_parity,
+    "average_odds": metrics.equalized_odds,
+    "equalized_odds": metrics.equalized_odds,
+    "parity_ratio": metrics.demographic_parity,
+}
 
 
 class Cells(NamedTuple):
     """What a measure needs to know of rows: sums by label and group, which add up over disjoint rows."""
 
-    total: Float[Array, "2 2"]
-    """Weighted sum of the values by (label, group)."""
-    weight: Float[Array, "2 2"]
+    total: Float[Array, "Y G"] | Float[Array, "P Y G"]
+    """Weighted sum of the values by (label, group); of more than two classes by (predicted class, label, group)."""
+    weight: Float[Array, "Y G"]
     """Sum of the weights by (label, group)."""
 
 
-def cells(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Cells:
+def probabilities(logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"]) -> Float[Array, "..."]:
+    """Scores of logits: the sigmoid for two classes, the softmax for more.
+
+    Example:
+        >>> probabilities(jnp.zeros(2)).tolist(), probabilities(jnp.zeros((1, 4))).tolist()
+        ([0.5, 0.5], [[0.25, 0.25, 0.25, 0.25]])
+    """
+    return jax.nn.sigmoid(logits) if logits.ndim == 1 else jax.nn.softmax(logits, axis=-1)
+
+
+def proxy(
+    measure: Measure, logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"], batch: types.Rows
+) -> Float[Array, ""]:
+    """A measure on the scores of a batch: its differentiable proxy (Eq. 1 and 2).
+
+    Args:
+        measure: of bias.
+        logits: a network's output for the rows of the batch.
+        batch: labels, groups and weights.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> batch = types.Batch(jnp.ones((2, 1)), jnp.array([True, False]), jnp.array([True, False]))
+        >>> proxy(spd, jnp.array([0.0, 0.0]), batch).item()
+        0.0
+    """
+    return measure(probabilities(logits), *columns(batch))
+
+
+def cells(values: Any, y: Any, a: Any, weights: Any = None, *, num_groups: int = 2, num_classes: int = 2) -> Cells:
     """The weighted sums of values, and of weights, by label and group.
 
     The cells of disjoint rows, added leaf by leaf (`jax.tree.map(jnp.add, one, other)`), are the cells of all rows:
     that is how a measure is computed over chunks, devices and hosts. Averages of a measure's own values are not it.
 
     Args:
-        values: decisions in {0, 1} or scores in (0, 1), one a row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
+        values: decisions in {0, 1} or scores in [0, 1], one per row; of more classes codes or probabilities.
+        y: labels in {0, 1}, or codes.
+        a: protected attribute, 1 = privileged; or codes or memberships of `num_groups` groups.
         weights: sample weights; 1 if omitted.
+        num_groups: number of groups.
+        num_classes: number of classes.
 
     Returns:
         The sums, differentiable by the values.
@@ -344,8 +474,12 @@ def cells(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Cel
         >>> cells(jnp.array([1, 1, 0, 1]), jnp.array([1, 1, 0, 1]), jnp.array([0, 0, 1, 1])).total.tolist()
         [[0.0, 0.0], [2.0, 1.0]]
     """
-    rows = checks.rows(values, y, a, weights, weightless=True)
+    rows = checks.rows(values, y, a, weights, weightless=True, num_groups=num_groups, num_classes=num_classes)
     values, y, a = rows.values, rows.y, rows.a
+    if num_groups > 2 or num_classes > 2 or a.ndim == 2:
+        given: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes, "weights": rows.weights}
+        tensor = rows.or_nan(metrics.confusion(values, y, a, **given))
+        return Cells(tensor[1] if num_classes == 2 else tensor, jnp.sum(tensor, axis=0))
     weights = jnp.ones_like(values) if rows.weights is None else rows.weights
     cell = jnp.stack([~y & ~a, ~y & a, y & ~a, y & a])
     total, weight = (jnp.where(cell, each[None], 0.0).sum(axis=1).reshape(2, 2) for each in (values * weights, weights))
@@ -353,12 +487,13 @@ def cells(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Cel
 
 
 def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
-    """A measure from sums by label and group instead of rows: it is called on four rows, the cells' means.
+    """A measure from sums by label and group instead of rows: a `Parity` of the sums, or a function of four rows.
 
-    Every measure of this room depends on the values through these sums alone, so this is the measure of all rows that
+    Every measure of this module depends on the values through these sums alone, so this is the measure of all rows that
     were summed, and its derivative by `cells.total` leads to the derivative by each row's value: times the row's
-    weight. A measure of your own must be of the same kind, a function of the sums; one that looks at single values,
-    such as a median or a squared score, gives something else here.
+    weight. A measure of your own is called on four rows, the means of the cells of two groups, and must be of the same
+    kind, a function of the sums; one that looks at single values, such as a median or a squared score, gives something
+    else here.
 
     Args:
         measure: of bias.
@@ -372,6 +507,9 @@ def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
         >>> round(of_cells(spd, cells(f, y, a)).item(), 6)
         0.25
     """
+    if isinstance(measure, Parity):
+        several = cells.total.ndim == 3
+        return measure.of_tensor(cells.total if several else jnp.stack([cells.weight - cells.total, cells.total]))
     total, weight = cells.total.reshape(-1), cells.weight.reshape(-1)
     there = ~(weight <= 0)
     mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)

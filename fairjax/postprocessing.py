@@ -4,54 +4,118 @@ Thresholds of their own for the groups are the known upper reference for a given
 Hardt 2024), at the price that the attribute must be known, and may be used, when decisions are made.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
-from fairjax import objective, performance
+from fairjax import checks, objective, parity, performance
+from fairjax.metrics import Parity, Rate
+from fairjax.metrics.rates import selection
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Measure
 from fairjax.types import AnyArray
+
+Search = Literal["auto", "pairs", "coordinate", "common rate"]
+"""How the thresholds of groups are searched for."""
 
 
 class GroupThresholds(NamedTuple):
     """A threshold for each group."""
 
-    thresholds: Float[Array, "2"]
-    """Of the unprivileged group (a = 0) and of the privileged one (a = 1)."""
+    thresholds: Float[Array, " g"]
+    """By group code; for two groups that of the unprivileged one (a = 0) and that of the privileged one (a = 1)."""
     evaluation: Evaluation
-    """On the rows that they were chosen on; its `threshold` is the privileged group's."""
+    """On the rows that they were chosen on; its `threshold` is the last group's: of two, the privileged one's."""
 
-    def decide(self, scores: Float[AnyArray, " n"], a: Bool[AnyArray, " n"]) -> Bool[Array, " n"]:
-        """Whether each row is accepted: its score exceeds its group's threshold."""
-        return jnp.asarray(scores) > self.thresholds[jnp.asarray(a).astype(jnp.int32)]
+    def decide(self, scores: Float[AnyArray, " n"], a: Any) -> Bool[Array, " n"]:
+        """Whether each row is accepted: its score exceeds its group's threshold.
+
+        Args:
+            scores: sigmoid outputs in (0, 1).
+            a: the group of each row, as booleans or codes.
+
+        Returns:
+            Decisions. Where codes are traced and cannot be checked, a row of a code without a threshold is rejected.
+
+        Raises:
+            ValueError: if the groups are memberships, or a code that is not traced has no threshold.
+
+        Example:
+            >>> from fairjax.objective import ConstrainedObjective
+            >>> from fairjax.parity import spd
+            >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
+            >>> found = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
+            >>> found.decide(jnp.array([0.55, 0.55]), jnp.array([True, False])).tolist()
+            [False, True]
+        """
+        count = self.thresholds.shape[-1]
+        _check_not_memberships(a)
+        if not isinstance(a, jax.core.Tracer):
+            codes = np.asarray(a)
+            wrong = ~np.isin(codes, np.arange(count))
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                raise ValueError(
+                    f"a must hold codes from 0 to {count - 1}, which have thresholds, found {codes[row]} in row "
+                    f"{row}: decide rows of other groups by a common threshold, objective.best_threshold, or choose "
+                    "thresholds on rows of all groups"
+                )
+        codes = jnp.asarray(a).astype(jnp.int32)
+        inside = (codes >= 0) & (codes < count)
+        return inside & (jnp.asarray(scores) > self.thresholds[jnp.clip(codes, 0, count - 1)])
 
 
 def group_thresholds(
     measure: Measure,
     scores: Float[AnyArray, " n"],
     y: Bool[AnyArray, " n"],
-    a: Bool[AnyArray, " n"],
+    a: Any,
     *,
     rule: Rule,
     count: int = 101,
+    weights: Any = None,
+    num_groups: int | None = None,
+    search: Search = "auto",
+    sweeps: int = 3,
 ) -> GroupThresholds:
-    """The pair of thresholds of highest score by the rule, out of all pairs on a grid; the first on ties.
+    """Thresholds of highest score by the rule, from a grid: the best pair for two groups, good ones for more.
 
-    The search is exhaustive: the confusion table of a pair is the sum of the two groups' own tables.
+    For two groups the search is exhaustive, and the first pair wins ties. For more groups there are too many
+    combinations, count^groups, and these searches are made:
+
+    * "coordinate" starts from the best threshold for all, and goes round the groups a few times, giving each the
+      threshold that is best while the others stay. A group's threshold changes only for a higher score.
+    * "common rate" gives each group the threshold at which its rate is nearest to a target, for targets spread
+      over [0, 1], and takes the best target; of equally near thresholds it is the one of higher accuracy. The rate is
+      the first that the measure compares, or the share of accepted rows if the measure does not say what it compares.
+    * "auto" goes round the groups from both of these starts and takes the better result. Two groups get the best pair.
+
+    A group of which no row is there keeps the best threshold for all.
+
+    All of them see confusion tables only, of which a combination's is put together from the groups' own.
 
     Args:
-        measure: bias by group.
+        measure: bias by group; for more than two groups a `fairjax.metrics.Parity`.
         scores: sigmoid outputs in (0, 1).
         y: labels.
-        a: protected attribute.
-        rule: scores pairs, by their evaluation.
+        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of them.
+        rule: scores combinations, by their evaluation.
         count: number of equally spaced thresholds in [0, 1].
+        weights: sample weights; 1 if omitted.
+        num_groups: number of groups; if omitted, the measure's, or what codes that are not traced show.
+        search: one of the above, or "pairs", which is for two groups.
+        sweeps: how many times to go round the groups.
 
     Returns:
-        The pair, and its evaluation on these rows.
+        The thresholds, and their evaluation on these rows.
+
+    Raises:
+        ValueError: if the groups are memberships or their number is not known, if `search` is not one of these or is
+            "pairs" for more than two groups, or if the measure is about more than two classes.
 
     Example:
         >>> from fairjax.objective import ConstrainedObjective
@@ -66,11 +130,110 @@ def group_thresholds(
         https://arxiv.org/abs/1610.02413
         Cruz, Hardt (2024), Unprocessing seven years of algorithmic fairness, ICLR, https://arxiv.org/abs/2306.07261
     """
+    groups = _number_of_groups(measure, a, num_groups)
+    if search not in get_args(Search):
+        raise ValueError(f"search must be one of {', '.join(map(repr, get_args(Search)))}, found {search!r}")
+    if search == "pairs" and groups > 2:
+        raise ValueError(
+            f'search "pairs" is for two groups, found {groups}: there are {count}^{groups} combinations; use "auto"'
+        )
+    if sweeps < 1:
+        raise ValueError(f"sweeps must be at least 1, found {sweeps}")
     cuts = performance.thresholds(count)
-    tables = performance.tables(performance.histogram(scores, y, a, cuts))  # threshold, decision, label, group
+    # threshold, decision, label, group
+    tables = performance.tables(performance.histogram(scores, y, a, cuts, weights, num_groups=groups))
+    if groups == 2 and search in ("auto", "pairs"):
+        return _best_pair(measure, rule, cuts, tables)
+
+    def evaluate(chosen: Int[Array, "c g"]) -> Evaluation:
+        picked = jnp.take_along_axis(tables, chosen[:, None, None, :], axis=0)
+        return objective.of_tables(measure, cuts[chosen[:, -1]], picked)
+
+    def score(chosen: Int[Array, "c g"]) -> Float[Array, " c"]:
+        scored = rule(evaluate(chosen))
+        return jnp.where(jnp.isnan(scored), -jnp.inf, scored)
+
+    every = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
+    starts = []
+    common = every[objective.first_max(score(every))]
+    if search != "common rate":
+        starts.append(common)
+    if search != "coordinate":
+        at_targets = _at_common_rates(_first_rate(measure), tables, common)
+        starts.append(at_targets[objective.first_max(score(at_targets))])
+    found = jnp.stack(starts)
+    if search != "common rate":
+        found = jax.vmap(lambda start: _go_round(score, start, count, sweeps))(found)
+    chosen = found[objective.first_max(score(found))]
+    return GroupThresholds(cuts[chosen], jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])))
+
+
+def _best_pair(
+    measure: Measure, rule: Rule, cuts: Float[Array, " t"], tables: Float[Array, "t 2 2 2"]
+) -> GroupThresholds:
+    count = cuts.shape[0]
     first, second = jnp.divmod(jnp.arange(count**2), count)
     pairs = jnp.stack([tables[first, ..., 0], tables[second, ..., 1]], axis=-1)
     every = objective.of_tables(measure, cuts[second], pairs)
     chosen = objective.first_max(rule(every))
     thresholds = jnp.stack([cuts[first[chosen]], cuts[second[chosen]]])
     return GroupThresholds(thresholds, jax.tree.map(lambda entry: entry[chosen], every))
+
+
+def _go_round(
+    score: Callable[[Int[Array, "c g"]], Float[Array, " c"]], start: Int[Array, " g"], count: int, sweeps: int
+) -> Int[Array, " g"]:
+    """The start with one group's threshold changed after the other, wherever that raises the score."""
+    groups = start.shape[0]
+    candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
+
+    def step(chosen, group):
+        trials = jnp.where(jnp.arange(groups)[None, :] == group, candidates, chosen[None, :])
+        scores = score(trials)
+        best = objective.first_max(scores)
+        better = objective.improves(scores[best], scores[chosen[group]])
+        return jnp.where(better, trials[best], chosen), None
+
+    order = jnp.tile(jnp.arange(groups, dtype=jnp.int32), sweeps)
+    return jax.lax.scan(step, start, order)[0]
+
+
+def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:
+    """For each target the number of each group's threshold whose rate is nearest to it."""
+    rates, there = jax.vmap(rate.of)(tables)
+    targets = performance.thresholds(rates.shape[0])
+    distances = jnp.where(there[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
+    nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + objective.TIE
+    # what a group's rows add to the balanced accuracy of all
+    labels = jnp.maximum(jnp.sum(tables[0], axis=(0, 2)), 1e-12)
+    gain = tables[:, 0, 0] / labels[0] + tables[:, 1, 1] / labels[1]
+    chosen = jnp.argmax(jnp.where(nearest, gain[None], -jnp.inf), axis=1).astype(jnp.int32)
+    return jnp.where(jnp.any(there, axis=0)[None], chosen, fallback[None])
+
+
+def _first_rate(measure: Measure) -> Rate:
+    parts = parity.as_parity(measure)
+    return selection() if parts is None else parts.rates[0]
+
+
+def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
+    if getattr(measure, "num_classes", 2) != 2:
+        raise ValueError(
+            f"thresholds are for scores of two classes, the measure is about {measure.num_classes}: give one of two"
+        )
+    _check_not_memberships(a)
+    stated = num_groups or getattr(measure, "num_groups", None)
+    if stated is not None:
+        return stated
+    a = checks.vector("a", a)
+    if not isinstance(measure, Parity) or a.dtype == bool or isinstance(a, jax.core.Tracer):
+        return parity.num_groups(measure, a)
+    return max(int(np.max(np.asarray(a), initial=0)) + 1, 2)
+
+
+def _check_not_memberships(a: Any) -> None:
+    if np.ndim(a) != 1:
+        raise ValueError(
+            f"a must give each row one group, found shape {np.shape(a)}: a row must have one threshold; pass codes of "
+            "shape (n,), of memberships such as the most probable group, a.argmax(axis=1)"
+        )

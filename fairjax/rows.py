@@ -25,12 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from fairjax import objective, performance
-from fairjax.checks import check_logits, vector
+from fairjax import metrics, objective, performance
+from fairjax.checks import check_logits, numeric, vector
 from fairjax.nn.network import ApplyFn
 from fairjax.objective import Evaluation, Rule
-from fairjax.parity import Cells, Measure, Weights, cells, of_cells
-from fairjax.types import AnyArray, Batch, Variables
+from fairjax.parity import Cells, Measure, Weights, cells, num_classes, num_groups, of_cells, probabilities
+from fairjax.types import AnyArray, Batch, Rows, Variables, WeightedBatch, weights_of
 
 AXIS = "rows"
 """The mesh axis over which a chunk's rows are spread."""
@@ -39,21 +39,29 @@ MOST = 2**24
 """Rows of a chunk, of all processes together, up to which float32 counts them exactly."""
 
 
-class Chunk(NamedTuple):
-    """Some rows, standardised, with weights; a `Batch` is one whose rows all weigh 1."""
-
-    x: Float[AnyArray, "n d"]
-    """Features."""
-    y: Bool[AnyArray, " n"]
-    """Labels."""
-    a: Bool[AnyArray, " n"]
-    """Protected attribute: true in the privileged group."""
-    weights: Weights | None = None
-    """A non-negative weight for each row; 1 if omitted. A row of weight 0 is not there."""
-
+Chunk = WeightedBatch
+"""Some rows, standardised, with weights; a `Batch` is one whose rows all weigh 1."""
 
 Source = Iterable[Batch | Chunk]
 """Chunks of rows, to be gone through more than once."""
+
+
+class _Kind(NamedTuple):
+    """How many groups and classes a measure is about: static."""
+
+    num_groups: int = 2
+    num_classes: int = 2
+
+    @classmethod
+    def of(cls, measure: Measure) -> "_Kind":
+        if getattr(measure, "membership", None) == "solved":
+            raise ValueError(
+                'memberships are counted as "weighted" over chunks, and the measure asks for "solved": sum '
+                "fairjax.metrics.confusion and fairjax.metrics.gram over the chunks by rows.total, and solve at the end"
+            )
+        return cls(num_groups(measure), num_classes(measure))
+
+
 Loss = Callable[[Float[Array, " n"], Bool[Array, " n"]], Float[Array, " n"]]
 """`loss(logits, y)`, one number a row."""
 
@@ -62,7 +70,7 @@ Loss = Callable[[Float[Array, " n"], Bool[Array, " n"]], Float[Array, " n"]]
 class Chunks:
     """A source that slices arrays as it is gone through; made by `chunks`."""
 
-    batch: Batch
+    batch: Rows
     size: int
     weights: Any
     rows: Any
@@ -77,19 +85,20 @@ class Chunks:
         for start in range(0, self._count(), self.size):
             some: Any = slice(start, start + self.size)
             some = some if self.rows is None else np.asarray(self.rows[some])
-            x = np.asarray(self.batch.x[some], np.float32)
+            x, y, a = self.batch[:3]
+            x, y, a = np.asarray(x[some], np.float32), np.asarray(y[some]), np.asarray(a[some])
             if self.scaler is not None:
                 mean, scale = (np.asarray(each, np.float32) for each in self.scaler)
                 x = (x - mean[None]) / scale[None]
-            y, a = (_indicator(array[some], name, start) for name, array in zip("ya", self.batch[1:], strict=True))
-            yield Chunk(x, y, a, None if self.weights is None else np.asarray(self.weights[some], np.float32))
+            weights = weights_of(self.batch) if self.weights is None else self.weights
+            yield Chunk(x, y, a, None if weights is None else np.asarray(weights[some], np.float32))
 
     def _count(self) -> int:
         return (self.batch.y if self.rows is None else self.rows).shape[0]
 
 
 def chunks(
-    batch: Batch,
+    batch: Rows,
     size: int,
     *,
     weights: Weights | None = None,
@@ -100,9 +109,9 @@ def chunks(
 
     Args:
         batch: `Batch(x, y, a)` of whatever is sliced by rows: NumPy arrays, `np.memmap` of files larger than memory,
-            JAX arrays. Labels and groups as booleans or 0 and 1.
+            JAX arrays. Labels and groups as booleans, or codes, or memberships; they are checked when they are counted.
         size: rows of a chunk, the unit of memory. Some ten thousand keep a device busy.
-        weights: sample weights; 1 if omitted.
+        weights: sample weights; those of the batch if omitted, and 1 if it has none.
         rows: go through these row numbers only, in this order, such as `split.train`.
         scaler: mean and scale by which features are standardised, such as `(split.mean, split.scale)`; as they are if
             omitted.
@@ -111,8 +120,7 @@ def chunks(
         A source of NumPy arrays. It has a length, its number of chunks, and may be gone through any number of times.
 
     Raises:
-        ValueError: if `size` is not positive or lengths differ; when a chunk is read, if a label or a group is neither
-            0 nor 1.
+        ValueError: if `size` is not positive or lengths differ.
 
     Example:
         >>> table = Batch(np.eye(5), np.arange(5) > 2, np.arange(5) % 2 == 0)
@@ -122,7 +130,7 @@ def chunks(
     if size < 1:
         raise ValueError(f"size must be a positive number of rows, got {size}")
     columns = {**batch._asdict(), **({} if weights is None else {"weights": weights})}
-    lengths = {name: column.shape[0] for name, column in columns.items()}
+    lengths = {name: column.shape[0] for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"all columns must have one length, got {lengths}")
     return Chunks(batch, size, weights, rows, scaler)
@@ -159,6 +167,8 @@ def total(
     args: tuple[Any, ...],
     source: Source,
     *,
+    num_groups: int = 2,
+    num_classes: int = 2,
     mesh: jax.sharding.Mesh | None = None,
 ) -> PyTree[Array]:
     """The sum over all chunks of `function(*args, batch, weights)`, a tree of sums over a chunk's rows.
@@ -173,6 +183,8 @@ def total(
             `Batch` and its float32 weights, 0 for rows that are not there (their features are put to 0).
         args: trees of arrays, the same for all chunks.
         source: the rows.
+        num_groups: number of groups, of which groups are codes or memberships if there are more than two.
+        num_classes: number of classes, of which labels are codes if there are more than two.
         mesh: spread each chunk's rows over these devices; from `mesh()`. One device if omitted.
 
     Returns:
@@ -188,7 +200,7 @@ def total(
         >>> total(moments, (jnp.array(1.0),), chunks(table, 2)).tolist()
         [20.0, 25.0]
     """
-    high, low = _summed(function, args, source, mesh)
+    high, low = _summed(function, args, source, mesh, _Kind(num_groups, num_classes))
     return jax.tree.map(lambda high, low: jnp.asarray(_joined(high, low), high.dtype), high, low)
 
 
@@ -235,13 +247,24 @@ def evaluate(
     """
     if threshold is not None and rule is not None:
         raise ValueError("give a threshold or a rule to search one by, not both")
+    kind = _Kind.of(measure)
     cuts = performance.thresholds(count) if threshold is None else jnp.asarray(threshold, jnp.float32)[None]
-    counts, broken = jax.tree.map(_joined, *_summed(_Counts(apply), (variables, cuts), source, mesh))
+    counts, broken = jax.tree.map(_joined, *_summed(_Counts(apply, kind), (variables, cuts), source, mesh, kind))
     if broken:
         raise ValueError(f"the network's output is not finite for {int(broken)} rows; look for missing features")
-    for group, name in enumerate(("unprivileged group (a = 0)", "privileged group (a = 1)")):
-        if counts[..., group].sum() == 0:
-            raise ValueError(f"no row of the {name} among all chunks, so there is no bias to measure")
+    sizes = counts.sum(axis=tuple(range(counts.ndim - 1)))
+    if kind.num_groups == 2:
+        for size, name in zip(sizes, ("unprivileged group (a = 0)", "privileged group (a = 1)"), strict=True):
+            if size == 0:
+                raise ValueError(f"no row of the {name} among all chunks, so there is no bias to measure")
+    elif (sizes > 0).sum() < 2:
+        raise ValueError(
+            f"{(sizes > 0).sum()} of {kind.num_groups} groups have rows among all chunks: no bias can be measured"
+        )
+    if kind.num_classes > 2:
+        tables = jnp.asarray(counts, jnp.float32)[None]
+        every = objective.of_tables(measure, jnp.full(1, jnp.nan), tables)
+        return jax.tree.map(lambda entry: entry[0], every)
     # float32 holds whole numbers up to 2^24, but tables are made by a cumulative sum, which int32 does exactly
     whole = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
     return objective.best_of_counts(measure, jnp.asarray(counts, jnp.int32 if whole else jnp.float32), cuts, rule)
@@ -275,7 +298,9 @@ def proxy(
         >>> proxy(spd, network.apply, network.init(jax.random.key(0), x), chunks(table, 2)).item()
         0.0
     """
-    return of_cells(measure, total(_Scores(apply), (None, variables), source, mesh=mesh))
+    kind = _Kind.of(measure)
+    sums = total(_Scores(apply, kind), (None, variables), source, mesh=mesh, **kind._asdict())
+    return of_cells(measure, sums)
 
 
 def influence(
@@ -318,7 +343,9 @@ def influence(
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
-    _, slopes, sums = _two_passes(_Scores(apply), partial(of_cells, measure), shifts, variables, source, mesh)
+    kind = _Kind.of(measure)
+    scores = _Scores(apply, kind)
+    _, slopes, sums = _two_passes(scores, partial(of_cells, measure), shifts, variables, source, mesh, kind)
     n = sums.weight.sum() if reduction == "mean" else 1.0
     return jax.tree.map(lambda keep, slope: jnp.where(keep, slope / n, 0.0), variables["masks"], slopes)
 
@@ -367,8 +394,9 @@ def gradient(
     def objective_of(sums: _Fit) -> Float[Array, ""]:
         return sums.loss / sums.cells.weight.sum() + penalty(of_cells(measure, sums.cells))
 
-    fit = _Losses(apply, loss)
-    value, slopes, _ = _two_passes(fit, objective_of, variables["params"], variables, source, mesh)
+    kind = _Kind.of(measure)
+    fit = _Losses(apply, loss, kind)
+    value, slopes, _ = _two_passes(fit, objective_of, variables["params"], variables, source, mesh, kind)
     return value, slopes
 
 
@@ -384,16 +412,21 @@ class _Fit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """Histogram of the scores, and the number of rows whose output is not finite."""
+    """Histogram of the scores, or the confusion tensor of more classes, and how many rows' output is not finite."""
 
     apply: ApplyFn
+    kind: _Kind
 
     def __call__(self, variables, cuts, batch: Batch, weights):
         logits, _ = self.apply(variables, batch.x)
-        check_logits(logits, batch.x)
-        broken = ~jnp.isfinite(logits) & (weights > 0)
-        counts = performance.histogram(jax.nn.sigmoid(logits), batch.y, batch.a, cuts, weights)
-        return counts, jnp.sum(broken, dtype=jnp.float32)
+        check_logits(logits, batch.x, self.kind.num_classes)
+        finite = jnp.isfinite(logits) if logits.ndim == 1 else jnp.all(jnp.isfinite(logits), axis=1)
+        broken = jnp.sum(~finite & (weights > 0), dtype=jnp.float32)
+        if logits.ndim == 1:
+            scores, groups = probabilities(logits), self.kind.num_groups
+            return performance.histogram(scores, batch.y, batch.a, cuts, weights, num_groups=groups), broken
+        decisions = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1])
+        return metrics.confusion(decisions, batch.y, batch.a, weights=weights, **self.kind._asdict()), broken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -401,11 +434,12 @@ class _Scores:
     """Scores by cell, with every unit shifted."""
 
     apply: ApplyFn
+    kind: _Kind
 
     def __call__(self, shifts, variables, batch: Batch, weights) -> Cells:
         logits, _ = self.apply(variables, batch.x, shifts=shifts)
-        check_logits(logits, batch.x)
-        return cells(jax.nn.sigmoid(logits), batch.y, batch.a, weights)
+        check_logits(logits, batch.x, self.kind.num_classes)
+        return cells(probabilities(logits), batch.y, batch.a, weights, **self.kind._asdict())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -414,11 +448,12 @@ class _Losses:
 
     apply: ApplyFn
     loss: Loss
+    kind: _Kind
 
     def __call__(self, params, variables, batch: Batch, weights) -> _Fit:
         logits, _ = self.apply({**variables, "params": params}, batch.x)
-        check_logits(logits, batch.x)
-        by_cell = cells(jax.nn.sigmoid(logits), batch.y, batch.a, weights)
+        check_logits(logits, batch.x, self.kind.num_classes)
+        by_cell = cells(probabilities(logits), batch.y, batch.a, weights, **self.kind._asdict())
         return _Fit(by_cell, jnp.sum(self.loss(logits, batch.y) * weights))
 
 
@@ -436,26 +471,27 @@ class _Pulled:
         return jax.grad(along)(moved)
 
 
-def _two_passes(function, of_sums, moved, fixed, source: Source, mesh):
+def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: _Kind):
     """`of_sums(total of function(moved, fixed, ...))`, its gradient by `moved`, and the total."""
     if isinstance(source, Iterator):
         raise ValueError(
             f"the source is gone through twice, but a {type(source).__name__} can be only once; give a list, chunks(), "
             "or an object whose __iter__ begins anew"
         )
-    sums = total(function, (moved, fixed), source, mesh=mesh)
+    options = {"mesh": mesh, **kind._asdict()}
+    sums = total(function, (moved, fixed), source, **options)
     value, slopes = jax.value_and_grad(of_sums)(sums)
-    return value, total(_Pulled(function), (slopes, moved, fixed), source, mesh=mesh), sums
+    return value, total(_Pulled(function), (slopes, moved, fixed), source, **options), sums
 
 
-def _summed(function, args, source: Source, mesh: jax.sharding.Mesh | None):
+def _summed(function, args, source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind):
     """The sum over all chunks, and the rounding errors that adding them made: two trees."""
     if mesh is not None and mesh.axis_names != (AXIS,):
         raise ValueError(f"the mesh must have one axis named {AXIS!r}, got {mesh.axis_names}; make it by rows.mesh()")
     if mesh is not None:
         args = jax.device_put(args, jax.sharding.NamedSharding(mesh, jax.P()))
     running = None
-    for chunk in _prepared(source, mesh):
+    for chunk in _prepared(source, mesh, kind):
         before = running
         running = _add(running, _part(function, mesh, args, chunk))
         jax.block_until_ready(before)  # or chunks queue up in memory faster than they are computed with
@@ -507,30 +543,26 @@ def _joined(high, low):
     return np.add(high, low, dtype=kind)
 
 
-def _prepared(source: Source, mesh: jax.sharding.Mesh | None) -> Iterator[Chunk]:
+def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind) -> Iterator[Chunk]:
     """The chunks, checked, of one size that the devices divide, and placed on the mesh."""
     devices, share = (1, 1) if mesh is None else (len(mesh.local_devices), mesh.size // len(mesh.local_devices))
     size, features, rows_before = devices, None, 0
     for number, chunk in enumerate(source):
         x, y, a, weights = chunk = Chunk(*chunk)
-        chunk = Chunk(
-            x,
-            *(
-                column if column is None else vector(name, column)
-                for name, column in zip(Chunk._fields[1:], chunk[1:], strict=True)
-            ),
-        )
-        y, a, weights = chunk[1:]
+        y, a = vector("y", y), numeric("a", a)
+        weights = None if weights is None else vector("weights", weights)
         features = x.shape[1:] if features is None else features
         if x.shape[1:] != features:
             raise ValueError(f"chunk {number} has features of shape {x.shape[1:]}, those before it of shape {features}")
-        lengths = [column.shape for column in chunk[1:] if column is not None]
-        if any(length != x.shape[:1] for length in lengths):
+        lengths = [column.shape for column in (y, a, weights) if column is not None]
+        members = (x.shape[0], kind.num_groups)
+        if any(length != x.shape[:1] for length in lengths) and not (a.shape == members and y.shape == x.shape[:1]):
             raise ValueError(f"chunk {number} has {x.shape[0]} rows of features, and y, a, weights of shapes {lengths}")
         size = max(size, -(-x.shape[0] // devices) * devices)
         if size * share > MOST:
             raise ValueError(f"chunk {number} has {size * share} rows, of which float32 counts {MOST}; make it smaller")
-        y, a = (_indicator(column, name, rows_before) for name, column in (("y", y), ("a", a)))
+        y = _codes(y, "y", kind.num_classes, rows_before)
+        a = _members(a, rows_before) if a.ndim == 2 else _codes(a, "a", kind.num_groups, rows_before)
         chunk = padded(Chunk(x, y, a, _weights(weights, number)), size)
         rows_before += x.shape[0]
         yield chunk if mesh is None else _placed(chunk, mesh)
@@ -554,13 +586,24 @@ def _weights(weights, number: int):
     return weights
 
 
-def _indicator(column, name: str, start: int) -> Bool[np.ndarray, " n"]:
-    """Booleans of a column of 0 and 1."""
-    if column.dtype == bool:
+def _codes(column, name: str, count: int, start: int):
+    """Booleans of a column of 0 and 1, or codes of more than two classes or groups."""
+    if column.dtype == bool and count == 2:
         return column
     column = np.asarray(column)
-    wrong = (column != 0) & (column != 1)
+    wrong = ~((column >= 0) & (column < count) & (column == np.floor(column)))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"{name} must be 0 or 1, got {column[row]} at place {start + row}")
-    return column.astype(bool)
+        expected = "0 or 1" if count == 2 else f"a code from 0 to {count - 1}"
+        raise ValueError(f"{name} must be {expected}, got {column[row]} at place {start + row}")
+    return column.astype(bool if count == 2 else np.int32)
+
+
+def _members(column, start: int):
+    """Memberships in single precision."""
+    column = np.asarray(column, np.float32)
+    wrong = ~((column >= -1e-6) & (column <= 1 + 1e-6))
+    if wrong.any():
+        row, group = np.argwhere(wrong)[0]
+        raise ValueError(f"memberships must be in [0, 1], got {column[row, group]} at place {start + row}")
+    return column

@@ -13,7 +13,7 @@ from fairjax.checks import check_logits
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn, Network
-from fairjax.types import Batch, KeyArray, Number, Split, Variables, pick
+from fairjax.types import KeyArray, Labels, Number, Rows, Split, Variables, pick, weights_of
 
 
 @jax.tree_util.register_dataclass
@@ -144,11 +144,52 @@ def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trai
     return jax.lax.while_loop(more, lambda state: advance(network, config, split, state, config.check_every), state)
 
 
-def loss(apply: ApplyFn, variables: Variables, batch: Batch) -> Float[Array, ""]:
-    """Mean binary cross-entropy in evaluation mode, in nats."""
+def loss(apply: ApplyFn, variables: Variables, batch: Rows) -> Float[Array, ""]:
+    """Mean cross-entropy in evaluation mode, in nats; weighted if the rows are."""
     logits, _ = apply(variables, batch.x)
-    check_logits(logits, batch.x)
-    return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(logits.dtype)))
+    return cross_entropy(logits, batch)
+
+
+def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]:
+    """Mean cross-entropy of the rows of a batch, in nats; weighted if they are.
+
+    Args:
+        logits: one per row for two classes, one per row and class for more.
+        batch: labels and weights.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: if the logits do not fit the labels: booleans need shape (n,), codes (n, classes).
+    """
+    check_logits(logits, batch.x, 2 if batch.y.dtype == bool or logits.ndim != 2 else logits.shape[1])
+    return weighted_mean(cross_entropies(logits, batch.y), weights_of(batch))
+
+
+def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels) -> Float[Array, " n"]:
+    """Cross-entropy of every row: of a sigmoid for logits (n,), of a softmax for logits (n, classes).
+
+    Example:
+        >>> cross_entropies(jnp.zeros((1, 4)), jnp.array([2])).tolist()
+        [1.3862943649291992]
+    """
+    if logits.ndim == 1:
+        return optax.sigmoid_binary_cross_entropy(logits, y.astype(logits.dtype))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y.astype(jnp.int32))
+
+
+def weighted_mean(values: Float[Array, " n"], weights: Float[Array, " n"] | None) -> Float[Array, ""]:
+    """Mean of the values, weighted if there are weights; 0 of a mini-batch whose rows all weigh 0.
+
+    Example:
+        >>> weighted_mean(jnp.array([1.0, 4.0]), jnp.array([3.0, 0.0])).item()
+        1.0
+    """
+    if weights is None:
+        return jnp.mean(values)
+    total = jnp.sum(weights)
+    return jnp.sum(values * weights) / jnp.where(total > 0, total, 1.0)
 
 
 def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Array, "batches m"]:
@@ -233,8 +274,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
 
         def objective(params):
             logits, updated = network.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=of_step)
-            check_logits(logits, batch.x)
-            return jnp.mean(optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(logits.dtype))), updated
+            return cross_entropy(logits, batch), updated
 
         grads, updated = jax.grad(objective, has_aux=True)(flat.params)
         updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
@@ -246,7 +286,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
     return state._replace(variables=flat, optimiser=optimiser, epoch=state.epoch + 1)
 
 
-def _check(network: Network, config: Training, valid: Batch, state: Trained) -> Trained:
+def _check(network: Network, config: Training, valid: Rows, state: Trained) -> Trained:
     """After an epoch: the plateau schedule, and at every `check_every`-th the early stopping."""
     value = loss(network.apply, state.variables.variables(), valid)
     diverged = ~jnp.isfinite(value)

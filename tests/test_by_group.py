@@ -167,7 +167,7 @@ def test_kinds_of_groups():
         ({"groups": ["a", None]}, "missing"),
         ({"groups": pd.DataFrame({"sex": ["a", None]})}, "'sex'"),
         ({"groups": [0, 5], "names": ["a", "b"]}, "5"),
-        ({"groups": pd.Series(["a", "b"]), "y": pd.Series([0, 1], index=[1, 0])}, "indices"),
+        ({"groups": pd.Series(["a", "b"]), "y": pd.Series([0, 1], index=[1, 0])}, "index of groups"),
     ],
 )
 def test_refuses(changes, message):

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import balanced_accuracy_score
 
-from fairjax import performance
-from fairjax.objective import ConstrainedObjective, ExpectedObjective, best_threshold
+from fairjax import metrics, performance
+from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective, best_threshold
 from fairjax.parity import MEASURES
 from fairjax.postprocessing import group_thresholds
 
-search = jax.jit(group_thresholds, static_argnames=("measure", "count"))
+search = jax.jit(group_thresholds, static_argnames=("measure", "count", "num_groups", "search", "sweeps"))
 RULE = ConstrainedObjective(epsilon=0.05, margin=0.01)
 
 
@@ -117,3 +117,205 @@ def test_each_row_is_decided_by_its_group_s_threshold():
     found = search(MEASURES["spd"], *rows(0), rule=RULE, count=101)._replace(thresholds=jnp.array([0.2, 0.8]))
     decided = found.decide(jnp.array([0.2, 0.3, 0.8, 0.9]), jnp.array([False, False, True, True]))
     assert decided.tolist() == [False, True, False, True]
+
+
+def rows_of_groups(seed, shares, n=1500):
+    """Scores that know the label, of groups that have higher scores the higher their code."""
+    rng = np.random.default_rng(seed)
+    a = rng.choice(len(shares), n, p=shares).astype(np.int32)
+    y = rng.random(n) < 0.35 + 0.1 * a / len(shares)
+    scores = 1 / (1 + np.exp(-(1.5 * y + 0.5 * a - 1 + rng.normal(size=n))))
+    return scores.astype(np.float32), y, a
+
+
+PARITIES = {
+    "demographic": metrics.demographic_parity(num_groups=3),
+    "opportunity": metrics.equal_opportunity(num_groups=3),
+    "odds": metrics.equalized_odds(num_groups=3),
+    "variance": metrics.demographic_parity(num_groups=3, across=metrics.gaps.variance),
+}
+
+
+def range_by_hand(name, decisions, y, a):
+    """The measure by a loop over groups."""
+    among = {"demographic": [np.ones_like(y)], "opportunity": [y], "odds": [y, ~y], "variance": [np.ones_like(y)]}[name]
+    rates = [[decisions[here & (a == g)].mean() for g in range(3)] for here in among]
+    return np.var(rates[0]) if name == "variance" else max(max(of) - min(of) for of in rates)
+
+
+def score_by_hand(name, rule, thresholds, scores, y, a):
+    decisions = scores > np.asarray(thresholds)[a]
+    accuracy, bias = balanced_accuracy_score(y, decisions), range_by_hand(name, decisions, y, a)
+    if isinstance(rule, AccuracyFloor):
+        return 1 - bias if accuracy >= rule.floor else 0.0
+    return accuracy if bias < rule.bound else 0.0
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("demographic", ConstrainedObjective(epsilon=0.12)),
+        ("opportunity", AccuracyFloor(floor=0.6)),
+        ("odds", ConstrainedObjective(epsilon=0.12)),
+        ("variance", ConstrainedObjective(epsilon=0.02)),
+    ],
+)
+def test_searches_of_three_groups_are_bounded_by_all_triples(seed, name, rule):
+    scores, y, a = rows_of_groups(seed, (0.5, 0.3, 0.2))
+    cuts = np.asarray(performance.thresholds(5))
+    best = max(score_by_hand(name, rule, cut, scores, y, a) for cut in itertools.product(cuts, repeat=3))
+    reached = {}
+    for how in ("auto", "coordinate", "common rate"):
+        found = search(PARITIES[name], scores, y, a, rule=rule, count=5, search=how)
+        reached[how] = score_by_hand(name, rule, found.thresholds, scores, y, a)
+        assert float(rule(found.evaluation)) == pytest.approx(reached[how], abs=1e-5)
+        assert reached[how] <= best + 1e-6
+        assert found.evaluation.threshold == found.thresholds[2]
+        assert found.evaluation.table.shape == (2, 2, 3)
+    one = max(score_by_hand(name, rule, [cut] * 3, scores, y, a) for cut in cuts)
+    assert reached["coordinate"] >= one - 1e-6
+    assert reached["auto"] >= max(reached["coordinate"], reached["common rate"]) - 2e-6
+
+
+@pytest.mark.parametrize("name", ["demographic", "opportunity", "odds"])
+def test_on_easy_rows_the_best_triple_is_found(name):
+    """Three groups whose scores are alike but for a shift that is a step of the grid: the best is to undo it."""
+    quantiles = np.linspace(0.01, 0.99, 50)
+    scores = np.concatenate([shift + 0.5 * quantiles for shift in (0.0, 0.25, 0.5)]).astype(np.float32)
+    y, a = np.tile(quantiles > 0.5, 3), np.repeat(np.arange(3, dtype=np.int32), 50)
+    triples = itertools.product(np.asarray(performance.thresholds(5)), repeat=3)
+    best = max(score_by_hand(name, RULE, triple, scores, y, a) for triple in triples)
+    found = search(PARITIES[name], scores, y, a, rule=RULE, count=5)
+    assert best == 1.0
+    assert score_by_hand(name, RULE, found.thresholds, scores, y, a) == best
+    np.testing.assert_array_equal(found.thresholds, [0.25, 0.5, 0.75])
+
+
+def test_the_common_rate_is_the_nearest_one_in_each_group():
+    scores, y, a = rows_of_groups(3, (0.5, 0.3, 0.2))
+    rule, cuts = ConstrainedObjective(epsilon=0.08), np.asarray(performance.thresholds(21))
+    best, triple = 0.0, None
+
+    def chosen_for(target, g):
+        """The nearest rate; of several the one that recognises more rows, each label counting as much."""
+        accepted = [scores[a == g] > cut for cut in cuts]
+        distances = np.array([abs(decisions.mean() - target) for decisions in accepted])
+        gains = [(f[y[a == g]].sum() / y.sum() + (~f)[~y[a == g]].sum() / (~y).sum()).round(5) for f in accepted]
+        return cuts[max(np.flatnonzero(distances < distances.min() + 1e-6), key=lambda cut: gains[cut])]
+
+    for target in np.linspace(0, 1, 21):
+        chosen = [chosen_for(target, g) for g in range(3)]
+        score = score_by_hand("demographic", rule, chosen, scores, y, a)
+        if score > best + 1e-6:
+            best, triple = score, chosen
+    found = search(PARITIES["demographic"], scores, y, a, rule=rule, count=21, search="common rate")
+    np.testing.assert_array_equal(found.thresholds, triple)
+
+
+def test_going_round_is_what_a_loop_does():
+    scores, y, a = rows_of_groups(4, (0.5, 0.3, 0.2))
+    rule, cuts = AccuracyFloor(floor=0.6), np.asarray(performance.thresholds(11))
+    chosen = [max(cuts, key=lambda cut: round(score_by_hand("odds", rule, [cut] * 3, scores, y, a), 5))] * 3
+    for _, g in itertools.product(range(2), range(3)):
+        trials = [[*chosen[:g], cut, *chosen[g + 1 :]] for cut in cuts]
+        best = max(trials, key=lambda trial: score_by_hand("odds", rule, trial, scores, y, a))
+        if score_by_hand("odds", rule, best, scores, y, a) > score_by_hand("odds", rule, chosen, scores, y, a) + 1e-6:
+            chosen = best
+    found = search(PARITIES["odds"], scores, y, a, rule=rule, count=11, search="coordinate", sweeps=2)
+    np.testing.assert_array_equal(found.thresholds, chosen)
+
+
+def test_eight_groups_fare_better_with_thresholds_of_their_own():
+    measure, rule = metrics.demographic_parity(num_groups=8), ConstrainedObjective(epsilon=0.1)
+    scores, y, a = rows_of_groups(5, np.full(8, 1 / 8), 6000)
+    one = best_threshold(measure, scores, y, a, rule=rule)
+    found = search(measure, scores, y, a, rule=rule)
+    assert float(one.balanced_accuracy) < 0.55  # one threshold is within the bound only where it tells nobody apart
+    assert found.evaluation.balanced_accuracy > 0.7
+    accepted = np.asarray(found.decide(scores, a))
+    rates = [accepted[a == g].mean() for g in range(8)]
+    assert max(rates) - min(rates) == pytest.approx(float(found.evaluation.bias), abs=1e-6)
+    assert found.evaluation.bias < 0.09
+
+
+@pytest.mark.parametrize("measure", [MEASURES["spd"], metrics.demographic_parity(), metrics.equalized_odds()])
+def test_two_groups_get_the_best_pair_whatever_codes_they_have(measure):
+    scores, y, a = rows(6)
+    every = [
+        search(measure, scores, y, group, rule=RULE, count=21, search=how, num_groups=2)
+        for group, how in itertools.product((a, a.astype(np.int32)), ("auto", "pairs"))
+    ]
+    for other in every[1:]:
+        jax.tree.map(np.testing.assert_array_equal, every[0], other)
+    for how in ("coordinate", "common rate"):
+        found = search(measure, scores, y, a, rule=RULE, count=21, search=how, num_groups=2)
+        assert float(RULE(found.evaluation)) <= float(RULE(every[0].evaluation)) + 1e-6
+
+
+def test_weights_are_rows_repeated():
+    scores, y, a = rows_of_groups(7, (0.5, 0.3, 0.2), 400)
+    weights = np.random.default_rng(0).integers(0, 4, 400)
+    measure, rule = PARITIES["demographic"], ConstrainedObjective(epsilon=0.1)
+    weighed = search(measure, scores, y, a, rule=rule, count=21, weights=weights.astype(np.float32))
+    repeated = search(measure, *(np.repeat(column, weights) for column in (scores, y, a)), rule=rule, count=21)
+    np.testing.assert_array_equal(weighed.thresholds, repeated.thresholds)
+
+
+def test_a_group_without_rows_keeps_the_threshold_for_all():
+    scores, y, a = rows_of_groups(8, (0.6, 0.4))
+    measure, rule = metrics.demographic_parity(num_groups=3), ConstrainedObjective(epsilon=0.1)
+    for how in ("auto", "coordinate", "common rate"):
+        found = search(measure, scores, y, a, rule=rule, count=21, search=how)
+        assert found.thresholds[2] == best_threshold(measure, scores, y, a, rule=rule, count=21).threshold
+        assert np.isfinite(found.evaluation.bias)
+
+
+def test_many_seeds_of_many_groups_are_each_seed_alone():
+    measure, rule = metrics.equal_opportunity(num_groups=4), ConstrainedObjective(epsilon=0.15)
+    every = [rows_of_groups(seed, (0.4, 0.3, 0.2, 0.1)) for seed in range(3)]
+    stacked = [np.stack(column) for column in zip(*every, strict=True)]
+    alone = [search(measure, *one, rule=rule, count=31) for one in every]
+    mapped = jax.jit(jax.vmap(lambda s, y, a: group_thresholds(measure, s, y, a, rule=rule, count=31)))(*stacked)
+    for seed, one in enumerate(alone):
+        np.testing.assert_array_equal(mapped.thresholds[seed], one.thresholds)
+
+
+def test_the_number_of_groups_is_stated_or_read_off():
+    scores, y, a = rows_of_groups(9, (0.5, 0.3, 0.2), 300)
+    measure = metrics.demographic_parity()
+    read = group_thresholds(measure, scores, y, a, rule=RULE, count=5, search="common rate")
+    stated = search(measure, scores, y, a, rule=RULE, count=5, search="common rate", num_groups=3)
+    np.testing.assert_array_equal(read.thresholds, stated.thresholds)
+    with pytest.raises(ValueError, match="num_groups"):
+        search(measure, scores, y, a, rule=RULE, count=5)
+
+
+def test_what_cannot_be_searched_is_refused():
+    scores, y, a = rows_of_groups(9, (0.5, 0.3, 0.2), 300)
+    measure = PARITIES["demographic"]
+    with pytest.raises(ValueError, match=r"found shape \(300, 3\)"):
+        group_thresholds(measure, scores, y, np.eye(3, dtype=np.float32)[a], rule=RULE)
+    with pytest.raises(ValueError, match="for two groups, found 3"):
+        group_thresholds(measure, scores, y, a, rule=RULE, search="pairs")
+    with pytest.raises((ValueError, TypeError), match="'greedy'"):
+        group_thresholds(measure, scores, y, a, rule=RULE, search="greedy")
+    with pytest.raises(ValueError, match="sweeps"):
+        group_thresholds(measure, scores, y, a, rule=RULE, sweeps=0)
+    with pytest.raises(ValueError, match="two classes"):
+        group_thresholds(metrics.demographic_parity(3, num_groups=3), scores, y, a, rule=RULE)
+    with pytest.raises(ValueError, match="found -1 in row 0"):
+        group_thresholds(measure, scores, y, np.where(np.arange(300) == 0, -1, a), rule=RULE)
+
+
+def test_rows_of_no_group_are_not_decided():
+    found = search(PARITIES["demographic"], *rows_of_groups(9, (0.5, 0.3, 0.2)), rule=RULE, count=5)
+    found = found._replace(thresholds=jnp.array([0.2, 0.5, 0.8]))
+    scores = jnp.array([0.3, 0.3, 0.9])
+    assert found.decide(scores, np.array([0, 1, 2])).tolist() == [True, False, True]
+    for wrong in (-1, 3):
+        with pytest.raises(ValueError, match=f"found {wrong} in row 1"):
+            found.decide(scores, np.array([0, wrong, 2]))
+        assert jax.jit(found.decide)(scores, jnp.array([0, wrong, 2])).tolist() == [True, False, True]
+    with pytest.raises(ValueError, match=r"found shape \(3, 2\)"):
+        found.decide(scores, np.eye(3, 2, dtype=np.float32))

@@ -14,8 +14,9 @@ from fairjax.hyperparameters import check_at_least, check_choice, check_positive
 from fairjax.loop import Method, Parts, Task, evaluation_mode
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
+from fairjax.parity import num_classes, num_groups
 from fairjax.training import shuffled
-from fairjax.types import Batch, KeyArray, Number, Variables
+from fairjax.types import KeyArray, Number, Rows, Variables, take, weights_of
 
 
 @jax.tree_util.register_dataclass
@@ -84,7 +85,13 @@ def init(
     task: Task, config: AdversarialDebiasing, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
 ) -> State:
     """The network as it came, and an adversary that knows nothing."""
-    del task, parts, evaluation
+    del evaluation
+    groups, classes = num_groups(task.measure, parts.train.a), num_classes(task.measure)
+    if (groups, classes) != (2, 2):
+        raise ValueError(
+            f"adversarial debiasing predicts one of two groups from the score of two classes, found {groups} groups "
+            f"and {classes} classes: choose another method, such as fine_tuning"
+        )
     flat, zero = Flat.of(variables), jnp.zeros(())
     adversary = Adversary(zero, jnp.zeros(3), zero)
     network, other = optax.adam(config.learning_rate), optax.adam(config.adversary_rate)
@@ -100,14 +107,16 @@ def step(task: Task, config: AdversarialDebiasing, parts: Parts, state: State) -
 
     def move(carry, item):
         (flat, optimiser, adversary, adversary_optimiser), (rows, key) = carry, item
-        some = Batch(*(part[rows] for part in batch))
+        some = take(batch, rows)
 
         def output(params):
             logits, updated = task.network.apply(dataclasses.replace(flat, params=params).variables(), some.x, key=key)
             return logits, Flat.of(updated).rest
 
         logits, pullback, rest = jax.vjp(output, flat.params, has_aux=True)
-        ours = jax.grad(lambda logits: _entropy(logits, some.y, jnp.ones_like(logits)))(logits)
+        weights = weights_of(some)
+        weights = jnp.ones_like(logits) if weights is None else weights
+        ours = jax.grad(lambda logits: _entropy(logits, some.y, weights))(logits)
         rows = _rows(task, config, some)
         odds = config.adversary == "odds"
         theirs, of_adversary = jax.grad(_adversary_loss, argnums=(0, 1))(logits, adversary, some, rows, odds)
@@ -131,17 +140,19 @@ def steps(config: AdversarialDebiasing, variables: Variables) -> int:
     return config.epochs
 
 
-def _rows(task: Task, config: AdversarialDebiasing, some: Batch) -> Float[Array, " m"]:
+def _rows(task: Task, config: AdversarialDebiasing, some: Rows) -> Float[Array, " m"]:
     """Which rows the adversary sees: 1 for all, or for positives alone."""
     if config.adversary is None:  # does the measure look at negatives?
         y, a = jnp.array([True, True, False, False]), jnp.array([True, False, True, False])
         everybody = jnp.any(jax.grad(task.measure)(jnp.full(4, 0.5), y, a)[2:] != 0)
     else:
         everybody = jnp.array(config.adversary != "opportunity")
-    return (some.y | everybody).astype(jnp.float32)
+    seen = (some.y | everybody).astype(jnp.float32)
+    weights = weights_of(some)
+    return seen if weights is None else seen * weights
 
 
-def _adversary_loss(logits, adversary: Adversary, some: Batch, rows: Float[Array, " m"], odds: bool):
+def _adversary_loss(logits, adversary: Adversary, some: Rows, rows: Float[Array, " m"], odds: bool):
     """Cross-entropy of the group, nats a row."""
     s = jax.nn.sigmoid((1.0 + jnp.abs(adversary.scale)) * logits)
     y = some.y.astype(s.dtype)
@@ -153,7 +164,8 @@ def _adversary_loss(logits, adversary: Adversary, some: Batch, rows: Float[Array
 
 def _entropy(logits, labels, weights):
     losses = optax.sigmoid_binary_cross_entropy(logits, labels.astype(logits.dtype))
-    return jnp.sum(weights * losses) / jnp.maximum(jnp.sum(weights), 1.0)
+    total = jnp.sum(weights)
+    return jnp.sum(weights * losses) / jnp.where(total > 0, total, 1.0)
 
 
 def _candidate(state: State, member: Int[Array, ""]) -> Flat:

@@ -17,8 +17,8 @@ from fairjax.nn.flat import Flat
 from fairjax.nn.layers import Linear
 from fairjax.nn.network import FeaturesFn
 from fairjax.objective import Evaluation
-from fairjax.training import shuffled
-from fairjax.types import Batch, KeyArray, Number, Variables
+from fairjax.training import cross_entropy, shuffled
+from fairjax.types import KeyArray, Number, Variables, columns, take
 
 
 @jax.tree_util.register_dataclass
@@ -116,14 +116,16 @@ def step(task: Task, config: AdversarialFineTuning, parts: Parts, state: State) 
     adam = optax.adam(config.learning_rate)
     of_critic, of_network, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
 
-    def some(rows) -> Batch:
-        return Batch(*(part[rows] for part in batch))
-
     def learn(carry, rows):
         weights, optimiser = carry
-        x, y, a = some(rows)
-        h, logits, _ = features(state.variables.variables(), x)
-        bias = task.measure((jax.nn.sigmoid(logits) > state.threshold).astype(h.dtype), y, a)
+        some = take(batch, rows)
+        h, logits, _ = features(state.variables.variables(), some.x)
+        if logits.ndim == 1:
+            decisions = (jax.nn.sigmoid(logits) > state.threshold).astype(h.dtype)
+        else:
+            decisions = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1], dtype=h.dtype)
+        bias = task.measure(decisions, *columns(some))
+        bias = jnp.where(jnp.isnan(bias), 0.0, bias)  # of a mini-batch without the groups
         grads = jax.grad(lambda weights: jnp.square(_guess(critic, weights, h) - bias))(weights)
         updates, optimiser = adam.update(grads, optimiser)
         return (optax.apply_updates(weights, updates), optimiser), None
@@ -133,12 +135,12 @@ def step(task: Task, config: AdversarialFineTuning, parts: Parts, state: State) 
 
     def heed(carry, item):
         (flat, optimiser), (rows, key) = carry, item
-        x, y, _ = some(rows)
+        some = take(batch, rows)
 
         def loss(params):
-            h, logits, updated = features(dataclasses.replace(flat, params=params).variables(), x, key=key)
+            h, logits, updated = features(dataclasses.replace(flat, params=params).variables(), some.x, key=key)
             excess = jnp.abs(_guess(critic, weights, h)) - config.epsilon + config.margin
-            entropy = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, y.astype(logits.dtype)))
+            entropy = cross_entropy(logits, some)
             return jnp.maximum(1.0, config.weight * excess + 1.0) * entropy, Flat.of(updated).rest
 
         grads, rest = jax.grad(loss, has_aux=True)(flat.params)

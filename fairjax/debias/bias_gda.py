@@ -13,8 +13,9 @@ from fairjax.hyperparameters import check_at_least, check_choice, check_positive
 from fairjax.loop import Method, Parts, Task, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
+from fairjax.parity import num_classes, proxy
 from fairjax.training import shuffled
-from fairjax.types import Batch, KeyArray, Number, Variables
+from fairjax.types import KeyArray, Number, Rows, Variables
 
 
 @jax.tree_util.register_dataclass
@@ -83,18 +84,19 @@ def step(task: Task, config: BiasGda, parts: Parts, state: State) -> State:
         )
     rows = jax.lax.dynamic_slice_in_dim(batches, share * each, each)
 
-    def proxy(logits, some: Batch):
-        return state.sign * task.measure(jax.nn.sigmoid(logits), some.y, some.a), None
+    def signed_proxy(logits, some: Rows):
+        return state.sign * proxy(task.measure, logits, some), None
 
     flat, optimiser, _ = descend(
         task.network.apply,
-        proxy,
+        signed_proxy,
         _optimiser(config),
         state.variables,
         state.optimiser,
         batch,
         rows,
         fold(of_dropout, each, share * each),
+        num_classes=num_classes(task.measure),
     )
     return state._replace(variables=flat, optimiser=optimiser, step=state.step + 1)
 
@@ -105,7 +107,7 @@ def steps(config: BiasGda, variables: Variables) -> int:
     return config.epochs * config.evaluations
 
 
-def logits(task: Task, config: BiasGda, state: State, x: Float[Array, "n d"]) -> Float[Array, "1 n"]:
+def logits(task: Task, config: BiasGda, state: State, x: Float[Array, "n d"]) -> Float[Array, "1 n *c"]:
     """Of the candidate, in the mode that the configuration asks for."""
     variables = state.variables.variables()
     if config.candidates == "evaluation":

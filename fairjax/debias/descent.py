@@ -12,9 +12,9 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from fairjax.checks import check_logits
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn
-from fairjax.types import Batch, KeyArray, Variables
+from fairjax.types import KeyArray, Rows, Variables, take
 
-Loss = Callable[[Float[Array, " m"], Batch], tuple[Float[Array, ""], PyTree[Array]]]
+Loss = Callable[[Float[Array, "m *c"], Rows], tuple[Float[Array, ""], PyTree[Array]]]
 """(logits, rows) -> what to descend, and facts to keep of the step."""
 
 
@@ -24,11 +24,12 @@ def descend(
     optimiser: optax.GradientTransformation,
     flat: Flat,
     state: optax.OptState,
-    batch: Batch,
+    batch: Rows,
     batches: Int[Array, "k m"],
     keys: Key[Array, " k"],
     *,
     layers: tuple[str, ...] | None = None,
+    num_classes: int = 2,
 ) -> tuple[Flat, optax.OptState, PyTree[Array]]:
     """One step of gradient descent for each mini-batch.
 
@@ -43,6 +44,7 @@ def descend(
         keys: dropout's, one a mini-batch.
         layers: the top-level entries of `params` that are tuned, features and running statistics staying as they are;
             if omitted all are, in training mode.
+        num_classes: number of classes.
 
     Returns:
         Variables and optimiser's state after the last step, and the facts that `loss` kept, one entry a step.
@@ -53,12 +55,12 @@ def descend(
 
     def step(carry, item):
         (flat, state), (rows, key) = carry, item
-        some = Batch(*(part[rows] for part in batch))
+        some = take(batch, rows)
 
         def objective(params):
             variables = tuned(dataclasses.replace(flat, params=params).variables(), layers)
             logits, updated = apply(variables, some.x, key=key if layers is None else None)
-            check_logits(logits, some.x)
+            check_logits(logits, some.x, num_classes)
             value, facts = loss(logits, some)
             return value, (Flat.of(updated).rest, facts)
 

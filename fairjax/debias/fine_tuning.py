@@ -12,15 +12,16 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from fairjax.debias.descent import descend, fold
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.loop import Method, Parts, Task, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
-from fairjax.training import shuffled
-from fairjax.types import Batch, KeyArray, Number, Variables
+from fairjax.parity import num_classes, proxy
+from fairjax.training import cross_entropies, shuffled, weighted_mean
+from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
 
 
 @jax.tree_util.register_dataclass
@@ -98,13 +99,13 @@ def step(task: Task, config: FineTuning, parts: Parts, state: State) -> State:
     of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), config.batch_size)
     keys = fold(of_dropout, batches.shape[0])
-    positives = jnp.mean(batch.y.astype(jnp.float32))
+    shares = class_shares(batch, num_classes(task.measure))
 
     def one(flat: Flat, optimiser, weight):
-        def loss(logits, some: Batch):
-            proxy = task.measure(jax.nn.sigmoid(logits), some.y, some.a)
-            penalty = jnp.abs(proxy) if config.penalty == "absolute" else state.sign * proxy
-            return balanced_cross_entropy(logits, some.y, positives) + weight * penalty, proxy
+        def loss(logits, some: Rows):
+            bias = proxy(task.measure, logits, some)
+            penalty = jnp.abs(bias) if config.penalty == "absolute" else state.sign * bias
+            return balanced_cross_entropy(logits, some, shares) + weight * penalty, bias
 
         flat, optimiser, proxies = descend(
             task.network.apply,
@@ -116,6 +117,7 @@ def step(task: Task, config: FineTuning, parts: Parts, state: State) -> State:
             batches,
             keys,
             layers=config.layers,
+            num_classes=num_classes(task.measure),
         )
         if config.weighting == "multiplier":
             mean = jnp.mean(proxies)
@@ -127,21 +129,36 @@ def step(task: Task, config: FineTuning, parts: Parts, state: State) -> State:
     return State(flat, optimiser, weights, state.sign, state.key, state.epoch + 1)
 
 
+def class_shares(batch: Rows, num_classes: int = 2) -> Float[Array, " c"]:
+    """The share of each class among the rows, weighted if they are.
+
+    Example:
+        >>> from fairjax.types import Batch
+        >>> class_shares(Batch(jnp.ones((4, 1)), jnp.array([True, False, False, False]), jnp.ones(4, bool))).tolist()
+        [0.75, 0.25]
+    """
+    if num_classes == 2:
+        positives = weighted_mean(batch.y.astype(jnp.float32), weights_of(batch))
+        return jnp.stack([1.0 - positives, positives])
+    return jnp.stack([weighted_mean((batch.y == k).astype(jnp.float32), weights_of(batch)) for k in range(num_classes)])
+
+
 def balanced_cross_entropy(
-    logits: Float[Array, " m"], y: Bool[Array, " m"], positives: Float[Array, ""]
+    logits: Float[Array, " m"] | Float[Array, "m c"], batch: Rows, shares: Float[Array, " c"]
 ) -> Float[Array, ""]:
-    """Cross-entropy in which both classes weigh half, whatever their shares; in nats.
+    """Cross-entropy in which all classes weigh the same, whatever their shares; in nats.
 
     Args:
         logits: of a mini-batch.
-        y: its labels.
-        positives: the share of positives in the data that mini-batches are drawn from.
+        batch: the mini-batch; its labels and weights are looked at.
+        shares: the share of each class in the data that mini-batches are drawn from; see `class_shares`.
 
     Returns:
-        A scalar whose expectation over mini-batches is the mean of the two classes' mean cross-entropies.
+        A scalar whose expectation over mini-batches is the mean of the classes' mean cross-entropies.
     """
-    weights = 0.5 / jnp.where(y, positives, 1.0 - positives)
-    return jnp.mean(weights * optax.sigmoid_binary_cross_entropy(logits, y.astype(logits.dtype)))
+    count = shares.shape[0]
+    of_class = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
+    return weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
 
 
 def steps(config: FineTuning, variables: Variables) -> int:
@@ -150,7 +167,7 @@ def steps(config: FineTuning, variables: Variables) -> int:
     return config.epochs
 
 
-def logits(task: Task, config: FineTuning, state: State, x: Float[Array, "n d"]) -> Float[Array, "members n"]:
+def logits(task: Task, config: FineTuning, state: State, x: Float[Array, "n d"]) -> Float[Array, "members n *c"]:
     """Of every weight's network, in evaluation mode."""
     del config
     return jax.vmap(lambda flat: task.network.apply(flat.variables(), x)[0])(state.variables)

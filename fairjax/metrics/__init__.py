@@ -5,24 +5,28 @@ rate is apart across groups; `Parity` composes rates and a gap into a measure; `
 intervals.
 """
 
-from fairjax.metrics import gaps, rates
+from fairjax.metrics import gaps, rates, shrinkage
 from fairjax.metrics.by_group import GroupReport, by_group
-from fairjax.metrics.confusion import confusion
-from fairjax.metrics.gaps import Difference, Smooth
+from fairjax.metrics.confusion import confusion, gram, solved
+from fairjax.metrics.gaps import GAPS, Difference, Distance, Quotient, Smooth
 from fairjax.metrics.measure import (
     Parity,
     accuracy_parity,
     demographic_parity,
     equal_opportunity,
     equalized_odds,
+    predictive_equality,
     predictive_parity,
 )
 from fairjax.metrics.rates import Rate
 
 __all__ = [
+    "GAPS",
     "Difference",
+    "Distance",
     "GroupReport",
     "Parity",
+    "Quotient",
     "Rate",
     "Smooth",
     "accuracy_parity",
@@ -32,6 +36,10 @@ __all__ = [
     "equal_opportunity",
     "equalized_odds",
     "gaps",
+    "gram",
+    "predictive_equality",
     "predictive_parity",
     "rates",
+    "shrinkage",
+    "solved",
 ]

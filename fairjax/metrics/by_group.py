@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fairjax.checks import check_index
 from fairjax.metrics import rates as _rates
-from fairjax.metrics.confusion import check_aligned
 from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
 
 RATES = {
@@ -255,7 +255,7 @@ def by_group(
         >>> report.gaps(bootstrap=0)["selection_rate_difference"].value
         0.5
     """
-    check_aligned(decisions=decisions, y=y, groups=groups, scores=scores, weights=weights)
+    check_index(decisions=decisions, y=y, groups=groups, scores=scores, weights=weights)
     f, label = _binary(decisions, "decisions"), _binary(y, "y")
     code, attributes, levels, empty = _factorize(groups, names)
     checked = {"decisions": f, "y": label, "groups": code}

@@ -7,19 +7,24 @@ The sums are taken in blocks. A plain sum in single precision loses digits as ro
 million rows, more where all weights are equal), a sum of blocks does not.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Num
+
+from fairjax import checks
+from fairjax.types import AnyArray
 
 BLOCK = 4096
 """Rows that are summed before blocks are added pairwise."""
+MASKS = 4
+"""Up to so many groups, rows are summed under a mask per group; a scatter is faster for more."""
 _MEMBERS_BLOCK = 64
 _MASKED_CELLS = 16
-_SLACK = 1e-6  # a softmax may return 1.0000001
 
 
 def confusion(
@@ -31,10 +36,13 @@ def confusion(
     num_classes: int = 2,
     weights: Any = None,
 ) -> Float[Array, "P Y G"]:
-    """Weighted number of rows by predicted class, label and group; soft where the predictions are.
+    """Weighted number of rows by predicted class, label and group; soft where the predictions or groups are.
 
-    Values that are known (not traced) are checked, and whatever cannot be right is an error that names the value.
-    Under `jax.jit` values cannot be looked at: there an invalid value makes the whole tensor NaN, never a number.
+    Concrete values are checked, and whatever cannot be right is an error that names the value. Under `jax.jit` values
+    cannot be looked at: there an invalid value makes the whole tensor NaN, never a number.
+
+    Memberships count a row in each group in proportion, which understates gaps where the outcome depends on the group
+    itself: see `solved` for the other estimator.
 
     Args:
         values: for two classes decisions in {0, 1} or scores in [0, 1], one per row: class 1 gets the score, class 0 1
@@ -51,91 +59,124 @@ def confusion(
         differentiable by values, memberships and weights. Half precision is summed in single precision.
 
     Raises:
-        ValueError: if shapes disagree, pandas indices differ, or a known value is not what it should be.
+        ValueError: if shapes disagree, pandas indices differ, or a concrete value is not what it should be.
 
     Example:
         >>> confusion([1, 0, 1], [1, 1, 0], [0, 0, 1], num_groups=2)[:, 1, 0].tolist()
         [1.0, 1.0]
     """
+    check_counts(num_groups, num_classes)
+    rows = checks.rows(
+        values,
+        y,
+        groups,
+        weights,
+        num_groups=num_groups,
+        num_classes=num_classes,
+        weightless=True,
+        group_name="groups",
+    )
+    return rows.or_nan(_confusion(rows.values, rows.y, rows.a, rows.weights, num_groups, num_classes))
+
+
+def check_counts(num_groups: int, num_classes: int) -> None:
+    """Check that there is a group and a choice.
+
+    Raises:
+        ValueError: if there is none.
+    """
     if num_groups < 1 or num_classes < 2:
         raise ValueError(
             f"expected num_groups of at least 1 and num_classes of at least 2, got {num_groups} and {num_classes}"
         )
-    check_aligned(values=values, y=y, groups=groups, weights=weights)
-    values, y, groups = _array(values, "values"), _array(y, "y"), _array(groups, "groups")
-    weights = None if weights is None else _array(weights, "weights")
-    _check_shapes(values, y, groups, weights, num_groups, num_classes)
-
-    coded = values.ndim == 1 and num_classes > 2
-    if coded:
-        _check_codes(values, num_classes, "values", "give class codes, or probabilities of shape (n, num_classes)")
-    else:
-        _check_unit(values, "values", "pass decisions or probabilities, for example jax.nn.sigmoid(logits)")
-        if values.ndim == 2:
-            _check_rows_sum(values)
-    _check_codes(y, num_classes, "y", "recode the labels as 0, 1, ..., or raise num_classes")
-    if groups.ndim == 1:
-        _check_codes(groups, num_groups, "groups", "recode the groups as 0, 1, ..., or raise num_groups")
-    else:
-        _check_unit(groups, "memberships", "pass the probability of belonging to each group")
-    if weights is not None:
-        _check_weights(weights)
-    return _confusion(values, y, groups, weights, num_groups, num_classes)
 
 
 @partial(jax.jit, static_argnames=("num_groups", "num_classes"))
 def _confusion(values, y, groups, weights, num_groups: int, num_classes: int):
     dtype = jnp.result_type(float)
-    rows = values.shape[0]
-    if rows == 0:
+    if values.shape[0] == 0:
         return jnp.zeros((num_classes, num_classes, num_groups), dtype)
-    coded, members = values.ndim == 1 and num_classes > 2, groups.ndim == 2
-    invalid = _outside(y, num_classes)
-    label = _codes(y)
-    index, cells = label, num_classes
-    if coded:
-        invalid |= _outside(values, num_classes)
-        if members:
-            payload = jax.nn.one_hot(_codes(values), num_classes, dtype=dtype)
-        else:
-            payload = jnp.ones((rows, 1), dtype)
-            index, cells = _codes(values) * num_classes + label, num_classes * num_classes
-    else:
-        soft = values.astype(dtype)
-        invalid |= _not_unit(soft)
-        payload = jnp.stack([1.0 - soft, soft], axis=1) if soft.ndim == 1 else soft
+    soft = values.astype(dtype)
+    payload = jnp.stack([1.0 - soft, soft], axis=1) if soft.ndim == 1 else soft
     if weights is not None:
-        weights = weights.astype(dtype)
-        invalid |= jnp.any(~(weights >= 0) | jnp.isinf(weights))
-        payload = payload * weights[:, None]
-    if members:
-        soft_groups = groups.astype(dtype)
-        invalid |= _not_unit(soft_groups)
-        total = _of_members(payload, index, soft_groups, cells)
+        payload = payload * weights.astype(dtype)[:, None]
+    label = y.astype(jnp.int32)
+    if groups.ndim == 2:
+        total = _of_members(payload, label, groups.astype(dtype), num_classes)
     else:
-        invalid |= _outside(groups, num_groups)
-        total = _of_codes(payload, index, _codes(groups), cells, num_groups)
-    # total: (cells, groups, payload)
-    if coded and not members:
-        tensor = total[..., 0].reshape(num_classes, num_classes, num_groups)
-    else:
-        tensor = jnp.moveaxis(total, 2, 0)
-    return tensor * jnp.where(invalid, jnp.nan, 1.0).astype(dtype)
+        total = _of_codes(payload, label, groups.astype(jnp.int32), num_classes, num_groups)
+    return jnp.moveaxis(total, 2, 0)  # total: (label, group, predicted class)
+
+
+def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
+    """The sums over rows of the products of memberships, which `solved` needs; they add up over disjoint rows.
+
+    Args:
+        memberships: (n, groups), in [0, 1].
+        weights: a non-negative weight for each row; 1 if omitted.
+
+    Returns:
+        The Gram matrix.
+
+    Example:
+        >>> gram([[1.0, 0.0], [0.5, 0.5]]).tolist()
+        [[1.25, 0.25], [0.25, 0.25]]
+    """
+    members = checks.numeric("memberships", memberships)
+    if members.ndim != 2:
+        raise ValueError(f"memberships must have shape (n, groups), found {members.shape}")
+    members, valid = checks.group_column(members, members.shape[1], "memberships")
+    weights, of_weights = checks.sample_weights(weights, members, weightless=True)
+    weighed = members if weights is None else members * weights[:, None]
+    found = _of_members(weighed, jnp.zeros(members.shape[0], jnp.int32), members, 1)[0]
+    known = checks.both(valid, of_weights)
+    return found if known is None else jnp.where(known, found, jnp.nan)
+
+
+def solved(
+    tensor: Num[AnyArray, "P Y G"], products: Float[AnyArray, "G G"], blocks: Sequence[Sequence[int]] | None = None
+) -> Float[Array, "P Y G"]:
+    """The tensor of soft memberships, each group's shares solved for: the group means of a linear regression.
+
+    Where the outcome depends on the group itself and memberships are its calibrated probabilities, these shares are
+    unbiased, and those of `confusion`, which mix the groups, understate the gaps. Where the outcome depends on the
+    probabilities alone it is the other way round, and these overstate the gaps. The data cannot tell which is the case.
+
+    Args:
+        tensor: what `confusion` returns for the memberships, or a sum of such.
+        products: what `gram` returns for the same rows, or a sum of such.
+        blocks: groups that belong to one attribute each, where several attributes stand side by side; solved for one
+            attribute at a time.
+
+    Returns:
+        Sums by (predicted class, label, group) of the same total per group. Single sums may be negative. NaN where
+        memberships do not tell the groups apart.
+
+    References:
+        Chen, Kallus, Mao, Svacha, Udell (2019), Fairness Under Unawareness, FAT*.
+    """
+    tensor, products = jnp.asarray(tensor), jnp.asarray(products)
+    groups = tensor.shape[2]
+    found = tensor
+    for block in [range(groups)] if blocks is None else blocks:
+        index = np.asarray(list(block))
+        some, square = tensor[..., index], products[index[:, None], index]
+        empty = jnp.diagonal(square) <= 0
+        square = square + jnp.diag(empty.astype(square.dtype))
+        with jax.default_matmul_precision("highest"):
+            shares = jnp.linalg.solve(square, some.reshape(-1, len(index)).T).T.reshape(some.shape)
+        size = jnp.sum(some, axis=(0, 1), keepdims=True)
+        found = found.at[..., index].set(jnp.where(jnp.isfinite(shares), shares * size, jnp.nan))
+    return found
 
 
 def _of_codes(payload, index, group, cells: int, num_groups: int):
-    """Sums (cells, groups, payload) of rows whose group is a code; codes out of range are nowhere."""
-    rows, width = payload.shape
-    inside = (index >= 0) & (index < cells) & (group >= 0) & (group < num_groups)
-    cell = jnp.where(inside, index * num_groups + group, -1)
-    count = cells * num_groups
-    size = min(BLOCK, rows)
-    blocks = -(-rows // size)
-    cell = jnp.pad(cell, (0, blocks * size - rows), constant_values=-1).reshape(blocks, size)
-    total = 0.0
+    """Sums (cells, groups, payload) of rows whose cell and group are codes."""
+    width, count = payload.shape[1], cells * num_groups
+    total = jnp.zeros((count, width), payload.dtype)
     for part in _parts(payload):
-        part = jnp.pad(part, ((0, blocks * size - rows), (0, 0))).reshape(blocks, size, width)
-        if num_groups <= 4 and count <= _MASKED_CELLS:
+        part, cell = _blocks(part, index * num_groups + group)
+        if num_groups <= MASKS and count <= _MASKED_CELLS:
             summed = jnp.stack(
                 [
                     jnp.stack([jnp.sum(part[..., k], axis=1, where=cell == c) for k in range(width)], axis=-1)
@@ -143,13 +184,30 @@ def _of_codes(payload, index, group, cells: int, num_groups: int):
                 ],
                 axis=1,
             )
+            total = total + _pairwise(summed)
         else:
-            # An unmasked code would land among the next block's cells: those of no cell go to one of their own.
-            place = jnp.where(cell < 0, blocks * count, cell + jnp.arange(blocks)[:, None] * count)
-            summed = jax.ops.segment_sum(part.reshape(-1, width), place.reshape(-1), num_segments=blocks * count + 1)
-            summed = summed[:-1].reshape(blocks, count, width)
-        total = total + _pairwise(summed)
+            total = total + _in_blocks(part, cell, count)
     return total.reshape(cells, num_groups, width)
+
+
+def _blocks(payload, cell):
+    """The payload (blocks, rows, width) and the cells (blocks, rows), padded with rows of no cell."""
+    rows, width = payload.shape
+    size = min(BLOCK, rows)
+    blocks = -(-rows // size)
+    extra = blocks * size - rows
+    payload = jnp.pad(payload, ((0, extra), (0, 0))).reshape(blocks, size, width)
+    return payload, jnp.pad(cell, (0, extra), constant_values=-1).reshape(blocks, size)
+
+
+def _in_blocks(payload, cell, count: int):
+    """Sums (count, width) of what `_blocks` returns, by one scatter and a pairwise sum of blocks."""
+    blocks, _, width = payload.shape
+    # An unmasked code would land among the next block's cells: those of no cell go to one of their own.
+    inside = (cell >= 0) & (cell < count)
+    place = jnp.where(inside, cell + jnp.arange(blocks, dtype=cell.dtype)[:, None] * count, blocks * count)
+    summed = jax.ops.segment_sum(payload.reshape(-1, width), place.reshape(-1), num_segments=blocks * count + 1)
+    return _pairwise(summed[:-1].reshape(blocks, count, width))
 
 
 def _of_members(payload, index, members, cells: int):
@@ -195,148 +253,33 @@ def _pairwise(blocks):
     return blocks[0]
 
 
-def _codes(codes):
-    if jnp.issubdtype(codes.dtype, jnp.floating):
-        codes = jnp.where(jnp.isfinite(codes), codes, -1)
-    return codes.astype(jnp.int32)
+def group_sums(values: Float[Array, " n"], groups: Any, num_groups: int) -> Float[Array, " G"]:
+    """Sums of one number per row over the rows of each group, in blocks where there are more than a few groups.
 
+    Args:
+        values: one number per row, 0 for rows that are not there.
+        groups: booleans, codes below `num_groups`, or memberships (n, num_groups).
+        num_groups: number of groups.
 
-def _outside(codes, count: int):
-    """Whether any code is not a whole number in [0, count)."""
-    if codes.dtype == bool:
-        return jnp.asarray(False) if count >= 2 else jnp.any(codes)
-    wrong = ~((codes >= 0) & (codes < count))
-    if jnp.issubdtype(codes.dtype, jnp.floating):
-        wrong |= jnp.floor(codes) != codes
-    return jnp.any(wrong)
+    Returns:
+        A sum per group, of the values' type, differentiable by values and memberships.
 
-
-def _not_unit(values):
-    return jnp.any(~((values >= -_SLACK) & (values <= 1.0 + _SLACK)))
-
-
-def known(value: Any) -> bool:
-    """Whether a value can be looked at: false of what JAX is tracing."""
-    return not isinstance(value, jax.core.Tracer)
-
-
-def check_aligned(**inputs: Any) -> None:
-    """Refuses pandas objects whose indices differ: they would be paired by position, which is not how pandas does it.
-
-    Raises:
-        ValueError: naming the two that differ.
+    Example:
+        >>> group_sums(jnp.array([1.0, 2.0, 3.0]), jnp.array([True, False, True]), 2).tolist()
+        [2.0, 4.0]
     """
-    indexed = {name: value.index for name, value in inputs.items() if _has_index(value)}
-    if not indexed:
-        return
-    first, *others = indexed
-    for other in others:
-        if len(indexed[first]) == len(indexed[other]) and not indexed[first].equals(indexed[other]):
-            raise ValueError(
-                f"the pandas indices of {first} and {other} differ, expected one index for all: align them with "
-                f"{other}.loc[{first}.index], or pass .to_numpy() if the rows are in the same order"
-            )
+    if groups.ndim == 1 and num_groups <= MASKS:
+        return jnp.stack([jnp.sum(values, where=of_group) for of_group in group_masks(groups, num_groups)])
+    if values.shape[0] == 0:
+        return jnp.zeros(num_groups, values.dtype)
+    index = jnp.zeros(values.shape, jnp.int32)
+    if groups.ndim == 2:
+        return _of_members(values[:, None], index, groups.astype(values.dtype), 1)[0, :, 0]
+    return _in_blocks(*_blocks(values[:, None], groups.astype(jnp.int32)), num_groups)[:, 0]
 
 
-def _has_index(value: Any) -> bool:
-    return hasattr(value, "index") and hasattr(value, "iloc")
-
-
-def _array(value: Any, name: str):
-    """As an array of numbers of JAX's or NumPy's."""
-    if isinstance(value, jax.Array):
-        return value
-    try:
-        value = np.asarray(value)
-        if value.dtype == object:
-            kinds = {type(each) for each in value.ravel()}
-            if not all(issubclass(kind, bool | int | float | np.bool_ | np.number) for kind in kinds):
-                raise TypeError
-            value = value.astype(bool) if kinds <= {bool, np.bool_} else value.astype(float)
-    except (TypeError, ValueError):
-        value = None
-    # Narrow floats of ml_dtypes are of kind "V".
-    if value is None or not (value.dtype.kind in "biuf" or jnp.issubdtype(value.dtype, jnp.floating)):
-        raise ValueError(
-            f"{name} must be numbers or booleans without missing values: recode strings as 0, 1, ..., for example with "
-            "pandas.factorize, and drop or fill missing values"
-        )
-    return value
-
-
-def _check_shapes(values, y, groups, weights, num_groups: int, num_classes: int) -> None:
-    shapes = f"values {values.shape}, y {y.shape}, groups {groups.shape}"
-    if weights is not None:
-        shapes += f", weights {weights.shape}"
-    if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] != num_classes):
-        raise ValueError(
-            f"values must have shape (n,) or (n, {num_classes}), one column per class, got {shapes}; squeeze scores of "
-            "shape (n, 1), or set num_classes"
-        )
-    if y.ndim != 1 or (weights is not None and weights.ndim != 1):
-        raise ValueError(f"y and weights must be vectors, got {shapes}; squeeze those of shape (n, 1)")
-    if groups.ndim not in (1, 2) or (groups.ndim == 2 and groups.shape[1] != num_groups):
-        raise ValueError(
-            f"groups must be codes of shape (n,) or memberships of shape (n, {num_groups}), got {shapes}; squeeze "
-            "codes of shape (n, 1), or set num_groups"
-        )
-    lengths = {values.shape[0], y.shape[0], groups.shape[0]} | (set() if weights is None else {weights.shape[0]})
-    if len(lengths) > 1:
-        raise ValueError(f"expected one number of rows, got shapes {shapes}; pass the same rows to each")
-    if groups.dtype == bool and groups.ndim == 1 and num_groups < 2:
-        raise ValueError(f"booleans are two groups, got num_groups={num_groups}; pass num_groups=2")
-
-
-def _first(value: np.ndarray, wrong: np.ndarray) -> str:
-    where = np.argwhere(wrong)[0]
-    return f"{value[tuple(where)]} in row {where[0]}"
-
-
-def _check_codes(codes, count: int, name: str, fix: str) -> None:
-    if not known(codes) or codes.dtype == bool:
-        return
-    codes = np.asarray(codes)
-    if codes.dtype.kind not in "iu":
-        codes = codes.astype(np.float64)
-    wrong = ~((codes >= 0) & (codes < count))
-    if codes.dtype.kind == "f":
-        wrong |= np.floor(codes) != codes
-    if wrong.any():
-        raise ValueError(f"{name} must be whole numbers from 0 to {count - 1}, found {_first(codes, wrong)}: {fix}")
-
-
-def _check_unit(values, name: str, fix: str) -> None:
-    if not known(values) or values.dtype == bool:
-        return
-    values = np.asarray(values)
-    if values.dtype.kind not in "iuf":
-        values = values.astype(np.float32)
-    wrong = ~((values >= -_SLACK) & (values <= 1 + _SLACK))
-    if wrong.any():
-        raise ValueError(f"{name} must be in [0, 1], found {_first(values, wrong)}: {fix}")
-
-
-def _check_rows_sum(values) -> None:
-    if not known(values):
-        return
-    values = np.asarray(values).astype(np.float64)
-    total = values.sum(axis=1)
-    wrong = np.abs(total - 1) > 0.02
-    if wrong.any():
-        raise ValueError(
-            f"each row of probabilities must sum to 1, found a sum of {_first(total, wrong)}: pass for example "
-            "jax.nn.softmax(logits)"
-        )
-
-
-def _check_weights(weights) -> None:
-    if not known(weights):
-        return
-    weights = np.asarray(weights)
-    if weights.dtype.kind not in "biuf":
-        weights = weights.astype(np.float32)
-    wrong = ~((weights >= 0) & np.isfinite(weights))
-    if wrong.any():
-        raise ValueError(
-            f"weights must be finite and not negative, found {_first(weights, wrong)}: drop the row or give it weight 0"
-        )
+def group_masks(groups: Any, num_groups: int) -> list[Bool[Array, " n"]]:
+    """Which rows belong to each group, of booleans or codes."""
+    if groups.dtype == bool:
+        return [~groups, groups][:num_groups] + [jnp.zeros_like(groups)] * (num_groups - 2)
+    return [groups == group for group in range(num_groups)]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Gap = Callable[..., Float[Array, ""]]
 """`gap(rates, sizes, there, overall)`, a scalar."""
@@ -43,7 +43,61 @@ class Difference:
         if not (0 <= self.i < count and 0 <= self.j < count):
             raise ValueError(f"expected groups from 0 to {count - 1}, got Difference({self.i}, {self.j})")
         rates = jnp.where(there, rates, 0.0)
-        return jnp.where(there[self.i] & there[self.j], rates[self.i] - rates[self.j], jnp.nan)
+        return jnp.where(self.comparable(there), rates[self.i] - rates[self.j], jnp.nan)
+
+    def comparable(self, there: Bool[Array, " G"]) -> Bool[Array, ""]:
+        """Whether both groups are there."""
+        return there[self.i] & there[self.j]
+
+
+@dataclass(frozen=True)
+class Distance(Difference):
+    """The absolute difference between the rates of group `i` and group `j`; NaN if either is not there.
+
+    Example:
+        >>> rates = jnp.array([0.25, 0.5])
+        >>> Distance(0, 1)(rates, jnp.ones(2), jnp.array([True, True]), 0.4).item()
+        0.25
+    """
+
+    def __call__(self, rates, sizes, there, overall):
+        """The distance."""
+        return jnp.abs(super().__call__(rates, sizes, there, overall))
+
+
+@dataclass(frozen=True)
+class Quotient:
+    """The rate of group `i` over that of group `j`, less a constant; NaN if either is not there.
+
+    It is parity where both rates are 0, and infinite, with a zero gradient, where only the second is.
+
+    Example:
+        >>> rates = jnp.array([0.25, 0.5])
+        >>> Quotient(0, 1)(rates, jnp.ones(2), jnp.array([True, True]), 0.4).item()
+        0.5
+    """
+
+    i: int = 0
+    """The group whose rate is divided."""
+    j: int = 1
+    """The group whose rate divides."""
+    less: float | int = 0.0
+    """What is taken off: 1 makes 0 of parity."""
+
+    def __call__(self, rates, sizes, there, overall):
+        """The quotient."""
+        count = rates.shape[0]
+        if not (0 <= self.i < count and 0 <= self.j < count):
+            raise ValueError(f"expected groups from 0 to {count - 1}, got Quotient({self.i}, {self.j})")
+        rates = jnp.where(there, rates, 0.0)
+        top, bottom = rates[self.i], rates[self.j]
+        quotient = top / jnp.where(bottom > 0, bottom, 1.0)
+        quotient = jnp.where(bottom > 0, quotient, jnp.where(top > 0, jnp.inf, 1.0))
+        return jnp.where(self.comparable(there), quotient - self.less, jnp.nan)
+
+    def comparable(self, there: Bool[Array, " G"]) -> Bool[Array, ""]:
+        """Whether both groups are there."""
+        return there[self.i] & there[self.j]
 
 
 @dataclass(frozen=True)
@@ -93,6 +147,17 @@ def spread(rates, sizes, there, overall):
     """
     rates = _filled(rates, there)
     return _compared(jnp.max(rates) - jnp.min(rates), there)
+
+
+def comparable(gap: Gap, there: Bool[Array, " G"]) -> Bool[Array, ""]:
+    """Whether the groups that a gap compares are there: those that it names, or any two.
+
+    Example:
+        >>> comparable(spread, jnp.array([True, False, True])).item()
+        True
+    """
+    named = getattr(gap, "comparable", None)
+    return jnp.sum(there) >= 2 if named is None else named(there)
 
 
 def ratio(rates, sizes, there, overall):
@@ -154,6 +219,11 @@ def kearns(rates, sizes, there, overall):
     return _compared(jnp.max(_shares(sizes) * _distance(rates, there, overall)), there)
 
 
+def shortfall(rates, sizes, there, overall):
+    """The least rate over the greatest, less 1: 0 is parity, so that the debiasing methods can take it as a bias."""
+    return ratio(rates, sizes, there, overall) - 1.0
+
+
 def worst(rates, sizes, there, overall):
     """The least rate: a level rather than a gap, for rates of which more is better."""
     return _compared(jnp.min(_filled(rates, there)), there)
@@ -191,3 +261,21 @@ def _variance(rates, there):
     count = jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
     mean = jnp.sum(rates) / count
     return jnp.sum(jnp.where(there, rates - mean, 0.0) ** 2) / count
+
+
+GAPS: dict[str, Gap] = {
+    "spread": spread,
+    "smooth": Smooth(),
+    "to_overall": to_overall,
+    "mean_absolute": mean_absolute,
+    "pairwise": pairwise,
+    "variance": variance,
+    "deviation": deviation,
+    "log_ratio": log_ratio,
+    "shortfall": shortfall,
+    "kearns": kearns,
+}
+"""The gaps that are 0 at parity, by name."""
+
+LOCAL = (spread, ratio, log_ratio, pairwise, variance, deviation, shortfall, worst)
+"""The gaps that do not look at the rate of all rows."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fairjax.metrics.shrinkage import shrink
+
 Numbers = Any
 """An array of numbers, a list of them, or one."""
 
@@ -54,8 +56,7 @@ def empirical_bayes(rates: Numbers, sizes: Numbers) -> Numbers:
     """Rates shrunk towards their mean, the more the smaller the group: what is left of them after noise.
 
     The greatest of many noisy rates less the least is too large, even where groups fare alike; that of shrunk rates is
-    nearly unbiased. The noise of a rate is p (1 - p) / n with the pooled rate p, and the variance of the true rates
-    is DerSimonian and Laird's estimate, at least 0.
+    nearly unbiased. It is `fairjax.metrics.shrinkage.empirical_bayes` in double precision, on the host.
 
     Args:
         rates: of the groups, along the last axis; NaN where there is none.
@@ -71,19 +72,6 @@ def empirical_bayes(rates: Numbers, sizes: Numbers) -> Numbers:
     References:
         DerSimonian, Laird (1986), Meta-analysis in clinical trials.
     """
-    rates = np.asarray(rates, float)
-    there = ~np.isnan(rates) & (np.asarray(sizes) > 0)
-    n = np.where(there, sizes, 0.0)
-    safe = np.where(there, rates, 0.0)
-    rows = n.sum(axis=-1, keepdims=True)
-    pooled = (n * safe).sum(axis=-1, keepdims=True) / np.where(rows > 0, rows, 1)
-    noise = pooled * (1 - pooled)  # over n
-    noisy = noise > 0
-    precision = n / np.where(noisy, noise, 1)
-    total = precision.sum(axis=-1, keepdims=True)
-    scale = total - (precision**2).sum(axis=-1, keepdims=True) / np.where(total > 0, total, 1)
-    q = (precision * (safe - pooled) ** 2).sum(axis=-1, keepdims=True)
-    between = np.maximum(q - (there.sum(axis=-1, keepdims=True) - 1), 0) / np.where(scale > 0, scale, 1)
-    # s^2 / (s^2 + tau^2), with s^2 = 1 / precision
-    kept = precision * between / (1 + precision * between)
-    return np.where(there & noisy & (scale > 0), pooled + kept * (safe - pooled), np.where(there, rates, np.nan))
+    rates, sizes = np.asarray(rates, float), np.asarray(sizes, float)
+    there = ~np.isnan(rates) & (sizes > 0)
+    return np.where(there, shrink(np, rates, sizes, there)[0], np.nan)

@@ -1,19 +1,24 @@
 """Measures of parity: which rates, how far apart across groups, and how the rates' gaps make one number."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Bool, Float, Num
 
+from fairjax import checks
+from fairjax.metrics import gaps as _gaps
 from fairjax.metrics import rates as _rates
-from fairjax.metrics.confusion import _array, confusion, known
-from fairjax.metrics.gaps import Gap, spread
+from fairjax.metrics.confusion import check_counts, confusion, gram, solved
+from fairjax.metrics.gaps import Difference, Gap, Quotient, Smooth, comparable, spread
 from fairjax.metrics.rates import Rate
 from fairjax.types import AnyArray
 
 Over = Literal["max", "mean", "sum", "min"]
+Membership = Literal["weighted", "solved"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,18 @@ class Parity:
     minimum: float | int = 1
     """Rows that the denominator of a rate must have for its group to be compared. Weighted rows count with Kish's
     effective size, (sum w)^2 / sum w^2. Up to 1, any denominator above 0 will do."""
+    num_groups: int | None = None
+    """Number of groups; None if it is to be read off the groups, which works for all but traced codes."""
+    blocks: tuple[tuple[int, ...], ...] | None = None
+    """Groups that are compared with each other: the attributes of several that stand side by side, the strata of
+    a control feature, or all groups but those that are left out. The measure is the greatest over the blocks of which
+    two groups are there. None compares all groups."""
+    membership: Membership | None = None
+    """How memberships that are not 0 or 1 are counted, which has to be chosen: "weighted" understates gaps where the
+    outcome depends on the group itself, "solved" overstates them where it depends on the probabilities alone; see
+    `fairjax.metrics.solved`."""
+    absent: float = float("nan")
+    """The gap of a rate whose groups are not there."""
 
     def __post_init__(self) -> None:
         """Checks the parts."""
@@ -49,6 +66,18 @@ class Parity:
             raise ValueError("rates must be one or more rates of one number of classes")
         if self.over not in ("max", "mean", "sum", "min"):
             raise ValueError(f'over must be "max", "mean", "sum" or "min", got {self.over!r}')
+        if self.membership not in (None, "weighted", "solved"):
+            raise ValueError(f'membership must be "weighted" or "solved", got {self.membership!r}')
+        if self.num_groups is not None:
+            check_counts(self.num_groups, 2)
+        if self.blocks is not None:
+            blocks = tuple(tuple(int(group) for group in block) for block in self.blocks)
+            object.__setattr__(self, "blocks", blocks)
+            if not blocks or min(map(len, blocks)) < 2 or any(len(set(block)) < len(block) for block in blocks):
+                raise ValueError(f"blocks must be one or more, each of two or more different groups, got {blocks}")
+            top = max(map(max, blocks))
+            if min(map(min, blocks)) < 0 or (self.num_groups is not None and top >= self.num_groups):
+                raise ValueError(f"blocks must hold codes of groups below {self.num_groups}, got {blocks}")
 
     @property
     def num_classes(self) -> int:
@@ -61,33 +90,71 @@ class Parity:
         """The measure of rows.
 
         Args:
-            values: decisions, scores, class codes or probabilities, as for `confusion`.
+            values: decisions, scores, class codes or probabilities, as for `fairjax.metrics.confusion`.
             y: labels.
-            groups: booleans, codes or memberships, as for `confusion`.
+            groups: booleans, codes or memberships, as for `fairjax.metrics.confusion`.
             weights: a non-negative weight for each row; 1 if omitted.
-            num_groups: number of groups. It can be left out for booleans, memberships, and codes that are not traced:
-                then it is the greatest code and 1.
+            num_groups: number of groups, where it is not a part of the measure. It can be left out for booleans,
+                memberships, and codes that are not traced: then it is the greatest code and 1.
 
         Returns:
             A scalar; NaN if it cannot be computed.
 
         Raises:
-            ValueError: for what `confusion` raises it, or if the number of groups is not known.
+            ValueError: for what `fairjax.metrics.confusion` raises it, if the number of groups is not known, or if
+                memberships are soft and the measure does not say how to count them.
         """
-        if num_groups is None:
-            num_groups = _count(groups)
-        arguments = {"num_groups": num_groups, "num_classes": self.num_classes}
-        tensor = confusion(values, y, groups, weights=weights, **arguments)
-        whole = squared = None
-        if len(np.shape(groups)) == 2:
-            everybody = jnp.zeros(np.shape(values)[0], jnp.int32)
-            whole = confusion(values, y, everybody, weights=weights, num_groups=1, num_classes=self.num_classes)[..., 0]
-        if weights is not None and self.minimum > 1:
-            weights = jnp.asarray(_array(weights, "weights"))
-            squared = confusion(values, y, groups, weights=weights.astype(jnp.result_type(float)) ** 2, **arguments)
-        return self.of_confusion(tensor, whole=whole, squared=squared)
+        num_groups = num_groups or self.num_groups or _count(groups)
+        soft = self.membership is None and np.ndim(groups) == 2 and jnp.issubdtype(_dtype(groups), jnp.floating)
+        rows = checks.rows(
+            values,
+            y,
+            groups,
+            weights,
+            num_groups=num_groups,
+            num_classes=self.num_classes,
+            group_name="groups",
+        )
+        if soft:
+            raise ValueError(
+                'memberships in floating point can be counted in two ways: make the measure with membership="weighted" '
+                'or "solved" (see fairjax.metrics.Parity), or pass booleans if rows are in a group or not'
+            )
+        return rows.or_nan(self.of_rows(rows.values, rows.y, rows.a, rows.weights, num_groups))
 
-    def of_confusion(
+    def of_rows(
+        self, values: Any, y: Any, groups: Any, weights: Float[Array, " n"] | None, num_groups: int
+    ) -> Float[Array, ""]:
+        """The measure of rows that are checked, of the types that `fairjax.checks.rows` returns.
+
+        Args:
+            values: scores (n,) of two classes, or probabilities (n, classes).
+            y: labels, booleans or codes.
+            groups: booleans, codes or memberships.
+            weights: sample weights; 1 if None.
+            num_groups: number of groups.
+
+        Returns:
+            A scalar; NaN if it cannot be computed.
+        """
+        if groups.ndim == 2 and self.membership == "solved":
+            tensor = confusion(values, y, groups, num_groups=num_groups, num_classes=self.num_classes, weights=weights)
+            return self.of_tensor(solved(tensor, gram(groups, weights), self.blocks), jnp.sum(tensor, axis=2))
+        found = []
+        for rate in self.rates:
+            values_, sizes, there = rate.of_rows(values, y, groups, weights, num_groups)
+            effective = sizes
+            if self.minimum > 1 and weights is not None:
+                squared = rate.of_rows(values, y, groups, weights**2, num_groups)[1]
+                effective = sizes**2 / jnp.where(squared > 0, squared, 1.0)
+            overall = jnp.zeros((), sizes.dtype)
+            if not self._is_local():
+                all_rows = jnp.zeros(values.shape[:1], jnp.int32)
+                overall = rate.of_rows(values, y, all_rows, weights, 1)[0][0]
+            found.append(self._gap(values_, sizes, self._large(there, effective), overall))
+        return self._combined(found)
+
+    def of_tensor(
         self,
         tensor: Num[AnyArray, "P Y G"],
         whole: Num[AnyArray, "P Y"] | None = None,
@@ -96,9 +163,9 @@ class Parity:
         """The measure from sums of rows.
 
         Args:
-            tensor: what `confusion` returns, or a sum of such over disjoint rows.
+            tensor: what `fairjax.metrics.confusion` returns, or a sum of such over disjoint rows.
             whole: the same of all rows, whatever their group; the sum over groups if omitted, which is not that for
-                memberships that do not sum to 1.
+                memberships that do not sum to one number.
             squared: the tensor with the weights squared, from which effective sizes are computed; if omitted, the
                 tensor's own sums count as rows.
 
@@ -107,27 +174,105 @@ class Parity:
         """
         tensor = jnp.asarray(tensor)
         whole = jnp.sum(tensor, axis=2) if whole is None else jnp.asarray(whole)
-        found = jnp.stack([self._gap(rate, tensor, whole, squared) for rate in self.rates])
-        missing = jnp.isnan(found)
-        safe = jnp.where(missing, 0.0, found)
-        combined = {"max": jnp.max, "mean": jnp.mean, "sum": jnp.sum, "min": jnp.min}[self.over](safe)
-        return jnp.where(jnp.any(missing), jnp.nan, combined)
+        found = []
+        for rate in self.rates:
+            values, there = rate.of(tensor)
+            there = self._large(there, self._effective(rate, tensor, squared))
+            overall = rate.of(whole[..., None])[0][0]
+            found.append(self._gap(values, rate.size(tensor), there, overall))
+        return self._combined(found)
 
-    def _gap(self, rate: Rate, tensor, whole, squared):
-        values, there = rate.of(tensor)
+    def compared(
+        self, tensor: Num[AnyArray, "P Y G"], squared: Num[AnyArray, "P Y G"] | None = None
+    ) -> tuple[Float[Array, "R G"], Float[Array, "R G"], Bool[Array, "R G"]]:
+        """The rates that the measure compares, one row per rate, or per rate and block where there are blocks.
+
+        Args:
+            tensor: sums of rows, as for `of_tensor`.
+            squared: the same with squared weights.
+
+        Returns:
+            The rates, their denominators in (effective) rows, and whether each takes part.
+        """
+        rows = []
+        for rate in self.rates:
+            values, there = rate.of(tensor)
+            sizes = self._effective(rate, tensor, squared)
+            there = self._large(there, sizes)
+            for inside in self._blocks(there.shape[0]):
+                rows.append((values, sizes, there & inside))
+        values, sizes, there = (jnp.stack(column) for column in zip(*rows, strict=True))
+        return values, sizes, there
+
+    def is_defined(self, tensor: Num[AnyArray, "P Y G"]) -> Bool[Array, ""]:
+        """Whether the groups that each rate compares are there."""
+        _, _, there = self.compared(jnp.asarray(tensor))
+        blocks = 1 if self.blocks is None else len(self.blocks)
+        each = [comparable(self.across, row) for row in self._by_block(there)]
+        return jnp.all(jnp.any(jnp.stack(each).reshape(len(self.rates), blocks), axis=1))
+
+    def _by_block(self, there):
+        """Rows of `compared`, each cut down to its block."""
+        if self.blocks is None:
+            return list(there)
+        blocks = self.blocks * len(self.rates)
+        return [row[np.asarray(block)] for row, block in zip(there, blocks, strict=True)]
+
+    def _blocks(self, num_groups: int):
+        """Masks of the blocks."""
+        if self.blocks is None:
+            return [jnp.ones(num_groups, bool)]
+        return [jnp.asarray(np.isin(np.arange(num_groups), block)) for block in self.blocks]
+
+    def _is_local(self) -> bool:
+        return isinstance(self.across, Difference | Quotient | Smooth) or self.across in _gaps.LOCAL
+
+    def _effective(self, rate: Rate, tensor, squared):
         sizes = rate.size(tensor)
-        if self.minimum > 1:
-            effective = sizes
-            if squared is not None:
-                square = rate.size(jnp.asarray(squared))
-                effective = sizes**2 / jnp.where(square > 0, square, 1.0)
-            there &= ~(effective < self.minimum * (1 - 1e-6))
-        overall, _ = rate.of(whole[..., None])
-        return self.across(values, sizes, there, overall[0])
+        if squared is None:
+            return sizes
+        square = rate.size(jnp.asarray(squared))
+        return sizes**2 / jnp.where(square > 0, square, 1.0)
+
+    def _large(self, there, sizes):
+        """Which groups have a denominator of enough rows."""
+        return there & ~(sizes < self.minimum * (1 - 1e-6)) if self.minimum > 1 else there
+
+    def _gap(self, values, sizes, there, overall):
+        """The gap of a rate, and whether it can be computed."""
+        if self.blocks is None:
+            return self._one_gap(values, sizes, there, overall)
+        found = []
+        for block in self.blocks:
+            index = np.asarray(block)
+            found.append(self._one_gap(values[index], sizes[index], there[index], overall))
+        each, known = (jnp.stack(column) for column in zip(*found, strict=True))
+        # the furthest from parity: of signed gaps the greatest magnitude, of ratios the least
+        least = self.across in (_gaps.ratio, _gaps.worst)
+        distance = jnp.where(known, -each if least else jnp.abs(each), -jnp.inf)
+        return each[jnp.argmax(jax.lax.stop_gradient(distance))], jnp.any(known)
+
+    def _one_gap(self, values, sizes, there, overall):
+        known = comparable(self.across, there)
+        value = self.across(values, sizes, there, overall)
+        return jnp.where(known, value, 0.0), known
+
+    def _combined(self, found):
+        """One number of the gaps of all rates."""
+        if np.isnan(self.absent):
+            missing = ~functools.reduce(jnp.logical_and, [known for _, known in found])
+            each = [value for value, _ in found]
+        else:
+            missing = None
+            each = [jnp.where(known, value, self.absent) for value, known in found]
+        value = each[0]
+        if len(each) > 1:
+            value = {"max": jnp.max, "mean": jnp.mean, "sum": jnp.sum, "min": jnp.min}[self.over](jnp.stack(each))
+        return value if missing is None else jnp.where(missing, jnp.nan, value)
 
 
 def demographic_parity(
-    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1
+    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
     """Are classes predicted as often in each group; for several classes the greatest gap over classes.
 
@@ -136,54 +281,74 @@ def demographic_parity(
         across: how far rates are apart across groups.
         over: how the gaps of several classes are combined.
         minimum: rows that a denominator must have.
+        **options: further fields of `Parity`.
 
     Returns:
         The measure.
     """
-    return Parity(tuple(_rates.selection(k, num_classes) for k in _classes(num_classes)), across, over, minimum)
+    found = tuple(_rates.selection(k, num_classes) for k in _classes(num_classes))
+    return Parity(found, across, over, minimum, **options)
 
 
 def equal_opportunity(
-    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1
+    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
     """Are the rows of a class recognised as often in each group; for several classes the greatest gap over classes."""
-    return Parity(tuple(_rates.recall(k, num_classes) for k in _classes(num_classes)), across, over, minimum)
+    found = tuple(_rates.recall(k, num_classes) for k in _classes(num_classes))
+    return Parity(found, across, over, minimum, **options)
 
 
-def equalized_odds(num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1) -> Parity:
+def predictive_equality(
+    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
+) -> Parity:
+    """Are classes predicted wrongly as often in each group; for several classes the greatest gap over classes."""
+    found = tuple(_rates.false_positive_rate(k, num_classes) for k in _classes(num_classes))
+    return Parity(found, across, over, minimum, **options)
+
+
+def equalized_odds(
+    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
+) -> Parity:
     """Are true and false positive rates alike; for several classes each P(predicted p given label y)."""
-    found = tuple(_rates.confusion_rate(p, y, num_classes) for p in _classes(num_classes) for y in range(num_classes))
-    return Parity(found, across, over, minimum)
+    found = tuple(
+        _rates.confusion_rate(p, y, num_classes) for p in _classes(num_classes) for y in reversed(range(num_classes))
+    )
+    return Parity(found, across, over, minimum, **options)
 
 
 def predictive_parity(
-    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1
+    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
     """Are predictions of a class right as often in each group; for several classes the greatest gap over classes."""
-    return Parity(tuple(_rates.precision(k, num_classes) for k in _classes(num_classes)), across, over, minimum)
+    found = tuple(_rates.precision(k, num_classes) for k in _classes(num_classes))
+    return Parity(found, across, over, minimum, **options)
 
 
-def accuracy_parity(num_classes: int = 2, across: Gap = spread, minimum: float | int = 1) -> Parity:
-    """Are predictions right as often in each group, whatever the class."""
-    return Parity((_rates.accuracy(num_classes),), across, "max", minimum)
+def accuracy_parity(
+    num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
+) -> Parity:
+    """Are predictions right as often in each group, whatever the class: one rate, so `over` changes nothing."""
+    return Parity((_rates.accuracy(num_classes),), across, over, minimum, **options)
 
 
 def _classes(num_classes: int) -> range:
     return range(1, 2) if num_classes == 2 else range(num_classes)
 
 
+def _dtype(groups: Any):
+    return groups.dtype if hasattr(groups, "dtype") else np.asarray(groups).dtype
+
+
 def _count(groups: Any) -> int:
     shape = np.shape(groups)
     if len(shape) == 2:
         return shape[1]
-    if not known(groups):
-        if groups.dtype == bool:
-            return 2
-        raise ValueError("the number of groups cannot be read off codes that are traced: pass num_groups")
-    codes = np.asarray(_array(groups, "groups"))
-    if codes.dtype == bool:
+    groups = checks.vector("groups", groups)
+    if groups.dtype == bool:
         return 2
-    greatest = np.max(codes, initial=0)
+    if isinstance(groups, jax.core.Tracer):
+        raise ValueError("the number of groups cannot be read off codes that are traced: pass num_groups")
+    greatest = np.max(np.asarray(groups), initial=0)
     if not 0 <= greatest < 2**20:
         raise ValueError(
             f"groups must be codes 0, 1, ..., found {greatest}: recode them, for example with pandas.factorize"

@@ -1,10 +1,13 @@
 """Rates of groups: ratios of two sums of the cells of a confusion tensor."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
+from fairjax.metrics.confusion import MASKS, group_masks, group_sums
 from fairjax.types import AnyArray
 
 Matrix = tuple[tuple[float | int, ...], ...]
@@ -69,6 +72,36 @@ class Rate:
     def size(self, tensor: Num[AnyArray, "P Y G"]) -> Float[Array, " G"]:
         """The denominator in each group."""
         return _contract(self.den, tensor)
+
+    def of_rows(
+        self, values: Any, y: Any, groups: Any, weights: Float[Array, " n"] | None, num_groups: int
+    ) -> tuple[Float[Array, " G"], Float[Array, " G"], Bool[Array, " G"]]:
+        """The rate of rows that are checked, by two sums per group and without the tensor.
+
+        Args:
+            values: scores (n,) of two classes, or probabilities (n, classes).
+            y: labels, booleans or codes.
+            groups: booleans, codes or memberships.
+            weights: sample weights; 1 if None.
+            num_groups: number of groups.
+
+        Returns:
+            The rate in each group, its denominator, and whether that is positive; see `of`.
+        """
+        weights = jnp.ones(values.shape[:1], values.dtype) if weights is None else weights
+
+        def sums(matrix: Matrix):
+            per_row, rows = _per_row(matrix, values, y)
+            per_row = weights if per_row is None else per_row * weights
+            if groups.ndim == 1 and num_groups <= MASKS:
+                members = group_masks(groups, num_groups)
+                members = members if rows is None else [rows & mask for mask in members]
+                return jnp.stack([jnp.sum(per_row, where=mask) for mask in members])
+            return group_sums(per_row if rows is None else jnp.where(rows, per_row, 0.0), groups, num_groups)
+
+        top, size = sums(self.num), sums(self.den)
+        there = ~(size <= 0)  # a weight that is NaN must not look like an empty group
+        return jnp.where(there, top / jnp.where(there, size, 1.0), jnp.nan), size, there
 
 
 def selection(k: int = 1, num_classes: int = 2) -> Rate:
@@ -150,6 +183,42 @@ def _rate(num_classes: int, num, den, *classes: int) -> Rate:
         tuple(tuple(float(of(p, y)) for y in range(num_classes)) for p in range(num_classes)) for of in (num, den)
     )
     return Rate(num, den)
+
+
+def _per_row(matrix: Matrix, values: Any, y: Any) -> tuple[Float[Array, " n"] | None, Bool[Array, " n"] | None]:
+    """The sum over p of matrix[p][y] * P(predicted p) of each row, and the rows where it is not 0 for every value.
+
+    Constants are resolved here: None for a number that is 1 everywhere, and None for all rows.
+    """
+    count = len(matrix)
+    if values.ndim == 2:
+        table = jnp.asarray(matrix, values.dtype)
+        if count > 2 and bool(np.all(np.asarray(matrix) == 1)):
+            return None, None
+        return jnp.sum(values * jnp.take(table, y.astype(jnp.int32), axis=1).T, axis=1), None
+
+    def of_label(label: int):
+        rejected, accepted = matrix[0][label], matrix[1][label]
+        if rejected == accepted:
+            return rejected
+        plain = values if (rejected, accepted) == (0, 1) else 1.0 - values if (rejected, accepted) == (1, 0) else None
+        return rejected + (accepted - rejected) * values if plain is None else plain
+
+    columns = tuple(zip(*matrix, strict=True))
+    negative, positive = of_label(0), of_label(1)
+    if columns[0] == columns[1]:
+        return _constant(positive, values), None
+    for column, other, rows in ((columns[0], positive, y), (columns[1], negative, ~y)):
+        if not any(column):
+            return _constant(other, values), rows
+    return jnp.where(y, positive, negative), None
+
+
+def _constant(per_row: Any, values: Any) -> Float[Array, " n"] | None:
+    """None for 1; another constant as an array."""
+    if isinstance(per_row, float | int):
+        return None if per_row == 1 else jnp.full_like(values, per_row)
+    return per_row
 
 
 def _contract(matrix: Matrix, tensor):

@@ -48,8 +48,8 @@ def _shifted_if_kept(h, shift, keep, cut: Cut):
 class Mlp(nn.Module):
     """Hidden layers, then a linear logit.
 
-    Calling it returns logits (n,). The defaults are the first paper's network: 11 hidden layers of 32 units, dropout
-    0.05, 352 units that can be cut.
+    Calling it returns logits (n,), or (n, outputs) for more than two classes. The defaults are the first paper's
+    network: 11 hidden layers of 32 units, dropout 0.05, 352 units that can be cut.
 
     Example:
         >>> import jax
@@ -63,6 +63,8 @@ class Mlp(nn.Module):
     site: Site = "preactivation"
     cut: Cut = "incoming"
     dropout: float = 0.05
+    outputs: int = 1
+    """Logits per row: 1 for two classes, and as many as there are classes for more."""
 
     def __post_init__(self):
         """Refuse sizes and names that mean nothing, before any tracing."""
@@ -72,12 +74,14 @@ class Mlp(nn.Module):
             raise ValueError(f"site must be preactivation, activation or normalised, got {self.site!r}")
         if self.cut not in ("incoming", "outgoing"):
             raise ValueError(f"cut must be incoming or outgoing, got {self.cut!r}")
+        if self.outputs != 1 and self.outputs < 3:
+            raise ValueError(f"outputs must be 1 for two classes, or at least 3, one per class, got {self.outputs}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: Float[AnyArray, "n d"], *, train: bool = False) -> Float[Array, " n"]:
+    def __call__(self, x: Float[AnyArray, "n d"], *, train: bool = False) -> Float[Array, "n *c"]:
         """Logits of standardised features."""
         kept: list[Bool[Array, "n units"] | None] = [None] * len(self.widths)
         if train and dropped(self.dropout) > 0:
@@ -87,4 +91,5 @@ class Mlp(nn.Module):
         for i, width in enumerate(self.widths):  # two digits, so that trees, which sort names, keep the order of layers
             h = Hidden(width, self.site, self.cut, self.dropout, name=f"hidden_{i:02d}")(h, train=train, kept=kept[i])
         self.sow("intermediates", "features", h)
-        return jnp.squeeze(Linear(1, name="output")(h), axis=1)
+        logits = Linear(self.outputs, name="output")(h)
+        return jnp.squeeze(logits, axis=1) if self.outputs == 1 else logits

@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Float, PyTree
 
+from fairjax.parity import probabilities
 from fairjax.types import AnyArray, KeyArray, Variables
 
 
@@ -30,8 +30,8 @@ class ApplyFn(Protocol):
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
-    ) -> tuple[Float[Array, " n"], Variables]:
-        """Logits of the rows, and the variables after the call.
+    ) -> tuple[Float[Array, "n *c"], Variables]:
+        """Logits of the rows, (n,) for two classes and (n, classes) for more, and the variables after the call.
 
         Args:
             variables: as `init` makes them.
@@ -49,7 +49,7 @@ class FeaturesFn(Protocol):
 
     def __call__(
         self, variables: Variables, x: Float[AnyArray, "n d"], *, key: KeyArray | None = None
-    ) -> tuple[Float[Array, "n k"], Float[Array, " n"], Variables]:
+    ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
         """What the last layer sees, the logits, and the variables after the call.
 
         Args:
@@ -117,7 +117,7 @@ class _LinenApply:
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
-    ) -> tuple[Float[Array, " n"], Variables]:
+    ) -> tuple[Float[Array, "n *c"], Variables]:
         given: Any = variables if shifts is None else {**variables, "perturbations": shifts}
         if key is None:
             return cast(Array, self.module.apply(given, x, train=False)), variables
@@ -132,7 +132,7 @@ class _LinenFeatures:
 
     def __call__(
         self, variables: Variables, x: Float[AnyArray, "n d"], *, key: KeyArray | None = None
-    ) -> tuple[Float[Array, "n k"], Float[Array, " n"], Variables]:
+    ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
         options: Any = {"train": False} if key is None else {"train": True, "rngs": {"dropout": key}}
         changed = ["intermediates"] if key is None else ["intermediates", "batch_stats"]
         logits, updated = self.module.apply(variables, x, mutable=changed, **options)
@@ -146,6 +146,6 @@ class _LinenFeatures:
         return sown["features"][0], cast(Array, logits), {**variables, **updated}
 
 
-def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, " n"]:
-    """Sigmoid outputs in evaluation mode."""
-    return jax.nn.sigmoid(apply(variables, x)[0])
+def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, "n *c"]:
+    """Scores in evaluation mode: sigmoid outputs, or the softmax of more than two classes."""
+    return probabilities(apply(variables, x)[0])
