@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from fairjax.types import AnyArray
+
 _SLACK = 1e-6
 """How far rounding may carry a score out of [0, 1]."""
 
@@ -236,7 +238,7 @@ def vector(name: str, values: Any) -> Any:
     """
     array = numeric(name, values)
     if array.ndim != 1:
-        squeeze = f"; pass {name}[:, 0]" if array.ndim == 2 and array.shape[1] == 1 else ""
+        squeeze = f": pass {name}[:, 0]" if array.ndim == 2 and array.shape[1] == 1 else ""
         raise ValueError(f"{name} must have one number per row, shape (n,), found shape {array.shape}{squeeze}")
     return array
 
@@ -265,7 +267,7 @@ def numeric(name: str, values: Any) -> Any:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise ValueError(f"{name} is not a regular array ({error}): its rows must have one length") from error
+        raise ValueError(f"{name} is not a regular array ({error}): its rows must all have the same length") from error
     if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
         _not_numbers(name, array.dtype)
     return array
@@ -295,12 +297,17 @@ def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""
     known = np.asarray(column)
     wrong = ~((known == 0) | (known == 1))
     if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"{name} must hold 0 and 1 only, found {known[row]} in row {row}: say which value is 1 by a comparison, "
-            f"such as {name} == {np.unique(known[~np.isnan(known.astype(float))])[-1:].tolist()}, and drop rows that "
-            "lack a value"
-        )
+        lacking = np.isnan(known.astype(np.float64))
+        if lacking.any():
+            raise ValueError(
+                f"{name} has {lacking.sum()} missing values, the first in row {np.argmax(lacking)}: drop these rows"
+            )
+        found = np.unique(known)
+        shown = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if found.size > 5 else "")
+        way = f"say which value is 1 by a comparison, such as {name} == {found[-1]:g}"
+        if name in ("a", "groups") and found.size > 2:
+            way += ", or state num_groups where a function takes it, or make them with fairjax.data.groups"
+        raise ValueError(f"{name} must hold 0 and 1 only, found {shown} (the first in row {np.argmax(wrong)}): {way}")
     return jnp.asarray(known == 1), None
 
 
@@ -337,7 +344,7 @@ def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
 
 
 def sample_weights(
-    weights: Any, values: Float[Array, "n ..."], *, weightless: bool = False
+    weights: Any, values: Float[AnyArray, "n ..."], *, weightless: bool = False
 ) -> tuple[Float[Array, " n"] | None, Any]:
     """Sample weights of the values' type, and whether traced ones are valid.
 
@@ -460,6 +467,6 @@ def _may_lack(series: Any) -> bool:
 
 def _not_numbers(name: str, dtype: Any) -> None:
     raise TypeError(
-        f"{name} must hold numbers or booleans, found dtype {dtype}: encode it by a comparison, such as {name} == 'yes', or as "
-        f"codes, for example with pandas.factorize"
+        f"{name} must hold numbers or booleans, found dtype {dtype}: encode it by a comparison, such as "
+        f"{name} == 'yes', or as codes, for example with pandas.factorize"
     )

@@ -25,7 +25,7 @@ Part = Literal["train", "valid", "test"]
 Labels = Bool[Array, " n"] | Int[Array, " n"]
 """Two classes as booleans, or any number of classes as codes 0, 1, ..."""
 
-Groups = Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"]
+Groups = Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"] | Bool[Array, "n g"]
 """Two groups as booleans, true in the privileged one; any number of groups as codes 0, 1, ..., a negative code being in
 no group; or memberships, one column per group."""
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fairjax import data
+from fairjax import data, parity
 from fairjax.data import DATASETS, FILES, DataError, RawFile, benchmarks, find, from_arrays
 
 X = np.arange(8.0).reshape(4, 2)
@@ -34,6 +34,7 @@ def raw(name):
         pytest.skip("FAIRJAX_DATA is not set")
     needed = {"adult": ("adult.data", "adult.test"), "bank": ("bank-additional-full.csv",)}
     needed |= {"bank_full": ("bank-full.csv",), "compas": ("compas-scores-two-years.csv",), "german": ("german.data",)}
+    needed |= {"adult_occupation": needed["adult"], "compas_score_text": needed["compas"]}
     for file in needed[name]:
         if not (Path(folder) / FILES[file].path).is_file():
             pytest.skip(f"FAIRJAX_DATA has no {FILES[file].path}")
@@ -115,7 +116,7 @@ BAD = {
     "ragged": (dict(x=[[1.0], [1.0, 2.0]]), "x is not a regular array .*: its rows must all have the same length"),
     "short y": (dict(y=Y[:3]), "x and y must have the same length, found 4 and 3 rows"),
     "long a": (dict(a=np.tile(A, 2)), "x and a must have the same length, found 4 and 8 rows"),
-    "two-axis y": (dict(y=Y[:, None]), r"y must have one axis, found shape \(4, 1\): pass a single column"),
+    "two-axis y": (dict(y=Y[:, None]), r"y must have one number per row, .* found shape \(4, 1\): pass y\[:, 0\]"),
     "nan": (
         dict(x=np.where(X > 4, np.nan, X), features=["age", "pay"]),
         r"column 'age' of x has 1 missing or infinite values in float32, the first \(nan\) in row 3 "
@@ -126,11 +127,14 @@ BAD = {
     "NA": (dict(x=pd.DataFrame({"n": pd.array([1, None, 3, 4], dtype="Int64")})), r"'n' of x has 1 .*\(nan\) in row 1"),
     "missing y": (dict(y=[0, np.nan, 1, np.nan]), "y has 2 missing values, the first in row 1: drop these rows"),
     "NA in a": (dict(a=pd.Series([True, None, False, True], dtype="boolean")), "a has 1 missing values, .* row 1"),
-    "labels 1/2": (dict(y=Y + 1), "y must hold 0 and 1 only, found 1, 2: .* by a comparison, such as y == 2"),
-    "labels -1/1": (dict(y=2 * Y - 1), "y must hold 0 and 1 only, found -1, 1: .* such as y == 1"),
+    "labels 1/2": (
+        dict(y=Y + 1),
+        "y must hold 0 and 1 only, found 1, 2 .the first in row 1.: .* by a comparison, such as y == 2",
+    ),
+    "labels -1/1": (dict(y=2 * Y - 1), "y must hold 0 and 1 only, found -1, 1 .*: .* such as y == 1"),
     "many groups": (
         dict(x=np.ones((7, 1)), y=[0, 1, 0, 1, 0, 1, 0], a=range(7)),
-        "a must hold 0 and 1 only, found 0, 1, 2, 3, 4, ...:",
+        "a must hold 0 and 1 only, found 0, 1, 2, 3, 4, ... .the first in row 2.: .* fairjax.data.groups",
     ),
     "halves": (dict(a=A / 2), "a must hold 0 and 1 only, found 0, 0.5"),
     "one class": (dict(y=np.zeros(4)), "y must hold both 0 and 1, found only 0 in all 4 rows: .* a class is absent"),
@@ -160,7 +164,7 @@ WORDS = {
     "category": (dict(x=pd.DataFrame({"job": pd.Categorical(list("abcd"))})), r"'job' \(category\)"),
     "date": (dict(x=pd.DataFrame({"day": pd.to_datetime(["2020-01-01"] * 4)})), r"'day' \(datetime64"),
     "many": (dict(x=pd.DataFrame({f"c{i}": list("abcd") for i in range(8)})), r"'c4' \((object|str)\) and 3 more: "),
-    "text array": (dict(x=np.full((4, 2), "a")), r"x must hold numbers or booleans, found dtype <U1: convert it"),
+    "text array": (dict(x=np.full((4, 2), "a")), r"x must hold numbers or booleans, found dtype <U1: encode it"),
     "complex": (dict(x=X * 1j), "found dtype complex128"),
     "text y": (dict(y=["no", "yes", "yes", "no"]), r"y must hold numbers .*, found dtype <U3: .* such as y == 'yes'"),
     "text series a": (dict(a=pd.Series(list("mfmf"))), r"a must hold numbers .*, found dtype (object|str): .* a == "),
@@ -421,3 +425,37 @@ def test_aif360_is_asked_for(tmp_path, monkeypatch):
     (tmp_path / "german.data").write_text(row)
     with pytest.raises(ModuleNotFoundError, match="german is prepared by AIF360: install it with `pip install aif360`"):
         data.german(tmp_path, verify=False)
+
+
+def test_all_groups_of_adult():
+    plain, sex = load("adult"), load("adult", protected="sex")
+    np.testing.assert_array_equal(plain.a, sex.a)
+    np.testing.assert_array_equal(plain.x, sex.x)
+    assert sex.group_names == ("Female", "Male") and sex.measure("spd") is parity.spd
+    both = load("adult", protected=("race", "sex"))
+    assert both.num_groups == 10 and both.group_names[-1] == "White, Male" and both.protected == "race and sex"
+    frame = pd.crosstab(both.a, plain.a)
+    names = [name.endswith(", Male") for name in both.group_names]
+    assert ((frame[True] > 0) == names).all()
+    assert dict(zip(both.group_names, both.groups.counts, strict=True))["Other, Female"] == 126
+    jobs = load("adult_occupation")
+    assert jobs.class_names == tuple(benchmarks.ADULT_OCCUPATIONS) and jobs.x.shape == (45222, 84)
+    assert not any("occupation" in feature or "income" in feature for feature in jobs.features)
+    assert np.bincount(jobs.y).sum() == 45222 and jobs.group_names == ("Female", "Male")
+
+
+def test_all_groups_of_compas():
+    plain, race = load("compas"), load("compas", protected="race")
+    np.testing.assert_array_equal(plain.x, race.x)
+    np.testing.assert_array_equal(race.a == race.num_groups - 1, plain.a)
+    assert set(race.groups.left_out) == {"Asian", "Native American"} and race.groups.counts.sum() == 6167
+    six = load("compas", protected="race", minimum=1)
+    assert six.num_groups == 6 and six.groups.blocks is None
+    side = load("compas", protected=("race", "sex"), intersect=False)
+    assert side.a.shape == (6167, 8) and (side.a.sum(axis=1) == 2).all()
+    scores = load("compas_score_text")
+    assert scores.class_names == ("Low", "Medium", "High")
+    assert not any("score" in feature or "recid" in feature for feature in scores.features)
+    # people whom COMPAS calls a high risk reoffend more often
+    rates = [plain.y[scores.y == k].mean() for k in range(3)]
+    assert rates[0] < rates[1] < rates[2]

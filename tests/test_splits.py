@@ -107,7 +107,7 @@ def test_the_same_key_gives_the_same_split_in_every_way():
     eager = [split(key, x, y, a) for key in keys]
     mapped = jax.vmap(lambda key: split(key, x, y, a), out_axes=SHARED)(jax.random.clone(keys))
     for i, one in enumerate(eager):
-        for other in (JITTED(jax.random.clone(keys[i]), x, y, a), Split(x, y, a, *(leaf[i] for leaf in mapped[3:]))):
+        for other in (JITTED(jax.random.clone(keys[i]), x, y, a), Split(x, y, a, *(leaf[i] for leaf in mapped[3:8]))):
             equal(one[:6], other[:6])
             np.testing.assert_allclose(one.mean, other.mean, atol=1e-6)
             np.testing.assert_allclose(one.scale, other.scale, rtol=1e-6)
@@ -118,7 +118,7 @@ def test_a_seeds_split_does_not_depend_on_the_other_seeds(table):
     assert together.train.shape == (20, 360) and together.mean.shape == (20, 10)
     assert together.x.shape == table.x.shape
     for i in (0, 19):
-        equal(split_seeds(table, SEEDS[i : i + 1])[3:], tuple(leaf[i : i + 1] for leaf in together[3:]))
+        equal(split_seeds(table, SEEDS[i : i + 1])[3:8], tuple(leaf[i : i + 1] for leaf in together[3:8]))
     assert len({tuple(rows) for rows in np.asarray(together.test).tolist()}) == 20
 
 
@@ -208,7 +208,7 @@ def test_check_split_wants_an_axis_of_seeds(table):
     splits = split_seeds(table, (42, 73))
     with pytest.raises(ValueError, match=r"found train of shape \(2, 360\) for 1 seeds: make them with split_seeds"):
         check_split(splits, (42,))
-    one = Split(*splits[:3], *(leaf[0] for leaf in splits[3:]))
+    one = Split(*splits[:3], *(leaf[0] for leaf in splits[3:8]))
     with pytest.raises(ValueError, match=r"found train of shape \(360,\) for 1 seeds"):
         check_split(one, (42,))
 

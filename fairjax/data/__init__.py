@@ -1,7 +1,8 @@
 """Data: find, verify, load, check, split and simulate it.
 
-`DATASETS` are the benchmarks by name, `from_arrays` makes a data set of one's own arrays or frames, `split_seeds` makes
-one train/valid/test split a seed, and `loh` and `zafar` draw synthetic data whose bias is known.
+`DATASETS` are the benchmarks by name, `from_arrays` makes a data set of one's own arrays or frames, `groups` names the
+groups of one or several attributes, `split_seeds` makes one train/valid/test split for each seed, and `loh` and `zafar`
+draw synthetic data whose bias is known.
 """
 
 from fairjax.data.benchmarks import DATASETS, adult, bank, bank_full, compas, german
@@ -10,6 +11,7 @@ from fairjax.data.files import FILES, DataError, RawFile, find
 from fairjax.data.mimic import mimic
 from fairjax.data.simulate import append_protected, loh, zafar, zafar_plane
 from fairjax.data.splits import SEEDS, check_split, split, split_seeds
+from fairjax.metrics.groups import Groups, continuous, groups, memberships
 
 __all__ = [
     "DATASETS",
@@ -17,6 +19,7 @@ __all__ = [
     "SEEDS",
     "DataError",
     "Dataset",
+    "Groups",
     "RawFile",
     "adult",
     "append_protected",
@@ -24,10 +27,13 @@ __all__ = [
     "bank_full",
     "check_split",
     "compas",
+    "continuous",
     "find",
     "from_arrays",
     "german",
+    "groups",
     "loh",
+    "memberships",
     "mimic",
     "split",
     "split_seeds",

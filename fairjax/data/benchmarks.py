@@ -5,6 +5,7 @@ classes: rows with missing values are dropped, categories become one 0/1 feature
 among the features as 0/1 (1 = privileged). The raw files are found by `fairjax.data.find`.
 """
 
+import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,10 @@ import pandas as pd
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.files import FILES, DataError, PathLike, find, user_path
 from fairjax.data.mimic import mimic
+from fairjax.metrics.groups import Groups, groups
+
+Protected = str | Sequence[str] | None
+"""One or several protected attributes, all groups of which are told apart; None for the two of the benchmark."""
 
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
@@ -74,25 +79,55 @@ COMPAS_WORDS = {
     "sex": ("Male", "Female"),
     "race": ("African-American", "Caucasian", "Hispanic", "Asian", "Native American", "Other"),
 }
+ADULT_OCCUPATIONS = {
+    "managerial": ("Exec-managerial",),
+    "professional": ("Prof-specialty", "Tech-support"),
+    "clerical": ("Adm-clerical",),
+    "sales": ("Sales",),
+    "manual": ("Craft-repair", "Machine-op-inspct", "Transport-moving", "Handlers-cleaners", "Farming-fishing"),
+    "service": ("Other-service", "Priv-house-serv", "Protective-serv", "Armed-Forces"),
+}
+"""The classes of Adult's occupation as a label, and the words of the file that make each."""
+
+COMPAS_SCORES = ("Low", "Medium", "High")
+"""The classes of COMPAS's own score as a label."""
+
 GERMAN_NUMBERS = (
     "month", "credit_amount", "investment_as_income_percentage", "residence_since", "age", "number_of_credits",
     "people_liable_for", "credit",
 )  # fmt: skip
 
 
-def adult(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
+def adult(
+    path: PathLike | None = None,
+    protected: Protected = None,
+    target: str = "income",
+    *,
+    intersect: bool = True,
+    minimum: int = 50,
+    small: str = "leave out",
+    verify: bool = True,
+) -> Dataset:
     """Adult (census income): does a person earn more than 50,000 dollars a year? Protected: sex, 1 = male.
 
-    45,222 rows and 98 features, of the training and the test file together, as in AIF360's `AdultDataset`.
+    45,222 rows and 98 features, of the training and the test file together, as in AIF360's `AdultDataset`. With
+    occupation as the label there are six classes, `ADULT_OCCUPATIONS`, and neither the occupation nor the income is
+    among the features.
 
     Args:
         path: Folder with `adult.data` and `adult.test`; looked for as `fairjax.data.find` does if not given.
+        protected: "race", "sex", or both, to tell all their groups apart; sex, 1 = male, if not given.
+        target: The label.
+        intersect: See `fairjax.data.groups`, for several attributes.
+        minimum: Rows that a group must have to be compared.
+        small: What is done with smaller groups; see `fairjax.data.groups`.
         verify: Refuse files whose checksum is not the expected one.
 
     Returns:
-        The data set; y = 1: more than 50K.
+        The data set; y = 1: more than 50K; or codes of occupations.
 
     Raises:
+        ValueError: If there is no such attribute or target.
         FileNotFoundError: If a file is nowhere and cannot be downloaded.
         DataError: If a file has another checksum or other columns.
         ModuleNotFoundError: If AIF360 is not installed.
@@ -104,6 +139,7 @@ def adult(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
     References:
         Becker, Kohavi (1996), Adult, UCI Machine Learning Repository, https://doi.org/10.24432/C5XW20
     """
+    _check_choices(protected, ("race", "sex"), target, ("income", "occupation"))
     if path is not None and user_path(path).is_file():
         raise DataError(f"adult has two files, adult.data and adult.test: pass their folder, found the file {path}")
     parts = []
@@ -115,31 +151,58 @@ def adult(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
         for column, known in ADULT_WORDS.items():
             _known(part, column, known, file, missing=column != "income-per-year")
         parts.append(part)
+    frame = pd.concat(parts, ignore_index=True).drop(columns="fnlwgt").dropna()
+    categorical = ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"]
+    labels = None
+    if target == "occupation":
+        categorical.remove("occupation")
+        of_word = {word: name for name, words in ADULT_OCCUPATIONS.items() for word in words}
+        labels, classes = frame.pop("occupation").map(of_word), tuple(ADULT_OCCUPATIONS)
+        if labels.isna().any():
+            raise DataError("adult.data or adult.test has an unknown occupation: get them anew from their publisher")
     return _standard(
-        "adult",
-        pd.concat(parts, ignore_index=True).drop(columns="fnlwgt"),
+        "adult" if labels is None else "adult_occupation",
+        frame,
         label="income-per-year",
         favorable=(">50K",),
         privileged={"race": ["White"], "sex": ["Male"]},
-        categorical=("workclass", "education", "marital-status", "occupation", "relationship", "native-country"),
+        categorical=categorical,
         protected="sex",
+        groups=_named(frame, protected, {"race": "White", "sex": "Male"}, intersect, minimum, small),
+        classes=None if labels is None else (labels, classes),
     )
 
 
-def compas(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
+def compas(
+    path: PathLike | None = None,
+    protected: Protected = None,
+    target: str = "two_year_recid",
+    *,
+    intersect: bool = True,
+    minimum: int = 50,
+    small: str = "leave out",
+    verify: bool = True,
+) -> Dataset:
     """COMPAS (ProPublica): does a defendant reoffend within two years? Protected: race, 1 = Caucasian.
 
     6,167 rows and 401 features, as in AIF360's `CompasDataset`, after ProPublica's own filter. Mind the polarity: y = 1
-    is recidivism, as the file codes it, although AIF360 calls 0 the favorable label.
+    is recidivism, as the file codes it, although AIF360 calls 0 the favorable label. With COMPAS's own score as the
+    label there are three classes, `COMPAS_SCORES`, of the same features.
 
     Args:
         path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
+        protected: "race", "sex", or both, to tell all their groups apart; race, 1 = Caucasian, if not given.
+        target: The label.
+        intersect: See `fairjax.data.groups`, for several attributes.
+        minimum: Rows that a group must have to be compared.
+        small: What is done with smaller groups; see `fairjax.data.groups`.
         verify: Refuse a file whose checksum is not the expected one. Copies with other line ends are such files.
 
     Returns:
-        The data set; y = 1: reoffended.
+        The data set; y = 1: reoffended; or codes of scores.
 
     Raises:
+        ValueError: If there is no such attribute or target.
         FileNotFoundError: If the file is nowhere and cannot be downloaded.
         DataError: If the file has another checksum or other columns.
         ModuleNotFoundError: If AIF360 is not installed.
@@ -152,6 +215,7 @@ def compas(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
         Larson, Mattu, Kirchner, Angwin (2016), How we analyzed the COMPAS recidivism algorithm, ProPublica,
         https://github.com/propublica/compas-analysis
     """
+    _check_choices(protected, ("race", "sex"), target, ("two_year_recid", "score_text"))
     file = find(FILES["compas-scores-two-years.csv"], path, verify=verify)
     raw = _headed(file, (*COMPAS_COLUMNS, *COMPAS_FILTER), COMPAS_NUMBERS)
     _known(raw, "two_year_recid", (0, 1), file)
@@ -163,14 +227,21 @@ def compas(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
         & (raw["c_charge_degree"] != "O")
         & (raw["score_text"] != "N/A")
     )
+    frame = raw.loc[kept, list(COMPAS_COLUMNS)].dropna()
+    scores = None
+    if target == "score_text":
+        _known(raw, "score_text", (*COMPAS_SCORES, "N/A"), file, missing=True)
+        scores = raw.loc[frame.index, "score_text"], COMPAS_SCORES
     return _standard(
-        "compas",
-        raw.loc[kept, list(COMPAS_COLUMNS)],
+        "compas" if scores is None else "compas_score_text",
+        frame,
         label="two_year_recid",
         favorable=(0,),
         privileged={"sex": ["Female"], "race": ["Caucasian"]},
         categorical=("age_cat", "c_charge_degree", "c_charge_desc"),
         protected="race",
+        groups=_named(frame, protected, {"sex": "Female", "race": "Caucasian"}, intersect, minimum, small),
+        classes=scores,
     )
 
 
@@ -305,8 +376,41 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "bank_full": bank_full,
     "german": german,
     "mimic": mimic,
+    "adult_occupation": functools.partial(adult, protected="sex", target="occupation"),
+    "compas_score_text": functools.partial(compas, protected="race", target="score_text"),
 }
 """The benchmarks by name. Every loader takes `path` and `verify`."""
+
+
+def _check_choices(protected: Protected, attributes: Sequence[str], target: str, targets: Sequence[str]) -> None:
+    """Refuse attributes and labels that a benchmark does not have, before anything is read."""
+    named = () if protected is None else (protected,) if isinstance(protected, str) else tuple(protected)
+    wrong = [name for name in named if name not in attributes]
+    if wrong or len(set(named)) < len(named) or named == () and protected is not None:
+        raise ValueError(f"protected must be one or more of {', '.join(map(repr, attributes))}, found {protected!r}")
+    if target not in targets:
+        raise ValueError(f"target must be one of {', '.join(map(repr, targets))}, found {target!r}")
+
+
+def _named(
+    frame: pd.DataFrame,
+    protected: Protected,
+    reference: Mapping[str, str],
+    intersect: bool,
+    minimum: int,
+    small: str,
+) -> Groups | None:
+    """All groups of the attributes that were asked for."""
+    if protected is None:
+        return None
+    names = [protected] if isinstance(protected, str) else list(protected)
+    return groups(
+        frame[names],
+        intersect=intersect,
+        minimum=minimum,
+        small=small,
+        reference={name: reference[name] for name in names},
+    )
 
 
 def _at_least_25(age: Any) -> Any:
@@ -415,8 +519,10 @@ def _standard(
     privileged: Mapping[str, list[str] | Callable[[Any], Any]],
     categorical: Sequence[str],
     protected: str,
+    groups: Groups | None = None,
+    classes: tuple[pd.Series, tuple[str, ...]] | None = None,
 ) -> Dataset:
-    """A frame as AIF360 prepares it."""
+    """A frame as AIF360 prepares it, with other groups or labels of its complete rows if they are given."""
     StandardDataset = _standard_dataset(name)
     # AIF360 would drop these rows too, but with a warning on the root logger
     complete = frame.dropna()
@@ -434,5 +540,11 @@ def _standard(
     # AIF360 leaves 0/1 and 1/2 labels alone and codes others as 1 = favorable, so 1 is the class to predict in all
     label_is_one = np.ravel(table.labels) == 1
     return from_arrays(
-        table.features, label_is_one, group, name=name, features=table.feature_names, protected=protected
+        table.features,
+        label_is_one if classes is None else classes[0].to_numpy(),
+        group if groups is None else groups,
+        name=name,
+        features=table.feature_names,
+        protected=protected if groups is None else None,
+        classes=None if classes is None else classes[1],
     )

@@ -6,55 +6,111 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int32
 from numpy.typing import ArrayLike
 
-from fairjax.checks import check_index
+from fairjax import checks
+from fairjax.metrics.gaps import Gap
+from fairjax.metrics.groups import Column, Groups
+from fairjax.parity import Measure, named
 
 
 class Dataset(NamedTuple):
-    """A table of features with a binary label and a binary protected attribute, not yet split or standardised."""
+    """A table of features with labels and groups, not yet split or standardised."""
 
     name: str
     """What to call it in tables and messages."""
     x: Float32[np.ndarray, "n d"]
     """Features, finite."""
-    y: Bool[np.ndarray, " n"]
-    """Labels: the raw class, as the data codes it."""
-    a: Bool[np.ndarray, " n"]
-    """Protected attribute: true in the privileged group."""
+    y: Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]
+    """Labels: of two classes the raw class, as the data codes it; of more, codes in the order of `classes`."""
+    a: Column
+    """Protected attribute: of two groups true in the privileged one; of more, codes or memberships."""
     features: tuple[str, ...]
     """Name of each feature."""
     protected: str
     """Name of the protected attribute."""
     weights: Float32[np.ndarray, " n"] | None = None
-    """Sample weights, or None where every row weighs 1. Measures take them; training and thresholds do not yet."""
+    """Sample weights, or None where every row weighs 1."""
+    groups: Groups | None = None
+    """Names of the groups, and which of them are compared; None of two groups without names."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes; None of two classes without names."""
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups, in the order of their codes."""
+        return ("unprivileged", "privileged") if self.groups is None else self.groups.names
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their codes."""
+        return ("0", "1") if self.classes is None else self.classes
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups."""
+        return len(self.group_names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def measure(self, name: str, *, across: str | Gap | None = None, minimum: float | int = 1) -> Measure:
+        """A measure of `fairjax.parity.MEASURES` for the groups and classes of this table.
+
+        Args:
+            name: such as "spd".
+            across: how rates are apart across groups; see `fairjax.parity.named`.
+            minimum: rows that the denominator of a rate must have for its group to be compared.
+
+        Returns:
+            Of two groups and classes the function of that name, which has a sign; else a `fairjax.metrics.Parity`.
+
+        Raises:
+            ValueError: if there is no such measure or gap.
+        """
+        blocks, membership = (None, None) if self.groups is None else (self.groups.blocks, self.groups.membership)
+        return named(
+            name,
+            self.num_groups,
+            self.num_classes,
+            across=across,
+            minimum=minimum,
+            blocks=blocks,
+            membership=membership,
+        )
 
 
 def from_arrays(
     x: ArrayLike | pd.DataFrame,
     y: ArrayLike | pd.Series,
-    a: ArrayLike | pd.Series,
+    a: ArrayLike | pd.Series | Groups,
     *,
     name: str = "data",
     features: Sequence[str] | None = None,
-    protected: str = "a",
+    protected: str | None = None,
     weights: ArrayLike | pd.Series | None = None,
+    classes: Sequence[Any] | None = None,
 ) -> Dataset:
     """Check a table and make a data set of it.
 
     Args:
         x: Features, one row a sample: an array, a list of rows, or a frame. Numbers and booleans only; categories have
             to be encoded first.
-        y: Labels, 0 and 1.
-        a: Protected attribute, 1 in the privileged group and 0 in the other.
+        y: Labels, 0 and 1; or with `classes` any of these.
+        a: Protected attribute, 1 in the privileged group and 0 in the other; or what `fairjax.data.groups`,
+            `memberships` or `continuous` returns.
         name: What to call the data set.
         features: Names of the features; a frame's own column names, or x1, x2, ..., if not given.
-        protected: Name of the protected attribute.
-        weights: Sample weights, finite and not negative; kept with the data.
+        protected: Name of the protected attribute; those of the groups, or "a", if not given.
+        weights: Sample weights, finite and not negative.
+        classes: All values that a label can have, in the order of their codes; of two, the second is y = 1.
 
     Returns:
-        The data set, features as float32 and labels and groups as booleans. A constant feature is allowed.
+        The data set, features as float32, labels and groups as booleans, or of more than two as int32 codes. A
+        constant feature is allowed.
 
     Raises:
         ValueError: If a shape, a length, a name or a value is wrong, a value is missing, or a class or group is absent.
@@ -64,33 +120,69 @@ def from_arrays(
         >>> data = from_arrays([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0]], y=[0, 1, 1], a=[1, 0, 1], features=("age", "pay"))
         >>> data.x.shape, data.y.tolist(), data.features
         ((3, 2), [False, True, True], ('age', 'pay'))
+        >>> from fairjax.data import groups
+        >>> risk = from_arrays(
+        ...     [[1.0], [2.0], [3.0]], ["low", "high", "mid"], groups(["a", "b", "c"]), classes=("low", "mid", "high")
+        ... )
+        >>> risk.y.tolist(), risk.a.tolist(), risk.group_names
+        ([0, 2, 1], [0, 1, 2], ('a', 'b', 'c'))
     """
-    check_index(x=x, y=y, a=a, weights=weights)
+    checks.check_index(x=x, y=y, a=a, weights=weights)
     wide = _table(x)
     names = _names(x, features, wide.shape[1])
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
         table = wide.astype(np.float32)
     _check_finite(table, names)
     _check_merged(wide, table, names)
-    labels = _binary(y, "y", "class", len(table))
-    groups = _binary(a, "a", "group", len(table))
-    return Dataset(name, table, labels, groups, names, protected, _weights(weights, len(table)))
+    rows = len(table)
+    labels = _binary(y, "y", "class", rows) if classes is None else _classes(y, tuple(classes), rows)
+    groups = a if isinstance(a, Groups) else None
+    if groups is None:
+        column = _binary(a, "a", "group", rows)
+    elif len(groups.a) != rows:
+        raise ValueError(f"x and a must have the same length, found {rows} and {len(groups.a)} rows")
+    else:
+        column = groups.a
+    return Dataset(
+        name=name,
+        x=table,
+        y=labels,
+        a=column,
+        features=names,
+        protected=protected or ("a" if groups is None else " and ".join(groups.attributes)),
+        weights=_weights(weights, table),
+        groups=groups,
+        classes=None if classes is None else tuple(map(str, classes)),
+    )
 
 
-def _weights(weights: Any, rows: int) -> Float32[np.ndarray, " n"] | None:
+def _weights(weights: Any, x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, " n"] | None:
     """Sample weights, one per row, finite and not negative."""
     if weights is None:
         return None
-    column = _numbers(weights, "weights", "convert them with weights.astype(float)")
-    if column.shape != (rows,):
-        raise ValueError(f"weights must have shape ({rows},), one per row of x, found {column.shape}")
-    wrong = ~((column >= 0) & (column < np.inf))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"weights must be finite and not negative, found {column[row]:g} in row {row}")
-    if not column.any():
-        raise ValueError("weights are all 0: give some row a positive weight")
-    return column.astype(np.float32)
+    column = checks.vector("weights", weights)
+    if column.shape != x.shape[:1]:
+        raise ValueError(f"weights must have shape ({len(x)},), one per row of x, found {column.shape}")
+    return np.asarray(checks.sample_weights(column, x)[0])
+
+
+def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]:
+    """Labels as codes of the classes, all of which must be there."""
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError(f"classes must be two or more different values, got {classes}")
+    column = pd.Series(y) if not hasattr(y, "toarray") else checks.numeric("y", y)
+    if len(column) != rows:
+        raise ValueError(f"x and y must have the same length, found {rows} and {len(column)} rows")
+    codes = pd.Index(classes).get_indexer(pd.Index(column))
+    if (codes < 0).any():
+        row = int(np.argmax(codes < 0))
+        raise ValueError(
+            f"y must hold one of the classes {', '.join(map(str, classes))}, found {column.iloc[row]!r} in row {row}"
+        )
+    absent = [str(value) for k, value in enumerate(classes) if not (codes == k).any()]
+    if absent:
+        raise ValueError(f"no row of y is of the class {absent[0]}: parity is undefined when a class is absent")
+    return codes == 1 if len(classes) == 2 else codes.astype(np.int32)
 
 
 def _check_merged(wide: Float[np.ndarray, "n d"], table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
@@ -110,7 +202,7 @@ def _check_merged(wide: Float[np.ndarray, "n d"], table: Float32[np.ndarray, "n 
 
 def _table(x: Any) -> Float[np.ndarray, "n d"]:
     """The features as a float64 matrix."""
-    values = _frame_numbers(x) if isinstance(x, pd.DataFrame) else _numbers(x, "x", "convert it with x.astype(float)")
+    values = _frame_numbers(x) if isinstance(x, pd.DataFrame) else np.asarray(checks.numeric("x", x), np.float64)
     if values.ndim != 2:
         raise ValueError(
             f"x must have two axes, rows and features, found shape {values.shape}: try x.reshape(len(x), -1)"
@@ -131,25 +223,6 @@ def _frame_numbers(x: pd.DataFrame) -> Float[np.ndarray, "n d"]:
             f"encode them first, for example with pandas.get_dummies(x, columns={refused[:5]!r})"
         )
     return x.to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _numbers(values: Any, label: str, hint: str) -> Float[np.ndarray, "..."]:
-    """Any array-like as numbers, missing values as NaN."""
-    if hasattr(values, "toarray") and hasattr(values, "nnz"):
-        raise TypeError(f"{label} is a sparse matrix: pass {label}.toarray()")
-    if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
-        raise ValueError(f"{label} is a masked array with masked entries: drop these rows or fill the values in")
-    if isinstance(values, pd.api.extensions.ExtensionArray):
-        values = pd.Series(values)
-    try:
-        array = values if isinstance(values, pd.Series) else np.asarray(values)
-    except ValueError as error:
-        raise ValueError(f"{label} is not a regular array ({error}): its rows must all have the same length") from error
-    if not _is_number(array.dtype):
-        raise TypeError(f"{label} must hold numbers or booleans, found dtype {array.dtype}: {hint}")
-    if isinstance(array, pd.Series):
-        return array.to_numpy(dtype=np.float64, na_value=np.nan)
-    return array.astype(np.float64)
 
 
 def _is_number(dtype: Any) -> bool:
@@ -189,24 +262,13 @@ def _check_finite(table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> 
 
 def _binary(values: Any, label: str, kind: str, rows: int) -> Bool[np.ndarray, " n"]:
     """A column of 0 and 1, both present, as booleans."""
-    column = _numbers(values, label, f"pass a comparison, such as {label} == 'yes'")
-    if column.ndim != 1:
-        raise ValueError(f"{label} must have one axis, found shape {column.shape}: pass a single column")
+    column = checks.vector(label, values)
     if len(column) != rows:
         raise ValueError(f"x and {label} must have the same length, found {rows} and {len(column)} rows")
-    missing = np.flatnonzero(np.isnan(column))
-    if missing.size:
-        raise ValueError(f"{label} has {missing.size} missing values, the first in row {missing[0]}: drop these rows")
-    found = np.unique(column)
-    if not np.isin(found, (0, 1)).all():
-        shown = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if found.size > 5 else "")
+    found = np.asarray(checks.indicator(label, column)[0])
+    if found.all() or not found.any():
         raise ValueError(
-            f"{label} must hold 0 and 1 only, found {shown}: "
-            f"say which value is 1 by a comparison, such as {label} == {found[-1]:g}"
-        )
-    if found.size == 1:
-        raise ValueError(
-            f"{label} must hold both 0 and 1, found only {found[0]:g} in all {rows} rows: "
+            f"{label} must hold both 0 and 1, found only {int(found[0])} in all {rows} rows: "
             f"parity is undefined when a {kind} is absent"
         )
-    return column == 1
+    return found

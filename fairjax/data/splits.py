@@ -2,17 +2,18 @@
 
 import functools
 import operator
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Float, Int, UInt32
 
-from fairjax.checks import both, indicator, numeric, vector
+from fairjax import checks
 from fairjax.data.dataset import Dataset
-from fairjax.types import KeyArray, Split
+from fairjax.parity import Measure, as_parity
+from fairjax.types import AnyArray, Groups, KeyArray, Labels, Split
 
 SEEDS = (
     42, 73, 666, 777, 1009, 1279, 1597, 1811, 1949, 2053, 2129, 2287, 2617, 2741, 2903, 3079, 3257, 3413, 3571, 3727,
@@ -22,15 +23,22 @@ SEEDS = (
 STREAM = 0x73706C69
 """Folded into a seed's key for the split, so that training and debiasing may fold other numbers into the same key."""
 
+STRATIFY = "group and label"
+"""The one way of stratifying."""
+
 
 def split(
     key: KeyArray,
-    x: Float[Array, "n d"],
-    y: Bool[Array, " n"],
-    a: Bool[Array, " n"],
+    x: Any,
+    y: Any,
+    a: Any,
     *,
     train: float = 0.6,
     valid: float = 0.2,
+    weights: Any = None,
+    stratify: str | None = None,
+    num_groups: int = 2,
+    num_classes: int = 2,
 ) -> Split:
     """Divide the rows at random, and fit a scaler on the train part.
 
@@ -38,21 +46,27 @@ def split(
     test part the rest. The scaler is the mean and the standard deviation (that of the population, not the unbiased one)
     of each feature over the train part; a feature that is constant there has scale 1.
 
-    Pure: can be jitted with the shares static, and mapped over `key` with `out_axes=SHARED`.
+    Pure: can be jitted with all but the arrays static, and mapped over `key` with `out_axes=SHARED`.
 
     Args:
         key: Random key.
         x: Features.
-        y: Labels.
-        a: Protected attribute.
+        y: Labels: 0 and 1, or codes of more classes.
+        a: Protected attribute: 0 and 1, or codes or memberships of more groups.
         train: Share of the train part.
         valid: Share of the valid part.
+        weights: Sample weights, which the split keeps.
+        stratify: With "group and label", every part has its share of the rows of each group and label, up to one row,
+            in place of a share that varies at random.
+        num_groups: Number of groups.
+        num_classes: Number of classes.
 
     Returns:
         The split; `check_split` says whether its parts hold all groups.
 
     Raises:
-        ValueError: If the shares leave a part without rows.
+        ValueError: If the shares leave a part without rows, an argument has another shape or values than it should, or
+            memberships are to be stratified.
 
     Example:
         >>> x = jnp.arange(20.0).reshape(10, 2)
@@ -60,29 +74,46 @@ def split(
         >>> len(parts.train), len(parts.valid), len(parts.test)
         (6, 2, 2)
     """
-    x = jnp.asarray(numeric("x", x))
+    x = jnp.asarray(checks.numeric("x", x))
     if x.ndim < 2:
         raise ValueError(f"x must have rows and features, found shape {x.shape}")
-    y, a = vector("y", y), vector("a", a)
+    y, a = checks.vector("y", y), checks.numeric("a", a)
+    if a.ndim != 2 or a.shape[1] != num_groups:
+        a = checks.vector("a", a)
     if not x.shape[0] == y.shape[0] == a.shape[0]:
         raise ValueError(f"x, y and a must have as many rows, found {x.shape[0]}, {y.shape[0]} and {a.shape[0]}")
-    (y, valid_y), (a, valid_a) = indicator("y", y), indicator("a", a)
-    *rows, mean, scale = _parts(key, x, train, valid)
-    known = both(valid_y, valid_a)
+    y, valid_y = checks.indicator("y", y) if num_classes == 2 else checks.codes("y", y, num_classes)
+    flags = a.ndim == 2 and a.dtype == bool  # groups that overlap stay booleans
+    a, valid_a = (jnp.asarray(a), None) if flags else checks.group_column(a, num_groups)
+    weights, valid_weights = checks.sample_weights(weights, jnp.ones(x.shape[0]))
+    cells = _cells(y, a, num_groups, stratify)
+    *rows, mean, scale = _parts(key, x, cells, train, valid)
+    known = checks.both(valid_y, valid_a, valid_weights)
     # a traced label that is neither 0 nor 1 makes every standardised feature NaN, and so every result
-    return Split(x, y, a, *rows, mean if known is None else jnp.where(known, mean, jnp.nan), scale)
+    mean = mean if known is None else jnp.where(known, mean, jnp.nan)
+    return Split(x, y, a, *rows, mean, scale, weights)
 
 
-def split_seeds(dataset: Dataset, seeds: Sequence[int], *, train: float = 0.6, valid: float = 0.2) -> Split:
-    """Split a data set once a seed, and check every part of every split.
+def split_seeds(
+    dataset: Dataset,
+    seeds: Sequence[int],
+    *,
+    train: float = 0.6,
+    valid: float = 0.2,
+    stratify: str | None = None,
+    measure: Measure | None = None,
+) -> Split:
+    """Split a data set once for each seed, and check every part of every split.
 
     A seed's split depends on nothing but the seed and the data.
 
     Args:
         dataset: The data.
-        seeds: One seed a split, all different.
+        seeds: One seed for each split, all different.
         train: Share of the train part.
         valid: Share of the valid part.
+        stratify: See `split`.
+        measure: What the parts are to be measured by; see `check_split`.
 
     Returns:
         The splits: one table, and a leading axis of seeds on everything else. Map over them with `in_axes=SHARED`.
@@ -102,27 +133,35 @@ def split_seeds(dataset: Dataset, seeds: Sequence[int], *, train: float = 0.6, v
         (2,)
     """
     _check_seeds(seeds)
-    if dataset.weights is not None:
-        warnings.warn(
-            "the data set has sample weights, which splits do not carry yet: training, thresholds and debiasing count "
-            "every row once; pass dataset.weights to the measures yourself",
-            stacklevel=2,
-        )
     x, y, a = jnp.asarray(dataset.x), jnp.asarray(dataset.y), jnp.asarray(dataset.a)
-    splits = Split(x, y, a, *_parts_by_seed(jnp.asarray(seeds, jnp.uint32), x, train=train, valid=valid))
-    check_split(splits, seeds)
+    cells = _cells(y, a, dataset.num_groups, stratify)
+    parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), x, cells, train=train, valid=valid)
+    weights = None if dataset.weights is None else jnp.asarray(dataset.weights)
+    splits = Split(x, y, a, *parts, weights)
+    check_split(splits, seeds, measure=measure, groups=dataset.group_names, classes=dataset.class_names)
     return splits
 
 
-def check_split(splits: Split, seeds: Sequence[int]) -> None:
+def check_split(
+    splits: Split,
+    seeds: Sequence[int],
+    *,
+    measure: Measure | None = None,
+    groups: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
     """Refuse splits that a parity measure is undefined on.
 
-    Every part must hold both labels, both groups, and both groups among the rows with y = 1. Reads the values, so it
-    cannot be jitted.
+    Of two groups and classes every part must hold both labels, both groups, and both groups among the rows with y = 1.
+    Of more, every part must hold all labels, and of each group that the measure compares the labels that its rates are
+    about; rows of weight 0 do not count. Reads the values, so it cannot be jitted.
 
     Args:
         splits: Splits with a leading axis of seeds.
         seeds: The seed of each, to be named in the message.
+        measure: What groups and labels must be there for; all groups, if not given.
+        groups: Names of the groups, of which there are two if not given.
+        classes: Names of the classes, of which there are two if not given.
 
     Raises:
         ValueError: If the number of seeds is not that of the splits, or a part lacks a group.
@@ -137,15 +176,18 @@ def check_split(splits: Split, seeds: Sequence[int]) -> None:
         ...
         ValueError: seed 42: ...
     """
-    y, a = np.asarray(splits.y), np.asarray(splits.a)
     if splits.train.ndim != 2 or len(splits.train) != len(seeds):
         raise ValueError(
             f"splits must have one row of row numbers a seed, found train of shape {splits.train.shape} for "
             f"{len(seeds)} seeds: make them with split_seeds"
         )
+    y, a = np.asarray(splits.y), np.asarray(splits.a)
+    weights = np.ones(len(y)) if splits.weights is None else np.asarray(splits.weights)
+    two = (groups is None or len(groups) == 2) and (classes is None or len(classes) == 2) and a.ndim == 1
+    needed = _two_groups() if two else _needed(measure, groups, classes, a)
     for part in ("train", "valid", "test"):
         for seed, rows in zip(seeds, np.asarray(getattr(splits, part)), strict=True):
-            _check_part(seed, part, y[rows], a[rows])
+            _check_part(seed, part, y[rows], a[rows], weights[rows], needed)
 
 
 Parts = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
@@ -153,20 +195,52 @@ Parts = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Arr
 
 
 @functools.partial(jax.jit, static_argnames=("train", "valid"))
-def _parts_by_seed(seeds: UInt32[Array, " seeds"], x: Float[Array, "n d"], *, train: float, valid: float) -> Parts:
+def _parts_by_seed(
+    seeds: UInt32[Array, " seeds"],
+    x: Float[Array, "n d"],
+    cells: Int[Array, " n"] | None,
+    *,
+    train: float,
+    valid: float,
+) -> Parts:
     """The parts of every seed, one after another: at once, the train parts would be as many copies of the table."""
 
     def one(seed: UInt32[Array, ""]) -> Parts:
-        return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, train, valid)
+        return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, cells, train, valid)
 
     return jax.lax.map(one, seeds)
 
 
-def _parts(key: KeyArray, x: Float[Array, "n d"], train: float, valid: float) -> Parts:
+def _parts(key: KeyArray, x: Float[Array, "n d"], cells: Int[Array, " n"] | None, train: float, valid: float) -> Parts:
     """The parts of one key."""
     first, second = _ends(x.shape[0], train, valid)
     rows = jax.random.permutation(key, x.shape[0])
+    if cells is not None:
+        rows = _dealt(rows, cells)
     return rows[:first], rows[first:second], rows[second:], *_scaler(jnp.take(x, rows[:first], axis=0))
+
+
+def _cells(y: Labels, a: Groups, num_groups: int, stratify: str | None) -> Int[Array, " n"] | None:
+    """A number for each group and label."""
+    if stratify is None:
+        return None
+    if stratify != STRATIFY:
+        raise ValueError(f"stratify must be {STRATIFY!r} or None, got {stratify!r}")
+    if a.ndim == 2:
+        raise ValueError(
+            "memberships cannot be stratified, since rows are in several groups: stratify by codes, or not at all"
+        )
+    return y.astype(jnp.int32) * num_groups + a.astype(jnp.int32)
+
+
+def _dealt(rows: Int[Array, " n"], cells: Int[Array, " n"]) -> Int[Array, " n"]:
+    """Rows in an order of which every stretch has its share of each cell, up to one row; else the order they have."""
+    n = rows.shape[0]
+    by_cell = rows[jnp.argsort(cells[rows], stable=True)]
+    ordered = cells[by_cell]
+    low, high = jnp.searchsorted(ordered, ordered), jnp.searchsorted(ordered, ordered, side="right")
+    place = (jnp.arange(n) - low + 0.5) / (high - low)
+    return by_cell[jnp.argsort(place, stable=True)]
 
 
 def _ends(n: int, train: float, valid: float) -> tuple[int, int]:
@@ -205,19 +279,64 @@ def _check_seeds(seeds: Sequence[int]) -> None:
         raise ValueError(f"seeds must be different, found {', '.join(map(str, twice))} more than once: drop the copies")
 
 
-def _check_part(seed: int, part: str, y: Bool[np.ndarray, " m"], a: Bool[np.ndarray, " m"]) -> None:
-    """Refuse a part that lacks a label, a group, or a group among the rows with y = 1."""
-    groups = {
-        "y=0": (~y, "balanced accuracy"),
-        "y=1": (y, "balanced accuracy"),
-        "a=0": (~a, "SPD"),
-        "a=1": (a, "SPD"),
-        "a=0 and y=1": (~a & y, "EOD"),
-        "a=1 and y=1": (a & y, "EOD"),
-    }
-    for group, (rows, measure) in groups.items():
-        if not rows.any():
+Needed = list[tuple[str, str, Callable[[AnyArray, AnyArray], Any]]]
+"""What a part must hold: its name, what is undefined without, and its rows by labels and groups."""
+
+
+def _two_groups() -> Needed:
+    """What measures of two groups and classes need."""
+    return [
+        ("y=0", "balanced accuracy", lambda y, a: ~y),
+        ("y=1", "balanced accuracy", lambda y, a: y),
+        ("a=0", "SPD", lambda y, a: ~a),
+        ("a=1", "SPD", lambda y, a: a),
+        ("a=0 and y=1", "EOD", lambda y, a: ~a & y),
+        ("a=1 and y=1", "EOD", lambda y, a: a & y),
+    ]
+
+
+def _needed(
+    measure: Measure | None, groups: Sequence[str] | None, classes: Sequence[str] | None, a: AnyArray
+) -> Needed:
+    """What a measure of any groups and classes needs."""
+    names = ("unprivileged", "privileged") if groups is None else tuple(groups)
+    labels = ("0", "1") if classes is None else tuple(classes)
+    parity = None if measure is None else as_parity(measure)
+    found: Needed = [(f"label {label}", "balanced accuracy", _rows_of((k,), None)) for k, label in enumerate(labels)]
+    if parity is None:
+        return found + [(f"group {name}", "parity", _rows_of(None, g)) for g, name in enumerate(names)]
+    blocks = parity.blocks or (tuple(range(len(names))),)
+    compared = sorted({group for block in blocks for group in block})
+    # only denominators of all predictions alike depend on the labels alone
+    about = {tuple(k for k, some in enumerate(rate.den[0]) if some) for rate in parity.rates if len(set(rate.den)) == 1}
+    for over in sorted(about):
+        which = "" if len(over) == len(labels) else " and label " + " or ".join(labels[k] for k in over)
+        found += [(f"group {names[g]}{which}", "the measure", _rows_of(over, g)) for g in compared]
+    return found
+
+
+def _rows_of(labels: tuple[int, ...] | None, group: int | None) -> Callable[[AnyArray, AnyArray], Any]:
+    """The rows of some labels and a group, of labels and groups as they come."""
+
+    def rows(y: AnyArray, a: AnyArray) -> Any:
+        of_label = np.ones(len(y), bool) if labels is None else np.isin(y.astype(int), labels)
+        if group is None:
+            return of_label
+        return of_label & (a[:, group] > 0 if a.ndim == 2 else a.astype(int) == group)
+
+    return rows
+
+
+def _check_part(seed: int, part: str, y: AnyArray, a: AnyArray, weights: AnyArray, needed: Needed) -> None:
+    """Refuse a part that lacks a label, a group, or a group among the rows of a label."""
+    for what, measure, rows in needed:
+        if not (rows(y, a) & (weights > 0)).any():
+            more = (
+                ""
+                if what.startswith(("y=", "a="))
+                else (' leave small groups out or pool them (see fairjax.data.groups), stratify="group and label", or')
+            )
             raise ValueError(
-                f"seed {seed}: the {part} part ({len(y)} rows) has no row with {group}; {measure} is undefined there; "
-                "use more rows, another seed, or larger parts"
+                f"seed {seed}: the {part} part ({len(y)} rows) has no row with {what}; {measure} is undefined there;"
+                f"{more} use more rows, another seed, or larger parts"
             )

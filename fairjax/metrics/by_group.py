@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from fairjax.checks import check_index
 from fairjax.metrics import rates as _rates
+from fairjax.metrics.groups import Groups, intersections
 from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
 
 RATES = {
@@ -118,10 +119,12 @@ class GroupReport:
     weighted: bool
     group_sizes: np.ndarray
     """Rows of each group; effective rows where rows are weighted."""
+    included: np.ndarray
+    """Whether each group is to be compared at all."""
 
     def compared(self, rate: str) -> np.ndarray:
         """Which groups take part in the gaps of a rate."""
-        return _there(self.sizes[rate], self.minimum)
+        return _there(self.sizes[rate], self.minimum) & self.included
 
     def gaps(self, bootstrap: int = 1000, seed: int = 0) -> Gaps:
         """The greatest rate less the least, and the least over the greatest, with percentile intervals.
@@ -235,7 +238,7 @@ def by_group(
         decisions: 0 or 1, or booleans, one per row.
         y: labels, 0 or 1, or booleans.
         groups: a series, array or list of strings, codes or booleans; or several columns, as a frame or an array
-            (n, attributes), whose intersections are the groups.
+            (n, attributes), whose intersections are the groups; or what `fairjax.data.groups` returns.
         scores: probabilities of label 1, for the area under the curve, Brier score and calibration error.
         weights: a non-negative weight for each row; 1 if omitted.
         names: names of the groups, where `groups` is one column of codes 0, 1, ...
@@ -257,7 +260,7 @@ def by_group(
     """
     check_index(decisions=decisions, y=y, groups=groups, scores=scores, weights=weights)
     f, label = _binary(decisions, "decisions"), _binary(y, "y")
-    code, attributes, levels, empty = _factorize(groups, names)
+    code, found_groups = _grouped(groups, names)
     checked = {"decisions": f, "y": label, "groups": code}
     w = score = None
     if weights is not None:
@@ -268,7 +271,8 @@ def by_group(
         shapes = ", ".join(f"{name} {each.shape}" for name, each in checked.items())
         raise ValueError(f"expected one number of rows, got shapes {shapes}; pass the same rows to each")
 
-    count = len(levels)
+    count = len(found_groups)
+    included = np.array([name not in found_groups.left_out for name in found_groups.names])
     cell = (f * 2 + label) * count + code
 
     def sums(weight=None):
@@ -276,19 +280,18 @@ def by_group(
 
     rows = sums()
     table, squares = (rows, rows) if w is None else (sums(w), sums(w**2))
-    texts = tuple(", ".join(map(str, level)) for level in levels)
     found, intervals, sizes, shrunk = {}, {}, {}, {}
     for name, rate in RATES.items():
         found[name] = _frozen(_of(rate, table))
         sizes[name] = _frozen(effective_size(_contract(rate.den, table), _contract(rate.den, squares)))
         intervals[name] = _frozen(np.stack(wilson(found[name], sizes[name]), axis=1))
-        there = _there(sizes[name], minimum)
+        there = _there(sizes[name], minimum) & included
         shrunk[name] = _frozen(empirical_bayes(np.where(there, found[name], np.nan), sizes[name]))
     quality = (None, None, None) if score is None else _quality(score, label, code, w, count)
     return GroupReport(
-        names=texts,
-        attributes=attributes,
-        levels=levels,
+        names=found_groups.names,
+        attributes=found_groups.attributes,
+        levels=found_groups.levels,
         counts=_frozen(rows.sum(axis=(0, 1)).astype(np.int64)),
         **found,
         intervals=intervals,
@@ -297,7 +300,8 @@ def by_group(
         auc=quality[0],
         brier_score=quality[1],
         calibration_error=quality[2],
-        left_out=_left_out(texts, sizes, minimum, empty),
+        left_out=_left_out(found_groups, sizes, minimum),
+        included=_frozen(included),
         minimum=minimum,
         confusion=_frozen(table),
         weighted=w is not None,
@@ -334,58 +338,46 @@ def _numbers(value: Any, name: str, low: float, high: float) -> np.ndarray:
     return value
 
 
-def _factorize(groups: Any, names: Sequence[str] | None):
-    """Codes of the groups, the attributes, the levels of each group, and levels that no row has."""
-    if isinstance(groups, pd.Categorical):
-        groups = pd.Series(groups)
-    if isinstance(groups, pd.DataFrame):
-        columns = {str(name): groups.iloc[:, k] for k, name in enumerate(groups.columns)}
-    elif isinstance(groups, pd.Series):
-        columns = {"group" if groups.name is None else str(groups.name): groups}
-    else:
-        array = np.asarray(groups)
-        if array.ndim not in (1, 2):
-            raise ValueError(f"groups must be one column or several, got shape {array.shape}")
-        columns = {"group": array} if array.ndim == 1 else {f"group {k}": column for k, column in enumerate(array.T)}
-    if not columns:
-        raise ValueError("groups must have at least one column, got none")
-    if names is not None and len(columns) > 1:
-        raise ValueError("names are for one column of codes; put the values of several columns into the frame")
-    code, levels, empty = None, [()], []
-    for name, column in columns.items():
-        each, unique = pd.factorize(column, sort=True)
-        if (each < 0).any():
+def _grouped(groups: Any, names: Sequence[str] | None) -> tuple[np.ndarray, Groups]:
+    """Codes of the groups, and the groups."""
+    if isinstance(groups, Groups):
+        if names is not None:
+            raise ValueError("the groups have names already: leave names out")
+        if groups.a.ndim == 2:
             raise ValueError(
-                f"missing value of {name!r} in row {np.argmax(each < 0)}: drop the row or fill it with a value"
+                "by_group takes groups of which a row has one, found memberships: pass the attributes one by one"
             )
-        if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
-            empty += [str(level) for level in column.cat.categories.difference(pd.Index(unique), sort=False)]
-        unique = list(unique.tolist() if hasattr(unique, "tolist") else unique)
-        code = each if code is None else code * len(unique) + each
-        levels = [(*level, value) for level in levels for value in unique]
-    if names is not None:
-        codes = [level[0] for level in levels]
-        if not all(float(value).is_integer() and 0 <= value < len(names) for value in codes if _real(value)) or not all(
-            map(_real, codes)
-        ):
-            raise ValueError(f"with {len(names)} names, groups must be codes from 0 to {len(names) - 1}, found {codes}")
-        empty += [str(name) for k, name in enumerate(names) if k not in {int(value) for value in codes}]
-        levels = [(names[int(value)],) for value in codes]
-    if len(columns) > 1:
-        used = np.bincount(code, minlength=len(levels)) > 0
-        empty += [", ".join(map(str, level)) for level, some in zip(levels, used, strict=True) if not some]
-        code = (np.cumsum(used) - 1)[code]
-        levels = [level for level, some in zip(levels, used, strict=True) if some]
-    return np.asarray(code, np.int64), tuple(columns), tuple(levels), empty
+        return groups.a.astype(np.int64), groups
+    if names is None:
+        found = intersections(groups)
+        return found.a.astype(np.int64), replace(found, left_out=_empty(found))
+    column = groups if hasattr(groups, "dtype") else np.asarray(groups)
+    if np.ndim(column) != 1:
+        raise ValueError("names are for one column of codes; put the values of several columns into the frame")
+    found = intersections(column)
+    codes = [level[0] for level in found.levels]
+    if not all(map(_is_code, codes)) or not 0 <= min(codes) <= max(codes) < len(names):
+        raise ValueError(f"with {len(names)} names, groups must be codes from 0 to {len(names) - 1}, found {codes}")
+    used = {int(value): str(names[int(value)]) for value in codes}
+    left_out = {str(name): "no rows" for k, name in enumerate(names) if k not in used}
+    levels = tuple((name,) for name in used.values())
+    return found.a.astype(np.int64), replace(found, names=tuple(used.values()), levels=levels, left_out=left_out)
 
 
-def _real(value: Any) -> bool:
-    return isinstance(value, bool | int | float)
+def _empty(groups: Groups) -> dict[str, str]:
+    """Groups that no row is in."""
+    return {name: why for name, why in groups.left_out.items() if name not in groups.names}
 
 
-def _left_out(names, sizes, minimum: float | int, empty) -> tuple[Left, ...]:
-    left = [Left(name, tuple(RATES), "no rows") for name in empty]
-    for g, name in enumerate(names):
+def _is_code(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and float(value).is_integer()
+
+
+def _left_out(groups: Groups, sizes, minimum: float | int) -> tuple[Left, ...]:
+    left = [Left(name, tuple(RATES), why) for name, why in groups.left_out.items()]
+    for g, name in enumerate(groups.names):
+        if name in groups.left_out:
+            continue
         reasons: dict[str, list[str]] = {}
         for rate, size in sizes.items():
             if not _there(size, minimum)[g]:
