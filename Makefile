@@ -25,7 +25,7 @@ lint: $(STAMP)
 	$(VENV)/bin/lint-imports --no-cache
 
 types: $(STAMP)
-	$(RUN) -m pyright --version > /dev/null 2>&1 || $(PYTHON) -m pip --python $(RUN) install "pyright[nodejs]"
+	$(RUN) -m pyright --version > /dev/null 2>&1 || $(PYTHON) -m pip --python $(RUN) install "pyright[nodejs]==1.1.414"
 	$(RUN) -m pyright --pythonpath $(RUN)
 
 # The environment: exactly what the lock says, checked by hash. The stamp is written last, so an environment that was not

@@ -78,7 +78,7 @@ class Tables:
         for table, columns in SCHEMA.items():
             rows = pd.DataFrame(self.rows[table], columns=columns.split()).astype(object)
             if rows.empty:  # a table has rows, though none of the cohort
-                rows.loc[0, "hadm_id"] = 999
+                rows.loc[0, "hadm_id"] = None
             rows["row_id"] = np.arange(len(rows))
             if shuffle is not None:
                 rows = rows.sample(frac=1.0, random_state=shuffle)
@@ -396,3 +396,17 @@ def test_the_case_of_insurance_does_not_matter_and_unknown_ones_are_refused(tmp_
     assert found.a.tolist() == [True, False, True, False, True]
     with pytest.raises(DataError, match="ADMISSIONS.csv, column insurance, has the value 'medicair'"):
         load(base().patient(5, insurance="Medicair"), tmp_path)
+
+
+@pytest.mark.parametrize(("table", "key"), [("PATIENTS", "subject_id"), ("ADMISSIONS", "hadm_id")])
+def test_a_table_cut_at_the_end_of_a_line_is_refused(table, key, tmp_path):
+    if not DEMO.is_dir():
+        pytest.skip("FAIRJAX_DATA has no mimic-iii-demo")
+    for file in DEMO.iterdir():
+        if file.name.startswith(table):
+            lines = file.read_text().splitlines(keepends=True)
+            (tmp_path / file.name).write_text("".join(lines[: len(lines) // 2]))
+        elif file.name != "SHA256SUMS.txt":
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(DataError, match=rf"{table}.csv lacks the {key} of \d+ rows of .*: it is cut off"):
+        data.mimic(tmp_path)

@@ -109,7 +109,8 @@ def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2
             CHARTEVENTS, LABEVENTS, OUTPUTEVENTS. If omitted, `mimic-iii` in the folder that `FAIRJAX_DATA` names or in
             the
             user's cache. There is no download: the data are credentialed.
-        verify: Read compressed tables to their end first, to see that none is cut off.
+        verify: Read compressed tables to their end first, to see that none is cut off, and refuse tables that do not
+            belong together or have another checksum than the folder's SHA256SUMS.txt says.
         memory: Most that DuckDB may use; beyond it, it writes to a temporary folder.
 
     Returns:
@@ -142,7 +143,7 @@ def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2
         connection.execute(f"SET memory_limit = '{memory}'")
         connection.execute("SET temp_directory = '{}'".format(scratch.replace("'", "''")))
         connection.execute("SET preserve_insertion_order = false")
-        frame = _frame(connection, tables, Path(scratch))
+        frame = _frame(connection, tables, Path(scratch), verify)
     died, insured = frame.pop("died"), frame.pop("insurance").fillna("").str.strip().str.casefold()
     _refuse_unknown(tables["ADMISSIONS"], "hospital_expire_flag", died, (0, 1))
     _refuse_unknown(tables["ADMISSIONS"], "insurance", insured, INSURANCES)
@@ -160,7 +161,9 @@ def _refuse_unknown(file: Path, column: str, values: pd.Series, known: tuple[obj
         )
 
 
-def _frame(connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], scratch: Path) -> pd.DataFrame:
+def _frame(
+    connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], scratch: Path, verify: bool
+) -> pd.DataFrame:
     """One row an admission of the cohort, by patient."""
     import duckdb
 
@@ -185,10 +188,34 @@ def _frame(connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], scr
                 f"of "
                 "MIMIC-III v1.4; get it anew from PhysioNet"
             ) from error
+    for table, key, parent in _REFERENCES if verify else ():
+        _refuse_orphans(connection, tables, table, key, parent)
     frame = connection.execute(_ADMISSIONS_IN_ALL).df()
     if frame.empty:
         raise DataError(f"{tables['ADMISSIONS']} and {tables['PATIENTS']} hold no first admission of an adult")
     return frame
+
+
+_REFERENCES = (
+    ("ADMISSIONS", "subject_id", "PATIENTS"),
+    ("ICUSTAYS", "hadm_id", "ADMISSIONS"),
+    ("SERVICES", "hadm_id", "ADMISSIONS"),
+    ("DIAGNOSES_ICD", "hadm_id", "ADMISSIONS"),
+)
+"""Tables whose rows must have a row of the same key in another one."""
+
+
+def _refuse_orphans(
+    connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], table: str, key: str, parent: str
+) -> None:
+    """Refuse tables that do not belong together, as when one is cut off at the end of a line."""
+    query = f"SELECT count(*), min({key}) FROM {table} WHERE {key} NOT IN (SELECT {key} FROM {parent})"
+    count, first = connection.execute(query).fetchone() or (0, None)
+    if count:
+        raise DataError(
+            f"{tables[parent]} lacks the {key} of {count} rows of {tables[table]}, such as {first}: it is cut off, or "
+            "the tables are not of one version; get them anew from PhysioNet"
+        )
 
 
 def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
