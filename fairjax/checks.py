@@ -128,10 +128,10 @@ def predictions(values: Any, num_classes: int = 2) -> tuple[Float[Array, "..."],
     if values.ndim == 1:
         number, valid = codes("values", values, num_classes)
         return jax.nn.one_hot(number, num_classes, dtype=jnp.result_type(float)), valid
-    values, valid = scores(values)
-    if isinstance(values, jax.core.Tracer):
-        return values, valid & jnp.all(jnp.abs(jnp.sum(values, axis=1) - 1.0) < 0.02)
-    total = np.asarray(values, np.float64).sum(axis=1)
+    given, (values, valid) = values, scores(values)
+    if isinstance(given, jax.core.Tracer):
+        return values, both(valid, jnp.all(jnp.abs(jnp.sum(values, axis=1) - 1.0) < 0.02))
+    total = np.asarray(given).astype(np.float64).sum(axis=1)
     wrong = ~(np.abs(total - 1) < 0.02)
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -364,9 +364,9 @@ def sample_weights(
             f"{weights.shape}"
         )
     if isinstance(weights, jax.core.Tracer):
+        weights = weights.astype(values.dtype)
         valid = jnp.all((weights >= 0) & (weights < jnp.inf))
-        valid = valid if weightless else valid & jnp.any(weights > 0)
-        return weights.astype(values.dtype), valid
+        return weights, valid if weightless else valid & jnp.any(weights > 0)
     known = np.asarray(weights).astype(np.float64)
     wrong = ~((known >= 0) & (known < np.inf))
     if wrong.any():

@@ -330,7 +330,7 @@ def best_of(
     for trace, chosen in zip(traces, selected, strict=True):
         scores.append(rule(jax.tree.map(lambda entry, chosen=chosen: entry[chosen], trace.seen(rule))))
     which = objective.first_max(jnp.stack(scores))
-    begins = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1])
+    begins = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1], jnp.int32)
     joined = jax.tree.map(lambda *entries: jnp.concatenate(entries), *traces)
     return joined, which, begins[which] + jnp.stack(selected)[which]
 

@@ -63,7 +63,8 @@ def thresholds(count: int = 101) -> Float[Array, " t"]:
     """
     if count < 2:
         raise ValueError(f"count must be at least 2 thresholds, got {count}")
-    return jnp.asarray(np.linspace(0.0, 1.0, count, dtype=np.float64).astype(np.float32))  # inside jit JAX would round
+    every = np.linspace(0.0, 1.0, count, dtype=np.float64)  # inside jit JAX would round
+    return jnp.asarray(every.astype(jnp.result_type(float)))
 
 
 def histogram(
@@ -91,7 +92,8 @@ def histogram(
         [1, 1]
     """
     rows, cuts = checks.rows(scores, y, a, weights, weightless=True, num_groups=num_groups), jnp.asarray(cuts)
-    exceeded = jnp.searchsorted(cuts, rows.values.astype(cuts.dtype), side="left", method="scan_unrolled")
+    cuts = cuts.astype(rows.values.dtype)
+    exceeded = jnp.searchsorted(cuts, rows.values, side="left", method="scan_unrolled")
     cell = exceeded * 2 + rows.y.astype(exceeded.dtype)
     bins = cuts.shape[0] + 1
     if rows.a.ndim == 2:
@@ -128,9 +130,9 @@ def tables(counts: Histogram) -> Float[Array, "t 2 2 G"]:
         >>> tables(histogram(jnp.array([0.2, 0.9]), yes, no, jnp.array([0.5])))[0, :, 1, 0].tolist()
         [1.0, 1.0]
     """
-    total = jnp.sum(counts, axis=0)
-    rejected = jnp.cumsum(counts, axis=0)[:-1]
-    return jnp.stack([rejected, total[None] - rejected], axis=1).astype(jnp.float32)
+    total = jnp.sum(counts, axis=0, dtype=counts.dtype)
+    rejected = jnp.cumsum(counts, axis=0, dtype=counts.dtype)[:-1]
+    return jnp.stack([rejected, total[None] - rejected], axis=1).astype(jnp.result_type(float))
 
 
 def of_table(measure: Measure, table: Float[Array, "P Y G"]) -> Float[Array, ""]:
@@ -218,7 +220,7 @@ def accuracy_of_table(table: Float[Array, "P Y G"]) -> Float[Array, ""]:
     """
     if table.shape[:2] == (2, 2):
         cell = jnp.arange(table.size) // table.shape[2]
-        return balanced_accuracy((cell // 2).astype(jnp.float32), cell % 2 == 1, table.reshape(-1))
+        return balanced_accuracy((cell // 2).astype(jnp.result_type(float)), cell % 2 == 1, table.reshape(-1))
     whole = jnp.sum(table, axis=2)
     rows = jnp.sum(whole, axis=0)
     there = rows > 0
@@ -234,4 +236,4 @@ def _cells(table: Float[Array, "2 2 2"]) -> tuple[Float[Array, "8"], Bool[Array,
             f"{table.shape}: make a fairjax.Parity, for example by fairjax.parity.named"
         )
     cell = jnp.arange(8)
-    return (cell // 4).astype(jnp.float32), (cell // 2) % 2 == 1, cell % 2 == 1
+    return (cell // 4).astype(jnp.result_type(float)), (cell // 2) % 2 == 1, cell % 2 == 1

@@ -66,7 +66,9 @@ class GroupThresholds(NamedTuple):
                 )
         codes = jnp.asarray(a).astype(jnp.int32)
         inside = (codes >= 0) & (codes < count)
-        return inside & (jnp.asarray(scores) > self.thresholds[jnp.clip(codes, 0, count - 1)])
+        scores = checks.floating(scores)
+        thresholds = jnp.asarray(self.thresholds).astype(scores.dtype)
+        return inside & (scores > thresholds[jnp.clip(codes, 0, count - 1)])
 
 
 def group_thresholds(
@@ -188,7 +190,7 @@ def _go_round(
     candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
 
     def step(chosen, group):
-        trials = jnp.where(jnp.arange(groups)[None, :] == group, candidates, chosen[None, :])
+        trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, chosen[None, :])
         scores = score(trials)
         best = objective.first_max(scores)
         better = objective.improves(scores[best], scores[chosen[group]])

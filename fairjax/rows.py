@@ -17,7 +17,7 @@ chunks of equal size, on one mesh of all devices. The sums are over all processe
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -86,15 +86,40 @@ class Chunks:
             some: Any = slice(start, start + self.size)
             some = some if self.rows is None else np.asarray(self.rows[some])
             x, y, a = self.batch[:3]
-            x, y, a = np.asarray(x[some], np.float32), np.asarray(y[some]), np.asarray(a[some])
+            x, y, a = np.asarray(x[some], _float()), np.asarray(y[some]), np.asarray(a[some])
+            y, a = y.astype(bool) if self._two_classes else y, a.astype(bool) if self._two_groups else a
             if self.scaler is not None:
-                mean, scale = (np.asarray(each, np.float32) for each in self.scaler)
+                mean, scale = (np.asarray(each, _float()) for each in self.scaler)
                 x = (x - mean[None]) / scale[None]
             weights = weights_of(self.batch) if self.weights is None else self.weights
-            yield Chunk(x, y, a, None if weights is None else np.asarray(weights[some], np.float32))
+            yield Chunk(x, y, a, None if weights is None else np.asarray(weights[some], _float()))
+
+    @cached_property
+    def _two_classes(self) -> bool:
+        return _holds_0_and_1(self.batch.y)
+
+    @cached_property
+    def _two_groups(self) -> bool:
+        return _holds_0_and_1(self.batch.a)
 
     def _count(self) -> int:
         return (self.batch.y if self.rows is None else self.rows).shape[0]
+
+
+def _float() -> Any:
+    """Single precision, or double where JAX has it enabled."""
+    return jnp.result_type(float)
+
+
+def _holds_0_and_1(column: Any) -> bool:
+    """Whether a whole column holds 0 and 1 only: a chunk of a column of more codes may hold these two by chance."""
+    if len(column.shape) != 1 or getattr(column, "dtype", None) is np.dtype(bool):
+        return False
+    for start in range(0, column.shape[0], 2**20):
+        some = np.asarray(column[start : start + 2**20])
+        if not np.all((some == 0) | (some == 1)):
+            return False
+    return True
 
 
 def chunks(
@@ -110,6 +135,7 @@ def chunks(
     Args:
         batch: `Batch(x, y, a)` of whatever is sliced by rows: NumPy arrays, `np.memmap` of files larger than memory,
             JAX arrays. Labels and groups as booleans, or codes, or memberships; they are checked when they are counted.
+            A column that holds 0 and 1 only becomes booleans.
         size: rows of a chunk, the unit of memory. Some ten thousand keep a device busy.
         weights: sample weights; those of the batch if omitted, and 1 if it has none.
         rows: go through these row numbers only, in this order, such as `split.train`.
@@ -155,7 +181,7 @@ def padded(chunk: Batch | Chunk, size: int) -> Chunk:
         [1.0, 0.0, 0.0]
     """
     x, y, a, weights = Chunk(*chunk)
-    weights = np.ones(x.shape[0], np.float32) if weights is None else weights
+    weights = np.ones(x.shape[0], _float()) if weights is None else weights
     missing = size - x.shape[0]
     if missing == 0:
         return Chunk(x, y, a, weights)
@@ -248,7 +274,7 @@ def evaluate(
     if threshold is not None and rule is not None:
         raise ValueError("give a threshold or a rule to search one by, not both")
     kind = _Kind.of(measure)
-    cuts = performance.thresholds(count) if threshold is None else jnp.asarray(threshold, jnp.float32)[None]
+    cuts = performance.thresholds(count) if threshold is None else jnp.asarray(threshold, _float())[None]
     counts, broken = jax.tree.map(_joined, *_summed(_Counts(apply, kind), (variables, cuts), source, mesh, kind))
     if broken:
         raise ValueError(f"the network's output is not finite for {int(broken)} rows; look for missing features")
@@ -262,12 +288,12 @@ def evaluate(
             f"{(sizes > 0).sum()} of {kind.num_groups} groups have rows among all chunks: no bias can be measured"
         )
     if kind.num_classes > 2:
-        tables = jnp.asarray(counts, jnp.float32)[None]
-        every = objective.of_tables(measure, jnp.full(1, jnp.nan), tables)
+        tables = jnp.asarray(counts, _float())[None]
+        every = objective.of_tables(measure, jnp.full(1, jnp.nan, tables.dtype), tables)
         return jax.tree.map(lambda entry: entry[0], every)
     # float32 holds whole numbers up to 2^24, but tables are made by a cumulative sum, which int32 does exactly
     whole = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
-    return objective.best_of_counts(measure, jnp.asarray(counts, jnp.int32 if whole else jnp.float32), cuts, rule)
+    return objective.best_of_counts(measure, jnp.asarray(counts, jnp.int32 if whole else _float()), cuts, rule)
 
 
 def proxy(
@@ -601,7 +627,7 @@ def _codes(column, name: str, count: int, start: int):
 
 def _members(column, start: int):
     """Memberships in single precision."""
-    column = np.asarray(column, np.float32)
+    column = np.asarray(column, _float())
     wrong = ~((column >= -1e-6) & (column <= 1 + 1e-6))
     if wrong.any():
         row, group = np.argwhere(wrong)[0]

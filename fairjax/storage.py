@@ -70,7 +70,7 @@ def save(
         raise FileExistsError(f"{path} exists; choose another path or say overwrite=True")
     _check_replaceable(path)
     path = path.resolve()
-    described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout")}
+    described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout", "outputs")}
     content = {
         "format": FORMAT,
         "module": described,

@@ -188,6 +188,7 @@ def weighted_mean(values: Float[Array, " n"], weights: Float[Array, " n"] | None
     """
     if weights is None:
         return jnp.mean(values)
+    weights = weights.astype(values.dtype)
     total = jnp.sum(weights)
     return jnp.sum(values * weights) / jnp.where(total > 0, total, 1.0)
 
@@ -253,7 +254,9 @@ def _argsort(numbers: UInt32[Array, " n"]) -> Int[Array, " n"]:
 
     def again(state):
         place, held = state
-        place = place + (held[place] != here)  # equal numbers claim one place: all but the earliest move on
+        place = place + (held[place] != here).astype(
+            place.dtype
+        )  # equal numbers claim one place: all but the earliest move on
         return place, holders(place)
 
     place = jnp.searchsorted(jnp.sort(numbers), numbers, method="scan_unrolled").astype(here.dtype)
@@ -277,7 +280,8 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
             return cross_entropy(logits, batch), updated
 
         grads, updated = jax.grad(objective, has_aux=True)(flat.params)
-        updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
+        with jax.numpy_dtype_promotion("standard"):  # within optax
+            updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
         params = flat.params + scale * cast(Array, updates)
         return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
 
@@ -290,7 +294,8 @@ def _check(network: Network, config: Training, valid: Rows, state: Trained) -> T
     """After an epoch: the plateau schedule, and at every `check_every`-th the early stopping."""
     value = loss(network.apply, state.variables.variables(), valid)
     diverged = ~jnp.isfinite(value)
-    _, plateau = _plateau(config).update(state.variables.params, state.plateau, value=value)
+    with jax.numpy_dtype_promotion("standard"):  # within optax
+        _, plateau = _plateau(config).update(state.variables.params, state.plateau, value=value)
     checked = (state.epoch % config.check_every == 0) & ~diverged
     better = checked & (value < state.best_loss)
     stale = jnp.where(better, 0, state.stale + checked.astype(state.stale.dtype))

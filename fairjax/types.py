@@ -58,7 +58,7 @@ Rows = Batch | WeightedBatch
 """Rows with or without weights."""
 
 
-def weights_of(batch: Rows) -> Float[Array, " n"] | None:
+def weights_of(batch: Rows) -> Float[AnyArray, " n"] | None:
     """The weights of rows, or None if they all weigh 1."""
     return batch.weights if isinstance(batch, WeightedBatch) else None
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from aif360.datasets import BinaryLabelDataset
 
+from fairjax import data
 from fairjax.adapters.aif360 import from_aif360, to_aif360
 from fairjax.data import from_arrays
 
@@ -71,3 +72,11 @@ def test_decisions_and_scores_take_the_place_of_labels():
     np.testing.assert_array_equal(made.scores[:, 0], scores)
     with pytest.raises(ValueError, match=r"scores must be 6 numbers, one a row, got shape \(3,\)"):
         to_aif360(table, scores=scores[:3])
+
+
+def test_many_groups_are_refused():
+    table = from_arrays(np.eye(3), [0, 1, 1], data.groups(["a", "b", "c"]))
+    with pytest.raises(ValueError, match="AIF360 knows two groups and two labels, and the data set has 3 groups"):
+        to_aif360(table)
+    two = to_aif360(table._replace(a=table.a == 0, groups=None))
+    assert two.protected_attributes.ravel().tolist() == [1.0, 0.0, 0.0]

@@ -197,3 +197,21 @@ def test_order_of_rows_does_not_matter(seed):
     one = by_group(f, y, frame, s, w)
     other = by_group(f[order], y[order], frame.iloc[order], s[order], w[order])
     pd.testing.assert_frame_equal(one.to_frame(), other.to_frame())
+
+
+def test_it_plots_every_rate_with_its_interval(tmp_path):
+    pytest.importorskip("matplotlib")
+    groups = ["a"] * 40 + ["b"] * 20 + ["c"] * 2
+    decisions = np.arange(62) % 3 == 0
+    report = by_group(decisions, np.arange(62) % 2 == 0, groups, minimum=5)
+    figure = report.plot(["selection_rate", "precision"])
+    figure.savefig(tmp_path / "rates.png")
+    first, second = figure.axes
+    assert [text.get_text() for text in first.get_yticklabels()] == ["a (40)", "b (20)", "c (2)"]
+    solid, hollow, whole = first.lines
+    np.testing.assert_allclose(solid.get_xdata(), report.selection_rate[:2])
+    np.testing.assert_allclose(hollow.get_xdata(), report.selection_rate[2:])
+    assert whole.get_xdata()[0] == pytest.approx(decisions.mean())
+    assert second.get_title() == "precision"
+    with pytest.raises(ValueError, match="rates must be some of selection_rate, .*, got recall"):
+        report.plot(["recall"])

@@ -186,7 +186,8 @@ def test_wrong_shapes_are_refused():
     program = "import jax.numpy as j; from fairjax import spd; spd(j.ones((3, 1)), j.ones(3), j.ones(3))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (
-        "ValueError: values, y and a must be vectors of one length, got shapes values (3, 1), y (3,) and a (3,); squeeze" in done.stderr
+        "ValueError: values, y and a must be vectors of one length, "
+        "got shapes values (3, 1), y (3,) and a (3,); squeeze" in done.stderr
     )
 
 

@@ -359,6 +359,8 @@ def test_chunks_are_slices_of_files_made_when_asked_for(tmp_path):
             np.testing.assert_array_equal(found, column[order])
     assert asked == [8, 8, 8, 7] * 2
     assert all(type(column) is np.ndarray for column in parts[0][1:]) and parts[0].y.dtype == bool
+    many = chunks(Batch(file, np.r_[[2], np.ones(N - 1)], np.eye(N, 2)), 20)  # a chunk without a 2 holds codes too
+    assert [part.y.dtype for part in many] == [np.float64] * 3 and [part.a.shape[1] for part in many] == [2] * 3
     lazy = chunks(Batch(file, batch.y, batch.a), 20)
     assert [part.weights for part in lazy] == [None] * 3 and len(lazy) == 3
 
@@ -416,7 +418,9 @@ BATCH = data()[1]
         (lambda v: chunks(BATCH, 0), "size must be a positive number of rows, got 0"),
         (lambda v: chunks(BATCH, 2, weights=np.ones(3)), "one length, got {'x': 53, 'y': 53, 'a': 53, 'weights': 3}"),
         (
-            lambda v: list(chunks(BATCH._replace(y=np.where(np.arange(N) == 11, 2, 1)), 10)),
+            lambda v: rows.proxy(
+                spd, NETWORK.apply, v, chunks(BATCH._replace(y=np.where(np.arange(N) == 11, 2, 1)), 10)
+            ),
             "y must be 0 or 1, got 2 at place 11",
         ),
     ],

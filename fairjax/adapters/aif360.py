@@ -68,8 +68,14 @@ def to_aif360(
         AIF360's data set; its protected attribute has the name of `dataset.protected`.
 
     Raises:
-        ValueError: if labels or scores are not one number a row.
+        ValueError: if labels or scores are not one number per row, or there are more than two groups or classes.
     """
+    if dataset.num_groups > 2 or dataset.num_classes > 2:
+        raise ValueError(
+            f"AIF360 knows two groups and two labels, and the data set has {dataset.num_groups} groups and "
+            f"{dataset.num_classes} classes: replace `a` by a comparison, such as dataset._replace(a=dataset.a == 0, "
+            "groups=None)"
+        )
     from aif360.datasets import BinaryLabelDataset
 
     y = _rows("labels", dataset.y if labels is None else labels, len(dataset.y))

@@ -209,13 +209,15 @@ def _loh_logit(x: Float[Array, "n 10"], a: Array, alpha: Number) -> Float[Array,
 def _gaussian(noise: Float[Array, "n 2"], label: int) -> Float[Array, "n 2"]:
     """Points of a class, from standard normal noise."""
     factor = np.linalg.cholesky(COVARIANCE[label])
-    return MEAN[label][None, :] + jnp.matmul(noise, factor.T.astype(noise.dtype), precision=HIGHEST)
+    return MEAN[label].astype(noise.dtype)[None, :] + jnp.matmul(noise, factor.T.astype(noise.dtype), precision=HIGHEST)
 
 
 def _log_density(x: Float[Array, "n 2"], label: int) -> Float[Array, " n"]:
     """Log density of a class, up to a constant that both share."""
     factor = np.linalg.cholesky(COVARIANCE[label])
-    whitened = jnp.matmul(x - MEAN[label][None, :], np.linalg.inv(factor).T.astype(x.dtype), precision=HIGHEST)
+    whitened = jnp.matmul(
+        x - MEAN[label].astype(x.dtype)[None, :], np.linalg.inv(factor).T.astype(x.dtype), precision=HIGHEST
+    )
     return -0.5 * jnp.sum(whitened**2, axis=1) - float(np.log(factor.diagonal()).sum())
 
 

@@ -92,8 +92,9 @@ def init(
             f"adversarial debiasing predicts one of two groups from the score of two classes, found {groups} groups "
             f"and {classes} classes: choose another method, such as fine_tuning"
         )
-    flat, zero = Flat.of(variables), jnp.zeros(())
-    adversary = Adversary(zero, jnp.zeros(3), zero)
+    flat = Flat.of(variables)
+    zero = jnp.zeros((), flat.params.dtype)
+    adversary = Adversary(zero, jnp.zeros(3, zero.dtype), zero)
     network, other = optax.adam(config.learning_rate), optax.adam(config.adversary_rate)
     return State(flat, network.init(flat.params), adversary, other.init(adversary), key, jnp.zeros((), jnp.int32))
 
@@ -115,18 +116,19 @@ def step(task: Task, config: AdversarialDebiasing, parts: Parts, state: State) -
 
         logits, pullback, rest = jax.vjp(output, flat.params, has_aux=True)
         weights = weights_of(some)
-        weights = jnp.ones_like(logits) if weights is None else weights
+        weights = jnp.ones_like(logits) if weights is None else weights.astype(logits.dtype)
         ours = jax.grad(lambda logits: _entropy(logits, some.y, weights))(logits)
-        rows = _rows(task, config, some)
+        rows = _rows(task, config, some).astype(logits.dtype)
         odds = config.adversary == "odds"
         theirs, of_adversary = jax.grad(_adversary_loss, argnums=(0, 1))(logits, adversary, some, rows, odds)
         g, h = pullback(ours)[0], pullback(theirs)[0]
         unit = h / jnp.maximum(jnp.linalg.norm(h), jnp.finfo(h.dtype).tiny)
         direction = g - jnp.dot(unit, g) * unit - config.weight * h
-        updates, optimiser = network.update(direction, optimiser)
+        with jax.numpy_dtype_promotion("standard"):  # within optax
+            updates, optimiser = network.update(direction, optimiser)
+            moved, adversary_optimiser = other.update(of_adversary, adversary_optimiser)
         flat = dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest)
-        updates, adversary_optimiser = other.update(of_adversary, adversary_optimiser)
-        adversary = cast(Adversary, optax.apply_updates(cast(optax.Params, adversary), updates))
+        adversary = cast(Adversary, optax.apply_updates(cast(optax.Params, adversary), moved))
         return (flat, optimiser, adversary, adversary_optimiser), None
 
     carry = state.variables, state.optimiser, state.adversary, state.adversary_optimiser
@@ -147,9 +149,8 @@ def _rows(task: Task, config: AdversarialDebiasing, some: Rows) -> Float[Array, 
         everybody = jnp.any(jax.grad(task.measure)(jnp.full(4, 0.5), y, a)[2:] != 0)
     else:
         everybody = jnp.array(config.adversary != "opportunity")
-    seen = (some.y | everybody).astype(jnp.float32)
-    weights = weights_of(some)
-    return seen if weights is None else seen * weights
+    seen, weights = some.y | everybody, weights_of(some)
+    return seen.astype(jnp.result_type(float)) if weights is None else jnp.where(seen, weights, 0.0)
 
 
 def _adversary_loss(logits, adversary: Adversary, some: Rows, rows: Float[Array, " m"], odds: bool):

@@ -127,7 +127,8 @@ def step(task: Task, config: AdversarialFineTuning, parts: Parts, state: State) 
         bias = task.measure(decisions, *columns(some))
         bias = jnp.where(jnp.isnan(bias), 0.0, bias)  # of a mini-batch without the groups
         grads = jax.grad(lambda weights: jnp.square(_guess(critic, weights, h) - bias))(weights)
-        updates, optimiser = adam.update(grads, optimiser)
+        with jax.numpy_dtype_promotion("standard"):  # within optax
+            updates, optimiser = adam.update(grads, optimiser)
         return (optax.apply_updates(weights, updates), optimiser), None
 
     rows = _mini_batches(of_critic, batch.y.shape[0], config.batch_size, config.critic_steps)
@@ -144,7 +145,8 @@ def step(task: Task, config: AdversarialFineTuning, parts: Parts, state: State) 
             return jnp.maximum(1.0, config.weight * excess + 1.0) * entropy, Flat.of(updated).rest
 
         grads, rest = jax.grad(loss, has_aux=True)(flat.params)
-        updates, optimiser = adam.update(grads, optimiser)
+        with jax.numpy_dtype_promotion("standard"):  # within optax
+            updates, optimiser = adam.update(grads, optimiser)
         return (dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest), optimiser), None
 
     rows = _mini_batches(of_network, batch.y.shape[0], config.batch_size, config.network_steps)

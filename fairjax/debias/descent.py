@@ -65,7 +65,8 @@ def descend(
             return value, (Flat.of(updated).rest, facts)
 
         grads, (rest, facts) = jax.grad(objective, has_aux=True)(flat.params)
-        updates, state = optimiser.update(grads, state)
+        with jax.numpy_dtype_promotion("standard"):  # within optax
+            updates, state = optimiser.update(grads, state)
         return (dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest), state), facts
 
     (flat, state), facts = jax.lax.scan(step, (flat, state), (batches, keys))
@@ -90,4 +91,4 @@ def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
 
 def fold(key: KeyArray, count: int, first: Int[Array, ""] | int = 0) -> Key[Array, " k"]:
     """A key for each of `count` mini-batches, numbered from `first`."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count))
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count, dtype=jnp.int32))

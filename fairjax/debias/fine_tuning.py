@@ -87,7 +87,8 @@ def init(
 ) -> State:
     """The same network for every weight."""
     del task, parts
-    flat, weights = Flat.of(variables), jnp.stack([jnp.asarray(weight, jnp.float32) for weight in config.weights])
+    flat = Flat.of(variables)
+    weights = jnp.stack([jnp.asarray(weight, flat.params.dtype) for weight in config.weights])
     begun = flat, optax.adam(config.learning_rate).init(flat.params)
     flat, optimiser = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(weights), *leaf.shape)), begun)
     return State(flat, optimiser, weights, sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
@@ -137,10 +138,11 @@ def class_shares(batch: Rows, num_classes: int = 2) -> Float[Array, " c"]:
         >>> class_shares(Batch(jnp.ones((4, 1)), jnp.array([True, False, False, False]), jnp.ones(4, bool))).tolist()
         [0.75, 0.25]
     """
+    kind = jnp.result_type(float)
     if num_classes == 2:
-        positives = weighted_mean(batch.y.astype(jnp.float32), weights_of(batch))
+        positives = weighted_mean(batch.y.astype(kind), weights_of(batch))
         return jnp.stack([1.0 - positives, positives])
-    return jnp.stack([weighted_mean((batch.y == k).astype(jnp.float32), weights_of(batch)) for k in range(num_classes)])
+    return jnp.stack([weighted_mean((batch.y == k).astype(kind), weights_of(batch)) for k in range(num_classes)])
 
 
 def balanced_cross_entropy(
@@ -156,7 +158,7 @@ def balanced_cross_entropy(
     Returns:
         A scalar whose expectation over mini-batches is the mean of the classes' mean cross-entropies.
     """
-    count = shares.shape[0]
+    count, shares = shares.shape[0], shares.astype(logits.dtype)
     of_class = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
     return weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
 

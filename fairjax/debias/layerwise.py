@@ -80,7 +80,7 @@ def step(task: Task, config: LayerwiseOptimisation, parts: Parts, state: State) 
     search = jax.tree.map(lambda first, now: jnp.where(generation == 0, first, now), begun, state.search)
     with jax.numpy_rank_promotion("allow"):  # within evosax
         population, search = strategy.ask(jax.random.fold_in(state.key, 2 * state.step), search, constants)
-    here = jnp.asarray(layers) == layer
+    here = jnp.asarray(layers, layer.dtype) == layer
     size = jnp.sqrt(jnp.mean(original**2, where=here))
     params = original[None] + jnp.where(here[None], size * population, 0.0)
     return state._replace(search=_strong(search), population=population, params=params, step=state.step + 1)
@@ -143,7 +143,7 @@ def _strategy(config: LayerwiseOptimisation, size: int):
             'layerwise optimisation searches with evosax: install it with `pip install "fairjax[search]"`'
         ) from error
     strategy = SNES(population_size=config.population, solution=jnp.zeros(size))
-    return strategy, strategy.default_params.replace(std_init=jnp.asarray(config.deviation, jnp.float32))
+    return strategy, strategy.default_params.replace(std_init=jnp.asarray(config.deviation, jnp.result_type(float)))
 
 
 def _begin(config: LayerwiseOptimisation, size: int):

@@ -70,7 +70,7 @@ def step(task: Task, config: RandomPerturbation, parts: Parts, state: State) -> 
         noise = jax.random.normal(jax.random.fold_in(state.key, number), original.shape, original.dtype)
         return jnp.where(number < config.draws, original * (1.0 + config.deviation * noise), original)
 
-    numbers = state.step * config.batch + jnp.arange(config.batch)
+    numbers = state.step * config.batch + jnp.arange(config.batch, dtype=state.step.dtype)
     return state._replace(params=jax.vmap(draw)(numbers), step=state.step + 1)
 
 

@@ -195,6 +195,45 @@ class GroupReport:
             index = pd.MultiIndex.from_tuples(self.levels, names=self.attributes)
         return pd.DataFrame(columns, index=index)
 
+    def plot(self, rates: Sequence[str] = ("selection_rate", "true_positive_rate", "false_positive_rate")) -> Any:
+        """Draw rates with their intervals, one panel per rate; needs matplotlib.
+
+        Args:
+            rates: some of `RATES`.
+
+        Returns:
+            The figure. Groups that are not compared are hollow; a line marks the rate of all rows.
+
+        Raises:
+            ValueError: if there is no such rate.
+        """
+        unknown = [rate for rate in rates if rate not in RATES]
+        if unknown or not rates:
+            raise ValueError(f"rates must be some of {', '.join(RATES)}, got {', '.join(unknown) or 'none'}")
+        from matplotlib.figure import Figure
+
+        height = 0.32 * len(self.names) + 1.1
+        figure = Figure(figsize=(2.6 * len(rates) + 1.8, height), layout="constrained")
+        axes = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
+        place = np.arange(len(self.names))
+        for axis, rate in zip(axes, rates, strict=True):
+            values, intervals = getattr(self, rate), self.intervals[rate]
+            known = ~np.isnan(values)
+            axis.hlines(place[known], *intervals[known].T, color="0.55", lw=2)
+            compared = self.compared(rate)
+            axis.plot(values[known & compared], place[known & compared], "o", color="#1f5f8b")
+            axis.plot(values[known & ~compared], place[known & ~compared], "o", color="#1f5f8b", mfc="white")
+            whole = _of(RATES[rate], self.confusion.sum(axis=2, keepdims=True))
+            if not np.isnan(whole).any():
+                axis.axvline(float(whole[0]), color="#c1440e", lw=0.9, ls=":")
+            axis.set_title(rate.replace("_", " "), fontsize=10)
+            axis.set_xlim(-0.03, 1.03)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.grid(axis="x", alpha=0.25)
+        axes[0].set_yticks(place, [f"{name} ({count:,})" for name, count in zip(self.names, self.counts, strict=True)])
+        axes[0].invert_yaxis()
+        return figure
+
     def __str__(self) -> str:
         """A table of at most 80 columns."""
         lines = [

@@ -155,7 +155,8 @@ def solved(
     References:
         Chen, Kallus, Mao, Svacha, Udell (2019), Fairness Under Unawareness, FAT*.
     """
-    tensor, products = jnp.asarray(tensor), jnp.asarray(products)
+    tensor = checks.floating(tensor)
+    products = jnp.asarray(products).astype(tensor.dtype)
     groups = tensor.shape[2]
     found = tensor
     for block in [range(groups)] if blocks is None else blocks:

@@ -83,7 +83,7 @@ def shrink(xp: Any, rates: Any, sizes: Any, there: Any, variance: Any = None) ->
     noise = pooled * (1.0 - pooled) if variance is None else xp.full_like(pooled, variance)  # over n
     distance = xp.where(there, safe - pooled, 0.0)
     excess = (n * distance**2).sum(axis=-1, keepdims=True)
-    excess = excess - (there.sum(axis=-1, keepdims=True) - 1) * noise
+    excess = excess - (there.sum(axis=-1, keepdims=True).astype(rates.dtype) - 1.0) * noise
     scale = (n * (1.0 - n / rows)).sum(axis=-1, keepdims=True)
     shrinks = (noise > 0) & (scale > 0)
     between = xp.maximum(excess, 0.0) / xp.where(scale > 0, scale, 1.0)  # tau^2

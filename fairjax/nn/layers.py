@@ -55,7 +55,7 @@ class Linear(nn.Module):
         start = _uniform(max(x.shape[-1], 1) ** -0.5)
         kernel = self.param("kernel", start, (x.shape[-1], self.features))
         bias = self.param("bias", start, (self.features,))
-        return x @ kernel + bias[None]
+        return x.astype(kernel.dtype) @ kernel + bias[None]
 
 
 def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:

@@ -85,8 +85,9 @@ def shrink(module: Mlp, variables: Variables) -> tuple[Mlp, Variables]:
         stats[name] = jax.tree.map(lambda leaf, keep=keep: leaf[..., keep], stats[name])
         masks[name] = {"units": {"keep": np.ones(int(keep.sum()), bool)}}
     widths = tuple(masks[name]["units"]["keep"].size for name in names)
-    smaller = Mlp(widths=widths, site=module.site, cut=module.cut, dropout=module.dropout)
-    return smaller, jax.tree.map(jnp.asarray, {**tree, "params": params, "batch_stats": stats, "masks": masks})
+    return module.clone(widths=widths), jax.tree.map(
+        jnp.asarray, {**tree, "params": params, "batch_stats": stats, "masks": masks}
+    )
 
 
 def _of_zero(params: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray], epsilon: float = 1e-5) -> np.ndarray:

@@ -1,0 +1,21 @@
+"""Public functions in double precision and without implicit promotion of types, in a process of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("enable_x64", ["0", "1"])
+def test_all_functions_work_without_implicit_promotion(enable_x64):
+    settings = {"JAX_ENABLE_X64": enable_x64, "JAX_NUMPY_DTYPE_PROMOTION": "strict"}
+    settings |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "tests/precision.py"], cwd=ROOT, env=os.environ | settings, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
