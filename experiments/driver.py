@@ -28,15 +28,16 @@ from experiments import hosts, postprocessing, programs
 from experiments.ahead import Ahead, compiled
 from experiments.folder import RunFolder, Stage
 from experiments.loading import TRAINING, fold, keys_of, load
+from experiments.methods import ABOUT
 from experiments.programs import Axes, Machine, Scored
 from experiments.settings import Debias, identity
+from experiments.structure import Structure
 from experiments.timings import Timings
 from fairjax import loop, parallel, training
 from fairjax.debias import METHODS
 from fairjax.loop import Task
 from fairjax.nn import Network, from_linen
 from fairjax.nn.flat import Flat
-from fairjax.parity import MEASURES
 from fairjax.types import Split
 
 CHUNK = 40
@@ -133,6 +134,7 @@ class Prepared(NamedTuple):
     splits: Split
     axes: Split
     facts: dict[str, Any]
+    structure: Structure
     network: Network
     trained: training.Trained
 
@@ -162,17 +164,43 @@ def prepare(
         The splits and the trained networks.
     """
     with timings.stage("loading"):
-        splits, axes, facts = _load(settings)
+        splits, axes, structure, facts = _load(settings)
+        check_methods(settings, structure, splits)
         splits = parallel.everywhere(splits, machine.mesh)
     console.print(
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
         f"{machine.mesh.size} {jax.devices()[0].platform} device(s)"
     )
-    network = from_linen(settings.network.build())
+    for line in structure.told(settings.measure):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    network = from_linen(settings.network.build(len(structure.classes)))
+    measure = structure.measure(settings.measure)
     with _bars(console) as bars:
-        trained = _train(settings, folder, machine, network, splits, axes, bars, timings, ahead)
+        trained = _train(settings, folder, machine, network, measure, splits, axes, bars, timings, ahead)
     _report_diverged(settings, trained.diverged, "training", console)
-    return Prepared(splits, axes, facts, network, trained)
+    return Prepared(splits, axes, facts, structure, network, trained)
+
+
+def check_methods(settings: Debias, structure: Structure, splits: Split) -> None:
+    """Refuse methods that cannot do these groups and classes, before anything is trained.
+
+    Raises:
+        ValueError: naming them, and those that can.
+    """
+    unfit = {}
+    for name in (*settings.methods, *(settings.portfolio if "portfolio" in settings.methods else ())):
+        about = ABOUT[name]
+        if len(structure.classes) > about.classes:
+            unfit[name] = f"{len(structure.classes)} classes"
+        elif len(structure.groups) > about.groups or (name == "group_thresholds" and splits.a.ndim == 2):
+            unfit[name] = "groups that overlap" if splits.a.ndim == 2 else f"{len(structure.groups)} groups"
+    if unfit:
+        others = [name for name in settings.portfolio if name not in unfit]
+        fit = [name for name in settings.methods if name not in unfit and (name != "portfolio" or others)]
+        words = ["--methods", *(fit or ["standard", "pruning", "bias_gda"])]
+        words += ["--portfolio", *others] if "portfolio" in fit else []
+        what = "; ".join(f"{name} cannot do {reason}" for name, reason in unfit.items())
+        raise ValueError(f"{what}: leave them out, as in {' '.join(words)}")
 
 
 def run(
@@ -198,7 +226,8 @@ def run(
     Returns:
         All results.
     """
-    task = Task(prepared.network, MEASURES[settings.measure])
+    measure = prepared.structure.measure(settings.measure)
+    task = Task(prepared.network, measure)
     about = _Context(
         settings,
         folder,
@@ -250,7 +279,9 @@ def run(
                     bars.update(bar, advance=1)
                     end_if_asked()
 
-                trace = postprocessing.run(settings, folder, name, scored, evaluated[0].valid.threshold, tick, timings)
+                trace = postprocessing.run(
+                    settings, measure, folder, name, scored, evaluated[0].valid.threshold, tick, timings
+                )
                 trials[name, "none"] = _single((trace, np.ones(len(settings.runs), bool)), None)
     return Outcome(prepared, trials)
 
@@ -316,17 +347,17 @@ def said(settings: Debias) -> str:
     return f"{identity(settings)}, lanes {settings.lanes}, fairjax {fairjax.__version__}, jax {jax.__version__}"
 
 
-def _load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
+def _load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     """The data, which must be the same in all processes."""
     try:
-        splits, axes, facts = load(settings)
+        splits, axes, structure, facts = load(settings)
     except FileNotFoundError:
         hosts.agree("the data", "not there")
         raise
     if jax.process_count() > 1:
-        numbers = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in splits))
+        numbers = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(splits)))
         hosts.agree("the data", numbers.hexdigest())
-    return splits, axes, facts
+    return splits, axes, structure, facts
 
 
 class Lines:
@@ -385,7 +416,7 @@ def _bars(console: Console) -> Progress | Lines:
     )
 
 
-def _train(settings, folder, machine, network, splits, axes, bars, timings, ahead) -> training.Trained:
+def _train(settings, folder, machine, network, measure, splits, axes, bars, timings, ahead) -> training.Trained:
     config = settings.training
     keys = parallel.everywhere(fold(keys_of(settings), TRAINING), machine.mesh)
     with timings.stage("training"):
@@ -415,7 +446,7 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings, ahea
                 epochs=config.check_every,
             ),
         )
-    _compile_ahead(settings, folder, machine, network, splits, axes, state.best, ahead)
+    _compile_ahead(settings, folder, machine, Task(network, measure), splits, axes, state.best, ahead)
 
     def advance(state):
         few = np.sum(~np.asarray(state.done)) <= 2 * machine.mesh.size
@@ -439,9 +470,8 @@ def _train(settings, folder, machine, network, splits, axes, bars, timings, ahea
     return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, timings)
 
 
-def _compile_ahead(settings, folder, machine, network, splits, axes, networks: Flat, ahead: Ahead) -> None:
+def _compile_ahead(settings, folder, machine, task: Task, splits, axes, networks: Flat, ahead: Ahead) -> None:
     """Have the programs of `run` compiled, in the order in which it calls them."""
-    task = Task(network, MEASURES[settings.measure])
     rule, rules = settings.selection.build(), settings.selection.rules
     keys = jax.eval_shape(lambda: keys_of(settings))
     on_mesh = functools.partial(compiled, mesh=machine.mesh)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.folder import atomic
-from experiments.methods import ABOUT, DATASETS, label
+from experiments.methods import ABOUT, DATASETS, MEASURES, label
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a back end without a screen)
@@ -74,7 +74,7 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
         for axis, name in zip(axes.flat, names, strict=False):
             mine = chosen[(chosen[keys] == list(name)).all(axis=1)]
             _panel(axis, panels[name], mine, epsilon)
-            axis.set_title(f"{DATASETS.get(name[0], name[0])}, {name[1].upper()}: {label(name[2])}")
+            axis.set_title(f"{DATASETS.get(name[0], name[0])}, {MEASURES.get(name[1], name[1])}: {label(name[2])}")
             axis.set_xlabel(XLABELS[name[2]])
         for axis in axes[:, 0]:
             axis.set_ylabel("on test data")
@@ -96,6 +96,7 @@ def _panel(axis, curves: pd.DataFrame, chosen: pd.DataFrame, epsilon: float) -> 
         first = chosen[chosen["rule"] == chosen["rule"].iloc[0]]
         axis.axvline(float(np.median(first["selected"])), color="0.35", lw=0.9, ls=":", label="median selected step")
     axis.set_xlim(0, curves["step"].max())
+    axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
@@ -121,7 +122,7 @@ def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
                     (points["dataset"] == dataset) & (points["measure"] == measure) & (points["method"] == method)
                 ]
                 _sensitivity_panel(axis, here)
-                axis.set_title(f"{DATASETS.get(dataset, dataset)}, {measure.upper()}: {label(method)}")
+                axis.set_title(f"{DATASETS.get(dataset, dataset)}, {MEASURES.get(measure, measure)}: {label(method)}")
                 axis.set_xlabel({"loh": "α", "zafar": "ϑ"}.get(dataset, "parameter"))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False)
@@ -181,7 +182,7 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
                 axis.plot([low, high], [i, i], color=colour, lw=2.4, alpha=0.7, solid_capstyle="butt")
                 hollow = method in ABOUT and ABOUT[method].needs_a
                 axis.plot(median, i, "o", color=colour, mfc="white" if hollow else colour, ms=5.5)
-            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {column[1].upper()}")
+            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {MEASURES.get(column[1], column[1])}")
             axis.set_xlim(-0.03, 0.95)
             axis.grid(axis="x", alpha=0.3)
         axes[0, 0].set_yticks(range(len(entries)), [label(*entry, main) for entry in entries])
@@ -220,7 +221,7 @@ def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> lis
                 style = {"color": COLOURS.get(method, "0.15"), "lw": 1.5, "marker": "o", "ms": 2.5}
                 axis.plot(curve["absolute_bias"], curve["balanced_accuracy"], label=label(method), **style)
             _single_points(axis, single, column, set(here["method"]))
-            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {column[1].upper()}")
+            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {MEASURES.get(column[1], column[1])}")
             axis.set_xlabel("mean |bias|")
         for axis in axes[:, 0]:
             axis.set_ylabel("mean balanced accuracy")

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.settings import SIMULATED, Debias
+from experiments.settings import MULTICLASS, SIMULATED, Debias
+from experiments.structure import Structure
 from fairjax import data
 from fairjax.data.splits import STREAM
 from fairjax.types import SHARED, Split
@@ -16,8 +17,8 @@ SIMULATION, TRAINING = 0, 1
 """What a seed's key is folded with; its split has a number of its own, and so have methods."""
 
 
-def load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
-    """The data of a run: the splits of all seeds, their vmap axes, and what the data are.
+def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """The data of a run: the splits of all seeds, their vmap axes, groups and classes, and what the data are.
 
     Raises:
         ValueError: for data that cannot be used, naming what is wrong.
@@ -25,13 +26,27 @@ def load(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
     """
     if settings.dataset in SIMULATED:
         return _simulated(settings)
-    options: dict[str, Any] = {"protected": settings.protected} if settings.dataset == "german" else {}
+    options: dict[str, Any] = {}
+    if settings.protected and settings.dataset == "german":
+        options = {"protected": settings.protected[0]}
+    elif settings.protected or settings.dataset in MULTICLASS:
+        options = {name: getattr(settings, name) for name in ("intersect", "minimum", "small")}
+        options |= {"protected": settings.protected} if settings.protected else {}
     dataset = data.DATASETS[settings.dataset](settings.path, **options)
+    structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
-    return data.split_seeds(dataset, settings.seeds), SHARED, facts
+    if dataset.groups is not None:
+        facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
+    splits = data.split_seeds(
+        dataset,
+        settings.seeds,
+        stratify="group and label" if settings.stratify else None,
+        measure=structure.measure(settings.measure),
+    )
+    return splits, SHARED, structure, facts
 
 
-def _simulated(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
+def _simulated(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     chosen = settings.simulation
 
     def draw(key, value):
@@ -54,7 +69,8 @@ def _simulated(settings: Debias) -> tuple[Split, Split, dict[str, Any]]:
             data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
         axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
         features = batch.x.shape[2]
-    return splits, axes, {"rows": chosen.rows, "features": features, "protected": "a"}
+    structure = Structure(across=settings.across, minimum=settings.rate_minimum)
+    return splits, axes, structure, {"rows": chosen.rows, "features": features, "protected": "a"}
 
 
 def _parameter(settings: Debias, value: float | None) -> float:

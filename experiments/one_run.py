@@ -13,6 +13,7 @@ from experiments import driver, figures, hosts, results, tables
 from experiments.ahead import Ahead
 from experiments.folder import RunFolder, write_json, write_text
 from experiments.settings import Debias, identity, plain
+from experiments.structure import BINARY, Structure
 from experiments.timings import Timings
 from fairjax import parallel, storage
 
@@ -40,7 +41,7 @@ def run(settings: Debias, console: Console) -> None:
         seconds = time.perf_counter() - begun
         write_json(folder.path / "run.json", results.circumstances(settings, prepared, timings, seconds))
         # last: what is found is safe, whatever becomes of the output
-        _print(settings, table, folder, pictures, console)
+        _print(settings, prepared.structure, table, folder, pictures, console)
 
 
 def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder) -> tuple[pd.DataFrame, list[Path]]:
@@ -50,15 +51,22 @@ def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder) -> tupl
     epsilon = settings.selection.epsilon
     for name, frame in (("results.csv", table), ("trajectories.csv", curves)):
         write_text(folder.path / name, frame.to_csv(index=False, float_format="%.7g"))
-    write_text(folder.path / "table.md", tables.markdown(table, epsilon))
+    write_text(folder.path / "table.md", tables.markdown(table, epsilon, outcome.prepared.structure))
     pictures = figures.trajectories_figure(curves, table, epsilon, folder.path / "trajectories")
     save_networks(settings, outcome, folder.path / "networks")
     return table, pictures
 
 
-def _print(settings: Debias, table: pd.DataFrame, folder: RunFolder, pictures: list[Path], console: Console) -> None:
+def _print(
+    settings: Debias,
+    structure: Structure,
+    table: pd.DataFrame,
+    folder: RunFolder,
+    pictures: list[Path],
+    console: Console,
+) -> None:
     """The table, and where everything is."""
-    console.print(tables.printed(table, settings.selection.epsilon, console.width))
+    console.print(tables.printed(table, settings.selection.epsilon, console.width, structure))
     lines = [f"results: {folder.path}"]
     if pictures:
         lines.append(f"pictures: {', '.join(map(str, pictures))}")
@@ -67,10 +75,12 @@ def _print(settings: Debias, table: pd.DataFrame, folder: RunFolder, pictures: l
 
 def save_networks(settings: Debias, outcome: driver.Outcome, folder: Path) -> None:
     """The trained networks and those that each method selected, as orbax checkpoints."""
-    module = settings.network.build()
+    structure = outcome.prepared.structure
+    module = settings.network.build(len(structure.classes))
     networks = {"trained": outcome.prepared.trained.best}
     networks |= {name: trial.networks for (name, _), trial in outcome.trials.items() if trial.networks is not None}
     for name, flat in networks.items():
         variables = jax.tree.map(np.asarray, flat).variables()
         about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
+        about |= {} if structure == BINARY else {"structure": plain(structure)}
         storage.save(folder / name, module, variables, about=about, overwrite=True)

@@ -15,12 +15,13 @@ from experiments.settings import Debias
 from experiments.timings import Timings
 from fairjax import objective
 from fairjax.loop import Trace
-from fairjax.parity import MEASURES
+from fairjax.parity import Measure
 from fairjax.types import Batch
 
 
 def run(
     settings: Debias,
+    measure: Measure,
     folder: RunFolder,
     name: str,
     scored: Scored,
@@ -32,6 +33,7 @@ def run(
 
     Args:
         settings: of the run.
+        measure: of bias.
         folder: where what is done is kept, network by network.
         name: a method of `processes.METHODS`.
         scored: scores, labels and groups of valid and test parts.
@@ -54,9 +56,7 @@ def run(
     hosts.from_first(fill)
     found = hosts.arrays_from_first(found)
     evaluations = (
-        objective.of_tables(
-            MEASURES[settings.measure], jnp.array(found["threshold"]), jnp.array(found[part], jnp.float32)
-        )
+        objective.of_tables(measure, jnp.array(found["threshold"]), jnp.array(found[part], jnp.float32))
         for part in ("valid", "test")
     )
     return Trace(*evaluations)

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import loop, objective, parallel, training
 from fairjax.loop import Parts, Task
 from fairjax.nn import Network
 from fairjax.nn.flat import Flat
+from fairjax.parity import probabilities
 from fairjax.postprocessing import group_thresholds
 from fairjax.types import Batch, Split
 
@@ -31,7 +32,7 @@ class Machine(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Scores (in the place of features), labels and groups of the valid and test parts of all runs."""
+    """Scores (in the place of features, one column of two classes), labels and groups of valid and test parts."""
 
     valid: Batch
     test: Batch
@@ -75,7 +76,7 @@ def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine
         x = jnp.concatenate([batch.x for batch in parts])
         ends = list(itertools.accumulate(batch.x.shape[0] for batch in parts))
         with jax.default_matmul_precision("highest"):
-            every = jnp.split(task.network.apply(variables, x)[0][:, None], ends[:-1])
+            every = jnp.split(_columns(task.network.apply(variables, x)[0]), ends[:-1])
         return Parts(*(batch._replace(x=some) for batch, some in zip(parts, every, strict=True)))
 
     return parallel.over_seeds(one, (networks, splits), (0, axes.split), **machine._asdict())
@@ -86,16 +87,31 @@ def judge(task: Task, rule, logits: Parts) -> tuple[loop.Trace, Bool[Array, " se
     """Networks as they came, with thresholds by a rule or by balanced accuracy, and whether all outputs are finite."""
 
     def one(logits: Parts):
-        every = [getattr(logits, name).x[None, :, 0] for name in loop.seen(task)]
+        every = [_logits(getattr(logits, name).x)[None] for name in loop.seen(task)]
         return jax.tree.map(operator.itemgetter(0), loop.judge(task, every, logits, rule))
 
     return jax.vmap(one)(logits)
 
 
+def _columns(logits: Float[Array, "n *c"]) -> Float[Array, "n c"]:
+    """Logits as a matrix: of two classes one column."""
+    return logits[:, None] if logits.ndim == 1 else logits
+
+
+def _logits(columns: Float[Array, "n c"]) -> Float[Array, "n *c"]:
+    """Logits as a network gives them."""
+    return columns[:, 0] if columns.shape[1] == 1 else columns
+
+
+def _scores(logits: Float[Array, "runs n c"]) -> Float[Array, "runs n c"]:
+    """Scores of two classes as one column, or the probabilities of more."""
+    return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.vmap(probabilities)(logits)
+
+
 @jax.jit
 def score(logits: Parts) -> Scored:
     """Scores of networks on valid and test parts."""
-    return Scored(*(part._replace(x=jax.nn.sigmoid(part.x)) for part in (logits.valid, logits.test)))
+    return Scored(*(part._replace(x=_scores(part.x)) for part in (logits.valid, logits.test)))
 
 
 @jax.jit

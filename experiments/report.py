@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +13,10 @@ import pandas as pd
 
 from experiments import published, statistics
 from experiments.folder import write_text
-from experiments.methods import ABOUT, DATASETS, label
+from experiments.methods import ABOUT, DATASETS, MEASURES, label
 from experiments.settings import Selection
-from experiments.tables import main_rule
-from fairjax.parity import MEASURES
+from experiments.structure import BINARY, Structure
+from experiments.tables import main_rule, named, undefined
 from fairjax.storage import first_line
 
 PAGE = "report.html"
@@ -112,17 +113,19 @@ def write(folder: Path) -> Path:
             configuration; the message names the file.
     """
     file = folder / "results.csv"
-    results = _results(folder)
     circumstances = _circumstances(folder)
+    structure = _structure(folder, circumstances)
+    results = _results(folder, structure)
     selection = _selection(folder, circumstances)
     epsilon = selection.epsilon
     results = _judged(file, results, selection)
     main = main_rule(results)
     try:
-        found = statistics.everything(results, epsilon, needs_a)
+        found = statistics.everything(results, epsilon, needs_a, structure)
     except ValueError as error:
         raise ValueError(f"{file}: {error}; {_WAY_OUT}") from error
-    names = ", ".join(DATASETS.get(name, name) for name in dict.fromkeys(results["dataset"]))
+    names = ", ".join(named(name, structure) for name in dict.fromkeys(results["dataset"]))
+    about = " ".join((*structure.told(results["measure"].iloc[0]), undefined(results)))
     splits = results["seed"].nunique()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
@@ -133,18 +136,18 @@ def write(folder: Path) -> Path:
             f"Trained neural classifiers, debiased; {splits} train/valid/test splits, bias bound {epsilon:g}. The "
             f"objective "
             f"of a split is the balanced accuracy of decisions on its test part if |bias| < {epsilon:g}, else 0. Every "
-            "choice was made on train and validation data."
-        ),
+            f"choice was made on train and validation data. {about}"
+        ).strip(),
         sections=[
             section
             for section in (
                 _findings(results, found, main, epsilon),
                 _objectives(results, found, main),
                 _pictures(folder),
-                _shares(found, main, epsilon),
-                _paper(results, main),
+                _shares(found, main, epsilon, structure),
+                _paper(results, main) if structure == BINARY else None,
                 _comparisons(found, main),
-                _groups(results, found, main),
+                _groups(found, main, structure),
                 _noise(found, main, epsilon),
                 _costs(circumstances),
                 _settings(folder, circumstances, results),
@@ -167,7 +170,7 @@ _EDGE = 5e-6
 """So close to the bound, rounding in the file decides whether a bias is inside it."""
 
 
-def _results(folder: Path) -> pd.DataFrame:
+def _results(folder: Path, structure: Structure) -> pd.DataFrame:
     """The rows of `results.csv`, each of them checked."""
     file = folder / "results.csv"
     if not file.exists():
@@ -176,7 +179,7 @@ def _results(folder: Path) -> pd.DataFrame:
         results = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise ValueError(f"{file} cannot be read ({first_line(error)}); {_WAY_OUT}") from error
-    needed = {*statistics.KEYS, *statistics.CELLS, *_NUMBERS, "seed", "part", "satisfied", "diverged"}
+    needed = {*statistics.KEYS, *structure.cells, *_NUMBERS, "seed", "part", "satisfied", "diverged"}
     missing = needed - set(results.columns)
     if missing:
         raise ValueError(f"{file} lacks the columns {', '.join(sorted(missing))}: it was written by another version")
@@ -192,24 +195,26 @@ def _results(folder: Path) -> pd.DataFrame:
     for name in ("satisfied", "diverged"):
         _refuse(file, ~results[name].isin(["True", "False"]), f"has a value of {name} that is neither True nor False")
         results[name] = results[name] == "True"
-    for name in ("seed", *statistics.CELLS):
+    for name in ("seed", *structure.cells):
         values = pd.to_numeric(results[name], errors="coerce").astype(float)
         wrong = ~np.isfinite(values) | (values != np.round(values)) | (values < 0) | (values >= 2**53)
         _refuse(file, wrong, f"has a value of {name} that is no non-negative whole number")
         results[name] = values.astype(np.int64)
-    total = results[list(statistics.CELLS)].sum(axis=1)
+    total = results[list(structure.cells)].sum(axis=1)
     _refuse(file, (total <= 0) | (total >= 2**31), "has counts of no rows, or of more than can be counted")
     for name in _NUMBERS:
         values = pd.to_numeric(results[name], errors="coerce").astype(float)
-        # networks that diverged may have no numbers
-        wrong = ~np.isfinite(values) & ~results["diverged"]
+        # networks that diverged may have no numbers, and a measure may have none where groups are too small or ratios
+        # are infinite; whether it has is asked of the counts
+        without = (structure != BINARY) | ~results["measure"].isin(["spd", "eod"])
+        wrong = ~np.isfinite(values) & ~results["diverged"] & ~((name == "bias") & without)
         _refuse(file, wrong, f"has a value of {name} that is no finite number")
         results[name] = values
     doubled = results.duplicated([*statistics.KEYS, "seed", "part"])
     _refuse(file, doubled, "has the data set, measure, method, rule, seed and part of an earlier row")
     if not (results["part"] == "test").any():
         raise ValueError(f"{file} has no rows of test parts; {_WAY_OUT}")
-    wrong = statistics.inconsistency(results)
+    wrong = statistics.inconsistency(results, structure)
     if wrong > 1e-4:
         raise ValueError(f"{file} contradicts itself: a bias or accuracy is {wrong:.2g} off what its counts say")
     return results
@@ -296,6 +301,18 @@ def _circumstances(folder: Path) -> dict[str, Any]:
     return content
 
 
+def _structure(folder: Path, circumstances: dict[str, Any]) -> Structure:
+    """The groups and classes that the run was about, as `run.json` says."""
+    facts = circumstances.get("data")
+    if not isinstance(facts, dict) or "structure" not in facts:
+        return BINARY
+    file = folder / "run.json"
+    try:
+        return Structure.from_plain(_part(file, facts, "structure"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file} has groups that cannot be used ({first_line(error)}); {_WAY_OUT}") from error
+
+
 def _selection(folder: Path, circumstances: dict[str, Any]) -> Selection:
     """The settings of selection that the run was told of, with its bound."""
     file = folder / "configuration.json"
@@ -321,7 +338,7 @@ def _columns(frame: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _heading(column: tuple[str, str]) -> str:
-    return f"{DATASETS.get(column[0], column[0])} {column[1].upper()}"
+    return f"{DATASETS.get(column[0], column[0])} {MEASURES.get(column[1], column[1])}"
 
 
 def _entries(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -342,6 +359,11 @@ def _grid(frame: pd.DataFrame, main: str, cell, *, title: str = "", note: str = 
             cells.append(cell(index.loc[key]) if key in index.index else Cell(""))
         rows.append(Row(cells, needs_a(method)))
     return Table(["method", *map(_heading, columns)], rows, title, note)
+
+
+def _shown(number: float, form: str) -> str:
+    """A number of a cell, or a dash for one that there is not."""
+    return "–" if np.isnan(number) else format(number, form)
 
 
 def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Section:
@@ -407,7 +429,7 @@ def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str
             _grid(
                 frame,
                 main,
-                lambda row: Cell(f"{row['mean']:.2f}", f"± {row['sd']:.2f}"),
+                lambda row: Cell(_shown(row["mean"], ".2f"), f"± {_shown(row['sd'], '.2f')}"),
                 title=f"{title}, mean ± standard deviation over test splits",
             )
         )
@@ -425,7 +447,7 @@ def _pictures(folder: Path) -> Section | None:
     return Section("figures", "Figures", pictures=pictures) if pictures else None
 
 
-def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Section:
+def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float, structure: Structure) -> Section:
     def cell(row) -> Cell:
         return Cell(f"{row['share']:.0%}", f"[{row['low']:.0%}, {row['high']:.0%}] noise {row['noise_share']:.0%}")
 
@@ -434,6 +456,8 @@ def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Sectio
         f"classifier "
         "without any bias, with the same rate of acceptance, would reach on test parts of this size."
     )
+    if any(statistics.is_dealt(name, structure) for name in set(found["shares"]["measure"])):
+        note += " For that, the same decisions and labels are dealt to the groups by chance, many times."
     return Section("shares", "How often the bound is met", tables=[_grid(found["shares"], main, cell, note=note)])
 
 
@@ -489,9 +513,21 @@ def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:
     return Section("comparisons", "Paired comparisons", tables=[Table(columns, rows, note=note)])
 
 
-def _groups(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str) -> Section:
+def _groups(found: dict[str, pd.DataFrame], main: str, structure: Structure) -> Section:
     rates = found["group_rates"]
     rates = rates[rates["part"] == "test"]
+    if structure.is_binary:
+        return Section("groups", "Groups before and after", tables=[_two_groups(rates, main, structure)])
+    return Section("groups", "Groups before and after", tables=_all_groups(rates, main, structure))
+
+
+_RATES = ("acceptance_rate", "true_positive_rate", "false_positive_rate")
+
+
+def _two_groups(rates: pd.DataFrame, main: str, structure: Structure) -> Table:
+    """Methods down, the two groups side by side."""
+    named = structure.groups != BINARY.groups
+    names, told = (structure.groups, "") if named else (("a = 0", "a = 1"), "; a = 1 is the privileged group")
     rows = []
     for column in _columns(rates):
         here = rates[(rates["dataset"] == column[0]) & (rates["measure"] == column[1])]
@@ -500,19 +536,44 @@ def _groups(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str) ->
             cells = [Cell(_heading(column)), Cell(label(method, rule, main))]
             for a in (0, 1):
                 cells += [Cell(f"{both.loc[a, name]:.0f}") for name in ("rows", "positives")]
-                names = ("acceptance_rate", "true_positive_rate", "false_positive_rate")
-                cells += [Cell(f"{both.loc[a, name]:.2f}") for name in names]
+                cells += [Cell(_shown(both.loc[a, name], ".2f")) for name in _RATES]
             rows.append(Row(cells, needs_a(method)))
     each = ["rows", "y = 1", "accepted", "TPR", "FPR"]
-    columns = ["column", "method", *(f"{name}, a = {a}" for a in (0, 1) for name in each)]
-    note = "Means over test parts; a = 1 is the privileged group. The row Standard is the network before debiasing."
-    return Section("groups", "Groups before and after", tables=[Table(columns, rows, note=note)])
+    columns = ["column", "method", *(f"{name}, {group}" for group in names for name in each)]
+    note = f"Means over test parts{told}. The row Standard is the network before debiasing."
+    return Table(columns, rows, note=note)
+
+
+def _all_groups(rates: pd.DataFrame, main: str, structure: Structure) -> list[Table]:
+    """A table of each rate: groups down, and classes if there are more than two; methods across."""
+    several = len(structure.classes) > 2
+    rates = rates[rates["rule"].isin(["none", main])].assign(negatives=rates["rows"] - rates["positives"])
+    rates = rates if several else rates.assign(**{"class": 1})
+    entries = _entries(rates)
+    index = rates.set_index(["method", "rule", "a", "class"])
+    what = "Share predicted to be of a class" if several else "Share accepted"
+    whom = ("all rows", "rows of the class", "other rows") if several else ("all rows", "y = 1", "y = 0")
+    names, tables = ("", " (true positive rate)", " (false positive rate)"), []
+    for rate, of, rows_of, name_of in zip(_RATES, ("rows", "positives", "negatives"), whom, names, strict=True):
+        rows = []
+        for k, a in itertools.product(sorted(set(rates["class"])), range(len(structure.groups))):
+            name, size = structure.groups[a], index.loc[(*entries[0], a, k), of]
+            cells = [Cell(structure.classes[k])] if several else []
+            cells += [Cell(name, "" if name in structure.compared else "not compared")]
+            cells += [Cell(format(size, ".0f" if size >= 10 else ".1f"))]
+            cells += [Cell(_shown(index.loc[(*entry, a, k), rate], ".2f")) for entry in entries]
+            rows.append(Row(cells))
+        columns = [*(["class"] if several else []), "group", "rows", *(label(*entry, main) for entry in entries)]
+        tables.append(Table(columns, rows, f"{what}, of {rows_of}{name_of}"))
+    note = "Means over test parts; a dash where no part has rows. Standard is the network before debiasing."
+    return [*tables[:-1], tables[-1]._replace(note=note)]
 
 
 def _noise(found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Section:
     def cell(row) -> Cell:
         return Cell(
-            f"{row['bias_row_error']:.3f}", f"splits {row['bias_split_deviation']:.3f}; met {row['met_over_rows']:.0%}"
+            _shown(row["bias_row_error"], ".3f"),
+            f"splits {_shown(row['bias_split_deviation'], '.3f')}; met {row['met_over_rows']:.0%}",
         )
 
     note = (

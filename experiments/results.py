@@ -11,26 +11,26 @@ import numpy as np
 import pandas as pd
 
 from experiments.driver import Outcome, Prepared, Trial
-from experiments.settings import Debias
+from experiments.settings import Debias, plain
 from experiments.timings import Timings
 from fairjax import objective
+from fairjax.metrics import Parity
 from fairjax.objective import Evaluation
+from fairjax.parity import as_parity
 
 PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif360", "orbax-checkpoint")
-
-
-CELLS = ("tn0", "tn1", "fn0", "fn1", "fp0", "fp1", "tp0", "tp1")
-"""Columns of counts, by decision, label and group; the digit is the group."""
 
 
 def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
     """One row a seed, method, rule and part (valid or test).
 
     `rule` is `none` for methods that need no selection. On valid the constrained objective and `satisfied` are taken at
-    the rule's bound, as selection sees them; on test at epsilon. The counts `tn0` to `tp1` are of decisions in each
-    group:
-    all other numbers follow from them.
+    the rule's bound, as selection sees them; on test at epsilon. The counts are of decisions by label and group (see
+    `Structure.cells`): all other numbers follow from them. Of more than two groups or classes `groups_compared` says
+    of how many groups all rates could be compared.
     """
+    structure = outcome.prepared.structure
+    cells, measure = structure.cells, as_parity(structure.measure(settings.measure))
     frames = []
     for (method, rule), trial in outcome.trials.items():
         bounds = {
@@ -40,7 +40,8 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
         for part, bound in bounds.items():
             chosen = chosen_of(trial, part)
             accuracy, bias = np.asarray(chosen.balanced_accuracy), np.asarray(chosen.bias)
-            counts = np.asarray(chosen.table).reshape(len(bias), len(CELLS)).astype(int)
+            counts = np.asarray(chosen.table).reshape(len(bias), len(cells)).astype(int)
+            compared = {} if structure.is_binary else {"groups_compared": _compared(measure, chosen.table)}
             frames.append(
                 pd.DataFrame(
                     {
@@ -55,11 +56,19 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
                         "satisfied": np.abs(bias) < bound,
                         "selected": np.asarray(trial.selected),
                         "diverged": np.asarray(trial.diverged),
-                        **{name: counts[:, i] for i, name in enumerate(CELLS)},
+                        **compared,
+                        **{name: counts[:, i] for i, name in enumerate(cells)},
                     }
                 )
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def _compared(measure: Parity, tables: Any) -> np.ndarray:
+    """For each table the number of groups of which all rates can be compared."""
+    there = np.asarray(jax.vmap(lambda table: measure.compared(table)[2])(tables))
+    of_rates = there.reshape(len(there), len(measure.rates), -1, there.shape[-1]).any(axis=2)
+    return of_rates.all(axis=1).sum(axis=1)
 
 
 def chosen_of(trial: Trial, part: str) -> Evaluation:
@@ -123,7 +132,7 @@ def circumstances(settings: Debias, prepared: Prepared, timings: Timings, second
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": platform.platform(),
         "command": ["python", "-m", "experiments", *sys.argv[1:]],
-        "data": prepared.facts,
+        "data": {**prepared.facts, "structure": plain(prepared.structure)},
         "epochs": epochs.tolist(),
         "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},
         "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},

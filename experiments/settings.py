@@ -1,15 +1,13 @@
 """What a run is told: dataclasses that the command line, the YAML files and the run's folder share."""
 
 import dataclasses
-import functools
 import math
-import numbers
-import reprlib
 import types
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from experiments.hosts import Hosts
+from experiments.values import check_values, field_types, short_repr
 from fairjax import data, objective
 from fairjax.debias import (
     METHODS,
@@ -28,8 +26,22 @@ from fairjax.presets import PRESETS
 from fairjax.training import Training
 from fairjax.types import Number
 
-DatasetName = Literal["loh", "zafar", "compas", "adult", "bank", "bank_full", "german", "mimic"]
-MeasureName = Literal["spd", "eod"]
+DatasetName = Literal[
+    "loh", "zafar", "compas", "adult", "bank", "bank_full", "german", "mimic", "adult_occupation", "compas_score_text"
+]
+MeasureName = Literal["spd", "eod", "fprd", "ppd", "accuracy", "average_odds", "equalized_odds", "parity_ratio"]
+AcrossName = Literal[
+    "spread",
+    "smooth",
+    "to_overall",
+    "mean_absolute",
+    "pairwise",
+    "variance",
+    "deviation",
+    "log_ratio",
+    "shortfall",
+    "kearns",
+]
 MethodName = Literal[
     "standard",
     "threshold",
@@ -53,82 +65,19 @@ MethodName = Literal[
 POSTPROCESSORS = get_args(MethodName)[len(METHODS) + 1 :]
 """Methods that change decisions and not the network; all need the protected attribute at test time."""
 RuleName = Literal["objective", "expected", "pooled", "accuracy_floor"]
+AIF360 = POSTPROCESSORS[1:]
+"""AIF360's post-processors."""
 SIMULATED = ("loh", "zafar")
-
-
-def _shown(value: Any) -> str:
-    """A value in a message, which stays one short line whatever the value is."""
-    try:
-        return _SHORT.repr(value)
-    except (ValueError, RecursionError):  # of numbers with thousands of digits
-        return f"a {type(value).__name__} too long to print"
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-
-MOST = {
-    "rows": 10**8,
-    "widths": 2**14,
-    "critic_width": 2**14,
-    "critic_layers": 100,
-    "epochs": 10**6,
-    "draws": 10**6,
-    "generations": 10**6,
-    "population": 10**6,
-    "batch": 10**6,
-    "evaluations": 10**6,
-    "seeds": 2**32 - 1,
-    "simulations": 2**32 - 1,
-    "key": 2**32 - 1,
+ATTRIBUTES = {
+    "adult": ("race", "sex"),
+    "adult_occupation": ("race", "sex"),
+    "compas": ("race", "sex"),
+    "compas_score_text": ("race", "sex"),
+    "german": ("sex", "age"),
 }
-"""The most that settings may be, by their names; other whole numbers may be what 32 bits hold."""
-LARGEST = 1e30
-"""The most that other numbers may be: single precision holds up to 3.4e38."""
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """The types of a dataclass's fields."""
-    return get_type_hints(kind)
-
-
-def check_values(settings: Any, where: str = "") -> None:
-    """Refuse names that are no choice, numbers that are not finite and whole numbers beyond all sense.
-
-    Args:
-        settings: a dataclass; dataclasses in it are looked at too.
-        where: what stands before the names of its fields in a message.
-
-    Raises:
-        ValueError: naming the field, what it must be, and the value.
-    """
-    for field in dataclasses.fields(settings):
-        name, value = f"{where}{field.name}", getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            check_values(value, f"{name}.")
-            continue
-        kind = _hints(type(settings))[field.name]
-        kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
-        choices = get_args(kind) if get_origin(kind) is Literal else None
-        for entry in value if isinstance(value, tuple | list) else (value,):
-            _check_value(name, entry, choices, MOST.get(field.name, 2**31 - 1))
-
-
-def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: int) -> None:
-    """Refuse one value of a setting."""
-    if choices is not None and value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {_shown(value)}")
-    if isinstance(value, float):
-        most = LARGEST
-        if not math.isfinite(value):
-            raise ValueError(f"{name} must be a finite number, got {value}")
-    elif not isinstance(value, numbers.Integral):
-        return
-    if value > most:
-        raise ValueError(f"{name} must be at most {most}, got {_shown(value)}")
-    if value < -most:
-        raise ValueError(f"{name} must be at least {-most}, got {_shown(value)}")
+"""Data sets whose protected attributes can be chosen; of German, one of them."""
+MULTICLASS = ("adult_occupation", "compas_score_text")
+"""Data sets of more than two classes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -178,9 +127,10 @@ class NetworkSettings:
     cut: Literal["incoming", "outgoing"] = "incoming"
     """Which of a pruned unit's weights are taken away."""
 
-    def build(self) -> Mlp:
-        """The Linen module."""
-        return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout)
+    def build(self, classes: int = 2) -> Mlp:
+        """The Linen module, for data of so many classes."""
+        outputs = 1 if classes == 2 else classes
+        return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout, outputs=outputs)
 
     def __post_init__(self):
         """Refuse what the network refuses."""
@@ -239,7 +189,11 @@ class Debias:
     dataset: DatasetName = "loh"
     """loh and zafar are simulated; the others are benchmark files, found or downloaded."""
     measure: MeasureName = "spd"
-    """Bias: statistical parity difference (spd) or equal opportunity difference (eod)."""
+    """Bias: statistical parity difference (spd), equal opportunity difference (eod), or the difference of false
+    positive rates (fprd), of precision (ppd) or of accuracy, the mean (average_odds) or the larger (equalized_odds) of
+    the differences of true and false positive rates, or by how much the ratio of selection rates is off 1
+    (parity_ratio).
+    Of more than two groups: the greatest rate less the least; of more than two classes: the class furthest apart."""
     seeds: tuple[int, ...] = data.SEEDS
     """One train/valid/test split and one network for each."""
     methods: tuple[MethodName, ...] = ("standard", "pruning", "bias_gda")
@@ -248,8 +202,22 @@ class Debias:
     """Folder of the results; by default results/DATASET-MEASURE. A run stopped before its end continues there."""
     path: Path | None = None
     """The raw data file, or the folder that holds it; by default FAIRJAX_DATA, the user's cache, a download."""
-    protected: Literal["sex", "age"] = "sex"
-    """Protected attribute of the german data."""
+    protected: tuple[str, ...] = ()
+    """Protected attributes, all groups of which are told apart; several by their intersections. race and sex for adult
+    and compas; sex or age for german. By default the two groups of the benchmark. With many groups a difference below
+    0.05 is seldom measurable: give selection.epsilon a larger bound, such as 0.2."""
+    intersect: bool = True
+    """Compare the intersections of several attributes; otherwise each attribute on its own."""
+    minimum: int = 50
+    """Rows that a group must have to be compared (with protected)."""
+    small: Literal["leave out", "pool", "raise", "keep"] = "leave out"
+    """What is done with smaller groups: leave them out of comparisons, pool them, stop with an error, or keep them."""
+    across: AcrossName | None = None
+    """How rates are apart across groups; by default the signed difference of two, and the spread of more."""
+    rate_minimum: int = 1
+    """Rows of a part that a rate of a group must be of to be compared."""
+    stratify: bool = False
+    """Give every part its share of the rows of each group and label, in place of one that varies at random."""
     simulation: Simulation = Simulation()
     network: NetworkSettings = NetworkSettings()
     training: Training = Training()
@@ -295,6 +263,7 @@ class Debias:
                 )
         if self.simulation.sweep and self.dataset not in SIMULATED:
             raise ValueError(f"simulation.sweep is for {' and '.join(SIMULATED)}, not for {self.dataset}")
+        self._check_groups()
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -308,10 +277,47 @@ class Debias:
         if self.lanes is not None and self.lanes < 2:
             raise ValueError(f"lanes must be at least 2, got {self.lanes}")
 
+    def _check_groups(self):
+        """Refuse attributes that the data set does not have, and what tells groups apart where they are not chosen."""
+        known = ATTRIBUTES.get(self.dataset, ())
+        unknown = [name for name in self.protected if name not in known]
+        if unknown and not known:
+            raise ValueError(
+                f"protected must be left out for {self.dataset}, whose one attribute cannot be chosen; it can for "
+                f"{', '.join(ATTRIBUTES)}"
+            )
+        if unknown or len(set(self.protected)) < len(self.protected):
+            raise ValueError(
+                f"protected must be one or more of {', '.join(known)} for {self.dataset}, each once, got "
+                f"{' '.join(self.protected)}"
+            )
+        if self.dataset == "german" and len(self.protected) > 1:
+            raise ValueError(f"german takes one protected attribute, sex or age, got {' '.join(self.protected)}")
+        for name in ("minimum", "rate_minimum"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        if self.dataset == "german" or not (self.protected or self.dataset in MULTICLASS):
+            idle = [name for name in ("minimum", "small") if getattr(self, name) != default[name]]
+            if idle:
+                raise ValueError(
+                    f"{' and '.join(idle)} would change nothing for the two groups of {self.dataset}: leave them out"
+                    + (", or choose protected" if known and self.dataset != "german" else "")
+                )
+        if not self.intersect and len(self.protected) < 2:
+            raise ValueError(f"no-intersect is about several protected attributes, got {len(self.protected)}")
+        if self.stratify and (self.dataset in SIMULATED or not self.intersect):
+            raise ValueError("stratify is for benchmark files whose groups are the intersections of attributes")
+        aif360 = [name for name in self.methods if name in AIF360]
+        if aif360 and self.measure not in ("spd", "eod"):
+            raise ValueError(
+                f"{', '.join(aif360)} know the measures spd and eod only, got {self.measure}: leave them out"
+            )
+
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        return self.out or Path("results") / f"{self.dataset}-{self.measure}"
+        return self.out or Path("results") / "-".join((self.dataset, *self.protected, self.measure))
 
     @property
     def runs(self) -> list[tuple[int, float | None]]:
@@ -368,6 +374,12 @@ class Reproduce:
             raise ValueError(f"alphas must not be negative, got {self.alphas}")
         if not self.measures:
             raise ValueError("measures must hold at least one measure, got none")
+        several = [name for name in self.datasets if name in MULTICLASS]
+        if several or self.each.protected or self.each.across is not None:
+            raise ValueError(
+                f"reproduce is about two groups and classes, got {several[0] if several else 'protected or across'}: "
+                "use debias"
+            )
         if self.each.simulation.sweep or self.each.path:
             raise ValueError(
                 "each.simulation.sweep and each.path are set for every run: use alphas, thetas, FAIRJAX_DATA"
@@ -376,20 +388,33 @@ class Reproduce:
 
 # What changes how a run goes but not its numbers: not part of its identity.
 CIRCUMSTANCES = ("out", "lanes", "save_every", "path", "roc_search", "compilation_cache", "hosts")
+# What tells groups apart and compares them.
+GROUPING = ("intersect", "minimum", "small", "across", "rate_minimum", "stratify")
 # What trained networks depend on.
-TRAINING = ("dataset", "seeds", "protected", "simulation", "network", "training")
+TRAINING = (
+    "dataset", "seeds", "protected", "intersect", "minimum", "small", "stratify", "simulation", "network", "training",
+)  # fmt: skip
 
 
 def identity(settings: Any) -> dict[str, Any]:
-    """Everything that the numbers of a run depend on, as plain values."""
-    values = plain(settings)
-    return {name: value for name, value in values.items() if name not in CIRCUMSTANCES}
+    """Everything that the numbers of a run depend on, as plain values.
+
+    Of a run about the two groups of a benchmark it is what it was before groups could be chosen, so that folders of
+    older versions can be gone on with.
+    """
+    values = {name: value for name, value in plain(settings).items() if name not in CIRCUMSTANCES}
+    if not isinstance(settings, Debias):
+        return values
+    default = {field.name: field.default for field in dataclasses.fields(settings)}
+    values = {name: value for name, value in values.items() if name not in GROUPING or value != default[name]}
+    if not settings.protected or settings.dataset == "german":  # older versions wrote German's attribute for all data
+        values["protected"] = settings.protected[0] if settings.protected else "sex"
+    return values
 
 
 def training_identity(settings: Debias) -> dict[str, Any]:
     """Everything that the trained networks of a run depend on, as plain values."""
-    values = plain(settings)
-    return {name: values[name] for name in TRAINING}
+    return {name: value for name, value in identity(settings).items() if name in TRAINING}
 
 
 def plain(value: Any) -> Any:
@@ -407,7 +432,7 @@ def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
     Raises:
         ValueError: for a name that is not a setting, with those that are, and for a value of another type.
     """
-    names, hints = {field.name for field in dataclasses.fields(settings)}, _hints(type(settings))
+    names, hints = {field.name for field in dataclasses.fields(settings)}, field_types(type(settings))
     new = {}
     for name, value in changes.items():
         if name not in names:
@@ -415,7 +440,7 @@ def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
         old = getattr(settings, name)
         if dataclasses.is_dataclass(old):
             if not isinstance(value, dict):
-                raise ValueError(f"{where}{name} must be a mapping of settings, got {_shown(value)}")
+                raise ValueError(f"{where}{name} must be a mapping of settings, got {short_repr(value)}")
             new[name] = updated(old, value, f"{where}{name}.")
         else:
             new[name] = _typed(f"{where}{name}", hints[name], value)
@@ -424,7 +449,7 @@ def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
 
 def _name(name: Any) -> str:
     """A name of a YAML file, which need not be a string."""
-    return name if isinstance(name, str) and len(name) < 80 and name.isprintable() else _shown(name)
+    return name if isinstance(name, str) and len(name) < 80 and name.isprintable() else short_repr(name)
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
@@ -433,7 +458,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     Raises:
         ValueError: naming the field, what it must be, and the value.
     """
-    shown, origin = _shown(value), get_origin(kind)
+    text, origin = short_repr(value), get_origin(kind)
     if kind == Number:
         kind = float
     elif origin in (Union, types.UnionType):
@@ -444,22 +469,22 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     if origin is Literal:
         allowed = ", ".join(map(str, get_args(kind)))
         if not isinstance(value, str):
-            raise ValueError(f"{name} must be of type str, one of {allowed}, got {shown}")
+            raise ValueError(f"{name} must be of type str, one of {allowed}, got {text}")
         if value not in get_args(kind):
-            raise ValueError(f"{name} must be one of {allowed}, got {shown}")
+            raise ValueError(f"{name} must be one of {allowed}, got {text}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{name} must be a list, got {shown}")
+            raise ValueError(f"{name} must be a list, got {text}")
         return tuple(_typed(f"{name}[{i}]", get_args(kind)[0], entry) for i, entry in enumerate(value))
     if kind is Path:
         if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError(f"{name} must be a path, got {shown}")
+            raise ValueError(f"{name} must be a path, got {text}")
         return Path(value)
     if kind is float:
         return _number(name, value)
     if type(value) is not kind:
-        raise ValueError(f"{name} must be of type {kind.__name__}, got {shown}")
+        raise ValueError(f"{name} must be of type {kind.__name__}, got {text}")
     return value
 
 
@@ -470,9 +495,9 @@ def _number(name: str, value: Any) -> float:
     except (ValueError, OverflowError):
         number = None
     if number is None:
-        raise ValueError(f"{name} must be a number, got {_shown(value)}")
+        raise ValueError(f"{name} must be a number, got {short_repr(value)}")
     if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {_shown(value)}")
+        raise ValueError(f"{name} must be a finite number, got {short_repr(value)}")
     return number
 
 

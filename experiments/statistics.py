@@ -5,6 +5,7 @@ Pure functions from tidy tables to tidy tables. `results` are as in `results.csv
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from experiments.results import CELLS
+from experiments.structure import BINARY, Structure
 from fairjax import objective, performance
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import MEASURES
@@ -25,43 +26,45 @@ KEYS = ["dataset", "measure", "method", "rule"]
 """What tells methods apart, column by column of the paper's tables."""
 
 
-def tables_of(results: pd.DataFrame) -> np.ndarray:
+def tables_of(results: pd.DataFrame, structure: Structure = BINARY) -> np.ndarray:
     """The confusion tables (rows, decision, label, group) of rows of results."""
-    return results[list(CELLS)].to_numpy(np.float64).reshape(-1, 2, 2, 2)
+    return results[list(structure.cells)].to_numpy(np.float64).reshape(-1, *structure.shape)
 
 
-def inconsistency(results: pd.DataFrame) -> float:
+def inconsistency(results: pd.DataFrame, structure: Structure = BINARY) -> float:
     """The largest difference between a bias or balanced accuracy in the table and the same from the counts.
 
     Args:
         results: as in `results.csv`.
+        structure: groups and classes.
 
     Returns:
         A number near 0, unless the table was changed by hand.
     """
     worst = 0.0
     for measure, rows in results[~results["diverged"].astype(bool)].groupby("measure"):
-        tables = jnp.asarray(tables_of(rows), jnp.float32)
-        bias = jax.vmap(functools.partial(performance.of_table, _measure(measure)))(tables)
-        accuracy = jax.vmap(performance.accuracy_of_table)(tables)
+        accuracy, bias = _accuracy_and_bias(tables_of(rows, structure), measure, structure)
         for found, column in ((bias, "bias"), (accuracy, "balanced_accuracy")):
             found, told = np.asarray(found, np.float64), rows[column].to_numpy(np.float64)
-            off = np.where(np.isnan(found) & np.isnan(told), 0.0, np.abs(found - told))
+            same = (found == told) | (np.isnan(found) & np.isnan(told))  # infinite and missing numbers too
+            off = np.where(same, 0.0, np.abs(np.where(same, 0.0, found) - told))
             worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max()))
     return worst
 
 
-def shares(results: pd.DataFrame, epsilon: float) -> pd.DataFrame:
+def shares(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> pd.DataFrame:
     """Share of test splits on which |bias| < epsilon, beside the share that noise alone allows.
 
     The latter is the probability that a classifier without any bias, with the same rate of acceptance, meets the bound
     on
     a test part of this size: P(|N(0, SE^2)| < epsilon), SE^2 = p (1 - p) (1/n_0 + 1/n_1), groups conditioned as the
-    measure conditions them, averaged over splits.
+    measure conditions them, averaged over splits. For other measures and for more groups or classes it is the share of
+    random draws in which the same decisions and labels are dealt to the groups by chance.
 
     Args:
         results: as in `results.csv`.
         epsilon: the bound.
+        structure: groups and classes.
 
     Returns:
         One row a method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over
@@ -69,10 +72,9 @@ def shares(results: pd.DataFrame, epsilon: float) -> pd.DataFrame:
     """
     rows = []
     for keys, group in _test(results).groupby(KEYS, sort=False):
-        errors = _standard_errors(group, keys[1])
+        errors, allowed = _noise(group, keys[1], structure, epsilon)
         met = int(group["satisfied"].sum())
         low, high = proportion_confint(met, len(group), method="wilson")
-        allowed = np.where(errors > 0, 2 * stats.norm.cdf(epsilon / np.maximum(errors, 1e-12)) - 1, 1.0)
         rows.append((*keys, len(group), met / len(group), low, high, allowed.mean(), errors.mean()))
     return pd.DataFrame(rows, columns=[*KEYS, "splits", "share", "low", "high", "noise_share", "standard_error"])
 
@@ -170,17 +172,23 @@ def _paired(differences: np.ndarray, generator: np.random.Generator) -> tuple[An
 
 
 def row_bootstrap(
-    results: pd.DataFrame, epsilon: float, generator: np.random.Generator, *, draws: int = 2000
+    results: pd.DataFrame,
+    epsilon: float,
+    generator: np.random.Generator,
+    *,
+    draws: int = 2000,
+    structure: Structure = BINARY,
 ) -> pd.DataFrame:
     """What resampling the rows of each test part would change, beside the spread over splits.
 
-    Rows drawn with replacement are a multinomial draw of the eight counts, so no row is needed.
+    Rows drawn with replacement are a multinomial draw of the counts, so no row is needed.
 
     Args:
         results: as in `results.csv`.
         epsilon: the bound.
         generator: of the draws.
         draws: bootstrap samples of each test part.
+        structure: groups and classes.
 
     Returns:
         One row a method: mean over splits of the standard error and of half the 95 % interval over rows, for balanced
@@ -188,14 +196,17 @@ def row_bootstrap(
     """
     rows = []
     for keys, group in _test(results).groupby(KEYS, sort=False):
-        tables = tables_of(group).reshape(len(group), 8)
+        tables = tables_of(group, structure).reshape(len(group), -1)
         counts = tables.sum(axis=1).astype(int)
         drawn = generator.multinomial(counts, tables / counts[:, None], size=(draws, len(group)))
-        accuracy, bias = _accuracy_and_bias(drawn.reshape(draws, len(group), 2, 2, 2), keys[1])
+        drawn = drawn.reshape(draws, len(group), *structure.shape)
+        accuracy, bias = _accuracy_and_bias(drawn, keys[1], structure)
         entry = {}
         for name, values in (("balanced_accuracy", accuracy), ("bias", bias)):
-            low, high = np.quantile(values, [0.025, 0.975], axis=0)
-            entry[f"{name}_row_error"] = values.std(axis=0, ddof=1).mean()
+            # draws without a finite bias tell nothing of its spread
+            finite = _finite(values)
+            low, high = (finite.quantile(level) for level in (0.025, 0.975))
+            entry[f"{name}_row_error"] = finite.std(ddof=1).mean()
             entry[f"{name}_row_half_interval"] = (0.5 * (high - low)).mean()
             entry[f"{name}_split_deviation"] = group[name].std(ddof=1)
         entry["met_over_rows"] = (np.abs(bias) < epsilon).mean()
@@ -203,26 +214,30 @@ def row_bootstrap(
     return pd.DataFrame(rows)
 
 
-def group_rates(results: pd.DataFrame) -> pd.DataFrame:
+def group_rates(results: pd.DataFrame, structure: Structure = BINARY) -> pd.DataFrame:
     """Rows, positives and rates of each group on valid and test parts: means over splits.
 
     Args:
         results: as in `results.csv`.
+        structure: groups and classes.
 
     Returns:
-        One row a method, part and group: rows, positives, acceptance_rate, true_positive_rate, false_positive_rate.
+        One row per method, part, group (the column `a` holds its code), and class if there are more than two: rows,
+        positives, acceptance_rate, true_positive_rate, false_positive_rate. A rate is NaN where no split has its rows.
     """
     rows = []
+    classes = range(len(structure.classes)) if len(structure.classes) > 2 else (1,)
     for keys, group in results.groupby([*KEYS, "part"], sort=False):
-        tables = tables_of(group)
-        for a in (0, 1):
+        tables = tables_of(group, structure)
+        for a, k in itertools.product(range(len(structure.groups)), classes):
             counts = tables[..., a]  # split, decision, label
-            n, positives = counts.sum(axis=(1, 2)), counts[:, :, 1].sum(axis=1)
-            accepted, truly = counts[:, 1, :].sum(axis=1), counts[:, 1, 1]
+            n, positives = counts.sum(axis=(1, 2)), counts[:, :, k].sum(axis=1)
+            accepted, truly = counts[:, k, :].sum(axis=1), counts[:, k, k]
             rates = _ratio(accepted, n), _ratio(truly, positives), _ratio(accepted - truly, n - positives)
-            rows.append((*keys, a, n.mean(), positives.mean(), *(rate.mean() for rate in rates)))
+            rows.append((*keys, a, k, n.mean(), positives.mean(), *map(_mean, rates)))
     rates = ["acceptance_rate", "true_positive_rate", "false_positive_rate"]
-    return pd.DataFrame(rows, columns=[*KEYS, "part", "a", "rows", "positives", *rates])
+    found = pd.DataFrame(rows, columns=[*KEYS, "part", "a", "class", "rows", "positives", *rates])
+    return found if len(classes) > 1 else found.drop(columns="class")
 
 
 def pareto(
@@ -331,23 +346,26 @@ def ranks(results: pd.DataFrame, needs_a: Callable[[str], bool]) -> pd.DataFrame
     return found
 
 
-def everything(results: pd.DataFrame, epsilon: float, needs_a: Callable[[str], bool]) -> dict[str, pd.DataFrame]:
+def everything(
+    results: pd.DataFrame, epsilon: float, needs_a: Callable[[str], bool], structure: Structure = BINARY
+) -> dict[str, pd.DataFrame]:
     """All statistics of results by name, with a generator of their own: the same results give the same numbers.
 
     Args:
         results: as in `results.csv`.
         epsilon: the bound.
         needs_a: whether a method needs the protected attribute at test time.
+        structure: groups and classes.
 
     Returns:
         What the functions of the same names return.
     """
     generator = np.random.default_rng(0)
     return {
-        "shares": shares(results, epsilon),
+        "shares": shares(results, epsilon, structure),
         "comparisons": comparisons(results, generator),
-        "row_bootstrap": row_bootstrap(results, epsilon, generator),
-        "group_rates": group_rates(results),
+        "row_bootstrap": row_bootstrap(results, epsilon, generator, structure=structure),
+        "group_rates": group_rates(results, structure),
         "ranks": ranks(results, needs_a),
     }
 
@@ -366,38 +384,52 @@ def _wide(rows: pd.DataFrame) -> Evaluation:
     return Evaluation(*map(jnp.asarray, columns))
 
 
-def _accuracy_and_bias(tables: np.ndarray, measure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of tables with any leading axes."""
-    flat = jnp.asarray(tables.reshape(-1, 2, 2, 2), jnp.float32)
-    accuracy, bias = _measured(flat, _measure(measure))
+def _accuracy_and_bias(tables: np.ndarray, name: str, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+    """Balanced accuracy and bias of tables with any leading axes; NaN where the groups to compare are not there."""
+    flat = jnp.asarray(tables.reshape(-1, *tables.shape[-3:]), jnp.float32)
+    accuracy, bias = _measured(flat, structure.measure(name), structure.partition)
     return np.asarray(accuracy).reshape(tables.shape[:-3]), np.asarray(bias).reshape(tables.shape[:-3])
 
 
-def _measured(tables, measure):
+@functools.partial(jax.jit, static_argnames=("measure", "partition"))
+def _measured(tables, measure, partition):
     def one(table):
-        return performance.accuracy_of_table(table), performance.of_table(measure, table)
+        bias = jnp.where(performance.is_defined(measure, table), performance.of_table(measure, table), jnp.nan)
+        return performance.accuracy_of_table(table[..., :partition]), bias
 
-    return jax.jit(jax.vmap(one))(tables)
-
-
-def _standard_errors(rows: pd.DataFrame, measure: str) -> np.ndarray:
-    """Of the bias of decisions without bias, on each split."""
-    tables = tables_of(rows)
-    noise = jax.vmap(functools.partial(performance.noise_of_table, _measure(measure)))(jnp.asarray(tables, jnp.float32))
-    counted = tables[:, :, 1:, :] if measure == "eod" else tables
-    p = counted[:, 1].sum(axis=(1, 2)) / counted.sum(axis=(1, 2, 3))
-    return np.sqrt(p * (1 - p) * np.asarray(noise, np.float64))
+    return jax.vmap(one)(tables)
 
 
-def _measure(name: str) -> Any:
-    """The measure of a name.
+DEALT = 500
+"""Times that decisions and labels are dealt to the groups by chance."""
 
-    Raises:
-        ValueError: if there is none.
-    """
-    if name not in MEASURES:
-        raise ValueError(f"a measure must be one of {', '.join(MEASURES)}, got {name!r}")
-    return MEASURES[name]
+
+def is_dealt(name: str, structure: Structure) -> bool:
+    """Whether the noise of a measure is found by dealing decisions and labels to the groups; else it has a formula."""
+    return name not in ("spd", "eod") or structure.measure(name) is not MEASURES[name]
+
+
+def _noise(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of decisions without bias, on each split: the standard error of the bias, and the chance to meet the bound."""
+    tables, measure = tables_of(rows, structure), structure.measure(name)
+    if not is_dealt(name, structure):
+        noise = jax.vmap(functools.partial(performance.noise_of_table, measure))(jnp.asarray(tables, jnp.float32))
+        counted = tables[:, :, 1:, :] if name == "eod" else tables
+        p = counted[:, 1].sum(axis=(1, 2)) / counted.sum(axis=(1, 2, 3))
+        errors = np.sqrt(p * (1 - p) * np.asarray(noise, np.float64))
+        return errors, np.where(errors > 0, 2 * stats.norm.cdf(epsilon / np.maximum(errors, 1e-12)) - 1, 1.0)
+    generator, found = np.random.default_rng(0), []
+    for table in tables:
+        sizes = table.sum(axis=(0, 1)).astype(int)
+        drawn = generator.multinomial(sizes, table.sum(axis=2).ravel() / table.sum(), size=(DEALT, len(sizes)))
+        found.append(np.moveaxis(drawn, 1, 2).reshape(DEALT, *structure.shape))
+    _, bias = _accuracy_and_bias(np.stack(found), name, structure)
+    return _finite(bias.T).std(ddof=1).to_numpy(), (np.abs(bias) < epsilon).mean(axis=1)
+
+
+def _finite(values: np.ndarray) -> pd.DataFrame:
+    """Draws by split, without those that are no finite number, which pandas' statistics leave out."""
+    return pd.DataFrame(np.where(np.isfinite(values), values, np.nan).astype(np.float64))
 
 
 def _test(results: pd.DataFrame) -> pd.DataFrame:
@@ -405,4 +437,10 @@ def _test(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return part / np.maximum(whole, 1)
+    """A rate of each split; NaN where it has no rows."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of the numbers among values."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -6,7 +6,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from experiments.methods import ABOUT, DATASETS, label
+from experiments.methods import ABOUT, DATASETS, MEASURES, label
+from experiments.structure import BINARY, Structure
 
 COLUMNS = ("method", "needs a", "objective: median [25 %, 75 %]", "balanced accuracy", "bias", "within bound")
 
@@ -46,30 +47,53 @@ def _mean(values: pd.Series) -> str:
     return f"{values.mean():.2f} ± {spread:.2f}"
 
 
-def title(results: pd.DataFrame) -> str:
+def title(results: pd.DataFrame, structure: Structure = BINARY) -> str:
     """What the table is of."""
     first = results.iloc[0]
-    name = DATASETS.get(first["dataset"], first["dataset"])
-    return f"{name}, {first['measure'].upper()}, {results['seed'].nunique()} splits, test parts"
+    name = named(first["dataset"], structure)
+    return f"{name}, {MEASURES[first['measure']]}, {results['seed'].nunique()} splits, test parts"
 
 
-def markdown(results: pd.DataFrame, epsilon: float) -> str:
+def named(dataset: str, structure: Structure = BINARY) -> str:
+    """A data set as it is printed, with the attributes that its groups are made of."""
+    name = DATASETS.get(dataset, dataset)
+    return f"{name} by {' and '.join(structure.attributes)}" if structure.attributes else name
+
+
+def markdown(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> str:
     """The table as Markdown."""
     table = summary(results)
     lines = [" | ".join(("", *row, "")).strip() for row in (table.columns, ["---"] * len(table.columns))]
     lines += [" | ".join(("", *row, "")).strip() for row in table.itertuples(index=False)]
-    return f"{title(results)}\n\n" + "\n".join(lines) + f"\n\n{caption(epsilon)}\n"
+    return f"{title(results, structure)}\n\n" + "\n".join(lines) + f"\n\n{caption(results, epsilon, structure)}\n"
 
 
-def caption(epsilon: float) -> str:
+def caption(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> str:
     """How to read the table."""
-    return (
+    lines = [
         f"Objective: balanced accuracy where |bias| < {epsilon:g}, else 0. Balanced accuracy and bias: mean ± standard "
-        "deviation over splits. Needs a: whether the protected attribute is needed at test time."
-    )
+        "deviation over splits. Needs a: whether the protected attribute is needed at test time.",
+        *structure.told(results["measure"].iloc[0]),
+    ]
+    return " ".join((*lines, undefined(results))).strip()
 
 
-def printed(results: pd.DataFrame, epsilon: float, width: int = 80) -> Group:
+def undefined(results: pd.DataFrame) -> str:
+    """What test parts lack: groups that have too few rows there to be compared, or a bias; empty if nothing."""
+    test, lines = results[(results["part"] == "test") & ~results["diverged"].astype(bool)], []
+    counts = pd.to_numeric(test.get("groups_compared", pd.Series(dtype=int)), errors="coerce").dropna()
+    if counts.nunique() > 1:
+        lines.append(f"In these test parts {counts.min():g} to {counts.max():g} groups have the rows to be compared.")
+    count = int(test["bias"].isna().sum())
+    if count:
+        lines.append(
+            f"In {count} of {len(test)} results there is no bias, since fewer than two groups have the rows that its "
+            "rates are about: they count as outside the bound, and means of the bias are over the others."
+        )
+    return " ".join(lines)
+
+
+def printed(results: pd.DataFrame, epsilon: float, width: int = 80, structure: Structure = BINARY) -> Group:
     """The table for a terminal.
 
     Numbers are never cut: where the columns do not fit side by side, they are stacked in blocks, each of which begins
@@ -79,6 +103,7 @@ def printed(results: pd.DataFrame, epsilon: float, width: int = 80) -> Group:
         results: of a run, as in `results.csv`.
         epsilon: the bound on |bias|, for the caption.
         width: of the terminal, in characters.
+        structure: groups and classes, for the caption.
     """
     table = summary(results)
     widths = [max(map(len, [*_heading(name).split("\n"), *table[name]])) for name in table.columns]
@@ -92,7 +117,8 @@ def printed(results: pd.DataFrame, epsilon: float, width: int = 80) -> Group:
         used += GAP + wide
     parts = [_block(table.iloc[:, [0, *columns]]) for columns in blocks]
     parts = [part for block in parts for part in (block, Text())][:-1]
-    return Group(Text(title(results), style="italic"), *parts, Text(caption(epsilon), style="dim italic"))
+    below = Text(caption(results, epsilon, structure), style="dim italic")
+    return Group(Text(title(results, structure), style="italic"), *parts, below)
 
 
 METHOD = 24

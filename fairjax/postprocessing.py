@@ -156,17 +156,20 @@ def group_thresholds(
         return jnp.where(jnp.isnan(scored), -jnp.inf, scored)
 
     every = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
-    starts = []
-    common = every[objective.first_max(score(every))]
-    if search != "common rate":
-        starts.append(common)
+    tried = [every]
     if search != "coordinate":
-        at_targets = _at_common_rates(_first_rate(measure), tables, common)
-        starts.append(at_targets[objective.first_max(score(at_targets))])
-    found = jnp.stack(starts)
-    if search != "common rate":
-        found = jax.vmap(lambda start: _go_round(score, start, count, sweeps))(found)
-    chosen = found[objective.first_max(score(found))]
+        accuracy = jax.vmap(performance.accuracy_of_table)(tables)
+        tried.append(_at_common_rates(_first_rate(measure), tables, every[objective.first_max(accuracy)]))
+    # scored together: a rule may be a large program
+    scores_of = jnp.split(score(jnp.concatenate(tried)), len(tried))
+    best = [objective.first_max(scored) for scored in scores_of]
+    starts = jnp.stack([some[place] for some, place in zip(tried, best, strict=True)])
+    reached = jnp.stack([scored[place] for scored, place in zip(scores_of, best, strict=True)])
+    if search == "common rate":
+        starts, reached = starts[1:], reached[1:]
+    else:
+        starts, reached = jax.vmap(lambda start, begun: _go_round(score, start, begun, count, sweeps))(starts, reached)
+    chosen = starts[objective.first_max(reached)]
     return GroupThresholds(cuts[chosen], jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])))
 
 
@@ -183,21 +186,26 @@ def _best_pair(
 
 
 def _go_round(
-    score: Callable[[Int[Array, "c g"]], Float[Array, " c"]], start: Int[Array, " g"], count: int, sweeps: int
-) -> Int[Array, " g"]:
-    """The start with one group's threshold changed after the other, wherever that raises the score."""
+    score: Callable[[Int[Array, "c g"]], Float[Array, " c"]],
+    start: Int[Array, " g"],
+    begun: Float[Array, ""],
+    count: int,
+    sweeps: int,
+) -> tuple[Int[Array, " g"], Float[Array, ""]]:
+    """The start with one group's threshold changed after the other, wherever that raises the score; and the score."""
     groups = start.shape[0]
     candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
 
-    def step(chosen, group):
+    def step(carry, group):
+        chosen, reached = carry
         trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, chosen[None, :])
         scores = score(trials)
         best = objective.first_max(scores)
-        better = objective.improves(scores[best], scores[chosen[group]])
-        return jnp.where(better, trials[best], chosen), None
+        better = objective.improves(scores[best], reached)
+        return (jnp.where(better, trials[best], chosen), jnp.where(better, scores[best], reached)), None
 
     order = jnp.tile(jnp.arange(groups, dtype=jnp.int32), sweeps)
-    return jax.lax.scan(step, start, order)[0]
+    return jax.lax.scan(step, (start, begun), order)[0]
 
 
 def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:

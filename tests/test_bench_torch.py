@@ -18,7 +18,6 @@ from fairjax.influence import influence
 from fairjax.loop import Parts, Task
 from fairjax.nn import Mlp, from_linen
 from fairjax.parity import MEASURES
-from fairjax.types import Split
 
 torch = pytest.importorskip("torch", reason="the PyTorch contenders need PyTorch: pip install torch")
 
@@ -54,7 +53,7 @@ def splits():
 def split():
     """The first seed's, for fairjax."""
     every = splits()
-    return Split(*every[:3], *(field[0] for field in every[3:]))
+    return every._replace(**{name: getattr(every, name)[0] for name in ("train", "valid", "test", "mean", "scale")})
 
 
 @functools.cache

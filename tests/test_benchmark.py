@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from experiments import cli, driver, methods, programs, published, report, reproduce, statistics
 from experiments.settings import METHODS, POSTPROCESSORS, MethodName, Reproduce, get_args, updated
+from experiments.structure import CELLS
 from fairjax import data
 from fairjax.objective import ConstrainedObjective, Evaluation, ExpectedObjective
 
@@ -100,7 +101,7 @@ def test_counts_give_every_number(results):
     """Rows are made of the counts; scikit-learn and Fairlearn say the same of them as the table does."""
     cells = [(d, y, a) for d in (0, 1) for y in (0, 1) for a in (0, 1)]
     for row in results.sample(60, random_state=0).itertuples():
-        counts = [getattr(row, name) for name in statistics.CELLS]
+        counts = [getattr(row, name) for name in CELLS]
         decision, y, a = (np.repeat([cell[i] for cell in cells], counts) for i in range(3))
         assert balanced_accuracy_score(y, decision) == pytest.approx(row.balanced_accuracy, abs=1e-5)
         rate = selection_rate if row.measure == "spd" else true_positive_rate
@@ -108,14 +109,14 @@ def test_counts_give_every_number(results):
         assert by_group[0] - by_group[1] == pytest.approx(row.bias, abs=1e-5)
         assert row.satisfied in ("True", "False", True, False)
     assert statistics.inconsistency(results) < 1e-5
-    sizes = results.groupby(["part", "seed"])[list(statistics.CELLS)].sum().sum(axis=1).unique()
-    assert results[list(statistics.CELLS)].sum(axis=1).unique().tolist() == [120] and len(sizes) == 1
+    sizes = results.groupby(["part", "seed"])[list(CELLS)].sum().sum(axis=1).unique()
+    assert results[list(CELLS)].sum(axis=1).unique().tolist() == [120] and len(sizes) == 1
 
 
 def test_both_measures_share_the_trained_networks(results):
     rows = results[(results["method"] == "standard") & (results["part"] == "test")]
     spd, eod = (rows[rows["measure"] == measure].set_index("seed") for measure in ("spd", "eod"))
-    assert (spd[list(statistics.CELLS)] == eod[list(statistics.CELLS)]).all(axis=None)
+    assert (spd[list(CELLS)] == eod[list(CELLS)]).all(axis=None)
 
 
 def test_rules_choose_from_the_same_candidates(finished, results):
@@ -153,7 +154,7 @@ def test_the_portfolio_is_the_best_of_its_members_on_validation_data(finished, r
         best = max(scores, key=scores.get)
         for part in ("valid", "test"):
             mine, theirs = chosen.loc[("portfolio", part, seed)], chosen.loc[(best, part, seed)]
-            assert (mine[list(statistics.CELLS)] == theirs[list(statistics.CELLS)]).all()
+            assert (mine[list(CELLS)] == theirs[list(CELLS)]).all()
         offset = 0 if best == "bias_gda" else 31
         assert chosen.loc[("portfolio", "test", seed), "selected"] == offset + theirs["selected"]
     assert "portfolio" not in set(curves["method"])
@@ -189,7 +190,7 @@ def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch)
     with monkeypatch.context() as patched:
         patched.setattr(programs, "advance_training", None)  # training is not done again
         assert cli.main(words) == 0
-    keys = ["method", "rule", "seed", "part", "bias", "balanced_accuracy", *statistics.CELLS]
+    keys = ["method", "rule", "seed", "part", "bias", "balanced_accuracy", *CELLS]
     mine = pd.read_csv(tmp_path / "r" / "results.csv", keep_default_na=False)[keys]
     whole = pd.read_csv(finished / "results.csv", keep_default_na=False)
     whole = whole[(whole["measure"] == "spd") & whole["method"].isin(mine["method"].unique())][keys]

@@ -63,7 +63,7 @@ def test_results_have_one_row_a_seed_method_and_part(finished):
 
 def test_the_saved_networks_give_the_numbers_of_the_table(finished):
     settings = cli.parse([*SMALL, "--out", str(finished)])
-    splits, _, _ = loading.load(settings)
+    splits, *_ = loading.load(settings)
     results = pd.read_csv(finished / "results.csv").set_index(["method", "seed", "part"])
     for method in settings.methods:
         saved = storage.load(finished / "networks" / method)
@@ -310,7 +310,7 @@ def test_the_figure_has_a_panel_for_every_method_with_steps(finished, tmp_path):
 @pytest.mark.parametrize(("dataset", "table"), [("loh", "redrawn"), ("zafar", "fixed")])
 def test_simulated_tables_can_be_shared_or_drawn_for_each_seed(dataset, table):
     settings = updated(Debias(), {"dataset": dataset, "seeds": [1, 2], "simulation": {"rows": 300, "tables": table}})
-    splits, axes, facts = loading.load(settings)
+    splits, axes, _, facts = loading.load(settings)
     assert splits.train.shape == (2, 180)
     assert splits.x.shape[-2:] == (300, facts["features"])
     assert (splits.x.ndim, axes.x) == ((3, 0) if table == "redrawn" else (2, None))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from experiments import cli, driver, one_run, tables
+from experiments.structure import BINARY
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
@@ -50,7 +52,7 @@ def rows(methods) -> pd.DataFrame:
         for seed in range(100):
             numbers = {"balanced_accuracy": random.uniform(), "bias": random.normal(), "objective": random.uniform()}
             about = {"dataset": "bank_full", "measure": "spd", "method": method, "rule": rule, "seed": seed}
-            made.append({**about, **numbers, "part": "test", "satisfied": True})
+            made.append({**about, **numbers, "part": "test", "satisfied": True, "diverged": False})
     return pd.DataFrame(made)
 
 
@@ -222,7 +224,7 @@ def test_run_json_is_written_before_anything_is_printed(tmp_path, monkeypatch):
         raise Deaf
 
     (tmp_path / "r").mkdir()
-    monkeypatch.setattr(driver, "prepare", lambda *args: None)
+    monkeypatch.setattr(driver, "prepare", lambda *args: SimpleNamespace(structure=BINARY))
     monkeypatch.setattr(driver, "run", lambda *args: None)
     monkeypatch.setattr(one_run, "_write", lambda *args: (None, []))
     monkeypatch.setattr(one_run.results, "circumstances", lambda *args: {"seconds": 1})

@@ -34,6 +34,14 @@ def debiased(names):
     assert names["logits"].shape == names["split"].test.shape
 
 
+def debiased_by_groups(names):
+    result, groups = names["result"], names["groups"]
+    assert groups.names[-1] == "M, A" and len(groups) == 6 and not groups.left_out
+    test = result.trace.test
+    assert result.satisfied and test.bias[result.selected] < 0.2 < test.bias[0]
+    assert test.table.shape[1:] == (2, 2, 6)
+
+
 def trained_all(names):
     trained, seeds = names["trained"], names["seeds"]
     assert trained.epoch.tolist() == [10] * len(seeds)
@@ -110,6 +118,7 @@ def added_data(names):
 
 CHECKS = {
     "Debias one network": debiased,
+    "Any number of groups and classes": debiased_by_groups,
     "Many splits at once": trained_all,
     "More rows than memory holds": streamed,
     "A parity loss in a Linen training step": learned,

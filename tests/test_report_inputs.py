@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments import report, statistics
-from experiments.statistics import CELLS
+from experiments.structure import CELLS
 
 EPSILON = 0.05
 

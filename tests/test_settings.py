@@ -16,8 +16,9 @@ from fairjax.training import Training
     [
         ("simulation: {tables: nonsense}", "simulation.tables must be one of fixed, redrawn, got 'nonsense'"),
         ("roc_search: nonsense", "roc_search must be one of counts, aif360, got 'nonsense'"),
-        ("protected: nonsense", "protected must be one of sex, age, got 'nonsense'"),
-        ("protected: 3", "protected must be of type str, one of sex, age, got 3"),
+        ("{dataset: german, protected: [nonsense]}", "protected must be one or more of sex, age for german"),
+        ("protected: age", "protected must be a list, got 'age'"),
+        ("protected: [3]", "protected[0] must be of type str, got 3"),
         ("methods: [standard, magic]", "methods[1] must be one of standard, threshold"),
         ("selection: {also: [magic]}", "selection.also[0] must be one of objective"),
         ("seeds: [true]", "seeds[0] must be of type int, got True"),

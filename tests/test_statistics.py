@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from experiments import statistics
-from experiments.statistics import CELLS
+from experiments.structure import CELLS
 from fairjax.objective import ConstrainedObjective, ExpectedObjective
 
 CUBE = [(decision, y, a) for decision in (0, 1) for y in (0, 1) for a in (0, 1)]

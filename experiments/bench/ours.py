@@ -59,7 +59,7 @@ def case(splits: Any, widths: tuple[int, ...]) -> Case:
     use_cores(jax)
     mesh = parallel.mesh()
     seeds = splits.train.shape[0]
-    placed = jax.device_put(Split(*map(jnp.asarray, splits)), parallel.everywhere_on(mesh))
+    placed = jax.device_put(jax.tree.map(jnp.asarray, Split(*splits)), parallel.everywhere_on(mesh))
     return Case(from_linen(Mlp(widths=widths)), placed, Machine(mesh, None), seeds)
 
 

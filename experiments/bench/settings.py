@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from experiments.values import check_values
+
 Part = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned"]
 Shape = Literal["compas", "adult"]
 
@@ -91,6 +93,7 @@ class Bench:
             unknown = [value for value in values if value not in get_args(allowed)]
             if unknown or not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} must be some of {', '.join(get_args(allowed))}, each once, got {values}")
+        check_values(self)
         if self.rows is not None and self.rows < 100:
             raise ValueError(f"rows must be at least 100, so that every part has every group, got {self.rows}")
         if self.scaling_table < 100:

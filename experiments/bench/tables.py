@@ -9,7 +9,7 @@ from experiments.bench.settings import SHAPES, Bench
 
 
 class Arrays(NamedTuple):
-    """A table and the splits of all seeds, in the order of `fairjax.types.Split`."""
+    """A table without weights and the splits of all seeds, in the order of `fairjax.types.Split`."""
 
     x: np.ndarray
     y: np.ndarray
@@ -59,7 +59,7 @@ def make(settings: Bench, shape: str) -> dict[str, Any]:
     dataset = dataset._replace(x=dataset.x[cut], y=dataset.y[cut], a=dataset.a[cut])
     splits = data.split_seeds(dataset, seeds_of(settings))
     with atomic(path(settings, shape)) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{name: np.asarray(value) for name, value in splits._asdict().items()})
+        np.savez(file, **{name: np.asarray(getattr(splits, name)) for name in Arrays._fields})
     facts: dict[str, Any] = {"rows": len(dataset.y), "features": dataset.x.shape[1], "real": real}
     return {"measures": {}, "facts": facts if real else {**facts, "why": why}}
 

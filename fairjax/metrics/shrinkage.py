@@ -13,6 +13,7 @@ References:
     across intersectional subgroups, FAccT.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -201,15 +202,20 @@ def _many_within(rates, variances, there, epsilon):
     centre = jax.lax.stop_gradient(jnp.where(jnp.any(there, axis=-1, keepdims=True), centre, 0.0))
     means = jnp.where(there, rates - centre, 0.0)
     x, weights = jax.lax.stop_gradient(_panels(means, scales, there, epsilon))
-    product, density = jnp.ones_like(x), jnp.zeros_like(x)
-    for g in range(rates.shape[-1]):  # product: of the brackets so far; density: with one of them the group's density
-        mean, scale, counts = (of[..., g, None] for of in (means, scales, there))
-        z = (x - mean) / scale
-        inside = jax.scipy.stats.norm.cdf(z + epsilon / scale) - jax.scipy.stats.norm.cdf(z)
-        here = jnp.exp(-0.5 * z**2) / (scale * np.sqrt(2 * np.pi).item())
-        density = jnp.where(counts, density * inside + product * here, density)
-        product = jnp.where(counts, product * inside, product)
+    nothing = 0.0 * x  # of x, so that inside shard_map both vary as x does
+    by_group = [jnp.moveaxis(of, -1, 0)[..., None] for of in (means, scales, there)]
+    (_, density), _ = jax.lax.scan(partial(_bracket, x, epsilon), (nothing + 1.0, nothing), by_group)
     return jnp.clip(jnp.sum(weights * density, axis=-1), 0.0, 1.0)
+
+
+def _bracket(x, epsilon, carry, group):
+    """One more group: the product of the brackets so far, and the same with one of them the group's density."""
+    (product, density), (mean, scale, counts) = carry, group
+    z = (x - mean) / scale
+    inside = jax.scipy.stats.norm.cdf(z + epsilon / scale) - jax.scipy.stats.norm.cdf(z)
+    here = jnp.exp(-0.5 * z**2) / (scale * np.sqrt(2 * np.pi).item())
+    density = jnp.where(counts, density * inside + product * here, density)
+    return (jnp.where(counts, product * inside, product), density), None
 
 
 def _panels(means, scales, there, epsilon):

@@ -1,0 +1,83 @@
+"""Checks of the values of settings. Nothing of JAX is imported here: the benchmark's settings are checked too."""
+
+import dataclasses
+import functools
+import math
+import numbers
+import reprlib
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def short_repr(value: Any) -> str:
+    """A value in a message, which stays one short line whatever the value is."""
+    try:
+        return _SHORT.repr(value)
+    except (ValueError, RecursionError):  # of numbers with thousands of digits
+        return f"a {type(value).__name__} too long to print"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+MOST = {
+    "rows": 10**8,
+    "widths": 2**14,
+    "critic_width": 2**14,
+    "critic_layers": 100,
+    "epochs": 10**6,
+    "draws": 10**6,
+    "generations": 10**6,
+    "population": 10**6,
+    "batch": 10**6,
+    "evaluations": 10**6,
+    "seeds": 2**32 - 1,
+    "simulations": 2**32 - 1,
+    "key": 2**32 - 1,
+}
+"""The most that settings may be, by their names; other whole numbers may be what 32 bits hold."""
+LARGEST = 1e30
+"""The most that other numbers may be: single precision holds up to 3.4e38."""
+
+
+@functools.cache
+def field_types(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields."""
+    return get_type_hints(kind)
+
+
+def check_values(settings: Any, where: str = "") -> None:
+    """Refuse names that are no choice, numbers that are not finite and whole numbers beyond all sense.
+
+    Args:
+        settings: a dataclass; dataclasses in it are looked at too.
+        where: what stands before the names of its fields in a message.
+
+    Raises:
+        ValueError: naming the field, what it must be, and the value.
+    """
+    for field in dataclasses.fields(settings):
+        name, value = f"{where}{field.name}", getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            check_values(value, f"{name}.")
+            continue
+        kind = field_types(type(settings))[field.name]
+        kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
+        choices = get_args(kind) if get_origin(kind) is Literal else None
+        for entry in value if isinstance(value, tuple | list) else (value,):
+            _check_value(name, entry, choices, MOST.get(field.name, 2**31 - 1))
+
+
+def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: int) -> None:
+    """Refuse one value of a setting."""
+    if choices is not None and value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {short_repr(value)}")
+    if isinstance(value, float):
+        most = LARGEST
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")
+    elif not isinstance(value, numbers.Integral):
+        return
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {short_repr(value)}")
+    if value < -most:
+        raise ValueError(f"{name} must be at least {-most}, got {short_repr(value)}")
