@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import quick
 
 from fairjax import data, loop, training
 from fairjax.debias import (
@@ -44,10 +45,10 @@ def _run(method, *args):
     return loop.run(method, *args)
 
 
-run = jax.jit(_run, static_argnums=(0, 1))
-advance = jax.jit(loop.advance, static_argnums=(0, 1, 6))
-evaluate = jax.jit(loop.evaluate, static_argnums=0)
-start = jax.jit(loop.start, static_argnums=(0, 1))
+run = quick.jit(_run, static_argnums=(0, 1))
+advance = quick.jit(loop.advance, static_argnums=(0, 1, 6))
+evaluate = quick.jit(loop.evaluate, static_argnums=0)
+start = quick.jit(loop.start, static_argnums=(0, 1))
 
 
 @functools.cache
@@ -69,7 +70,7 @@ def parts():
 @functools.cache
 def variables():
     config = training.Training(epochs=20, batch_size=32, learning_rate=3e-3)
-    fit = jax.jit(training.run, static_argnums=0)
+    fit = quick.jit(training.run, static_argnums=0)
     return fit(TASK.network, config, jax.random.key(1), split()).best.variables()
 
 

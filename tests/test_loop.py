@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from biased import CONFIGS, RULE, TASK, TRACES, advance, begin, debias, evaluate, parts, result, run, split, variables
 
 from fairjax import loop, objective
@@ -89,7 +90,7 @@ def test_many_seeds_are_each_seed_alone(name):
     def one(number, tree):
         return loop.run(method, TASK, config, RULE, jax.random.key(number), tree, split())
 
-    together = jax.jit(jax.vmap(one))(jnp.arange(2), both)
+    together = quick.jit(jax.vmap(one))(jnp.arange(2), both)
     for i, tree in enumerate((variables(), other)):
         single = run(method, TASK, config, RULE, jax.random.key(i), tree, split())
         for part in ("valid", "test"):
@@ -159,11 +160,11 @@ def test_a_network_that_is_not_finite_to_begin_with_is_told():
     broken = {**variables(), "params": jax.tree.map(lambda leaf: leaf * jnp.nan, variables()["params"])}
     both = jax.tree.map(lambda one, other: jnp.stack([one, other]), broken, variables())
 
-    @jax.jit
     @jax.vmap
     def many(tree):
         return loop.run(SCRIPTED, TASK, jnp.full(2, 0.5), AccuracyFloor(floor=0.0), jax.random.key(0), tree, split())
 
+    many = quick.jit(many)
     found, sound = many(both), many(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables()))
     assert found.diverged.tolist() == [True, False] and found.selected[0] == 0
     assert not found.satisfied[0]  # although scores that are not numbers accept nobody
