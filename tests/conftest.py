@@ -1,5 +1,6 @@
 """What all tests run under: two CPU devices, no silent rank promotion, keys used once, shapes and types checked."""
 
+import gc
 import os
 
 import jax
@@ -17,6 +18,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 install_import_hook("fairjax", "beartype.beartype").__enter__()  # for the whole session
 
+gc.set_threshold(50_000, 20, 20)  # traced programs are many small objects, and few of them are garbage
+
 import pytest  # noqa: E402  (after the hook, like everything that may import fairjax)
 
 collect_ignore = ["reference"]  # a script for where PyTorch is installed
@@ -26,3 +29,12 @@ collect_ignore = ["reference"]  # a script for where PyTorch is installed
 def key():
     """A fresh key."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def quickly():
+    """Programs are compiled with little optimisation, in modules that make no claim about the last bits."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # other modules compare bits
