@@ -5,6 +5,7 @@ import os
 
 import jax
 from hypothesis import settings
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 2)
@@ -38,3 +39,18 @@ def quickly():
     yield
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()  # other modules compare bits
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Programs are kept in a folder, for modules that compile the same ones again and again."""
+    folder = str(tmp_path_factory.mktemp("programs"))
+    here = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.05}
+    usual = {name: getattr(jax.config, name) for name in here}
+    for name, value in here.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in usual.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
