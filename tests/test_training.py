@@ -180,13 +180,16 @@ def test_the_plateau_schedule_is_pytorch_s(name):
     assert round(-np.log10(expected[-1])) == cuts
 
 
+shuffled = quick.jit(training.shuffled, static_argnums=2)
+
+
 def test_mini_batches_hold_every_row_none_twice_and_have_one_size():
     for n, size in ((10, 4), (12, 4), (5, 8)):
-        batches = np.asarray(training.shuffled(jax.random.key(n), jnp.arange(n) + 100, size))
+        batches = np.asarray(shuffled(jax.random.key(n), jnp.arange(n) + 100, size))
         assert batches.shape == (-(-n // min(size, n)), min(size, n))
         assert set(batches.reshape(-1)) == set(range(100, 100 + n))
         assert all(len(set(batch)) == len(batch) for batch in batches)
-    one, same, other = (training.shuffled(jax.random.key(i), jnp.arange(50), 8) for i in (1, 1, 2))
+    one, same, other = (shuffled(jax.random.key(i), jnp.arange(50), 8) for i in (1, 1, 2))
     assert (one == same).all() and not (one == other).all() and not (one.reshape(-1)[:50] == jnp.arange(50)).all()
 
 
