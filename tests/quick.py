@@ -21,7 +21,7 @@ def _known(options: dict) -> dict:
 OPTIONS = _known({"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0})
 """Little optimisation, and an older and quicker way to make code of fused operations."""
 
-if os.environ.get("FAIRJAX_TEST_OPTIMISED"):  # set it to 1 to test what users run, in three times the time
+if os.environ.get("FAIRJAX_TEST_OPTIMISED"):  # set it to 1 to compile as users do, which takes three times as long
     OPTIONS = {}
 
 

@@ -396,7 +396,9 @@ def test_a_pooled_rule_selects_by_both_parts():
 def test_a_portfolio_is_the_best_of_what_methods_selected():
     names = ["standard", "pruning", "bias_gda"]
     found = [result(name) for name in names]
-    joined, which, selected = quick.jit(loop.best_of)(RULE, [one.trace for one in found], [one.selected for one in found])
+    joined, which, selected = quick.jit(loop.best_of)(
+        RULE, [one.trace for one in found], [one.selected for one in found]
+    )
     scores = [float(RULE(one.trace.valid)[one.selected]) for one in found]
     assert which == int(np.argmax(scores)) and scores[which] > 0
     assert joined.valid.bias.shape == (1 + 12 + 6,) and joined.test.table.shape == (19, 2, 2, 2)
