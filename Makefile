@@ -17,7 +17,7 @@ run: $(STAMP)
 	$(RUN) -m experiments debias $(ARGS)
 
 test: $(STAMP)
-	$(RUN) -m pytest $(if $(ARGS),$(ARGS),-n 2)
+	$(RUN) -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist worksteal)
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import quick
 
 from fairjax import data, loop, training
 from fairjax.debias import (
@@ -44,10 +45,18 @@ def _run(method, *args):
     return loop.run(method, *args)
 
 
-run = jax.jit(_run, static_argnums=(0, 1))
-advance = jax.jit(loop.advance, static_argnums=(0, 1, 6))
-evaluate = jax.jit(loop.evaluate, static_argnums=0)
-start = jax.jit(loop.start, static_argnums=(0, 1))
+class Programs:
+    """The loop, whole and in parts, compiled in one way."""
+
+    def __init__(self, jit):
+        self.run = jit(_run, static_argnums=(0, 1))
+        self.advance = jit(loop.advance, static_argnums=(0, 1, 6))
+        self.evaluate = jit(loop.evaluate, static_argnums=0)
+        self.start = jit(loop.start, static_argnums=(0, 1))
+
+
+QUICK = Programs(quick.jit)
+run, evaluate = QUICK.run, QUICK.evaluate
 
 
 @functools.cache
@@ -69,23 +78,24 @@ def parts():
 @functools.cache
 def variables():
     config = training.Training(epochs=20, batch_size=32, learning_rate=3e-3)
-    fit = jax.jit(training.run, static_argnums=0)
+    fit = quick.jit(training.run, static_argnums=0)
     return fit(TASK.network, config, jax.random.key(1), split()).best.variables()
 
 
-def begin(name, config=None, task=TASK, parts_=None, rule=RULE):
+def begin(name, config=None, task=TASK, parts_=None, rule=RULE, programs=QUICK):
     """The loop's state at candidate 0, and the evaluation of candidate 0."""
     parts_ = parts() if parts_ is None else parts_
     by = rule if METHODS[name][1].threshold == "rule" else None
-    evaluated = evaluate(task, variables(), parts_, by)
+    evaluated = programs.evaluate(task, variables(), parts_, by)
     config = CONFIGS[name] if config is None else config
-    return start(METHODS[name][1], task, config, rule, jax.random.key(2), variables(), parts_, evaluated), evaluated
+    begun = programs.start(METHODS[name][1], task, config, rule, jax.random.key(2), variables(), parts_, evaluated)
+    return begun, evaluated
 
 
-def debias(name, config=None, rule=RULE):
+def debias(name, config=None, rule=RULE, programs=QUICK):
     """A whole run, with the key of `begin`."""
     config = CONFIGS[name] if config is None else config
-    return run(METHODS[name][1], TASK, config, rule, jax.random.key(2), variables(), split())
+    return programs.run(METHODS[name][1], TASK, config, rule, jax.random.key(2), variables(), split())
 
 
 @functools.cache

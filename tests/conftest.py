@@ -1,9 +1,11 @@
 """What all tests run under: two CPU devices, no silent rank promotion, keys used once, shapes and types checked."""
 
+import gc
 import os
 
 import jax
 from hypothesis import settings
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 2)
@@ -17,6 +19,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 install_import_hook("fairjax", "beartype.beartype").__enter__()  # for the whole session
 
+gc.set_threshold(50_000, 20, 20)  # traced programs are many small objects, and few of them are garbage
+
 import pytest  # noqa: E402  (after the hook, like everything that may import fairjax)
 
 collect_ignore = ["reference"]  # a script for where PyTorch is installed
@@ -26,3 +30,27 @@ collect_ignore = ["reference"]  # a script for where PyTorch is installed
 def key():
     """A fresh key."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def quickly():
+    """Programs are compiled with little optimisation, in modules that make no claim about the last bits."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # other modules compare bits
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Programs are kept in a folder, for modules that compile the same ones again and again."""
+    folder = str(tmp_path_factory.mktemp("programs"))
+    here = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.05}
+    usual = {name: getattr(jax.config, name) for name in here}
+    for name, value in here.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()
+    yield
+    for name, value in usual.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()

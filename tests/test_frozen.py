@@ -52,14 +52,21 @@ def test_the_frozen_files_are_those_whose_checksums_are_recorded():
         assert hashlib.sha256(content).hexdigest() == expected, name
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the runs keep their programs: those on COMPAS train with the same ones."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
-def test_a_run_writes_the_frozen_bytes(run, tmp_path):
+def test_a_run_writes_the_frozen_bytes(run, tmp_path, cache):
     if (cpu(), jax.__version__) != (FROZEN["cpu"], FROZEN["jax"]):
         pytest.skip(f"frozen on {FROZEN['cpu']} with JAX {FROZEN['jax']}, this is {cpu()} with JAX {jax.__version__}")
     if run != "smoke" and not Path(os.environ.get("FAIRJAX_DATA", "nowhere"), "compas").exists():
         pytest.skip("the data of COMPAS are not there: set FAIRJAX_DATA")
     command = [sys.executable, "-m", "experiments", "debias", *RUNS[run], "--out", str(tmp_path / "run")]
+    command += ["--compilation-cache", str(cache)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name in ("results", "trajectories"):

@@ -21,11 +21,11 @@ ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "2"))
 """Processes killed in each test that kills; set it to more for a longer hunt."""
 WORDS = [
-    *("--dataset", "loh", "--simulation.rows", "600", "--seeds", "1", "2", "3", "4", "5", "6"),
+    *("--dataset", "loh", "--simulation.rows", "600", "--seeds", "1", "2", "3"),  # no number of devices divides 3
     *("--network.widths", "8", "8", "--training.epochs", "30", "--bias-gda.epochs", "40"),
-    *("--methods", "standard", "random_perturbation", "pruning", "bias_gda", "equalized_odds"),
     *("--random-perturbation.draws", "40", "--save-every", "0"),
 ]
+METHODS = ("standard", "random_perturbation", "bias_gda")
 SAME = ("results.csv", "trajectories.csv", "table.md")
 
 
@@ -35,8 +35,8 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def begin(out, cache, *words, devices=2, error=subprocess.PIPE, **variables):
-    command = [sys.executable, "-m", "experiments", "debias", *WORDS, "--out", str(out), *words]
+def begin(out, cache, *words, methods=METHODS, devices=2, error=subprocess.PIPE, **variables):
+    command = [sys.executable, "-m", "experiments", "debias", *WORDS, "--methods", *methods, "--out", str(out), *words]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), **variables}
     return subprocess.Popen(
         [*command, "--compilation-cache", str(cache)],
@@ -54,7 +54,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def begin_two(out, cache, folder, launcher="hand"):
+def begin_two(out, cache, folder, launcher="hand", methods=METHODS):
     """Two processes of two devices each; their messages go to files, which outlive them."""
     port, started = free_port(), []
     for i in range(2):
@@ -72,7 +72,8 @@ def begin_two(out, cache, folder, launcher="hand"):
             }
         words += ["--hosts.wait", "45"]
         with (folder / f"errors{i}").open("w") as errors:
-            started.append(begin(out if i == 0 else folder / "nothing", cache, *words, error=errors, **variables))
+            where = out if i == 0 else folder / "nothing"
+            started.append(begin(where, cache, *words, methods=methods, error=errors, **variables))
     return started
 
 
@@ -97,14 +98,16 @@ def alone(tmp_path_factory, cache):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["hand", "slurm"])
-def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cache, launcher):
-    processes = begin_two(tmp_path / "r", cache, tmp_path, launcher)
+def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cache):
+    """A method that has processes of its own is among them; the programs of the others are in the cache."""
+    methods = (*METHODS, "equalized_odds")
+    assert begin(tmp_path / "one", cache, methods=methods, error=subprocess.DEVNULL).wait() == 0
+    processes = begin_two(tmp_path / "r", cache, tmp_path, methods=methods)
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    same(tmp_path / "r", alone)
+    same(tmp_path / "r", tmp_path / "one")
     whole(tmp_path / "r")
     assert not (tmp_path / "nothing").exists(), "only the first process writes"
-    for name in ("trained", "pruning", "bias_gda", "random_perturbation"):
+    for name in ("trained", "bias_gda", "random_perturbation"):
         assert (tmp_path / "r" / "networks" / name / "network.json").exists()
 
 
@@ -112,9 +115,9 @@ def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cac
 def test_a_run_killed_at_random_moments_ends_the_same_on_other_numbers_of_devices(alone, tmp_path, cache):
     rng, survived = np.random.default_rng(0), 0
     while survived < KILLS:
-        process = begin(tmp_path / "r", cache, devices=int(rng.integers(1, 4)), error=subprocess.DEVNULL)
+        process = begin(tmp_path / "r", cache, devices=int(rng.integers(1, 3)), error=subprocess.DEVNULL)
         try:
-            process.wait(timeout=rng.uniform(2.0, 12.0))
+            process.wait(timeout=rng.uniform(2.0, 8.0))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -133,7 +136,7 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_s
     rng, survived = np.random.default_rng(1), 0
     while survived < KILLS:
         processes, victim = begin_two(tmp_path / "r", cache, tmp_path), survived % 2
-        time.sleep(rng.uniform(6.0, 20.0))
+        time.sleep(rng.uniform(5.0, 14.0))
         if processes[victim].poll() is None:
             processes[victim].send_signal(signal.SIGKILL)
             survived += 1
@@ -145,7 +148,7 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_s
         if codes == [0, 0]:
             same(tmp_path / "r", alone)
             shutil.rmtree(tmp_path / "r")
-    processes = begin_two(tmp_path / "r", cache, tmp_path)
+    processes = begin_two(tmp_path / "r", cache, tmp_path, "slurm")
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     same(tmp_path / "r", alone)
     whole(tmp_path / "r")

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, split, variables
+import quick
+from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, run, split, variables
 from jax.flatten_util import ravel_pytree
 
 from fairjax import loop, objective
@@ -49,8 +50,22 @@ def evaluated():
     return evaluate(TASK, variables(), parts())[0].valid
 
 
+@functools.partial(quick.jit, static_argnums=(0, 1))
+def _init(module, task, config, key, variables, parts, evaluation):
+    return module.init(task, config, key, variables, parts, evaluation)
+
+
 def begin(module, config, task=TASK):
-    return module.init(task, config, key(), variables(), parts(), evaluated())
+    return _init(module, task, config, key(), variables(), parts(), evaluated())
+
+
+@functools.partial(quick.jit, static_argnums=(0, 1))
+def _step(module, task, config, parts, state):
+    return module.step(task, config, parts, state)
+
+
+def step(module, config, state, task=TASK):
+    return _step(module, task, config, parts(), state)
 
 
 # random perturbation
@@ -61,7 +76,7 @@ def test_a_draw_multiplies_every_parameter_by_its_own_noise():
     state = begin(random_perturbation, config)
     factors = []
     for _ in range(random_perturbation.steps(config, variables())):
-        state = random_perturbation.step(TASK, config, parts(), state)
+        state = step(random_perturbation, config, state)
         factors.append(np.asarray(state.params / Flat.of(variables()).params[None]))
     factors = np.concatenate(factors)
     assert factors.shape[0] == 40 and len({row.tobytes() for row in factors}) == 40
@@ -80,6 +95,12 @@ def test_draws_do_not_depend_on_how_many_are_drawn_at_once():
 
 def test_thresholds_of_draws_follow_the_rule():
     found = result("random_perturbation")
+
+    @quick.jit
+    def cut_anywhere(values, batch):
+        cuts = objective.performance.thresholds()
+        return jax.vmap(lambda cut: objective.at_threshold(spd, values, batch.y, batch.a, cut))(cuts)
+
     for i in (0, 3):
         flat = Flat.of(variables())
         if i:
@@ -87,9 +108,7 @@ def test_thresholds_of_draws_follow_the_rule():
             flat = dataclasses.replace(flat, params=flat.params * (1 + 0.1 * noise))
         batch = parts().valid
         values = scores(TASK.network.apply, flat.variables(), batch.x)
-        cuts = np.asarray(objective.performance.thresholds())
-        every = [objective.at_threshold(spd, values, batch.y, batch.a, jnp.asarray(cut)) for cut in cuts]
-        best = max(float(RULE(one)) for one in every)
+        best = float(RULE(cut_anywhere(values, batch)).max())
         chosen = jax.tree.map(lambda entry, i=i: entry[i], found.trace.valid)
         assert RULE(chosen) == pytest.approx(best, abs=2e-3)
 
@@ -122,25 +141,26 @@ def test_fine_tuning_is_written_out(penalty, measure):
     matter."""
     task = Task(PLAIN, MEASURES[measure])
     config = FineTuning(weights=(0.5, 3.0), penalty=penalty, batch_size=1000, epochs=2, learning_rate=1e-2)
-    state = fine_tuning.init(task, config, key(), variables(), parts(), evaluated())
+    state = begin(fine_tuning, config, task)
     for _ in range(2):
-        state = fine_tuning.step(task, config, parts(), state)
+        state = step(fine_tuning, config, state, task)
     batch, adam = parts().train, optax.adam(1e-2)
     positives = jnp.mean(batch.y.astype(jnp.float32))
+
+    def loss(params, tree, weight):
+        logits, updated = PLAIN.apply({**tree, "params": params}, batch.x, key=key())
+        bias = task.measure(jax.nn.sigmoid(logits), batch.y, batch.a)
+        pull = jnp.abs(bias) if penalty == "absolute" else jnp.sign(evaluated().bias) * bias
+        balance = jnp.where(batch.y, 0.5 / positives, 0.5 / (1 - positives))
+        entropy = balance * optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(jnp.float32))
+        return entropy.mean() + weight * pull, updated
+
+    gradient = quick.jit(jax.grad(loss, has_aux=True))
     for member, weight in enumerate(config.weights):
         tree = variables()
         optimiser = adam.init(tree["params"])
-
-        def loss(params, tree=tree, weight=weight):
-            logits, updated = PLAIN.apply({**tree, "params": params}, batch.x, key=key())
-            bias = task.measure(jax.nn.sigmoid(logits), batch.y, batch.a)
-            pull = jnp.abs(bias) if penalty == "absolute" else jnp.sign(evaluated().bias) * bias
-            balance = jnp.where(batch.y, 0.5 / positives, 0.5 / (1 - positives))
-            entropy = balance * optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(jnp.float32))
-            return entropy.mean() + weight * pull, updated
-
         for _ in range(2):
-            grads, updated = jax.grad(functools.partial(loss, tree=tree), has_aux=True)(tree["params"])
+            grads, updated = gradient(tree["params"], tree, weight)
             updates, optimiser = adam.update(grads, optimiser)
             tree = {**updated, "params": optax.apply_updates(tree["params"], updates)}
         chex.assert_trees_all_close(
@@ -165,9 +185,9 @@ def test_a_heavier_weight_leaves_less_bias():
 def test_multipliers_grow_while_the_constraint_is_violated(penalty):
     config = FineTuning(weights=(0.0, 0.5), weighting="multiplier", penalty=penalty, learning_rate=1e-4)
     state = begin(fine_tuning, config)
-    after = fine_tuning.step(TASK, config, parts(), state)
+    after = step(fine_tuning, config, state)
     assert (after.weights > state.weights).all()
-    fixed = fine_tuning.step(TASK, dataclasses.replace(config, weighting="fixed"), parts(), state)
+    fixed = step(fine_tuning, dataclasses.replace(config, weighting="fixed"), state)
     np.testing.assert_array_equal(fixed.weights, state.weights)
     np.testing.assert_array_equal(
         after.variables.params, fixed.variables.params
@@ -176,7 +196,7 @@ def test_multipliers_grow_while_the_constraint_is_violated(penalty):
 
 def test_only_the_layers_named_are_tuned():
     config = FineTuning(weights=(1.0,), layers=("output",), learning_rate=1e-2, epochs=1)
-    state = fine_tuning.step(TASK, config, parts(), begin(fine_tuning, config))
+    state = step(fine_tuning, config, begin(fine_tuning, config))
     after = fine_tuning.METHOD.candidate(state, jnp.array(0)).variables()
     chex.assert_trees_all_equal(after["batch_stats"], variables()["batch_stats"])
     for name, tree in after["params"].items():
@@ -196,17 +216,19 @@ def test_descent_is_plain_gradient_descent():
     def loss(logits, some: Batch):
         return jnp.mean(logits**2), jnp.mean(logits)
 
-    found, _, facts = descend(
-        PLAIN.apply, loss, optax.sgd(0.1), flat, optax.sgd(0.1).init(flat.params), batch, rows, keys
-    )
-    tree, means = variables(), []
+    found, _, facts = quick.jit(
+        lambda flat, keys: descend(
+            PLAIN.apply, loss, optax.sgd(0.1), flat, optax.sgd(0.1).init(flat.params), batch, rows, keys
+        )
+    )(flat, jax.random.clone(keys))
+
+    def value(params, tree, x, key):
+        logits, updated = PLAIN.apply({**tree, "params": params}, x, key=key)
+        return jnp.mean(logits**2), (updated, jnp.mean(logits))
+
+    gradient, tree, means = quick.jit(jax.grad(value, has_aux=True)), variables(), []
     for i in range(2):
-
-        def value(params, tree=tree, i=i):
-            logits, updated = PLAIN.apply({**tree, "params": params}, batch.x[rows[i]], key=keys[i])
-            return jnp.mean(logits**2), (updated, jnp.mean(logits))
-
-        grads, (updated, mean) = jax.grad(value, has_aux=True)(tree["params"])
+        grads, (updated, mean) = gradient(tree["params"], tree, batch.x[rows[i]], keys[i])
         tree = {**updated, "params": jax.tree.map(lambda p, g: p - 0.1 * g, tree["params"], grads)}
         means.append(mean)
     chex.assert_trees_all_close(found.variables(), tree, rtol=1e-4, atol=1e-5)
@@ -221,9 +243,9 @@ def test_the_projected_direction_is_zhang_s():
     batch = parts().train
     config = AdversarialDebiasing(batch_size=1000, weight=2.0, learning_rate=1e-3)
     task = Task(PLAIN, spd)
-    state = adversarial_debiasing.init(task, config, key(), variables(), parts(), evaluated())
+    state = begin(adversarial_debiasing, config, task)
     adversary = adversarial_debiasing.Adversary(jnp.array(0.5), jnp.array([1.5, 0.0, 0.0]), jnp.array(-0.3))
-    after = adversarial_debiasing.step(task, config, parts(), state._replace(adversary=adversary))
+    after = step(adversarial_debiasing, config, state._replace(adversary=adversary), task)
     flat = Flat.of(variables())
 
     def logits(params):
@@ -236,7 +258,7 @@ def test_the_projected_direction_is_zhang_s():
         guess = 1.5 * jax.nn.sigmoid(1.5 * logits(params)) - 0.3
         return jnp.mean(optax.sigmoid_binary_cross_entropy(guess, batch.a.astype(jnp.float32)))
 
-    g, h = jax.grad(ours)(flat.params), jax.grad(theirs)(flat.params)
+    g, h = (quick.jit(jax.grad(loss))(flat.params) for loss in (ours, theirs))
     direction = g - jnp.dot(g, h) / jnp.dot(h, h) * h - 2.0 * h
     moments = after.optimiser[0].mu / 0.1  # Adam's first moment after one step is a tenth of the gradient
     np.testing.assert_allclose(moments, direction, rtol=1e-3, atol=1e-5)
@@ -269,7 +291,7 @@ def test_methods_reduce_the_bias(name):
 def test_the_critic_learns_the_bias_of_mini_batches():
     config = AdversarialFineTuning(epochs=1, critic_steps=400, network_steps=1, batch_size=200)
     state = begin(adversarial_fine_tuning, config)
-    after = adversarial_fine_tuning.step(TASK, config, parts(), state)
+    after = step(adversarial_fine_tuning, config, state)
     batch, critic = parts().train, adversarial_fine_tuning._critic(config)
 
     def errors(weights):
@@ -316,16 +338,16 @@ def test_each_layer_is_searched_from_the_network_as_it_came():
         ravel_pytree({name: jax.tree.map(lambda leaf, i=i: jnp.full(leaf.shape, i), tree)
                       for i, (name, tree) in enumerate(sorted(variables()["params"].items()))})[0]
     )  # fmt: skip
-    for step in range(6):
-        state = layerwise.step(TASK, config, parts(), state)
+    for i in range(6):
+        state = step(layerwise, config, state)
         moved = np.asarray(state.params != original.params[None])
-        assert not moved[:, owner != step // 2].any() and moved[:, owner == step // 2].any(axis=1).all()
+        assert not moved[:, owner != i // 2].any() and moved[:, owner == i // 2].any(axis=1).all()
         state = layerwise.tell(config, state, evaluated(), jnp.arange(4.0), 0.1)
 
 
 def test_the_search_moves_to_what_is_within_the_bound_first():
     config = LayerwiseOptimisation(generations=3, population=4)
-    state = layerwise.step(TASK, config, parts(), begin(layerwise, config))
+    state = step(layerwise, config, begin(layerwise, config))
     population = np.asarray(state.population)
     ones = jnp.ones(4)
     evaluation = objective.Evaluation(ones, ones, jnp.array([0.3, 0.2, 0.01, 0.4]), ones)
@@ -365,7 +387,6 @@ def test_pooled_bias_is_the_weighted_mean_of_both_parts():
 def test_a_pooled_rule_selects_by_both_parts():
     task = Task(TASK.network, spd, "pooled")
     rule, config = PooledObjective(epsilon=0.1), CONFIGS["bias_gda"]
-    run = jax.jit(loop.run, static_argnums=(0, 1))
     found = run(METHODS["bias_gda"][1], task, config, rule, key(), variables(), split())
     seen = found.trace.seen(rule)
     assert found.selected == objective.first_max(rule(seen))
@@ -375,7 +396,9 @@ def test_a_pooled_rule_selects_by_both_parts():
 def test_a_portfolio_is_the_best_of_what_methods_selected():
     names = ["standard", "pruning", "bias_gda"]
     found = [result(name) for name in names]
-    joined, which, selected = jax.jit(loop.best_of)(RULE, [one.trace for one in found], [one.selected for one in found])
+    joined, which, selected = quick.jit(loop.best_of)(
+        RULE, [one.trace for one in found], [one.selected for one in found]
+    )
     scores = [float(RULE(one.trace.valid)[one.selected]) for one in found]
     assert which == int(np.argmax(scores)) and scores[which] > 0
     assert joined.valid.bias.shape == (1 + 12 + 6,) and joined.test.table.shape == (19, 2, 2, 2)

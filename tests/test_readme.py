@@ -12,6 +12,7 @@ from fairjax.influence import influence
 from fairjax.nn.network import scores
 
 README = Path(__file__).parents[1] / "README.md"
+pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def blocks():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from scipy import stats
 from scipy.special import expit
 
@@ -16,7 +17,7 @@ SIZES = {"features": 6, "hidden": 4}
 PARAMETER = {"loh": "alpha", "zafar": "theta", "zafar_plane": "theta"}
 DRAWS = {"loh": loh, "zafar": functools.partial(zafar, **SIZES), "zafar_plane": zafar_plane}
 # compiled once for all tests, with one size
-LOH, ZAFAR, PLANE = (jax.jit(functools.partial(draw, n=N)) for draw in DRAWS.values())
+LOH, ZAFAR, PLANE = (quick.jit(functools.partial(draw, n=N)) for draw in DRAWS.values())
 COMPILED = dict(zip(DRAWS, (LOH, ZAFAR, PLANE), strict=True))
 CLASSES = {
     # mean and covariance of Zafar et al. (2017), section 5.1
@@ -121,9 +122,13 @@ def test_zafar_classes(plane_draw, label):
     assert abs(len(x) / N - 0.5) < 5 * np.sqrt(0.25 / N)
 
 
+group_logit = quick.jit(simulate._group_logit)
+random_map = quick.jit(simulate._random_map, static_argnums=2)
+
+
 @pytest.mark.parametrize("theta", [-0.9, 0.0, 0.7, 1.2])
 def test_zafar_group_probability_is_that_of_the_densities(plane_draw, theta):
-    found = jax.nn.sigmoid(simulate._group_logit(jnp.asarray(plane_draw.x[:2000]), theta))
+    found = jax.nn.sigmoid(group_logit(plane_draw.x[:2000], theta))
     np.testing.assert_allclose(found, privileged(plane_draw.x[:2000], theta), atol=1e-5)
 
 
@@ -133,7 +138,7 @@ def test_zafar_groups_follow_their_probability(plane_draw):
 
 def test_zafar_group_probability_is_stable_far_out():
     far = jnp.array([[1e4, 1e4], [-1e4, -1e4], [1e4, -1e4], [0.0, 1e4]])
-    assert jnp.isfinite(simulate._group_logit(far, 0.8)).all()
+    assert jnp.isfinite(group_logit(far, 0.8)).all()
 
 
 def test_zafar_bias_falls_with_the_angle():
@@ -155,7 +160,7 @@ def test_zafar_maps_the_points_before_rotation():
 
 def test_zafar_map_is_the_networks_of_step_6():
     points = jnp.asarray(np.random.default_rng(0).normal(size=(50, 2)), jnp.float32)
-    found = simulate._random_map(jax.random.key(6), points, (2, 4, 4, 6))
+    found = random_map(jax.random.key(6), points, (2, 4, 4, 6))
     h, shapes = np.asarray(points), [(2, 4), (4, 4), (4, 6)]
     for layer, (layer_key, shape) in enumerate(zip(jax.random.split(jax.random.key(6), 3), shapes, strict=True)):
         matrix_key, vector_key = jax.random.split(layer_key)
@@ -178,7 +183,7 @@ def test_zafar_map_key_fixes_the_map():
         equal(fixed[1:], free[1:])
         assert (fixed.x != free.x).any()
         points = PLANE(jax.random.split(jax.random.key(seed))[0], theta=0.8).x
-        mapped = simulate._random_map(jax.random.key(9), points, (2, 4, 4, 6))
+        mapped = random_map(jax.random.key(9), points, (2, 4, 4, 6))
         np.testing.assert_allclose(mapped, fixed.x, rtol=1e-4, atol=1e-4)
 
 
@@ -208,7 +213,7 @@ def test_mapping_over_keys_and_parameters_equals_a_loop(name):
         return DRAWS[name](jax.random.key(seed), n=N, **{PARAMETER[name]: value})
 
     seeds, values = [0, 0, 1], [0.0, 1.5, 1.5]
-    mapped = jax.jit(jax.vmap(draw))(jnp.array(seeds), jnp.array(values))
+    mapped = quick.jit(jax.vmap(draw))(jnp.array(seeds), jnp.array(values))
     for i, (seed, value) in enumerate(zip(seeds, values, strict=True)):
         one = COMPILED[name](jax.random.key(seed), **{PARAMETER[name]: value})
         close(one, [leaf[i] for leaf in mapped])

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from jax.flatten_util import ravel_pytree
 
 from fairjax import masks, objective, training
@@ -41,13 +42,15 @@ def brought(state):
 
 def test_scores_agree(brought, batch, reference):
     network, variables = brought
-    np.testing.assert_allclose(scores(network.apply, variables, batch.x), reference["scores"], atol=1e-5)
+    found = quick.jit(lambda variables, x: scores(network.apply, variables, x))(variables, batch.x)
+    np.testing.assert_allclose(found, reference["scores"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["spd", "eod"])
 def test_influence_agrees_at_every_unit(brought, batch, reference, name):
     network, variables = brought
-    ours, _ = ravel_pytree(influence(MEASURES[name], network.apply, variables, batch, reduction="sum"))
+    summed = quick.jit(lambda *args: influence(MEASURES[name], network.apply, *args, reduction="sum"))
+    ours, _ = ravel_pytree(summed(variables, batch))
     theirs = reference[f"influence/{name}"].reshape(-1)
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=1e-4)
 
@@ -55,10 +58,14 @@ def test_influence_agrees_at_every_unit(brought, batch, reference, name):
 def test_units_are_cut_in_the_same_order(brought, batch, reference):
     network, variables = brought
     measure = MEASURES["spd"]
-    evaluation = objective.best_threshold(measure, scores(network.apply, variables, batch.x), batch.y, batch.a)
-    sign = jnp.sign(evaluation.bias)
 
-    @jax.jit
+    @quick.jit
+    def evaluated(variables, batch):
+        return objective.best_threshold(measure, scores(network.apply, variables, batch.x), batch.y, batch.a)
+
+    sign = jnp.sign(evaluated(variables, batch).bias)
+
+    @quick.jit
     def cut(kept):
         found = influence(measure, network.apply, {**variables, "masks": kept}, batch)
         return masks.drop(kept, jax.tree.map(lambda score: sign * score, found), 1)
@@ -81,29 +88,37 @@ def test_training_mode_gives_the_same_gradients_and_running_statistics(state, ba
         logits, updated = network.apply({**variables, "params": params}, batch.x[:64], key=key)
         return MEASURES["spd"](jax.nn.sigmoid(logits), batch.y[:64], batch.a[:64]), updated
 
-    grads, updated = jax.grad(proxy, has_aux=True)(variables["params"])
+    grads, updated = quick.jit(jax.grad(proxy, has_aux=True))(variables["params"])
     as_network = {**variables, "params": grads}
     theirs = {name: array for name, array in reference.items() if name.startswith("gradient/")}
     largest = max(np.abs(array).max() for array in theirs.values())
     ours = to_torch(as_network)
     for name, array in theirs.items():
         np.testing.assert_allclose(ours[name.removeprefix("gradient/")], array, atol=1e-5 * largest, err_msg=name)
+    after = quick.jit(lambda variables, x: network.apply(variables, x, key=key)[1])
     for rows in (slice(64, 128), slice(128, 256)):
-        _, updated = network.apply(updated, batch.x[rows], key=key)
+        updated = after(updated, batch.x[rows])
     ours = to_torch(updated)
     for name, array in reference.items():
         if name.startswith("after/"):
             np.testing.assert_allclose(ours[name.removeprefix("after/")], array, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@quick.jit
+def scales(losses):
+    plateau = training._plateau(training.Training())
+
+    def epoch(state, loss):
+        state = plateau.update(jnp.zeros(1), state, value=loss)[1]
+        return state, state.scale
+
+    return jax.lax.scan(epoch, plateau.init(jnp.zeros(1)), losses)[1]
+
+
 @pytest.mark.parametrize("name", ["flat", "falling", "creeping", "noisy"])
 def test_the_plateau_schedule_is_pytorch_s(reference, name):
-    plateau = training._plateau(training.Training())
-    state, rates = plateau.init(jnp.zeros(1)), []
-    for loss in reference[f"plateau/{name}/losses"]:
-        _, state = plateau.update(jnp.zeros(1), state, value=jnp.float32(loss))
-        rates.append(float(state.scale))
-    np.testing.assert_allclose(rates, reference[f"plateau/{name}/rates"], rtol=1e-5)
+    found = scales(jnp.asarray(reference[f"plateau/{name}/losses"], jnp.float32))
+    np.testing.assert_allclose(found, reference[f"plateau/{name}/rates"], rtol=1e-5)
 
 
 def test_a_round_trip_is_exact(state):
