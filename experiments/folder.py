@@ -553,4 +553,7 @@ def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:
             for name in dict.fromkeys([*found, *wanted])
             for line in _differences(found.get(name), wanted.get(name), f"{where}.{name}".lstrip("."))
         ]
-    return [] if found == json.loads(json.dumps(wanted)) else [f"{where} was {found}, is now {wanted}"]
+    if found == json.loads(json.dumps(wanted)):
+        return []
+    before, now = ("not set" if value is None else value for value in (found, wanted))
+    return [f"{where} was {before}, is now {now}"]

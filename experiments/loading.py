@@ -37,12 +37,14 @@ def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
-    splits = data.split_seeds(
-        dataset,
-        settings.seeds,
-        stratify="group and label" if settings.stratify else None,
-        measure=structure.measure(settings.measure),
-    )
+    stratify, measure = "group and label" if settings.stratify else None, structure.measure(settings.measure)
+    try:
+        splits = data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure)
+    except ValueError as error:
+        if not structure.attributes:
+            raise
+        flags = "a larger --minimum, --small pool" + ("" if settings.stratify else ", --stratify")
+        raise ValueError(f"{error}; on the command line: {flags}, other --seeds") from error
     return splits, SHARED, structure, facts
 
 

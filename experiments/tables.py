@@ -75,7 +75,7 @@ def caption(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY
         "deviation over splits. Needs a: whether the protected attribute is needed at test time.",
         *structure.told(results["measure"].iloc[0]),
     ]
-    return " ".join((*lines, undefined(results))).strip()
+    return "\n".join((*lines, undefined(results))).strip()
 
 
 def undefined(results: pd.DataFrame) -> str:

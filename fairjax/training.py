@@ -291,12 +291,13 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
 
 
 def _check(network: Network, config: Training, valid: Rows, state: Trained) -> Trained:
-    """After an epoch: the plateau schedule, and at every `check_every`-th the early stopping."""
+    """After an epoch: the plateau schedule, and at every `check_every`-th and the last one the early stopping."""
     value = loss(network.apply, state.variables.variables(), valid)
     diverged = ~jnp.isfinite(value)
     with jax.numpy_dtype_promotion("standard"):  # within optax
         _, plateau = _plateau(config).update(state.variables.params, state.plateau, value=value)
-    checked = (state.epoch % config.check_every == 0) & ~diverged
+    due = (state.epoch % config.check_every == 0) | (state.epoch == config.epochs)
+    checked = due & ~diverged
     better = checked & (value < state.best_loss)
     stale = jnp.where(better, 0, state.stale + checked.astype(state.stale.dtype))
     return state._replace(

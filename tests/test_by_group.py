@@ -215,3 +215,8 @@ def test_it_plots_every_rate_with_its_interval(tmp_path):
     assert second.get_title() == "precision"
     with pytest.raises(ValueError, match="rates must be some of selection_rate, .*, got recall"):
         report.plot(["recall"])
+
+
+def test_weights_that_are_all_0_are_refused():
+    with pytest.raises(ValueError, match="weights are all 0, so there is nothing to measure"):
+        by_group([1, 0], [1, 0], [0, 1], weights=[0, 0])

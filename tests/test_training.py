@@ -77,6 +77,13 @@ def test_stopping_is_that_of_a_plain_loop(split):
     equal(advance(NETWORK, CONFIG, split, once, 1), once)
 
 
+def test_the_last_epoch_is_checked_too(split):
+    config = dataclasses.replace(CONFIG, epochs=3, check_every=10)
+    state = run(NETWORK, config, jax.random.key(3), split)
+    assert state.done and np.isfinite(state.best_loss)
+    np.testing.assert_array_equal(state.best.params, state.variables.params)
+
+
 def test_chunks_of_any_size_end_bitwise_the_same(split):
     """The bits are those of programs that are compiled as users' are."""
     advance = jax.jit(training.advance, static_argnums=(0, 4))

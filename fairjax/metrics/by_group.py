@@ -304,6 +304,8 @@ def by_group(
     w = score = None
     if weights is not None:
         w = checked["weights"] = _numbers(weights, "weights", 0.0, np.inf)
+        if w.size and not w.any():
+            raise ValueError("weights are all 0, so there is nothing to measure: give some row a positive weight")
     if scores is not None:
         score = checked["scores"] = _numbers(scores, "scores", 0.0, 1.0)
     if len({len(each) for each in checked.values()}) > 1:
