@@ -1,4 +1,4 @@
-"""From the outcome of a run to tidy tables: one row a seed, method and part; one row a seed, method, step and part."""
+"""From the outcome of a run to tidy tables: a row per seed, method and part; a row per seed, method, step and part."""
 
 import platform
 import resource

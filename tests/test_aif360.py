@@ -70,7 +70,7 @@ def test_decisions_and_scores_take_the_place_of_labels():
     made = to_aif360(table, labels=scores > 0.5, scores=scores)
     np.testing.assert_array_equal(made.labels[:, 0], scores > 0.5)
     np.testing.assert_array_equal(made.scores[:, 0], scores)
-    with pytest.raises(ValueError, match=r"scores must be 6 numbers, one a row, got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"scores must be 6 numbers, one per row, got shape \(3,\)"):
         to_aif360(table, scores=scores[:3])
 
 

@@ -217,13 +217,13 @@ def test_what_cannot_be_fitted_is_refused():
         equalized_odds(scores > 0.5, y | a, a, seed=0)
     with pytest.raises(ValueError, match=r"scores must be in \[0, 1\], got 2 others such as -2.0; apply the sigmoid"):
         reject_option(np.array([-2.0, 0.3, np.nan]), y[:3], a[:3], measure="spd")
-    with pytest.raises(ValueError, match=r"y must be 60 numbers, one a row, got shape \(59,\)"):
+    with pytest.raises(ValueError, match=r"y must be 60 numbers, one per row, got shape \(59,\)"):
         reject_option(scores, y[1:], a, measure="spd")
     with pytest.raises(ValueError, match="y must be of zeros and ones, got 2"):
         reject_option(scores, y + 1, a, measure="spd")
     with pytest.raises(ValueError, match=r"scores must be one number a row, got shape \(60, 1\)"):
         reject_option(scores[:, None], y, a, measure="spd")
-    with pytest.raises(ValueError, match=r"decisions must be numbers, one a row, got shape \(60, 1\)"):
+    with pytest.raises(ValueError, match=r"decisions must be numbers, one per row, got shape \(60, 1\)"):
         equalized_odds(scores[:, None] > 0.5, y, a, seed=0)
     with pytest.raises(ValueError, match=r"seed must be in \[0, 2\*\*32\), as NumPy asks, got -1"):
         equalized_odds(scores > 0.5, y, a, seed=-1)

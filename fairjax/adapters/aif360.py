@@ -97,5 +97,5 @@ def to_aif360(
 def _rows(name: str, values: ArrayLike, n: int) -> np.ndarray:
     array = np.asarray(values, np.float64)
     if array.shape != (n,):
-        raise ValueError(f"{name} must be {n} numbers, one a row, got shape {array.shape}")
+        raise ValueError(f"{name} must be {n} numbers, one per row, got shape {array.shape}")
     return array

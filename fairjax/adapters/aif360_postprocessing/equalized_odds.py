@@ -45,7 +45,7 @@ class EqualizedOdds(NamedTuple):
             True where y = 1 is decided.
 
         Raises:
-            ValueError: if an array is not of zeros and ones, one a row, or the seed is not in [0, 2**32).
+            ValueError: if an array is not of zeros and ones, one per row, or the seed is not in [0, 2**32).
 
         Example:
             >>> fit = EqualizedOdds(1.0, 0.0, 1.0, 0.5, 7)
@@ -74,7 +74,7 @@ def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: in
         The fit, by AIF360's `EqOddsPostprocessing`.
 
     Raises:
-        ValueError: if an array is not of zeros and ones, one a row, a class is absent from a group, or the seed is not
+        ValueError: if an array is not of zeros and ones, one per row, a class is absent from a group, or the seed is not
             in [0, 2**32).
         RuntimeError: if the linear programme is not solved.
 

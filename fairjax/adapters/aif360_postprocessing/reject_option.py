@@ -55,7 +55,7 @@ class RejectOption(NamedTuple):
             True where y = 1 is decided.
 
         Raises:
-            ValueError: if scores are not numbers in [0, 1], or a is not of zeros and ones, one a row.
+            ValueError: if scores are not numbers in [0, 1], or a is not of zeros and ones, one per row.
 
         Example:
             >>> fit = RejectOption(0.5, 0.2, "one", 0.7, 0.0, True)

@@ -104,7 +104,7 @@ def check_cells(y: np.ndarray, a: np.ndarray, cells: Iterable[tuple[int | None, 
 
 
 def binary(name: str, values: ArrayLike, n: int | None = None) -> Bool[np.ndarray, " n"]:
-    """Zeros and ones, one a row, as booleans.
+    """Zeros and ones, one per row, as booleans.
 
     Raises:
         ValueError: naming the argument, and the shape or the first value that is something else.
@@ -116,7 +116,7 @@ def binary(name: str, values: ArrayLike, n: int | None = None) -> Bool[np.ndarra
     array = np.asarray(values)
     if array.ndim != 1 or (n is not None and len(array) != n):
         rows = "numbers" if n is None else f"{n} numbers"
-        raise ValueError(f"{name} must be {rows}, one a row, got shape {array.shape}")
+        raise ValueError(f"{name} must be {rows}, one per row, got shape {array.shape}")
     strange = ~np.isin(array, (0, 1))
     if strange.any():
         raise ValueError(f"{name} must be of zeros and ones, got {array[strange][0]}")
