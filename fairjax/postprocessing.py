@@ -170,6 +170,8 @@ def group_thresholds(
     else:
         starts, reached = jax.vmap(lambda start, begun: _go_round(score, start, begun, count, sweeps))(starts, reached)
     chosen = starts[objective.first_max(reached)]
+    absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
+    chosen = jnp.where(absent, tried[0][best[0]], chosen)  # the threshold for all
     return GroupThresholds(cuts[chosen], jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])))
 
 

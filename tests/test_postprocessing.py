@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from fairlearn.postprocessing import ThresholdOptimizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,8 @@ from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjec
 from fairjax.parity import MEASURES
 from fairjax.postprocessing import group_thresholds
 
-search = jax.jit(group_thresholds, static_argnames=("measure", "count", "num_groups", "search", "sweeps"))
+search = quick.jit(group_thresholds, static_argnames=("measure", "count", "num_groups", "search", "sweeps"))
+for_all = quick.jit(best_threshold, static_argnames=("measure", "count"))
 RULE = ConstrainedObjective(epsilon=0.05, margin=0.01)
 
 
@@ -93,7 +95,7 @@ def test_fairlearn_agrees(measure, constraint, seed):
 @given(st.integers(0, 1000))
 def test_two_thresholds_are_never_worse_than_one(seed):
     scores, y, a = rows(seed, 200)
-    one = best_threshold(MEASURES["spd"], scores, y, a, rule=RULE)
+    one = for_all(MEASURES["spd"], scores, y, a, rule=RULE)
     assert RULE(search(MEASURES["spd"], scores, y, a, rule=RULE, count=101).evaluation) >= RULE(one) - 1e-6
 
 
@@ -107,7 +109,7 @@ def test_groups_that_change_places_change_thresholds():
 
 def test_many_seeds_are_each_seed_alone():
     stacked = [np.stack(column) for column in zip(*(rows(seed) for seed in range(3)), strict=True)]
-    one = jax.jit(jax.vmap(lambda scores, y, a: group_thresholds(MEASURES["eod"], scores, y, a, rule=RULE)))(*stacked)
+    one = quick.jit(jax.vmap(lambda scores, y, a: group_thresholds(MEASURES["eod"], scores, y, a, rule=RULE)))(*stacked)
     for seed in range(3):
         alone = search(MEASURES["eod"], *rows(seed), rule=RULE, count=101)
         np.testing.assert_array_equal(one.thresholds[seed], alone.thresholds)
@@ -229,7 +231,7 @@ def test_going_round_is_what_a_loop_does():
 def test_eight_groups_fare_better_with_thresholds_of_their_own():
     measure, rule = metrics.demographic_parity(num_groups=8), ConstrainedObjective(epsilon=0.1)
     scores, y, a = rows_of_groups(5, np.full(8, 1 / 8), 6000)
-    one = best_threshold(measure, scores, y, a, rule=rule)
+    one = for_all(measure, scores, y, a, rule=rule)
     found = search(measure, scores, y, a, rule=rule)
     assert float(one.balanced_accuracy) < 0.55  # one threshold is within the bound only where it tells nobody apart
     assert found.evaluation.balanced_accuracy > 0.7
@@ -267,7 +269,7 @@ def test_a_group_without_rows_keeps_the_threshold_for_all():
     measure, rule = metrics.demographic_parity(num_groups=3), ConstrainedObjective(epsilon=0.1)
     for how in ("auto", "coordinate", "common rate"):
         found = search(measure, scores, y, a, rule=rule, count=21, search=how)
-        assert found.thresholds[2] == best_threshold(measure, scores, y, a, rule=rule, count=21).threshold
+        assert found.thresholds[2] == for_all(measure, scores, y, a, rule=rule, count=21).threshold
         assert np.isfinite(found.evaluation.bias)
 
 
@@ -276,7 +278,7 @@ def test_many_seeds_of_many_groups_are_each_seed_alone():
     every = [rows_of_groups(seed, (0.4, 0.3, 0.2, 0.1)) for seed in range(3)]
     stacked = [np.stack(column) for column in zip(*every, strict=True)]
     alone = [search(measure, *one, rule=rule, count=31) for one in every]
-    mapped = jax.jit(jax.vmap(lambda s, y, a: group_thresholds(measure, s, y, a, rule=rule, count=31)))(*stacked)
+    mapped = quick.jit(jax.vmap(lambda s, y, a: group_thresholds(measure, s, y, a, rule=rule, count=31)))(*stacked)
     for seed, one in enumerate(alone):
         np.testing.assert_array_equal(mapped.thresholds[seed], one.thresholds)
 
@@ -284,7 +286,7 @@ def test_many_seeds_of_many_groups_are_each_seed_alone():
 def test_the_number_of_groups_is_stated_or_read_off():
     scores, y, a = rows_of_groups(9, (0.5, 0.3, 0.2), 300)
     measure = metrics.demographic_parity()
-    read = group_thresholds(measure, scores, y, a, rule=RULE, count=5, search="common rate")
+    read = quick.jit(lambda: group_thresholds(measure, scores, y, a, rule=RULE, count=5, search="common rate"))()
     stated = search(measure, scores, y, a, rule=RULE, count=5, search="common rate", num_groups=3)
     np.testing.assert_array_equal(read.thresholds, stated.thresholds)
     with pytest.raises(ValueError, match="num_groups"):
