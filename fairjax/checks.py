@@ -300,7 +300,8 @@ def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""
         lacking = np.isnan(known.astype(np.float64))
         if lacking.any():
             raise ValueError(
-                f"{name} has {lacking.sum()} missing values, the first in row {np.argmax(lacking)}: drop these rows"
+                f"{name} must hold 0 and 1 only, found {lacking.sum()} missing values, the first in row "
+                f"{np.argmax(lacking)}: drop these rows"
             )
         found = np.unique(known)
         shown = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if found.size > 5 else "")

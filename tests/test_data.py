@@ -125,8 +125,8 @@ BAD = {
     "inf": (dict(x=[[0, 1], [0, -np.inf], [0, np.inf], [0, 1]]), r"'x2' of x has 2 .* the first \(-inf\) in row 1: "),
     "overflow": (dict(x=np.where(X == 2, 1e39, X)), r"column 'x1' of x has 1 .* the first \(inf\) in row 1: "),
     "NA": (dict(x=pd.DataFrame({"n": pd.array([1, None, 3, 4], dtype="Int64")})), r"'n' of x has 1 .*\(nan\) in row 1"),
-    "missing y": (dict(y=[0, np.nan, 1, np.nan]), "y has 2 missing values, the first in row 1: drop these rows"),
-    "NA in a": (dict(a=pd.Series([True, None, False, True], dtype="boolean")), "a has 1 missing values, .* row 1"),
+    "missing y": (dict(y=[0, np.nan, 1, np.nan]), "found 2 missing values, the first in row 1: drop these rows"),
+    "NA in a": (dict(a=pd.Series([True, None, False, True], dtype="boolean")), "found 1 missing values, .* row 1"),
     "labels 1/2": (
         dict(y=Y + 1),
         "y must hold 0 and 1 only, found 1, 2 .the first in row 1.: .* by a comparison, such as y == 2",

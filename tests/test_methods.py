@@ -28,7 +28,7 @@ from fairjax.debias import (
     random_perturbation,
 )
 from fairjax.debias.descent import descend, tuned
-from fairjax.debias.fine_tuning import balanced_cross_entropy
+from fairjax.debias.fine_tuning import balanced_cross_entropy, class_shares
 from fairjax.loop import Task
 from fairjax.nn import Flat, Mlp, Network, from_linen
 from fairjax.nn.network import scores
@@ -130,7 +130,10 @@ def test_balanced_cross_entropy_weighs_classes_alike():
     rng = np.random.default_rng(0)
     y, logits = rng.random(400) < 0.1, rng.normal(size=400).astype(np.float32)
     losses = np.asarray(optax.sigmoid_binary_cross_entropy(logits, y.astype(np.float32)))
-    found = balanced_cross_entropy(jnp.asarray(logits), jnp.asarray(y), jnp.float32(y.mean()))
+    batch = Batch(jnp.zeros((400, 1)), jnp.asarray(y), jnp.asarray(y))
+    shares = class_shares(batch)
+    assert shares.tolist() == pytest.approx([1 - y.mean(), y.mean()])
+    found = balanced_cross_entropy(jnp.asarray(logits), batch, shares)
     assert found == pytest.approx(0.5 * (losses[y].mean() + losses[~y].mean()), rel=1e-5)
 
 

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,7 +143,6 @@ def test_sigterm_saves_the_state_and_the_same_command_ends_as_if_there_had_been_
     for line in process.stdout:
         if line.startswith("bias_gda: begins"):
             break
-    time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err

@@ -86,6 +86,7 @@ def from_linen(module: nn.Module) -> Network:
         Pure functions. Two calls with equal modules give equal networks, so nothing compiles twice.
 
     Example:
+        >>> import jax
         >>> import jax.numpy as jnp
         >>> from fairjax.nn import Mlp
         >>> network = from_linen(Mlp(widths=(4, 4)))

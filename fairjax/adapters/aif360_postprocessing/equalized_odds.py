@@ -74,8 +74,8 @@ def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: in
         The fit, by AIF360's `EqOddsPostprocessing`.
 
     Raises:
-        ValueError: if an array is not of zeros and ones, one per row, a class is absent from a group, or the seed is not
-            in [0, 2**32).
+        ValueError: if an array is not of zeros and ones, one per row, a class is absent from a group, or the seed is
+            not in [0, 2**32).
         RuntimeError: if the linear programme is not solved.
 
     Example:
