@@ -63,8 +63,8 @@ def thresholds(count: int = 101) -> Float[Array, " t"]:
     """
     if count < 2:
         raise ValueError(f"count must be at least 2 thresholds, got {count}")
-    every = np.linspace(0.0, 1.0, count, dtype=np.float64)  # inside jit JAX would round
-    return jnp.asarray(every.astype(jnp.result_type(float)))
+    with jax.ensure_compile_time_eval():  # known when tracing, so that a search of them is quick
+        return jnp.asarray(_grid(count))
 
 
 def histogram(
@@ -93,7 +93,7 @@ def histogram(
     """
     rows, cuts = checks.rows(scores, y, a, weights, weightless=True, num_groups=num_groups), jnp.asarray(cuts)
     cuts = cuts.astype(rows.values.dtype)
-    exceeded = jnp.searchsorted(cuts, rows.values, side="left", method="scan_unrolled")
+    exceeded = _below(cuts, rows.values)
     cell = exceeded * 2 + rows.y.astype(exceeded.dtype)
     bins = cuts.shape[0] + 1
     if rows.a.ndim == 2:
@@ -104,6 +104,23 @@ def histogram(
         return _sums(rows.weights[:, None], cell, bins * 2 * num_groups).reshape(bins, 2, num_groups)
     counted = jnp.ones(rows.values.shape, jnp.int32)
     return jax.ops.segment_sum(counted, cell, num_segments=bins * 2 * num_groups).reshape(bins, 2, num_groups)
+
+
+def _below(cuts: Float[Array, " t"], values: Float[Array, " n"]) -> Int[Array, " n"]:
+    """How many of the sorted cuts are less than each value; all of them where it is NaN."""
+    last = cuts.shape[0] - 1
+    if last < 1 or isinstance(cuts, jax.core.Tracer) or not np.array_equal(cuts, _grid(last + 1)):
+        return jnp.searchsorted(cuts, values, side="left", method="scan_unrolled")
+    # on an even grid the nearest cut is known, and only that one has to be looked at
+    known = jnp.where(jnp.isnan(values), 2.0, values)
+    nearest = jnp.round(jnp.clip(known, 0.0, 1.0) * last).astype(jnp.int32)
+    return nearest + (cuts[nearest] < known).astype(jnp.int32)
+
+
+def _grid(count: int) -> np.ndarray:
+    """Equally spaced numbers in [0, 1], each as near to c / (count - 1) as the type allows."""
+    every = np.linspace(0.0, 1.0, count, dtype=np.float64)  # inside jit JAX would round
+    return every.astype(jnp.result_type(float))
 
 
 def _sums(payload: Float[Array, "n k"], cell: Int[Array, " n"], count: int) -> Float[Array, "count k"]:

@@ -175,3 +175,22 @@ def test_rules_are_pytrees_whose_numbers_may_be_mapped(rule):
     one = evaluation(0.8, 0.03)
     many = jax.tree.map(lambda leaf: jnp.array([leaf, leaf]), rule)
     np.testing.assert_allclose(jax.vmap(lambda rule: rule(one))(many), [rule(one)] * 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3, 11, 101, 1001])
+def test_the_search_of_an_even_grid_is_that_of_any_grid(count):
+    cuts = np.asarray(performance.thresholds(count))
+    beside = [np.nextafter(cuts, side, dtype=np.float32)[1:] for side in (np.float32(-2), np.float32(2))]
+    values = np.concatenate(
+        [np.random.default_rng(0).random(5000, np.float32), cuts, *beside, (cuts[1:] + cuts[:-1]) / 2]
+    )
+    values = values[(values >= 0) & (values <= 1)]
+    y, a = np.arange(len(values)) % 2 == 0, np.arange(len(values)) % 3 == 0
+    even = jax.jit(lambda values: performance.histogram(values, y, a, performance.thresholds(count)))(values)
+    any_grid = jax.jit(performance.histogram)(values, y, a, jnp.asarray(cuts))  # the cuts are traced
+    np.testing.assert_array_equal(even, any_grid)
+    below = np.searchsorted(cuts, values)
+    for label in (0, 1):
+        for group in (0, 1):
+            rows = (y == label) & (a == group)
+            np.testing.assert_array_equal(even[:, label, group], np.bincount(below[rows], minlength=count + 1))
