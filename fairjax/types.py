@@ -26,8 +26,8 @@ Labels = Bool[Array, " n"] | Int[Array, " n"]
 """Two classes as booleans, or any number of classes as codes 0, 1, ..."""
 
 Groups = Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"] | Bool[Array, "n g"]
-"""Two groups as booleans, true in the privileged one; any number of groups as codes 0, 1, ..., a negative code being in
-no group; or memberships, one column per group."""
+"""Two groups as booleans, true in the privileged one; any number of groups as codes 0, 1, ...; or memberships,
+one column per group."""
 
 
 class Batch(NamedTuple):

@@ -336,3 +336,12 @@ def test_spread_of_two_groups_is_the_absolute_difference(seed):
         metrics.demographic_parity(across=gaps.Difference(0, 1))(*args),
     )
     assert spread == abs(signed)
+
+
+def test_several_rates_count_by_the_one_that_is_furthest_from_parity():
+    y, groups = np.array([1, 1, 0, 0, 1, 1, 0, 0]), np.array([0] * 4 + [1] * 4)
+    decisions = np.array([0, 0, 1, 0, 1, 1, 1, 0])  # true positive rates 0 and 1, false positive rates alike
+    assert metrics.equalized_odds(across=metrics.Difference(0, 1))(decisions, y, groups) == -1.0
+    assert metrics.equalized_odds(across=metrics.GAPS["shortfall"])(decisions, y, groups) == -1.0
+    with pytest.raises(ValueError, match="blocks hold codes of groups below 2"):
+        metrics.demographic_parity(blocks=((0, 2),))(decisions, y, groups)

@@ -242,6 +242,10 @@ class Parity:
         """The gap of a rate, and whether it can be computed."""
         if self.blocks is None:
             return self._one_gap(values, sizes, there, overall)
+        if max(map(max, self.blocks)) >= values.shape[0]:
+            raise ValueError(
+                f"blocks hold codes of groups below {values.shape[0]}, the number of groups: {self.blocks}"
+            )
         found = []
         for block in self.blocks:
             index = np.asarray(block)
@@ -257,6 +261,14 @@ class Parity:
         value = self.across(values, sizes, there, overall)
         return jnp.where(known, value, 0.0), known
 
+    def _over(self, each):
+        """One number of several gaps; the greatest is the one that is furthest from parity."""
+        if self.over == "max" and self.across in (_gaps.ratio, _gaps.worst, _gaps.shortfall):
+            return jnp.min(each)
+        if self.over == "max" and isinstance(self.across, Difference):
+            return each[jnp.argmax(jax.lax.stop_gradient(jnp.abs(each)))]
+        return {"max": jnp.max, "mean": jnp.mean, "sum": jnp.sum, "min": jnp.min}[self.over](each)
+
     def _combined(self, found):
         """One number of the gaps of all rates."""
         if np.isnan(self.absent):
@@ -267,7 +279,7 @@ class Parity:
             each = [jnp.where(known, value, self.absent) for value, known in found]
         value = each[0]
         if len(each) > 1:
-            value = {"max": jnp.max, "mean": jnp.mean, "sum": jnp.sum, "min": jnp.min}[self.over](jnp.stack(each))
+            value = self._over(jnp.stack(each))
         return value if missing is None else jnp.where(missing, jnp.nan, value)
 
 
