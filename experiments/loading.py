@@ -10,7 +10,7 @@ import numpy as np
 from experiments.settings import MULTICLASS, SIMULATED, Debias
 from experiments.structure import Structure
 from fairjax import data
-from fairjax.data.splits import STREAM
+from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.types import SHARED, Split
 
 SIMULATION, TRAINING = 0, 1
@@ -37,7 +37,7 @@ def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
-    stratify, measure = "group and label" if settings.stratify else None, structure.measure(settings.measure)
+    stratify, measure = STRATIFY if settings.stratify else None, structure.measure(settings.measure)
     try:
         splits = data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure)
     except ValueError as error:

@@ -410,7 +410,7 @@ def is_dealt(name: str, structure: Structure) -> bool:
 
 
 def _noise(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """Of decisions without bias, on each split: the standard error of the bias, and the chance to meet the bound."""
+    """The standard error of the bias that fair decisions show on each split, and their chance to meet the bound."""
     tables, measure = tables_of(rows, structure), structure.measure(name)
     if not is_dealt(name, structure):
         noise = jax.vmap(functools.partial(performance.noise_of_table, measure))(jnp.asarray(tables, jnp.float32))

@@ -32,8 +32,8 @@ class Structure:
     minimum: int = 1
     """Rows that the denominator of a rate must have."""
     partition: int | None = None
-    """Of attributes that are compared each on its own, the number of groups of the first, which hold every row once;
-    None if all groups together hold every row once."""
+    """The number of groups of the first attribute, which hold every row once, where attributes are compared each on its
+    own; None if all groups together hold every row once."""
 
     @classmethod
     def of(cls, dataset: data.Dataset, across: str | None, minimum: int) -> "Structure":
@@ -76,7 +76,7 @@ class Structure:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a confusion table: predicted class, label, group."""
+        """The shape of a confusion table: predicted class, label, group."""
         return len(self.classes), len(self.classes), len(self.groups)
 
     @property

@@ -396,8 +396,6 @@ def named(
     options: dict[str, Any] = {"num_groups": num_groups, "blocks": blocks, "membership": membership}
     if name == "average_odds":
         options["over"] = "mean"
-    elif gap_ is shortfall:
-        options["over"] = "min"
     return _MAKERS[name](num_classes, gap_, minimum=minimum, **options)
 
 

@@ -185,9 +185,10 @@ def check_split(
     weights = np.ones(len(y)) if splits.weights is None else np.asarray(splits.weights)
     two = (groups is None or len(groups) == 2) and (classes is None or len(classes) == 2) and a.ndim == 1
     needed = _two_groups() if two else _needed(measure, groups, classes, a)
+    advice = "" if two else f' leave small groups out or pool them (see fairjax.data.groups), stratify="{STRATIFY}", or'
     for part in ("train", "valid", "test"):
         for seed, rows in zip(seeds, np.asarray(getattr(splits, part)), strict=True):
-            _check_part(seed, part, y[rows], a[rows], weights[rows], needed)
+            _check_part(seed, part, y[rows], a[rows], weights[rows], needed, advice)
 
 
 Parts = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
@@ -327,16 +328,11 @@ def _rows_of(labels: tuple[int, ...] | None, group: int | None) -> Callable[[Any
     return rows
 
 
-def _check_part(seed: int, part: str, y: AnyArray, a: AnyArray, weights: AnyArray, needed: Needed) -> None:
+def _check_part(seed: int, part: str, y: AnyArray, a: AnyArray, weights: AnyArray, needed: Needed, advice: str) -> None:
     """Refuse a part that lacks a label, a group, or a group among the rows of a label."""
     for what, measure, rows in needed:
         if not (rows(y, a) & (weights > 0)).any():
-            more = (
-                ""
-                if what.startswith(("y=", "a="))
-                else (' leave small groups out or pool them (see fairjax.data.groups), stratify="group and label", or')
-            )
             raise ValueError(
                 f"seed {seed}: the {part} part ({len(y)} rows) has no row with {what}; {measure} is undefined there;"
-                f"{more} use more rows, another seed, or larger parts"
+                f"{advice} use more rows, another seed, or larger parts"
             )

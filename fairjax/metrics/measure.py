@@ -146,7 +146,7 @@ class Parity:
             effective = sizes
             if self.minimum > 1 and weights is not None:
                 squared = rate.of_rows(values, y, groups, weights**2, num_groups)[1]
-                effective = sizes**2 / jnp.where(squared > 0, squared, 1.0)
+                effective = _kish(sizes, squared)
             overall = jnp.zeros((), sizes.dtype)
             if not self._is_local():
                 all_rows = jnp.zeros(values.shape[:1], jnp.int32)
@@ -231,8 +231,7 @@ class Parity:
         sizes = rate.size(tensor)
         if squared is None:
             return sizes
-        square = rate.size(jnp.asarray(squared))
-        return sizes**2 / jnp.where(square > 0, square, 1.0)
+        return _kish(sizes, rate.size(jnp.asarray(squared)))
 
     def _large(self, there, sizes):
         """Which groups have a denominator of enough rows."""
@@ -345,6 +344,11 @@ def accuracy_parity(
 
 def _classes(num_classes: int) -> range:
     return range(1, 2) if num_classes == 2 else range(num_classes)
+
+
+def _kish(sizes, squared):
+    """Effective sizes of sums of weights and of squared weights."""
+    return sizes**2 / jnp.where(squared > 0, squared, 1.0)
 
 
 def _dtype(groups: Any):
