@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 
 from experiments.settings import Debias, Reproduce, preset, updated
+from experiments.values import at_home, expand_paths
 from fairjax.types import Number
 
 REGISTRY = tyro.constructors.ConstructorRegistry()
@@ -156,7 +157,7 @@ def _parsed(command: str, start: Any, about: str, words: list[str]) -> Any:
     """Settings from a file and flags."""
     file, words = _taken(words, "--config")
     if file is not None:
-        start = updated(start, read_yaml(Path(file)))
+        start = updated(start, read_yaml(at_home("config", Path(file))))
     return tyro.cli(
         Annotated[type(start), tyro.conf.arg(name="")],
         prog=f"python -m experiments {command}",
@@ -237,7 +238,7 @@ def _report(words: list[str], console: Console) -> int:
         return 0 if words and words[0] in ("-h", "--help") else 2
     from experiments import report
 
-    page = _read(words[0], lambda: report.write(Path(words[0])))
+    page = _read(words[0], lambda: report.write(at_home("DIR", Path(words[0]))))
     console.print(f"page: {page}", soft_wrap=True, markup=False)
     return 0
 
@@ -248,6 +249,7 @@ def _bench(words: list[str], console: Console) -> int:
 
     about = "--config FILE.yaml changes settings (the names below); flags come last."
     settings = _parsed("bench", Bench(), about, words)
+    expand_paths(settings)
     from experiments.bench import command
 
     return command.bench(settings, console)
@@ -274,7 +276,7 @@ def _read(what: str, read: Callable[[], Any]) -> Any:
 
 
 def set_up(settings: Debias) -> None:
-    """What must be said before JAX is used: one virtual CPU device a core, and where compiled programs are kept."""
+    """What must be said before JAX is used: one virtual CPU device per core, and where compiled programs are kept."""
     import jax  # late: --help needs no JAX
 
     use_cores(jax)
@@ -284,7 +286,7 @@ def set_up(settings: Debias) -> None:
 
 
 def use_cores(jax) -> None:
-    """One virtual CPU device a core, unless the user has said how many."""
+    """One virtual CPU device per core, unless the user has said how many."""
     if jax.config.jax_num_cpu_devices >= 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

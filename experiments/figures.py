@@ -28,7 +28,7 @@ COLOURS = {
     "last_layer": "#d4a017",
     "portfolio": "#0b7a75",
 }
-"""One colour a method in every figure; the others are black."""
+"""One colour per method in every figure; the others are black."""
 
 MARKERS = {
     "standard": "s",
@@ -40,7 +40,7 @@ MARKERS = {
     "equalized_odds": "X",
     "equalized_odds_half": "<",
 }
-"""One marker a method that is a single point."""
+"""One marker per method that is a single point."""
 
 
 def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsilon: float, path: Path) -> list[Path]:
@@ -194,7 +194,9 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
 
 
 def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> list[Path]:
-    """Balanced accuracy against |bias| on test data, over bounds: one panel a column of the tables, one curve a method.
+    """Balanced accuracy against |bias| on test data, over bounds.
+
+    One panel per column of the tables, one curve per method.
 
     Args:
         points: from `statistics.pareto`, of one rule.

@@ -3,7 +3,7 @@
 configuration.json   what the numbers depend on; a folder of another configuration is refused
 .run.lock            there while a process works on the folder: its number and host
 states/              of every stage the last two states, orbax checkpoints with checksums and the SHA-256 of the
-                         configuration; of AIF360's methods a JSON file a network
+                         configuration; of AIF360's methods one JSON file per network
 results.csv, trajectories.csv, table.md, trajectories.png, trajectories.svg, networks/, run.json: the results, written
                          when all stages are complete
 """

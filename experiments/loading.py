@@ -43,7 +43,8 @@ def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     except ValueError as error:
         if not structure.attributes:
             raise
-        flags = "a larger --minimum, --small pool" + ("" if settings.stratify else ", --stratify")
+        stratify = "" if settings.stratify or not settings.intersect else ", --stratify"
+        flags = f"a larger --minimum, --small pool{stratify}"
         raise ValueError(f"{error}; on the command line: {flags}, other --seeds") from error
     return splits, SHARED, structure, facts
 

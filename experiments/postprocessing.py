@@ -42,7 +42,7 @@ def run(
         timings: where the time is added.
 
     Returns:
-        One candidate a network: the confusion tables of its decisions and what follows from them.
+        One candidate per network: the confusion tables of its decisions and what follows from them.
     """
     count = len(settings.runs)
     tables = {part: np.zeros((count, 2, 2, 2), np.int32) for part in ("valid", "test")}

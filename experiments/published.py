@@ -27,12 +27,12 @@ TITLES = {
 
 
 def published() -> pd.DataFrame:
-    """The printed numbers: one row a table, data set, measure and method."""
+    """The printed numbers: one row per table, data set, measure and method."""
     return pd.read_csv(PUBLISHED)
 
 
 def compared(results: pd.DataFrame) -> pd.DataFrame:
-    """Our numbers beside the printed ones: one row a table, data set, measure, method and rule.
+    """Our numbers beside the printed ones: one row per table, data set, measure, method and rule.
 
     `ours` is a median with its quartiles in Table 1 and a mean in Tables 3 and 4, whose quartiles are given too;
     `inside`

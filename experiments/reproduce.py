@@ -49,7 +49,7 @@ def run(settings: Reproduce, console: Console) -> list[str]:
 
 
 def plan(settings: Reproduce) -> list[list[Debias]]:
-    """The runs: for each data set and each sweep of simulations, one a measure."""
+    """The runs: for each data set and each sweep of simulations, one per measure."""
     each, datasets = settings.each, []
     for name in settings.datasets:
         # the first paper mixed up the polarity of scores on COMPAS alone

@@ -22,15 +22,17 @@ PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif
 
 
 def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
-    """One row a seed, method, rule and part (valid or test).
+    """One row per seed, method, rule and part (valid or test).
 
     `rule` is `none` for methods that need no selection. On valid the constrained objective and `satisfied` are taken at
     the rule's bound, as selection sees them; on test at epsilon. The counts are of decisions by label and group (see
-    `Structure.cells`): all other numbers follow from them. Of more than two groups or classes `groups_compared` says
+    `Structure.cells`), whole numbers or, where rows have weights, sums of weights: all other numbers follow from them.
+    Of more than two groups or classes `groups_compared` says
     of how many groups all rates could be compared.
     """
     structure = outcome.prepared.structure
     cells, measure = structure.cells, as_parity(structure.measure(settings.measure))
+    weighted = outcome.prepared.splits.weights is not None
     frames = []
     for (method, rule), trial in outcome.trials.items():
         bounds = {
@@ -40,7 +42,8 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
         for part, bound in bounds.items():
             chosen = chosen_of(trial, part)
             accuracy, bias = np.asarray(chosen.balanced_accuracy), np.asarray(chosen.bias)
-            counts = np.asarray(chosen.table).reshape(len(bias), len(cells)).astype(int)
+            counts = np.asarray(chosen.table).reshape(len(bias), len(cells))
+            counts = counts if weighted else counts.astype(int)
             compared = {} if structure.is_binary else {"groups_compared": _compared(measure, chosen.table)}
             frames.append(
                 pd.DataFrame(
@@ -78,7 +81,7 @@ def chosen_of(trial: Trial, part: str) -> Evaluation:
 
 
 def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
-    """One row a seed, method, candidate and part: every candidate's evaluation; `step` 0 is the network as it came."""
+    """One row per seed, method, candidate and part: every candidate's evaluation; `step` 0 is the original network."""
     frames, seen = [], set()
     for (method, rule), trial in outcome.trials.items():
         seeds, steps = trial.trace.valid.bias.shape
@@ -147,7 +150,7 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _per_step(settings: Debias, prepared: Prepared, timings: Timings) -> float:
-    """Wall-clock milliseconds a network and training step, all devices at work."""
+    """Wall-clock milliseconds per network and training step, all devices at work."""
     rows = prepared.splits.train.shape[-1]
     steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(prepared.trained.epoch))
     return round(timings.seconds["training"] / steps * 1e3, 4)

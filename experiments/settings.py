@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from experiments.hosts import Hosts
-from experiments.values import check_values, field_types, short_repr
+from experiments.values import at_home, check_values, expand_paths, field_types, short_repr
 from fairjax import data, objective
 from fairjax.debias import (
     METHODS,
@@ -235,7 +235,7 @@ class Debias:
     selection: Selection = Selection()
     roc_search: Literal["counts", "aif360"] = "counts"
     """Reject option classification by an exact search of counts, or by AIF360's own fit, in parallel processes; the
-    results are the same, and AIF360 takes seconds a network."""
+    results are the same, and AIF360 takes seconds per network."""
     lanes: int | None = None
     """Seeds of a group that runs as one program; the numbers do not depend on it. By default what suits the device."""
     save_every: float = 10.0
@@ -247,6 +247,7 @@ class Debias:
 
     def __post_init__(self):
         """Refuse values that mean nothing, before anything is loaded."""
+        expand_paths(self)
         check_values(self)
         unknown = [name for name in self.methods if name not in get_args(MethodName)]
         if unknown or not self.methods:
@@ -351,6 +352,7 @@ class Reproduce:
 
     def __post_init__(self):
         """Refuse values that mean nothing."""
+        expand_paths(self)
         check_values(self)
         for name, allowed in (("datasets", DatasetName), ("measures", MeasureName)):
             values = getattr(self, name)
@@ -480,7 +482,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     if kind is Path:
         if not isinstance(value, str) or not value or "\0" in value:
             raise ValueError(f"{name} must be a path, got {text}")
-        return Path(value)
+        return at_home(name, Path(value))
     if kind is float:
         return _number(name, value)
     if type(value) is not kind:

@@ -67,7 +67,7 @@ def shares(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY)
         structure: groups and classes.
 
     Returns:
-        One row a method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over
+        One row per method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over
         splits).
     """
     rows = []
@@ -90,7 +90,7 @@ def comparisons(
         reference: method and rule that all others are compared with; all pairs if omitted.
 
     Returns:
-        One row a pair: splits, mean and median of first - second, a percentile bootstrap interval of the mean (low,
+        One row per pair: splits, mean and median of first - second, a percentile bootstrap interval of the mean (low,
         high),
         Wilcoxon's signed-rank p (two-sided; zero differences split by Pratt's way), and the same after Holm's
         correction
@@ -191,13 +191,13 @@ def row_bootstrap(
         structure: groups and classes.
 
     Returns:
-        One row a method: mean over splits of the standard error and of half the 95 % interval over rows, for balanced
+        One row per method: mean over splits of the standard error and of half the 95 % interval over rows, for balanced
         accuracy and bias; probability over rows that the bound is met; standard deviations over splits.
     """
     rows = []
     for keys, group in _test(results).groupby(KEYS, sort=False):
         tables = tables_of(group, structure).reshape(len(group), -1)
-        counts = tables.sum(axis=1).astype(int)
+        counts = _row_counts(tables.sum(axis=1))
         drawn = generator.multinomial(counts, tables / counts[:, None], size=(draws, len(group)))
         drawn = drawn.reshape(draws, len(group), *structure.shape)
         accuracy, bias = _accuracy_and_bias(drawn, keys[1], structure)
@@ -251,9 +251,8 @@ def pareto(
         epsilons: the bounds.
 
     Returns:
-        One row a data set, measure, method, rule and bound: mean balanced accuracy, bias and |bias| over splits, median
-        and
-        quartiles of the objective at that bound, share of splits that meet it.
+        One row per data set, measure, method, rule and bound: mean balanced accuracy, bias and |bias| over splits,
+        median and quartiles of the objective at that bound, share of splits that meet it.
     """
     rows = []
     for keys, group in trajectories.groupby(["dataset", "measure", "method"], sort=False):
@@ -286,7 +285,7 @@ def sensitivity(trajectories: pd.DataFrame, rule: Callable[[float], Rule], epsil
         epsilons: the bounds.
 
     Returns:
-        One row a data set, measure, method, parameter and bound: mean and standard deviation over simulations of the
+        One row per data set, measure, method, parameter and bound: mean and standard deviation over simulations of the
         original's balanced accuracy and bias on test data; median and quartiles of the debiased network's objective.
     """
     rows = []
@@ -332,8 +331,8 @@ def ranks(results: pd.DataFrame, needs_a: Callable[[str], bool]) -> pd.DataFrame
         needs_a: whether a method needs the protected attribute at test time.
 
     Returns:
-        One row a method: median, low, high, rank among all and rank among attribute-blind methods (1 is the best, tied
-        methods share a rank; no number for methods that need the attribute).
+        One row per method: median, low, high, rank among all and rank among attribute-blind methods (1 is the best,
+        tied methods share a rank; no number for methods that need the attribute).
     """
     groups = _test(results).groupby(KEYS, sort=False)["objective"]
     found = pd.DataFrame({"median": groups.median(), "low": groups.quantile(0.25), "high": groups.quantile(0.75)})
@@ -420,11 +419,25 @@ def _noise(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) 
         return errors, np.where(errors > 0, 2 * stats.norm.cdf(epsilon / np.maximum(errors, 1e-12)) - 1, 1.0)
     generator, found = np.random.default_rng(0), []
     for table in tables:
-        sizes = table.sum(axis=(0, 1)).astype(int)
+        sizes = _row_counts(table.sum(axis=(0, 1)))
         drawn = generator.multinomial(sizes, table.sum(axis=2).ravel() / table.sum(), size=(DEALT, len(sizes)))
         found.append(np.moveaxis(drawn, 1, 2).reshape(DEALT, *structure.shape))
     _, bias = _accuracy_and_bias(np.stack(found), name, structure)
     return _finite(bias.T).std(ddof=1).to_numpy(), (np.abs(bias) < epsilon).mean(axis=1)
+
+
+def _row_counts(totals: np.ndarray) -> np.ndarray:
+    """Sums of counts as numbers of rows that can be drawn anew.
+
+    Raises:
+        ValueError: if they are sums of weights.
+    """
+    if not np.array_equal(totals, np.rint(totals)):
+        wrong = totals[totals != np.rint(totals)][0]
+        raise ValueError(
+            f"rows cannot be drawn anew from sums of weights, found {wrong:g}: give results of a run without weights"
+        )
+    return totals.astype(int)
 
 
 def _finite(values: np.ndarray) -> pd.DataFrame:

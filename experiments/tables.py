@@ -13,7 +13,7 @@ COLUMNS = ("method", "needs a", "objective: median [25 %, 75 %]", "balanced accu
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a method and rule, from the test rows of `results.csv`, in the order of the rows.
+    """One row per method and rule, from the test rows of `results.csv`, in the order of the rows.
 
     The constrained objective as median and quartiles over seeds, balanced accuracy and bias as mean and standard
     deviation, and the number of test splits on which |bias| is below epsilon.

@@ -5,6 +5,7 @@ import functools
 import math
 import numbers
 import reprlib
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
@@ -81,3 +82,33 @@ def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: i
         raise ValueError(f"{name} must be at most {most}, got {short_repr(value)}")
     if value < -most:
         raise ValueError(f"{name} must be at least {-most}, got {short_repr(value)}")
+
+
+def at_home(name: str, path: Path) -> Path:
+    """A path in which a leading `~` or `~user` is that user's home folder, as in a shell.
+
+    Args:
+        name: of the setting, for the message.
+        path: the path.
+
+    Raises:
+        ValueError: if that folder is not known.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} begins with {path.parts[0]}, a home folder that is not known: write the whole path"
+        ) from error
+
+
+def expand_paths(settings: Any) -> None:
+    """Put home folders in the place of `~` in all paths of a dataclass.
+
+    Raises:
+        ValueError: if a home folder is not known.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, Path):
+            object.__setattr__(settings, field.name, at_home(field.name, value))

@@ -1,6 +1,6 @@
 """Debias trained neural classifiers in JAX, for many splits at once, and compose parity losses with any objective.
 
-Each module is a room of the house; a room imports only those above it in this list:
+A module imports only those above it in this list:
 
     types         Batch, Split, and the aliases of arrays
     data          find, check, load, simulate and split tables

@@ -34,8 +34,23 @@ class Rows(NamedTuple):
     """Whether all traced values are valid; None where nothing needed to be checked under a trace."""
 
     def or_nan(self, result: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The result, or NaN where a traced value is invalid."""
-        return result if self.valid is None else jnp.where(self.valid, result, jnp.nan)
+        """The result, or NaN with a gradient of NaN if a traced value is invalid."""
+        return nan_unless(self.valid, result)
+
+
+def nan_unless(valid: Bool[Array, ""] | None, result: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The result if a condition holds or needs no check, else NaN; so is its gradient.
+
+    Args:
+        valid: whether all traced values are valid, or None if that is known.
+        result: what was computed from them.
+
+    Example:
+        >>> nan_unless(jnp.array(False), jnp.array(0.5)).item()
+        nan
+    """
+    # A product, since the gradient of a choice would be 0 where the value is NaN.
+    return result if valid is None else result * jnp.where(valid, 1.0, jnp.nan).astype(result.dtype)
 
 
 def rows(
@@ -471,3 +486,61 @@ def _not_numbers(name: str, dtype: Any) -> None:
         f"{name} must hold numbers or booleans, found dtype {dtype}: encode it by a comparison, such as "
         f"{name} == 'yes', or as codes, for example with pandas.factorize"
     )
+
+
+def check_merged(before: np.ndarray, after: np.ndarray, names: tuple[str, ...]) -> None:
+    """Refuse columns far from 0 whose differences a smaller floating type loses, such as Unix times in float32.
+
+    A column is looked at whole and, where a gap parts its values, on either side of the gap: one 0 for a missing time
+    must not hide that the times themselves merge. Values that are as near to each other as rounding in float64 makes
+    them count as one.
+
+    Args:
+        before: numbers of shape (n, d).
+        after: the same as floats of the type in which they are computed with.
+        names: names of the columns, for the message.
+
+    Raises:
+        ValueError: naming the column, how many values it has and how many of them are kept.
+
+    Example:
+        >>> times = np.array([[0.0], [1e9], [1e9 + 1]])
+        >>> check_merged(times, times.astype(np.float32), ("time",))
+        Traceback (most recent call last):
+        ...
+        ValueError: column 'time' of x has 2 different values between 1000000000 and 1000000001, ...
+    """
+    whole = before.dtype.kind in "iu"
+    if before.dtype.kind == "b" or (not whole and before.dtype.itemsize <= after.dtype.itemsize):
+        return
+    exact = 2 ** (np.finfo(after.dtype).nmant + 1)
+    for column, name in enumerate(names):
+        given = before[:, column]
+        if (whole and (not given.size or max(-int(given.min()), int(given.max())) <= exact)) or (
+            not whole and np.array_equal(given, after[:, column].astype(given.dtype), equal_nan=True)
+        ):
+            continue
+        values = np.unique(given if whole else given[np.isfinite(given)])
+        gaps, kept = np.diff(values.astype(np.float64)), values.astype(after.dtype)
+        merged = kept[1:] == kept[:-1]
+        if not whole:
+            near = gaps <= 1e-13 * np.abs(values[1:])
+            merged &= ~near | ((values[1:] == np.rint(values[1:])) & (values[:-1] == np.rint(values[:-1])))
+        stretches = [(0, len(values))]
+        while stretches:
+            start, end = stretches.pop()
+            if not merged[start : end - 1].any():
+                continue
+            low, high = float(values[start]), float(values[end - 1])
+            if np.spacing(np.abs(kept[[start, end - 1]]).max()).astype(np.float64) >= 1e-4 * (high - low):
+                count, left = end - start, end - start - int(merged[start : end - 1].sum())
+                way = f"subtract an offset first, such as x[{name!r}] - {low:.12g}"
+                if count < len(values):
+                    way = f"make two columns of it, whether a value is near {low:.12g} and how far it is from there"
+                raise ValueError(
+                    f"column {name!r} of x has {count} different values between {low:.12g} and {high:.12g}, of which "
+                    f"{after.dtype} keeps {left}: {way}, or pass x in {after.dtype} if these differences mean nothing"
+                )
+            widest = start + int(np.argmax(gaps[start : end - 1]))
+            if gaps[widest] > 0.5 * (high - low):
+                stretches += [(start, widest + 1), (widest + 1, end)]

@@ -6,6 +6,7 @@ earliest on ties. Rules are interchangeable: anything with `bound` and `__call__
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -16,7 +17,7 @@ from fairjax import checks, metrics, performance
 from fairjax.metrics import Parity, Smooth
 from fairjax.metrics.gaps import spread
 from fairjax.metrics.shrinkage import expected_range_within
-from fairjax.parity import Measure, num_classes, num_groups
+from fairjax.parity import Measure, checked, num_classes, num_groups
 from fairjax.types import AnyArray, Number
 
 TIE = 1e-6
@@ -352,26 +353,36 @@ def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[An
     return of_tables(measure, cuts, performance.tables(counts))
 
 
-def of_tables(measure: Measure, threshold: Float[AnyArray, " t"], table: Float[Array, "t P Y G"]) -> Evaluation:
+def of_tables(
+    measure: Measure,
+    threshold: Float[AnyArray, " t"],
+    table: Float[Array, "t P Y G"],
+    squared: Float[Array, "t P Y G"] | None = None,
+    whole: Float[Array, "t P Y"] | None = None,
+) -> Evaluation:
     """The evaluation of each confusion table.
 
     Args:
         measure: bias by group.
         threshold: what to call the threshold of each.
         table: counts by decision, label and group.
+        squared: sums of squared weights by decision, label and group, where rows have weights: sizes and noise follow
+            from effective numbers of rows. If omitted, the tables' own sums are taken for numbers of rows.
+        whole: counts by decision and label of all rows, where groups overlap and a gap compares with the rate of all
+            rows; the sum over groups if omitted.
 
     Returns:
         An evaluation with one entry per table.
     """
-    bias = jax.vmap(lambda cell: performance.of_table(measure, cell))(table)
-    comparable = jax.vmap(lambda cell: performance.is_defined(measure, cell))(table)
+    bias = jax.vmap(partial(performance.of_table, measure))(table, squared, whole)
+    comparable = jax.vmap(partial(performance.is_defined, measure))(table, squared)
     return Evaluation(
         threshold=jnp.asarray(threshold),
         balanced_accuracy=jax.vmap(performance.accuracy_of_table)(table),
         bias=jnp.where(comparable, bias, jnp.nan),
-        noise=jax.vmap(lambda cell: performance.noise_of_table(measure, cell))(table),
+        noise=jax.vmap(partial(performance.noise_of_table, measure))(table, squared, whole),
         table=table,
-        rates=_rates(measure, table),
+        rates=_rates(measure, table, squared),
     )
 
 
@@ -383,11 +394,11 @@ def has_range(measure: Measure) -> bool:
     return ranged and (len(measure.rates) == 1 or measure.over == "max")
 
 
-def _rates(measure: Measure, table: Float[Array, "t P Y G"]) -> Rates | None:
+def _rates(measure: Measure, table: Float[Array, "t P Y G"], squared: Float[Array, "t P Y G"] | None) -> Rates | None:
     """The rates of the groups, where more than two are compared."""
     if table.shape[-1] == 2 or not has_range(measure):
         return None
-    return Rates(*jax.vmap(lambda cell: measure.compared(cell))(table))
+    return Rates(*jax.vmap(measure.compared)(table, squared))
 
 
 def at_threshold(
@@ -395,7 +406,7 @@ def at_threshold(
     scores: Any,
     y: Any,
     a: Any,
-    threshold: Float[Array, ""],
+    threshold: float | Float[AnyArray, ""],
     *,
     weights: Any = None,
 ) -> Evaluation:
@@ -419,11 +430,15 @@ def at_threshold(
         >>> at_threshold(spd, jnp.array([0.9, 0.1, 0.8, 0.7]), y, a, jnp.array(0.5)).bias.item()
         0.5
     """
-    rows = _checked(measure, scores, y, a, weights)
+    rows = checked(measure, scores, y, a, weights)
     if num_classes(measure) > 2:
         return _decided(measure, rows)
-    cuts = jnp.asarray(threshold)[None]
-    every = of_tables(measure, cuts, _tables(measure, rows, cuts))
+    threshold = checks.floating(threshold)
+    if threshold.ndim or not (isinstance(threshold, jax.core.Tracer) or jnp.isfinite(threshold)):
+        raise ValueError(f"threshold must be one finite number, got {threshold}")
+    rows = rows._replace(valid=checks.both(rows.valid, jnp.isfinite(threshold)))
+    cuts = threshold[None]
+    every = of_tables(measure, cuts, *_tables(measure, rows, cuts))
     return _or_nan(rows, jax.tree.map(lambda entry: entry[0], every))
 
 
@@ -458,22 +473,39 @@ def best_threshold(
         >>> round(best_threshold(spd, jnp.array([0.9, 0.105, 0.8, 0.705]), y, a).threshold.item(), 2)
         0.71
     """
-    cuts, rows = performance.thresholds(count), _checked(measure, scores, y, a, weights)
+    cuts, rows = performance.thresholds(count), checked(measure, scores, y, a, weights)
     if num_classes(measure) > 2:
         return _decided(measure, rows)
     return _or_nan(rows, _best(measure, _tables(measure, rows, cuts), cuts, rule))
 
 
-def _checked(measure: Measure, scores: Any, y: Any, a: Any, weights: Any) -> checks.Rows:
-    groups = num_groups(measure, checks.numeric("a", a))
-    return checks.rows(scores, y, a, weights, num_groups=groups, num_classes=num_classes(measure))
-
-
-def _tables(measure: Measure, rows: checks.Rows, cuts: Float[Array, " t"]) -> Float[Array, "t 2 2 G"]:
+class Tables(NamedTuple):
     """The confusion table at every threshold."""
+
+    table: Float[Array, "t P Y G"]
+    squared: Float[Array, "t P Y G"] | None = None
+    """Of squared weights, where rows have weights."""
+    whole: Float[Array, "t P Y"] | None = None
+    """Of all rows, where groups overlap and the measure looks at them."""
+
+
+def _tables(measure: Measure, rows: checks.Rows, cuts: Float[Array, " t"]) -> Tables:
+    """The confusion table at every threshold."""
+
+    def count(rows: checks.Rows, groups: int, **options: bool) -> Float[Array, "t 2 2 G"]:
+        return performance.tables(performance.histogram_of_rows(rows, cuts, groups, **options))
+
+    return _all_tables(measure, rows, count)
+
+
+def _all_tables(measure: Measure, rows: checks.Rows, count: Callable[..., Float[Array, "t P Y G"]]) -> Tables:
+    """What `count(rows, number of groups, squared=)` says of the groups, of squared weights and of all rows."""
     groups = num_groups(measure, rows.a)
-    counts = performance.histogram(rows.values, rows.y, rows.a, cuts, rows.weights, num_groups=groups)
-    return _solved(measure, rows, performance.tables(counts))
+    squared = None if rows.weights is None else count(rows, groups, squared=True)
+    whole = None
+    if rows.a.ndim == 2 and isinstance(measure, Parity) and not measure.is_local:
+        whole = count(rows._replace(a=jnp.zeros(rows.y.shape, jnp.int32)), 1)[..., 0]
+    return Tables(_solved(measure, rows, count(rows, groups)), squared, whole)
 
 
 def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"]) -> Float[Array, "t P Y G"]:
@@ -486,11 +518,16 @@ def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"])
 
 def _decided(measure: Measure, rows: checks.Rows) -> Evaluation:
     """The evaluation of the most probable class."""
-    classes, groups = num_classes(measure), num_groups(measure, rows.a)
+    classes = num_classes(measure)
     decisions = jax.nn.one_hot(jnp.argmax(rows.values, axis=1), classes, dtype=rows.values.dtype)
-    given: dict[str, Any] = {"num_groups": groups, "num_classes": classes, "weights": rows.weights}
-    table = _solved(measure, rows, metrics.confusion(decisions, rows.y, rows.a, **given)[None])
-    every = of_tables(measure, jnp.full(1, jnp.nan, table.dtype), table)
+
+    def count(rows: checks.Rows, groups: int, *, squared: bool = False) -> Float[Array, "1 P Y G"]:
+        weights = rows.weights**2 if squared and rows.weights is not None else rows.weights
+        given: dict[str, Any] = {"num_groups": groups, "num_classes": classes, "weights": weights}
+        return metrics.confusion(decisions, rows.y, rows.a, **given)[None]
+
+    tables = _all_tables(measure, rows, count)
+    every = of_tables(measure, jnp.full(1, jnp.nan, tables.table.dtype), *tables)
     finite = jnp.all(jnp.isfinite(rows.values))  # the largest of NaN is a class like any other
     every = every._replace(
         balanced_accuracy=jnp.where(finite, every.balanced_accuracy, jnp.nan),
@@ -506,7 +543,12 @@ def _or_nan(rows: checks.Rows, evaluation: Evaluation) -> Evaluation:
 
 
 def best_of_counts(
-    measure: Measure, counts: performance.Histogram, cuts: Float[AnyArray, " t"], rule: Rule | None = None
+    measure: Measure,
+    counts: performance.Histogram,
+    cuts: Float[AnyArray, " t"],
+    rule: Rule | None = None,
+    *,
+    squared: performance.Histogram | None = None,
 ) -> Evaluation:
     """The same search, from a histogram of scores.
 
@@ -515,6 +557,7 @@ def best_of_counts(
         counts: what `performance.histogram` returns for these cuts, or a sum of such.
         cuts: the thresholds in increasing order.
         rule: maximise this rule's score instead of balanced accuracy.
+        squared: the same of squared weights, where rows have weights; see `of_tables`.
 
     Returns:
         The evaluation at the first of the thresholds that maximises it, with the threshold.
@@ -526,13 +569,12 @@ def best_of_counts(
         >>> round(best_of_counts(spd, counts, cuts).threshold.item(), 2)
         0.2
     """
-    return _best(measure, performance.tables(counts), cuts, rule)
+    tables = Tables(performance.tables(counts), None if squared is None else performance.tables(squared))
+    return _best(measure, tables, cuts, rule)
 
 
-def _best(
-    measure: Measure, tables: Float[Array, "t 2 2 G"], cuts: Float[AnyArray, " t"], rule: Rule | None
-) -> Evaluation:
-    every = of_tables(measure, cuts, tables)
+def _best(measure: Measure, tables: Tables, cuts: Float[AnyArray, " t"], rule: Rule | None) -> Evaluation:
+    every = of_tables(measure, cuts, *tables)
     chosen = first_max(every.balanced_accuracy if rule is None else rule(every))
     return jax.tree.map(lambda entry: entry[chosen], every)
 

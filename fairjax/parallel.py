@@ -1,6 +1,6 @@
 """The seeds axis: groups of lanes on every device.
 
-Below this room no function knows of seeds. Here a function of one seed is mapped over many: seeds are packed into
+Modules below this one know nothing of seeds. Here a function of one seed is mapped over many: seeds are packed into
 groups of a fixed number of lanes, a group runs under `vmap`, the groups of a device one after another, and the
 devices at once under `shard_map`. A program sees a group, not all seeds, so a seed's numbers depend neither on how many
 seeds run beside it nor on the number of devices: on CPU not in a single bit, since groups of 2 networks and of more

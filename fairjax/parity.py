@@ -13,6 +13,7 @@ References:
     Du, Yang, Zou, Hu (2020), Fairness in Deep Learning: A Computational Perspective, arXiv:1908.08843 (section 2.2).
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -34,9 +35,18 @@ Measure = Callable[..., Float[Array, ""]]
 def rate(
     values: Rows, rows: Bool[AnyArray, " n"], weights: Weights | None = None
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """Weighted mean of `values` over `rows`, and whether there is one: 0 and false where the rows weigh nothing."""
+    """Weighted mean of `values` over `rows`, and whether there is one: 0 and false where the rows weigh nothing.
+
+    Raises:
+        ValueError: if `values`, `rows` and `weights` are not vectors of one length.
+    """
     values = checks.floating(values)
     weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights).astype(values.dtype)
+    if values.ndim != 1 or not values.shape == rows.shape == weights.shape:
+        raise ValueError(
+            f"values, rows and weights must be vectors of one length, found shapes {values.shape}, {rows.shape} and "
+            f"{weights.shape}: squeeze columns of shape (n, 1), values[:, 0]"
+        )
     total = jnp.sum(weights, where=rows)
     some = ~(total <= 0)  # a weight that is NaN must not look like an empty group
     return jnp.sum(values * weights, where=rows) / jnp.where(some, total, 1.0), some
@@ -74,8 +84,7 @@ def gap(
     values = checks.floating(values)
     weights, of_weights = checks.sample_weights(weights, values)
     found = _gap(values, first, second, weights)
-    valid = checks.both(of_one, of_other, of_weights)
-    return found if valid is None else jnp.where(valid, found, jnp.nan)
+    return checks.nan_unless(checks.both(of_one, of_other, of_weights), found)
 
 
 def _gap(
@@ -295,7 +304,64 @@ _RATIO = metrics.demographic_parity(across=Quotient(0, 1), absent=1.0, num_group
 
 def _of_two(parity: Parity, values: Rows, y: Rows, a: Rows, weights: Weights | None) -> Float[Array, ""]:
     rows = checks.rows(values, y, a, weights)
+    _refuse_memberships(rows.a)
     return rows.or_nan(parity.of_rows(rows.values, rows.y, rows.a, rows.weights, 2))
+
+
+def _refuse_memberships(a: Any) -> None:
+    if a.ndim == 2:
+        raise ValueError(
+            f"a must be one column of 0 and 1, shape ({a.shape[0]},), found shape {a.shape}: pass one attribute, make "
+            "intersections of several with fairjax.data.groups, or choose how memberships are counted with "
+            'fairjax.parity.named(..., membership="weighted")'
+        )
+
+
+def checked(measure: Measure, values: Any, y: Any, a: Any, weights: Any = None) -> checks.Rows:
+    """Rows that are checked as a measure needs them.
+
+    Args:
+        measure: of bias.
+        values: decisions, scores, class codes or probabilities.
+        y: labels.
+        a: groups, which have to be of as many as the measure compares.
+        weights: sample weights; 1 if omitted.
+
+    Returns:
+        The rows; see `fairjax.checks.rows`.
+
+    Raises:
+        ValueError: for what `fairjax.checks.rows` raises it, or if the measure does not take such memberships.
+
+    Example:
+        >>> checked(spd, [0.2, 0.9], [0, 1], [1, 0]).a.tolist()
+        [True, False]
+    """
+    groups = num_groups(measure, checks.numeric("a", a))
+    return taken(measure, checks.rows(values, y, a, weights, num_groups=groups, num_classes=num_classes(measure)))
+
+
+def taken(measure: Measure, rows: checks.Rows) -> checks.Rows:
+    """Checked rows, whose memberships are checked as a measure needs them.
+
+    Args:
+        measure: of bias.
+        rows: from `fairjax.checks.rows`.
+
+    Returns:
+        The rows, where memberships are traced with what is known of them.
+
+    Raises:
+        ValueError: if the measure does not take such memberships.
+
+    Example:
+        >>> taken(spd, checks.rows([0.2, 0.9], [0, 1], [1, 0])).a.tolist()
+        [True, False]
+    """
+    if isinstance(measure, Parity):
+        return measure.checked(rows)
+    _refuse_memberships(rows.a)
+    return rows
 
 
 _PARITIES: dict[Measure, Parity] = {
@@ -319,10 +385,11 @@ def num_groups(measure: Measure, a: Any = None) -> int:
 
     Args:
         measure: of bias.
-        a: groups, from which the number is read where the measure does not say it.
+        a: groups, from which the number is read where the measure does not say it: columns of memberships, or codes
+            that are not traced.
 
     Raises:
-        ValueError: if it is stated nowhere.
+        ValueError: if it is stated nowhere and cannot be read off the groups.
 
     Example:
         >>> num_groups(spd)
@@ -332,11 +399,7 @@ def num_groups(measure: Measure, a: Any = None) -> int:
         return 2
     if measure.num_groups is not None:
         return measure.num_groups
-    if a is not None and a.ndim == 2:
-        return a.shape[1]
-    if a is None or a.dtype == bool:
-        return 2
-    raise ValueError("the measure does not say how many groups there are: make it with num_groups")
+    return 2 if a is None else metrics.measure.count_groups(a)
 
 
 def num_classes(measure: Measure) -> int:
@@ -418,6 +481,8 @@ class Cells(NamedTuple):
     """Weighted sum of the values by (label, group); of more than two classes by (predicted class, label, group)."""
     weight: Float[Array, "Y G"]
     """Sum of the weights by (label, group)."""
+    squares: Any = None
+    """The cells of the squared weights, where a measure leaves out groups of few rows and rows have weights."""
 
 
 def probabilities(logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"]) -> Float[Array, "..."]:
@@ -428,6 +493,29 @@ def probabilities(logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"]) -> Flo
         ([0.5, 0.5], [[0.25, 0.25, 0.25, 0.25]])
     """
     return jax.nn.sigmoid(logits) if logits.ndim == 1 else jax.nn.softmax(logits, axis=-1)
+
+
+def of_mini_batches(measure: Measure, size: int, rows: int) -> Measure:
+    """A measure for mini-batches: the least number of rows of a denominator in proportion to their share of all rows.
+
+    A group that has enough rows in the data has them in the mini-batches too, on average, and is compared there; with
+    the number that is right for all rows no group of a small mini-batch would be.
+
+    Args:
+        measure: of bias.
+        size: rows of a mini-batch.
+        rows: rows of the part that mini-batches are drawn from.
+
+    Returns:
+        The measure.
+
+    Example:
+        >>> of_mini_batches(named("spd", 3, minimum=50), 64, 640).minimum
+        5.0
+    """
+    if not isinstance(measure, Parity) or measure.minimum <= 1 or size >= rows:
+        return measure
+    return dataclasses.replace(measure, minimum=measure.minimum * size / rows)
 
 
 def proxy(
@@ -506,11 +594,16 @@ def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
         0.25
     """
     if isinstance(measure, Parity):
-        several = cells.total.ndim == 3
-        return measure.of_tensor(cells.total if several else jnp.stack([cells.weight - cells.total, cells.total]))
+        squared = None if cells.squares is None else _tensor(cells.squares)
+        return measure.of_tensor(_tensor(cells), squared=squared)
     total, weight = cells.total.reshape(-1), cells.weight.reshape(-1)
     there = ~(weight <= 0)
     mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
     cell = jnp.arange(4)
     weight = jnp.where(jnp.any(weight > 0) | jnp.any(jnp.isnan(weight)), weight, 1.0)  # of no rows, measures refuse
     return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)
+
+
+def _tensor(cells: Cells) -> Float[Array, "P Y G"]:
+    """The confusion tensor of cells."""
+    return cells.total if cells.total.ndim == 3 else jnp.stack([cells.weight - cells.total, cells.total])

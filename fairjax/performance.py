@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks
 from fairjax.metrics import Parity, confusion
-from fairjax.metrics.confusion import BLOCK
+from fairjax.metrics.confusion import cell_sums
 from fairjax.parity import Measure, as_parity, rate
 from fairjax.types import AnyArray
 
@@ -34,7 +34,7 @@ def balanced_accuracy(values: Any, y: Any, weights: Any = None, *, num_classes: 
         num_classes: number of classes.
 
     Returns:
-        A scalar in [0, 1]; the mean over the classes that are there if some are not.
+        A scalar in [0, 1]; the mean over the classes that are there if some are not, and NaN if there is no row.
 
     Example:
         >>> round(balanced_accuracy(jnp.array([1, 1, 0, 0]), jnp.array([1, 0, 0, 0])).item(), 4)
@@ -51,7 +51,13 @@ def balanced_accuracy(values: Any, y: Any, weights: Any = None, *, num_classes: 
     falsely, negatives = rate(rows.values, ~rows.y, rows.weights)
     rates = jnp.stack([accepted, 1.0 - falsely])
     there = jnp.stack([positives, negatives])
-    return rows.or_nan(jnp.sum(rates, where=there) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0))
+    return rows.or_nan(_mean(rates, there))
+
+
+def _mean(rates: Float[Array, " c"], there: Bool[Array, " c"]) -> Float[Array, ""]:
+    """The mean of the rates that are there; NaN if none is."""
+    mean = jnp.sum(rates, where=there) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
+    return jnp.where(jnp.any(there), mean, jnp.nan)
 
 
 def thresholds(count: int = 101) -> Float[Array, " t"]:
@@ -84,26 +90,64 @@ def histogram(
         num_groups: number of groups.
 
     Returns:
-        Counts (t + 1, label, group).
+        Counts (t + 1, label, group). Where traced rows are invalid, NaN or, of integers, `INVALID`.
+
+    Raises:
+        ValueError: for what `fairjax.checks.rows` raises it, or if the cuts are not in increasing order.
 
     Example:
         >>> yes, no = jnp.array([True, True]), jnp.array([False, False])
         >>> histogram(jnp.array([0.2, 0.9]), yes, no, jnp.array([0.5]))[:, 1, 0].tolist()
         [1, 1]
     """
-    rows, cuts = checks.rows(scores, y, a, weights, weightless=True, num_groups=num_groups), jnp.asarray(cuts)
-    cuts = cuts.astype(rows.values.dtype)
+    rows = checks.rows(scores, y, a, weights, weightless=True, num_groups=num_groups)
+    counts = histogram_of_rows(rows, _sorted(cuts), num_groups)
+    if rows.valid is None:
+        return counts
+    if jnp.issubdtype(counts.dtype, jnp.floating):
+        return rows.or_nan(counts)
+    return jnp.where(rows.valid, counts, INVALID)
+
+
+def histogram_of_rows(
+    rows: checks.Rows, cuts: Float[AnyArray, " t"], num_groups: int = 2, *, squared: bool = False
+) -> Histogram:
+    """`histogram` of rows that are checked.
+
+    Args:
+        rows: scores, labels, groups and weights, from `fairjax.checks.rows`.
+        cuts: thresholds in increasing order.
+        num_groups: number of groups.
+        squared: whether to sum the squares of the weights, from which effective numbers of rows follow.
+
+    Returns:
+        Counts (t + 1, label, group); integers where rows have neither weights nor memberships.
+    """
+    cuts = jnp.asarray(cuts).astype(rows.values.dtype)
     exceeded = _below(cuts, rows.values)
     cell = exceeded * 2 + rows.y.astype(exceeded.dtype)
     bins = cuts.shape[0] + 1
+    weights = rows.weights**2 if squared and rows.weights is not None else rows.weights
     if rows.a.ndim == 2:
-        members = rows.a if rows.weights is None else rows.a * rows.weights[:, None]
-        return _sums(members, cell, bins * 2).reshape(bins, 2, num_groups)
+        members = rows.a if weights is None else rows.a * weights[:, None]
+        return cell_sums(members, cell, bins * 2).reshape(bins, 2, num_groups)
     cell = cell * num_groups + rows.a.astype(exceeded.dtype)
-    if rows.weights is not None:
-        return _sums(rows.weights[:, None], cell, bins * 2 * num_groups).reshape(bins, 2, num_groups)
+    if weights is not None:
+        return cell_sums(weights[:, None], cell, bins * 2 * num_groups).reshape(bins, 2, num_groups)
     counted = jnp.ones(rows.values.shape, jnp.int32)
     return jax.ops.segment_sum(counted, cell, num_segments=bins * 2 * num_groups).reshape(bins, 2, num_groups)
+
+
+INVALID = np.int32(np.iinfo(np.int32).min)
+"""What all integer counts are where traced rows are invalid, since integers have no NaN; tables of them are NaN."""
+
+
+def _sorted(cuts: Any) -> Float[AnyArray, " t"]:
+    """Thresholds, checked if they are concrete."""
+    cuts = checks.floating(checks.vector("cuts", cuts))
+    if not isinstance(cuts, jax.core.Tracer) and (not cuts.size or not np.all(np.diff(np.asarray(cuts)) >= 0)):
+        raise ValueError(f"cuts must be one or more thresholds in increasing order, without NaN, got {cuts}")
+    return cuts
 
 
 def _below(cuts: Float[Array, " t"], values: Float[Array, " n"]) -> Int[Array, " n"]:
@@ -123,16 +167,6 @@ def _grid(count: int) -> np.ndarray:
     return every.astype(jnp.result_type(float))
 
 
-def _sums(payload: Float[Array, "n k"], cell: Int[Array, " n"], count: int) -> Float[Array, "count k"]:
-    """Sums by cell of numbers that are no integers, in blocks, so that they keep their digits."""
-    rows = payload.shape[0]
-    size = max(BLOCK, -(-rows // 256))
-    blocks = max(1, -(-rows // size))
-    place = jnp.arange(rows, dtype=cell.dtype) // size * count + cell
-    summed = jax.ops.segment_sum(payload, place, num_segments=blocks * count)
-    return jnp.sum(summed.reshape(blocks, count, payload.shape[1]), axis=0)
-
-
 def tables(counts: Histogram) -> Float[Array, "t 2 2 G"]:
     """The confusion table at every threshold, from a histogram by one cumulative sum.
 
@@ -149,15 +183,23 @@ def tables(counts: Histogram) -> Float[Array, "t 2 2 G"]:
     """
     total = jnp.sum(counts, axis=0, dtype=counts.dtype)
     rejected = jnp.cumsum(counts, axis=0, dtype=counts.dtype)[:-1]
-    return jnp.stack([rejected, total[None] - rejected], axis=1).astype(jnp.result_type(float))
+    found = jnp.stack([rejected, total[None] - rejected], axis=1).astype(jnp.result_type(float))
+    return found if jnp.issubdtype(counts.dtype, jnp.floating) else jnp.where(counts[0, 0, 0] < 0, jnp.nan, found)
 
 
-def of_table(measure: Measure, table: Float[Array, "P Y G"]) -> Float[Array, ""]:
+def of_table(
+    measure: Measure,
+    table: Float[Array, "P Y G"],
+    squared: Float[Array, "P Y G"] | None = None,
+    whole: Float[Array, "P Y"] | None = None,
+) -> Float[Array, ""]:
     """A measure of parity on a confusion table (decision, label, group) instead of rows.
 
     Args:
         measure: of bias; a function that is no `Parity` needs a table of two classes and two groups.
         table: counts by decision, label and group.
+        squared: sums of squared weights, where rows have weights; from them a `Parity` knows effective sizes.
+        whole: counts by decision and label of all rows, where groups overlap.
 
     Returns:
         The measure of the rows that were counted.
@@ -168,12 +210,17 @@ def of_table(measure: Measure, table: Float[Array, "P Y G"]) -> Float[Array, ""]
         0.0
     """
     if isinstance(measure, Parity):
-        return measure.of_tensor(table)
+        return measure.of_tensor(table, whole, squared)
     decision, y, a = _cells(table)
     return measure(decision, y, a, table.reshape(-1))
 
 
-def noise_of_table(measure: Measure, table: Float[Array, "P Y G"]) -> Float[Array, ""]:
+def noise_of_table(
+    measure: Measure,
+    table: Float[Array, "P Y G"],
+    squared: Float[Array, "P Y G"] | None = None,
+    whole: Float[Array, "P Y"] | None = None,
+) -> Float[Array, ""]:
     """Sum over rows of the squared derivative of a measure by the row's value.
 
     A measure of values that scatter independently with variance v has, to first order, the variance v times this
@@ -183,9 +230,11 @@ def noise_of_table(measure: Measure, table: Float[Array, "P Y G"]) -> Float[Arra
     Args:
         measure: of bias.
         table: counts by decision, label and group.
+        squared: sums of squared weights by decision, label and group, where rows have weights.
+        whole: counts by decision and label of all rows, where groups overlap.
 
     Returns:
-        A scalar, not negative.
+        A scalar, not negative. It does not change if all weights are multiplied by a number.
 
     Example:
         >>> from fairjax.parity import spd
@@ -193,15 +242,21 @@ def noise_of_table(measure: Measure, table: Float[Array, "P Y G"]) -> Float[Arra
         0.1
     """
     if isinstance(measure, Parity):
-        slopes = jax.grad(measure.of_tensor)(table)
-        return jnp.sum(jnp.sum(table, axis=0) * (jnp.max(slopes, axis=0) - jnp.min(slopes, axis=0)) ** 2)
+        slopes = jax.grad(lambda table: measure.of_tensor(table, whole, squared))(table)
+        rows = jnp.sum(table if squared is None else squared, axis=0)
+        return jnp.sum(rows * (jnp.max(slopes, axis=0) - jnp.min(slopes, axis=0)) ** 2)
     decision, y, a = _cells(table)
     weights = table.reshape(-1)
     slope = jax.grad(measure)(decision, y, a, weights)  # of a cell, which is `weights` rows of one slope each
-    return jnp.sum(slope**2 / jnp.where(weights > 0, weights, 1.0), where=weights > 0)
+    square = slope**2 / jnp.where(weights > 0, weights, 1.0)
+    if squared is not None:
+        square *= squared.reshape(-1) / jnp.where(weights > 0, weights, 1.0)
+    return jnp.sum(square, where=weights > 0)
 
 
-def is_defined(measure: Measure, table: Float[Array, "P Y G"]) -> Bool[Array, ""]:
+def is_defined(
+    measure: Measure, table: Float[Array, "P Y G"], squared: Float[Array, "P Y G"] | None = None
+) -> Bool[Array, ""]:
     """Whether a table has the rows that a measure compares.
 
     The measures of `fairjax.parity.MEASURES`, and every `Parity`, say which rows they need. Any other measure is taken
@@ -210,6 +265,7 @@ def is_defined(measure: Measure, table: Float[Array, "P Y G"]) -> Bool[Array, ""
     Args:
         measure: bias by group.
         table: counts by decision, label and group.
+        squared: sums of squared weights, where rows have weights.
 
     Returns:
         A boolean; where it is false, the value of the measure means nothing.
@@ -221,7 +277,7 @@ def is_defined(measure: Measure, table: Float[Array, "P Y G"]) -> Bool[Array, ""
     """
     parity = as_parity(measure)
     if parity is not None:
-        return parity.is_defined(table)
+        return parity.is_defined(table, squared)
     decision, y, a = _cells(table)
     # away from 0, 1 and equal rates, where a slope may vanish for other reasons
     slope = jax.grad(measure)(0.3 + 0.05 * jnp.arange(decision.shape[0], dtype=decision.dtype), y, a, table.reshape(-1))
@@ -236,13 +292,15 @@ def accuracy_of_table(table: Float[Array, "P Y G"]) -> Float[Array, ""]:
         0.625
     """
     if table.shape[:2] == (2, 2):
-        cell = jnp.arange(table.size) // table.shape[2]
-        return balanced_accuracy((cell // 2).astype(jnp.result_type(float)), cell % 2 == 1, table.reshape(-1))
+        cell, weights = jnp.arange(table.size) // table.shape[2], table.reshape(-1)
+        decision, y = (cell // 2).astype(jnp.result_type(float)), cell % 2 == 1
+        accepted, positives = rate(decision, y, weights)
+        falsely, negatives = rate(decision, ~y, weights)
+        return _mean(jnp.stack([accepted, 1.0 - falsely]), jnp.stack([positives, negatives]))
     whole = jnp.sum(table, axis=2)
     rows = jnp.sum(whole, axis=0)
-    there = rows > 0
-    recognised = jnp.diagonal(whole) / jnp.where(there, rows, 1.0)
-    return jnp.sum(recognised, where=there) / jnp.maximum(jnp.sum(there, dtype=rows.dtype), 1.0)
+    there = ~(rows <= 0)
+    return _mean(jnp.diagonal(whole) / jnp.where(there, rows, 1.0), there)
 
 
 def _cells(table: Float[Array, "2 2 2"]) -> tuple[Float[Array, "8"], Bool[Array, "8"], Bool[Array, "8"]]:

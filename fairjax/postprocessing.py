@@ -4,6 +4,7 @@ Thresholds of their own for the groups are the known upper reference for a given
 Hardt 2024), at the price that the attribute must be known, and may be used, when decisions are made.
 """
 
+import numbers
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -13,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks, objective, parity, performance
-from fairjax.metrics import Parity, Rate
+from fairjax.metrics import Rate
+from fairjax.metrics.groups import Groups
 from fairjax.metrics.rates import selection
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Measure
-from fairjax.types import AnyArray
 
 Search = Literal["auto", "pairs", "coordinate", "common rate"]
 """How the thresholds of groups are searched for."""
@@ -31,18 +32,21 @@ class GroupThresholds(NamedTuple):
     evaluation: Evaluation
     """On the rows that they were chosen on; its `threshold` is the last group's: of two, the privileged one's."""
 
-    def decide(self, scores: Float[AnyArray, " n"], a: Any) -> Bool[Array, " n"]:
+    def decide(self, scores: Any, a: Any) -> Bool[Array, " n"]:
         """Whether each row is accepted: its score exceeds its group's threshold.
 
         Args:
-            scores: sigmoid outputs in (0, 1).
+            scores: sigmoid outputs in [0, 1], one per row.
             a: the group of each row, as booleans or codes.
 
         Returns:
-            Decisions. Where codes are traced and cannot be checked, a row of a code without a threshold is rejected.
+            Decisions. They are booleans, which have no NaN: where values are traced and cannot be checked, a row is
+            rejected if its score or its group's threshold is NaN, or if its code has no threshold.
 
         Raises:
-            ValueError: if the groups are memberships, or a code that is not traced has no threshold.
+            ValueError: if shapes or pandas indices differ, if the groups are memberships, if the thresholds are NaN or
+                of several seeds, or if a score that is not traced is not in [0, 1], or such a code has no threshold.
+            TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
         Example:
             >>> from fairjax.objective import ConstrainedObjective
@@ -52,29 +56,67 @@ class GroupThresholds(NamedTuple):
             >>> found.decide(jnp.array([0.55, 0.55]), jnp.array([True, False])).tolist()
             [False, True]
         """
-        count = self.thresholds.shape[-1]
+        thresholds = jnp.asarray(self.thresholds)
+        if thresholds.ndim != 1:
+            raise ValueError(
+                f"thresholds must be one per group, found shape {thresholds.shape}: of several seeds, map over them "
+                "with jax.vmap(GroupThresholds.decide)"
+            )
+        if not isinstance(thresholds, jax.core.Tracer) and np.isnan(thresholds).any():
+            raise ValueError(
+                "thresholds are NaN, since rows that they were chosen on under a trace were invalid: call "
+                "group_thresholds outside of jit to see which"
+            )
+        checks.check_index(scores=scores, a=a)
         _check_not_memberships(a)
-        if not isinstance(a, jax.core.Tracer):
-            codes = np.asarray(a)
-            wrong = ~np.isin(codes, np.arange(count))
-            if wrong.any():
-                row = int(np.argmax(wrong))
-                raise ValueError(
-                    f"a must hold codes from 0 to {count - 1}, which have thresholds, found {codes[row]} in row "
-                    f"{row}: decide rows of other groups by a common threshold, objective.best_threshold, or choose "
-                    "thresholds on rows of all groups"
-                )
-        codes = jnp.asarray(a).astype(jnp.int32)
-        inside = (codes >= 0) & (codes < count)
+        scores, a = checks.vector("scores", scores), checks.vector("a", a)
+        if scores.shape != a.shape:
+            raise ValueError(
+                f"scores and a must be vectors of one length, found shapes {scores.shape} and {a.shape}: give each row "
+                "its score and its group"
+            )
+        _check_scores(scores)
+        _check_codes(a, thresholds.shape[0])
+        groups = checks.floating(a)
+        codes = groups.astype(jnp.int32)
+        inside = (codes >= 0) & (codes < thresholds.shape[0]) & (codes.astype(groups.dtype) == groups)
         scores = checks.floating(scores)
-        thresholds = jnp.asarray(self.thresholds).astype(scores.dtype)
-        return inside & (scores > thresholds[jnp.clip(codes, 0, count - 1)])
+        return inside & (scores > thresholds.astype(scores.dtype)[jnp.clip(codes, 0, thresholds.shape[0] - 1)])
+
+
+def _check_scores(scores: Any) -> None:
+    """Refuse scores outside [0, 1], and NaN, unless they are traced."""
+    if isinstance(scores, jax.core.Tracer):
+        return
+    known = np.asarray(scores).astype(np.float64)
+    wrong = ~((known >= -1e-6) & (known <= 1 + 1e-6))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"scores must be in [0, 1], found {known[row]:g} in row {row}: pass logits through jax.nn.sigmoid, and "
+            "drop rows that lack a value"
+        )
+
+
+def _check_codes(a: Any, count: int) -> None:
+    """Refuse codes that have no threshold, unless they are traced."""
+    if isinstance(a, jax.core.Tracer):
+        return
+    codes = np.asarray(a)
+    wrong = ~np.isin(codes, np.arange(count))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"a must hold codes from 0 to {count - 1}, which have thresholds, found {codes[row]} in row {row}: decide "
+            "rows of other groups by a common threshold, objective.best_threshold, or choose thresholds on rows of all "
+            "groups"
+        )
 
 
 def group_thresholds(
     measure: Measure,
-    scores: Float[AnyArray, " n"],
-    y: Bool[AnyArray, " n"],
+    scores: Any,
+    y: Any,
     a: Any,
     *,
     rule: Rule,
@@ -113,11 +155,14 @@ def group_thresholds(
         sweeps: how many times to go round the groups.
 
     Returns:
-        The thresholds, and their evaluation on these rows.
+        The thresholds, and their evaluation on these rows; where traced rows are invalid, thresholds, accuracy and bias
+        are NaN.
 
     Raises:
-        ValueError: if the groups are memberships or their number is not known, if `search` is not one of these or is
-            "pairs" for more than two groups, or if the measure is about more than two classes.
+        ValueError: for what `fairjax.checks.rows` raises it, if the groups are memberships or their number is not
+            known, if `search` is not one of these or is "pairs" for more than two groups, or if the measure is about
+            more than two classes.
+        TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
         >>> from fairjax.objective import ConstrainedObjective
@@ -139,17 +184,34 @@ def group_thresholds(
         raise ValueError(
             f'search "pairs" is for two groups, found {groups}: there are {count}^{groups} combinations; use "auto"'
         )
-    if sweeps < 1:
-        raise ValueError(f"sweeps must be at least 1, found {sweeps}")
+    if not isinstance(sweeps, numbers.Integral) or sweeps < 1:
+        raise ValueError(f"sweeps must be a whole number, at least 1, found {sweeps}")
     cuts = performance.thresholds(count)
+    rows = checks.rows(scores, y, a, weights, num_groups=groups)
+    if rows.values.ndim != 1:
+        raise ValueError(f"scores must be one number per row, shape (n,), found shape {rows.values.shape}")
     # threshold, decision, label, group
-    tables = performance.tables(performance.histogram(scores, y, a, cuts, weights, num_groups=groups))
-    if groups == 2 and search in ("auto", "pairs"):
-        return _best_pair(measure, rule, cuts, tables)
+    tables = performance.tables(performance.histogram_of_rows(rows, cuts, groups))
+    squared = None
+    if rows.weights is not None:
+        squared = performance.tables(performance.histogram_of_rows(rows, cuts, groups, squared=True))
 
     def evaluate(chosen: Int[Array, "c g"]) -> Evaluation:
-        picked = jnp.take_along_axis(tables, chosen[:, None, None, :], axis=0)
-        return objective.of_tables(measure, cuts[chosen[:, -1]], picked)
+        def pick(tables):
+            return jnp.take_along_axis(tables, chosen[:, None, None, :], axis=0)
+
+        return objective.of_tables(measure, cuts[chosen[:, -1]], *jax.tree.map(pick, (tables, squared)))
+
+    def result(evaluation: Evaluation, chosen: Int[Array, " g"]) -> GroupThresholds:
+        names = ("threshold", "balanced_accuracy", "bias")
+        known = evaluation._replace(**{name: rows.or_nan(getattr(evaluation, name)) for name in names})
+        return GroupThresholds(rows.or_nan(cuts[chosen]), known)
+
+    if groups == 2 and search in ("auto", "pairs"):
+        pairs = jnp.stack(jnp.divmod(jnp.arange(count**2, dtype=jnp.int32), count), axis=1)
+        evaluated = evaluate(pairs)
+        best_pair = objective.first_max(rule(evaluated))
+        return result(jax.tree.map(lambda entry: entry[best_pair], evaluated), pairs[best_pair])
 
     def score(chosen: Int[Array, "c g"]) -> Float[Array, " c"]:
         scored = rule(evaluate(chosen))
@@ -172,19 +234,7 @@ def group_thresholds(
     chosen = starts[objective.first_max(reached)]
     absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
     chosen = jnp.where(absent, tried[0][best[0]], chosen)  # the threshold for all
-    return GroupThresholds(cuts[chosen], jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])))
-
-
-def _best_pair(
-    measure: Measure, rule: Rule, cuts: Float[Array, " t"], tables: Float[Array, "t 2 2 2"]
-) -> GroupThresholds:
-    count = cuts.shape[0]
-    first, second = jnp.divmod(jnp.arange(count**2), count)
-    pairs = jnp.stack([tables[first, ..., 0], tables[second, ..., 1]], axis=-1)
-    every = objective.of_tables(measure, cuts[second], pairs)
-    chosen = objective.first_max(rule(every))
-    thresholds = jnp.stack([cuts[first[chosen]], cuts[second[chosen]]])
-    return GroupThresholds(thresholds, jax.tree.map(lambda entry: entry[chosen], every))
+    return result(jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])), chosen)
 
 
 def _go_round(
@@ -234,16 +284,20 @@ def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
             f"thresholds are for scores of two classes, the measure is about {measure.num_classes}: give one of two"
         )
     _check_not_memberships(a)
-    stated = num_groups or getattr(measure, "num_groups", None)
-    if stated is not None:
-        return stated
-    a = checks.vector("a", a)
-    if not isinstance(measure, Parity) or a.dtype == bool or isinstance(a, jax.core.Tracer):
-        return parity.num_groups(measure, a)
-    return max(int(np.max(np.asarray(a), initial=0)) + 1, 2)
+    of_measure = getattr(measure, "num_groups", None)
+    if num_groups is not None and (num_groups < 2 or of_measure not in (None, num_groups)):
+        raise ValueError(
+            f"num_groups must be that of the measure, at least 2, found {num_groups}"
+            + ("" if of_measure is None else f" for a measure of {of_measure} groups")
+        )
+    if num_groups is not None:
+        return num_groups
+    return max(parity.num_groups(measure, checks.vector("a", a)), 2)
 
 
 def _check_not_memberships(a: Any) -> None:
+    if isinstance(a, Groups):
+        raise TypeError(f"a must be an array, found Groups: pass their column, groups.a, of {len(a)} groups")
     if np.ndim(a) != 1:
         raise ValueError(
             f"a must give each row one group, found shape {np.shape(a)}: a row must have one threshold; pass codes of "

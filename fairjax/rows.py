@@ -16,6 +16,7 @@ chunks of equal size, on one mesh of all devices. The sums are over all processe
 """
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
@@ -25,8 +26,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from fairjax import metrics, objective, performance
+from fairjax import checks, metrics, objective, parity, performance
 from fairjax.checks import check_logits, numeric, vector
+from fairjax.metrics import Parity
+from fairjax.metrics.groups import Groups
 from fairjax.nn.network import ApplyFn
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Cells, Measure, Weights, cells, num_classes, num_groups, of_cells, probabilities
@@ -63,7 +66,7 @@ class _Kind(NamedTuple):
 
 
 Loss = Callable[[Float[Array, " n"], Bool[Array, " n"]], Float[Array, " n"]]
-"""`loss(logits, y)`, one number a row."""
+"""`loss(logits, y)`, one number per row."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,17 +85,31 @@ class Chunks:
 
     def __iter__(self) -> Iterator[Chunk]:
         """The chunks, as NumPy arrays of their own."""
+        narrow = _Narrowed()
         for start in range(0, self._count(), self.size):
             some: Any = slice(start, start + self.size)
             some = some if self.rows is None else np.asarray(self.rows[some])
-            x, y, a = self.batch[:3]
-            x, y, a = np.asarray(x[some], _float()), np.asarray(y[some]), np.asarray(a[some])
+            x, y, a = (
+                np.asarray(numeric(name, column[some]))
+                for name, column in zip("xya", self.batch[:3], strict=True)  # what is sliced may be masked, too
+            )
             y, a = y.astype(bool) if self._two_classes else y, a.astype(bool) if self._two_groups else a
-            if self.scaler is not None:
-                mean, scale = (np.asarray(each, _float()) for each in self.scaler)
-                x = (x - mean[None]) / scale[None]
             weights = weights_of(self.batch) if self.weights is None else self.weights
-            yield Chunk(x, y, a, None if weights is None else np.asarray(weights[some], _float()))
+            weights = None if weights is None else np.asarray(numeric("weights", weights[some]), _float())
+            yield Chunk(self._scaled(x, narrow), y, a, weights)
+
+    def _scaled(self, x: np.ndarray, narrow: "_Narrowed") -> np.ndarray:
+        """Features in JAX's precision, standardised before they lose digits."""
+        if x.dtype.itemsize <= (2 if x.dtype.kind in "iu" else _float().itemsize):
+            if self.scaler is None:
+                return np.asarray(x, _float())
+            mean, scale = (np.asarray(each, _float()) for each in self.scaler)
+            return (np.asarray(x, _float()) - mean[None]) / scale[None]
+        if self.scaler is not None:
+            _check_mean(*self.scaler)
+            mean, scale = (np.asarray(each, np.float64) for each in self.scaler)
+            x = (x.astype(np.float64) - mean[None]) / scale[None]
+        return narrow(x)
 
     @cached_property
     def _two_classes(self) -> bool:
@@ -104,6 +121,35 @@ class Chunks:
 
     def _count(self) -> int:
         return (self.batch.y if self.rows is None else self.rows).shape[0]
+
+
+class _Narrowed:
+    """Features of wide types, chunk after chunk, in JAX's precision; refused where that makes other numbers of them."""
+
+    def __init__(self):
+        self._seen: np.ndarray | None = None
+        """The least and the greatest value of each feature so far: values may merge across chunks."""
+        self._rows = 0
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        wide = x.reshape(len(x), -1)
+        names = tuple(f"x{column}" for column in range(1, wide.shape[1] + 1))
+        known = wide if self._seen is None else np.concatenate([self._seen, wide])
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
+            narrow = known.astype(_float())
+        lost = np.argwhere(np.isfinite(known) & ~np.isfinite(narrow))
+        if len(lost):
+            row, column = lost[0]
+            place = self._rows + row - (len(known) - len(wide))
+            raise ValueError(
+                f"column {names[column]!r} of x holds {known[row, column]:g} at place {place}, which {narrow.dtype} "
+                "cannot: choose another unit for it"
+            )
+        checks.check_merged(known, narrow, names)
+        if len(wide):
+            self._seen = np.stack([np.fmin.reduce(known), np.fmax.reduce(known)])
+        self._rows += len(wide)
+        return narrow[len(known) - len(wide) :].reshape(x.shape)
 
 
 def _float() -> Any:
@@ -135,31 +181,94 @@ def chunks(
     Args:
         batch: `Batch(x, y, a)` of whatever is sliced by rows: NumPy arrays, `np.memmap` of files larger than memory,
             JAX arrays. Labels and groups as booleans, or codes, or memberships; they are checked when they are counted.
-            A column that holds 0 and 1 only becomes booleans.
+            A column that holds 0 and 1 only becomes booleans. Features become JAX's floats; of those in double
+            precision, or whole numbers of 32 bits and more, every chunk is searched for values that would merge.
         size: rows of a chunk, the unit of memory. Some ten thousand keep a device busy.
         weights: sample weights; those of the batch if omitted, and 1 if it has none.
         rows: go through these row numbers only, in this order, such as `split.train`.
         scaler: mean and scale by which features are standardised, such as `(split.mean, split.scale)`; as they are if
-            omitted.
+            omitted. Features in double precision are standardised in double precision.
 
     Returns:
         A source of NumPy arrays. It has a length, its number of chunks, and may be gone through any number of times.
 
     Raises:
-        ValueError: if `size` is not positive or lengths differ.
+        ValueError: if `size` is not positive, lengths or pandas indices differ, a row number is not there, or the
+            scaler does not fit; and while the source is gone through, if features lose their differences in JAX's
+            precision.
+        TypeError: if a column is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
         >>> table = Batch(np.eye(5), np.arange(5) > 2, np.arange(5) % 2 == 0)
         >>> [chunk.y.tolist() for chunk in chunks(table, 2)]
         [[False, False], [False, True], [True]]
     """
-    if size < 1:
+    if not isinstance(size, numbers.Integral) or size < 1:
         raise ValueError(f"size must be a positive number of rows, got {size}")
     columns = {**batch._asdict(), **({} if weights is None else {"weights": weights})}
+    checks.check_index(**columns)
+    columns = {name: None if column is None else _sliceable(name, column) for name, column in columns.items()}
     lengths = {name: column.shape[0] for name, column in columns.items() if column is not None}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"all columns must have one length, got {lengths}")
-    return Chunks(batch, size, weights, rows, scaler)
+    if weights is not None:
+        weights = columns["weights"]
+    batch = batch._replace(**{name: columns[name] for name in batch._fields if name != "weights" or weights is None})
+    rows = None if rows is None else _row_numbers(rows, lengths["x"])
+    return Chunks(batch, int(size), weights, rows, None if scaler is None else _scaler(scaler, columns["x"].shape[1:]))
+
+
+def _sliceable(name: str, column: Any) -> Any:
+    """A column that rows can be taken of by position: an array, or anything with a shape that is sliced like one."""
+    if isinstance(column, Groups):
+        raise TypeError(f"{name} must be an array, found Groups: pass their column, groups.a")
+    if hasattr(column, "iloc") and len(column.shape) == 2 and all(kind.kind in "biuf" for kind in column.dtypes):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    known = isinstance(column, np.ma.MaskedArray) or any(hasattr(column, name) for name in ("iloc", "toarray"))
+    if known or not hasattr(column, "shape"):
+        column = numeric(name, column)
+    if not len(column.shape):
+        raise ValueError(f"{name} must have rows, found a single number")
+    return column
+
+
+def _row_numbers(rows: Any, count: int) -> Int[np.ndarray, " m"]:
+    """Row numbers, all of which are there."""
+    rows = np.asarray(vector("rows", rows))
+    if rows.dtype.kind not in "iu":
+        raise ValueError(f"rows must be row numbers, found dtype {rows.dtype}: make them of a mask by np.flatnonzero")
+    wrong = (rows < 0) | (rows >= count)
+    if wrong.any():
+        raise ValueError(f"rows must be row numbers from 0 to {count - 1}, found {rows[int(np.argmax(wrong))]}")
+    return rows
+
+
+def _scaler(scaler: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A mean and a scale for each feature."""
+    if not isinstance(scaler, tuple | list) or len(scaler) != 2:
+        raise ValueError("scaler must be a mean and a scale, such as (split.mean, split.scale)")
+    mean, scale = (np.asarray(numeric(name, each)) for name, each in zip(("mean", "scale"), scaler, strict=True))
+    if mean.shape != shape or scale.shape != shape:
+        raise ValueError(
+            f"scaler must hold a mean and a scale of shape {shape}, one number per feature, found shapes {mean.shape} "
+            f"and {scale.shape}: of splits of several seeds take one seed's, such as (split.mean[0], split.scale[0])"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise ValueError("scaler must hold finite means and positive finite scales: a constant feature has scale 1")
+    return mean, scale
+
+
+def _check_mean(mean: np.ndarray, scale: np.ndarray) -> None:
+    """Refuse means that are rounded by more than a thousandth of the scale: they would shift all rows."""
+    if mean.dtype.kind != "f":
+        return
+    rounded = np.spacing(np.abs(mean)).astype(np.float64) > 1e-3 * scale
+    if rounded.any():
+        place = int(np.argmax(rounded))
+        raise ValueError(
+            f"the scaler's mean of feature {place}, {mean.flat[place]:g}, is rounded in {mean.dtype} by up to "
+            f"{np.spacing(np.abs(mean.flat[place])):g}, and the scale is {scale.flat[place]:g}: give both in float64"
+        )
 
 
 def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
@@ -226,7 +335,11 @@ def total(
         >>> total(moments, (jnp.array(1.0),), chunks(table, 2)).tolist()
         [20.0, 25.0]
     """
-    high, low = _summed(function, args, source, mesh, _Kind(num_groups, num_classes))
+    return _total(function, args, source, mesh, _Kind(num_groups, num_classes))
+
+
+def _total(function, args, source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind, measure: Measure | None = None):
+    high, low = _summed(function, args, source, mesh, kind, measure)
     return jax.tree.map(lambda high, low: jnp.asarray(_joined(high, low), high.dtype), high, low)
 
 
@@ -275,7 +388,8 @@ def evaluate(
         raise ValueError("give a threshold or a rule to search one by, not both")
     kind = _Kind.of(measure)
     cuts = performance.thresholds(count) if threshold is None else jnp.asarray(threshold, _float())[None]
-    counts, broken = jax.tree.map(_joined, *_summed(_Counts(apply, kind), (variables, cuts), source, mesh, kind))
+    sums = _summed(_Counts(apply, kind), (variables, cuts), source, mesh, kind, measure)
+    counts, squared, broken = jax.tree.map(_joined, *sums)
     if broken:
         raise ValueError(f"the network's output is not finite for {int(broken)} rows; look for missing features")
     sizes = counts.sum(axis=tuple(range(counts.ndim - 1)))
@@ -289,11 +403,14 @@ def evaluate(
         )
     if kind.num_classes > 2:
         tables = jnp.asarray(counts, _float())[None]
-        every = objective.of_tables(measure, jnp.full(1, jnp.nan, tables.dtype), tables)
+        squares = jnp.asarray(squared, _float())[None]
+        every = objective.of_tables(measure, jnp.full(1, jnp.nan, tables.dtype), tables, squares)
         return jax.tree.map(lambda entry: entry[0], every)
     # float32 holds whole numbers up to 2^24, but tables are made by a cumulative sum, which int32 does exactly
     whole = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
-    return objective.best_of_counts(measure, jnp.asarray(counts, jnp.int32 if whole else _float()), cuts, rule)
+    of_squares = None if np.array_equal(counts, squared) else jnp.asarray(squared, _float())
+    counts = jnp.asarray(counts, jnp.int32 if whole else _float())
+    return objective.best_of_counts(measure, counts, cuts, rule, squared=of_squares)
 
 
 def proxy(
@@ -325,7 +442,7 @@ def proxy(
         0.0
     """
     kind = _Kind.of(measure)
-    sums = total(_Scores(apply, kind), (None, variables), source, mesh=mesh, **kind._asdict())
+    sums = _total(_Scores(apply, kind, _counts_rows(measure)), (None, variables), source, mesh, kind, measure)
     return of_cells(measure, sums)
 
 
@@ -370,8 +487,8 @@ def influence(
         raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
     kind = _Kind.of(measure)
-    scores = _Scores(apply, kind)
-    _, slopes, sums = _two_passes(scores, partial(of_cells, measure), shifts, variables, source, mesh, kind)
+    scores = _Scores(apply, kind, _counts_rows(measure))
+    _, slopes, sums = _two_passes(scores, partial(of_cells, measure), shifts, variables, source, mesh, kind, measure)
     n = sums.weight.sum() if reduction == "mean" else 1.0
     return jax.tree.map(lambda keep, slope: jnp.where(keep, slope / n, 0.0), variables["masks"], slopes)
 
@@ -394,7 +511,7 @@ def gradient(
             another.
         variables: its variables; the gradient is by `params`.
         source: the rows.
-        loss: a number a row from (logits, y), such as `optax.sigmoid_binary_cross_entropy`. It is compiled: give a
+        loss: one number per row from (logits, y), such as `optax.sigmoid_binary_cross_entropy`. It is compiled: give a
             function that was made once. The mean is weighted if the rows are.
         penalty: of the proxy, differentiable, such as `lambda bias: 2.0 * jnp.abs(bias)`; it may be made anew.
         mesh: spread each chunk's rows over these devices; one device if omitted.
@@ -421,9 +538,14 @@ def gradient(
         return sums.loss / sums.cells.weight.sum() + penalty(of_cells(measure, sums.cells))
 
     kind = _Kind.of(measure)
-    fit = _Losses(apply, loss, kind)
-    value, slopes, _ = _two_passes(fit, objective_of, variables["params"], variables, source, mesh, kind)
+    fit = _Losses(_Scores(apply, kind, _counts_rows(measure)), loss)
+    value, slopes, _ = _two_passes(fit, objective_of, variables["params"], variables, source, mesh, kind, measure)
     return value, slopes
+
+
+def _counts_rows(measure: Measure) -> bool:
+    """Whether a measure leaves out groups of few rows, so that it needs effective numbers of rows."""
+    return getattr(measure, "minimum", 1) > 1
 
 
 class _Fit(NamedTuple):
@@ -438,7 +560,10 @@ class _Fit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """Histogram of the scores, or the confusion tensor of more classes, and how many rows' output is not finite."""
+    """Histogram of the scores, or the confusion tensor of more classes; of squared weights too; and broken rows.
+
+    A row is broken if the network's output for it is not finite.
+    """
 
     apply: ApplyFn
     kind: _Kind
@@ -449,10 +574,12 @@ class _Counts:
         finite = jnp.isfinite(logits) if logits.ndim == 1 else jnp.all(jnp.isfinite(logits), axis=1)
         broken = jnp.sum(~finite & (weights > 0), dtype=jnp.float32)
         if logits.ndim == 1:
-            scores, groups = probabilities(logits), self.kind.num_groups
-            return performance.histogram(scores, batch.y, batch.a, cuts, weights, num_groups=groups), broken
+            rows = checks.Rows(probabilities(logits), batch.y, batch.a, weights, None)
+            count = partial(performance.histogram_of_rows, rows, cuts, self.kind.num_groups)
+            return count(), count(squared=True), broken
         decisions = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1])
-        return metrics.confusion(decisions, batch.y, batch.a, weights=weights, **self.kind._asdict()), broken
+        count = partial(metrics.confusion, decisions, batch.y, batch.a, **self.kind._asdict())
+        return count(weights=weights), count(weights=weights**2), broken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -461,25 +588,28 @@ class _Scores:
 
     apply: ApplyFn
     kind: _Kind
+    squares: bool
 
     def __call__(self, shifts, variables, batch: Batch, weights) -> Cells:
         logits, _ = self.apply(variables, batch.x, shifts=shifts)
+        return self.of_logits(logits, batch, weights)
+
+    def of_logits(self, logits, batch: Batch, weights) -> Cells:
         check_logits(logits, batch.x, self.kind.num_classes)
-        return cells(probabilities(logits), batch.y, batch.a, weights, **self.kind._asdict())
+        count = partial(cells, probabilities(logits), batch.y, batch.a, **self.kind._asdict())
+        return count(weights)._replace(squares=count(weights**2) if self.squares else None)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Losses:
     """Scores by cell, and the sum of the losses."""
 
-    apply: ApplyFn
+    scores: _Scores
     loss: Loss
-    kind: _Kind
 
     def __call__(self, params, variables, batch: Batch, weights) -> _Fit:
-        logits, _ = self.apply({**variables, "params": params}, batch.x)
-        check_logits(logits, batch.x, self.kind.num_classes)
-        by_cell = cells(probabilities(logits), batch.y, batch.a, weights, **self.kind._asdict())
+        logits, _ = self.scores.apply({**variables, "params": params}, batch.x)
+        by_cell = self.scores.of_logits(logits, batch, weights)
         return _Fit(by_cell, jnp.sum(self.loss(logits, batch.y) * weights))
 
 
@@ -497,27 +627,28 @@ class _Pulled:
         return jax.grad(along)(moved)
 
 
-def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: _Kind):
+def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: _Kind, measure: Measure):
     """`of_sums(total of function(moved, fixed, ...))`, its gradient by `moved`, and the total."""
     if isinstance(source, Iterator):
         raise ValueError(
             f"the source is gone through twice, but a {type(source).__name__} can be only once; give a list, chunks(), "
             "or an object whose __iter__ begins anew"
         )
-    options = {"mesh": mesh, **kind._asdict()}
-    sums = total(function, (moved, fixed), source, **options)
+    sums = _total(function, (moved, fixed), source, mesh, kind, measure)
     value, slopes = jax.value_and_grad(of_sums)(sums)
-    return value, total(_Pulled(function), (slopes, moved, fixed), source, **options), sums
+    return value, _total(_Pulled(function), (slopes, moved, fixed), source, mesh, kind), sums
 
 
-def _summed(function, args, source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind):
+def _summed(
+    function, args, source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind, measure: Measure | None = None
+):
     """The sum over all chunks, and the rounding errors that adding them made: two trees."""
     if mesh is not None and mesh.axis_names != (AXIS,):
         raise ValueError(f"the mesh must have one axis named {AXIS!r}, got {mesh.axis_names}; make it by rows.mesh()")
     if mesh is not None:
         args = jax.device_put(args, jax.sharding.NamedSharding(mesh, jax.P()))
     running = None
-    for chunk in _prepared(source, mesh, kind):
+    for chunk in _prepared(source, mesh, kind, measure):
         before = running
         running = _add(running, _part(function, mesh, args, chunk))
         jax.block_until_ready(before)  # or chunks queue up in memory faster than they are computed with
@@ -569,12 +700,14 @@ def _joined(high, low):
     return np.add(high, low, dtype=kind)
 
 
-def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind) -> Iterator[Chunk]:
+def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind, measure: Measure | None) -> Iterator[Chunk]:
     """The chunks, checked, of one size that the devices divide, and placed on the mesh."""
     devices, share = (1, 1) if mesh is None else (len(mesh.local_devices), mesh.size // len(mesh.local_devices))
-    size, features, rows_before = devices, None, 0
+    size, features, rows_before, narrow = devices, None, 0, _Narrowed()
     for number, chunk in enumerate(source):
         x, y, a, weights = chunk = Chunk(*chunk)
+        checks.check_index(x=x, y=y, a=a, weights=weights)
+        x = _chunk_features(x, narrow, number)
         y, a = vector("y", y), numeric("a", a)
         weights = None if weights is None else vector("weights", weights)
         features = x.shape[1:] if features is None else features
@@ -588,10 +721,41 @@ def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind) -> It
         if size * share > MOST:
             raise ValueError(f"chunk {number} has {size * share} rows, of which float32 counts {MOST}; make it smaller")
         y = _codes(y, "y", kind.num_classes, rows_before)
+        if a.ndim == 2 and measure is not None:
+            _check_memberships(measure, y, _members(a, rows_before))
         a = _members(a, rows_before) if a.ndim == 2 else _codes(a, "a", kind.num_groups, rows_before)
         chunk = padded(Chunk(x, y, a, _weights(weights, number)), size)
         rows_before += x.shape[0]
         yield chunk if mesh is None else _placed(chunk, mesh)
+
+
+def _chunk_features(x: Any, narrow: _Narrowed, number: int) -> Any:
+    """Features of a chunk as JAX takes them without changing them."""
+    x = numeric("x", x)
+    if not x.shape:
+        raise ValueError(f"chunk {number} has features without rows: pass an array of shape (n, d)")
+    if isinstance(x, jax.Array) or _float() == np.float64 or x.dtype.itemsize < 4:
+        return x
+    if x.dtype.kind == "f" and x.dtype.itemsize > 4:
+        return narrow(x)
+    if x.dtype.kind in "iu" and x.size and (x.min() < -(2**31) or x.max() >= 2**31):
+        raise ValueError(
+            f"chunk {number} has features from {x.min()} to {x.max()}, beyond the 32 bits of JAX's integers: subtract "
+            "an offset, or pass floats"
+        )
+    return x
+
+
+def _check_memberships(measure: Measure, y, members) -> None:
+    """Memberships that the measure takes, and that sums by group and label suffice for."""
+    parity.taken(measure, checks.Rows(y, y, members, None, None))
+    total = members.sum(axis=1)
+    if isinstance(measure, Parity) and not measure.is_local and np.ptp(total) > 1e-3:
+        raise ValueError(
+            "the measure compares with the rate of all rows, which sums by group do not tell where some rows are in "
+            "more groups than others: choose another gap, such as spread, or make each group and its complement a "
+            "block of its own"
+        )
 
 
 def _placed(chunk: Chunk, mesh: jax.sharding.Mesh) -> Chunk:

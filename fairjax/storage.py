@@ -1,4 +1,4 @@
-"""Save networks, and load them again: with `data`, the only room that touches the disk.
+"""Save networks, and load them again: with `data`, the only module that touches the disk.
 
 A saved network is a folder: `network.json` says which module it is and what its user wants to remember, `variables`
 is an orbax checkpoint. Reading never unpickles, and a folder under the name that was asked for is always complete.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from fairjax.checks import check_logits
+from fairjax.checks import both, check_logits, codes, indicator, nan_unless, sample_weights, vector
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import ApplyFn, Network
@@ -145,9 +145,11 @@ def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trai
 
 
 def loss(apply: ApplyFn, variables: Variables, batch: Rows) -> Float[Array, ""]:
-    """Mean cross-entropy in evaluation mode, in nats; weighted if the rows are."""
+    """Mean cross-entropy in evaluation mode, in nats; weighted if the rows are, and NaN if all of them weigh 0."""
     logits, _ = apply(variables, batch.x)
-    return cross_entropy(logits, batch)
+    weights = weights_of(batch)
+    there = None if weights is None else jnp.any(jnp.asarray(weights) > 0)
+    return nan_unless(there, cross_entropy(logits, batch))
 
 
 def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]:
@@ -161,10 +163,31 @@ def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]
         A scalar.
 
     Raises:
-        ValueError: if the logits do not fit the labels: booleans need shape (n,), codes (n, classes).
+        ValueError: if the logits do not fit the labels: booleans need shape (n,), codes (n, classes); or if labels or
+            weights that are not traced are invalid. Where they are traced, the result is NaN.
     """
     check_logits(logits, batch.x, 2 if batch.y.dtype == bool or logits.ndim != 2 else logits.shape[1])
-    return weighted_mean(cross_entropies(logits, batch.y), weights_of(batch))
+    valid = check_targets(logits, batch)
+    return nan_unless(valid, weighted_mean(cross_entropies(logits, batch.y), weights_of(batch)))
+
+
+def check_targets(logits: Float[Array, "n *c"], batch: Rows) -> Bool[Array, ""] | None:
+    """Check labels and weights against the classes that logits tell apart.
+
+    Args:
+        logits: one per row for two classes, one per row and class for more.
+        batch: labels and weights.
+
+    Returns:
+        Whether traced labels and weights are valid; None if that is known.
+
+    Raises:
+        ValueError: if a label or weight that is not traced is invalid.
+    """
+    y = vector("y", batch.y)
+    _, of_labels = indicator("y", y) if logits.ndim == 1 else codes("y", y, logits.shape[1])
+    _, of_weights = sample_weights(weights_of(batch), logits, weightless=True)
+    return both(of_labels, of_weights)
 
 
 def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels) -> Float[Array, " n"]:

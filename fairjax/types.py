@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 AnyArray = Array | np.ndarray
-"""What functions at the door take: JAX's arrays, NumPy's, and tracers."""
+"""Array types that public functions take: JAX's arrays, NumPy's, and tracers."""
 
 Number = float | Float[Array, "..."]
 """A hyperparameter that may be traced, and so mapped over: a Python float or an array."""

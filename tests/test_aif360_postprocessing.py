@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -221,7 +222,7 @@ def test_what_cannot_be_fitted_is_refused():
         reject_option(scores, y[1:], a, measure="spd")
     with pytest.raises(ValueError, match="y must be of zeros and ones, got 2"):
         reject_option(scores, y + 1, a, measure="spd")
-    with pytest.raises(ValueError, match=r"scores must be one number a row, got shape \(60, 1\)"):
+    with pytest.raises(ValueError, match=r"scores must be one number per row, got shape \(60, 1\)"):
         reject_option(scores[:, None], y, a, measure="spd")
     with pytest.raises(ValueError, match=r"decisions must be numbers, one per row, got shape \(60, 1\)"):
         equalized_odds(scores[:, None] > 0.5, y, a, seed=0)
@@ -293,3 +294,26 @@ def test_wrong_jobs_are_refused():
     with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
         decisions([], processes=0)
     assert list(decisions([])) == []
+
+
+def test_masks_and_other_indices_are_refused():
+    scores, y, a = biased(60)
+    index = np.arange(60)[::-1]
+    fit = reject_option(scores, y, a, measure="spd", **GRID)
+    odds = equalized_odds(y, y, a, seed=1)
+    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    try:
+        with pytest.raises(ValueError, match="the index of a differs from that of scores"):
+            fit.decide(pd.Series(scores), pd.Series(a, index=index))
+        with pytest.raises(ValueError, match="the index of y differs from that of scores"):
+            reject_option(pd.Series(scores), pd.Series(y, index=index), a, measure="spd", **GRID)
+        with pytest.raises(ValueError, match="the index of a differs from that of decisions"):
+            odds.decide(pd.Series(y), pd.Series(a, index=index))
+        with pytest.raises(ValueError, match="the index of y differs from that of decisions"):
+            equalized_odds(pd.Series(y), pd.Series(y, index=index), a, seed=1)
+        with pytest.raises(TypeError, match="scores is a masked array"):
+            fit.decide(np.ma.masked_array(scores, a), a)
+        with pytest.raises(TypeError, match="a is a masked array"):
+            odds.decide(y, np.ma.masked_array(a, y))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

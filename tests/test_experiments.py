@@ -11,14 +11,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, driver, figures, loading, programs, tables
+from experiments import cli, driver, figures, loading, programs, results, statistics, tables
 from experiments.folder import FolderError, RunFolder, atomic
 from experiments.settings import Debias, Selection, identity, preset, updated
-from fairjax import objective, parallel, performance, storage
+from experiments.structure import BINARY, CELLS
+from fairjax import data, loop, objective, parallel, performance, storage
 from fairjax.nn import from_linen
 from fairjax.parity import MEASURES
 
@@ -327,3 +329,44 @@ def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags,
     cli.use_cores(SimpleNamespace(config=config))
     assert bool(updates) == expected
     assert all(name == "jax_num_cpu_devices" and value >= 1 for name, value in updates)
+
+
+def outcome(weights):
+    """A run of one network whose valid and test parts have these sums of weights."""
+    table = jnp.asarray(weights).reshape(1, 2, 2, 2)
+    evaluation = objective.of_tables(MEASURES["spd"], jnp.array([0.5]), table)
+    each = jax.tree.map(lambda entry: entry[None], evaluation)
+    trial = driver.Trial(loop.Trace(each, each), np.zeros(1, int), np.zeros(1, bool), None)
+    splits = SimpleNamespace(weights=None if float(table[0, 0, 0, 0]).is_integer() else jnp.ones(3))
+    prepared = SimpleNamespace(structure=BINARY, splits=splits)
+    return SimpleNamespace(prepared=prepared, trials={("standard", "none"): trial})
+
+
+def test_sums_of_weights_are_not_cut_off_and_numbers_of_rows_stay_whole():
+    settings = Debias(seeds=(1,), methods=("standard",))
+    whole = results.results(settings, outcome(np.arange(1.0, 9.0, dtype=np.float32)))
+    assert all(kind.kind == "i" for kind in whole[list(CELLS)].dtypes)
+    assert whole[list(CELLS)].to_numpy().tolist() == [list(range(1, 9))] * 2
+    weights = np.arange(1.0, 9.0, dtype=np.float32) + np.float32(0.7)
+    weighted = results.results(settings, outcome(weights))
+    np.testing.assert_array_equal(weighted[list(CELLS)].to_numpy(), np.stack([weights] * 2))
+    assert statistics.inconsistency(weighted) < 1e-6 < statistics.inconsistency(weighted.assign(tp0=7))
+    with pytest.raises(ValueError, match=r"rows cannot be drawn anew from sums of weights, found 41\.6"):
+        statistics.row_bootstrap(weighted, 0.05, np.random.default_rng(0), draws=10)
+
+
+def test_stratifying_is_not_advised_for_attributes_side_by_side(monkeypatch):
+    def refuse(*args, **options):
+        raise ValueError("a part lacks a group")
+
+    made = data.from_arrays(np.eye(4), [0, 1, 0, 1], data.groups({"race": list("abab"), "sex": list("ccdd")}))
+    side_by_side = data.groups({"race": list("abab"), "sex": list("ccdd")}, intersect=False)
+    apart = data.from_arrays(np.eye(4), [0, 1, 0, 1], side_by_side)
+    monkeypatch.setattr(data, "split_seeds", refuse)
+    for options, advised in (({}, True), ({"stratify": True}, False), ({"intersect": False}, False)):
+        table = made if options.get("intersect", True) else apart
+        monkeypatch.setitem(data.DATASETS, "compas", lambda *args, table=table, **options: table)
+        settings = Debias(dataset="compas", protected=("race", "sex"), **options)
+        with pytest.raises(ValueError, match="a larger --minimum") as refused:
+            loading.load(settings)
+        assert ("--stratify" in str(refused.value)) == advised

@@ -1,5 +1,6 @@
 """Many groups, classes and sample weights through the library, against NumPy, SciPy and rows that are repeated."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -179,7 +180,40 @@ def test_whole_weights_are_rows_repeated_and_rows_of_weight_0_are_not_there(name
     repeated = [np.repeat(column, WEIGHTS, axis=0) for column in (values, y, a)]
     assert measure(values, y, a, weights) == pytest.approx(float(measure(*repeated)), abs=1e-5)
     one, other = best(measure, values, y, a, count=COUNT, weights=weights), best(measure, *repeated, count=COUNT)
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), one, other)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), counted(one), counted(other))
+
+
+def counted(evaluation):
+    """What does not depend on how many rows there are, of which rows of weight 2 are not as many as two rows."""
+    return evaluation.threshold, evaluation.balanced_accuracy, evaluation.bias, evaluation.table
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_unit_of_weights_does_not_matter(name):
+    measure, values, y, a, _ = CASES[name]
+    if isinstance(measure, metrics.Parity):
+        measure = dataclasses.replace(measure, minimum=25)
+    weights = WEIGHTS.astype(np.float32)
+    one, other = (best(measure, values, y, a, count=COUNT, weights=w) for w in (weights, 64 * weights))
+    same = functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5)
+    jax.tree.map(same, one._replace(table=64 * one.table), other)
+
+
+def test_groups_that_overlap_compare_with_all_rows_at_a_threshold_too():
+    measure = metrics.demographic_parity(across=metrics.gaps.to_overall, num_groups=2, membership="weighted")
+    for across in (metrics.gaps.to_overall, metrics.gaps.kearns, metrics.gaps.mean_absolute):
+        measure = dataclasses.replace(measure, across=across)
+        a = OVERLAP[:, [0, 2]]
+        decisions = (SCORES > 0.4).astype(np.float32)
+        found = objective.at_threshold(measure, SCORES, Y, a, 0.4)
+        assert found.bias == pytest.approx(float(measure(decisions, Y, a)), abs=1e-6)
+        with pytest.raises(ValueError, match="compares with the rate of all rows"):
+            source = rows.chunks(types.Batch(X, Y, a), 100)
+            rows.proxy(measure, network(1).apply, trained("codes"), source)
+    overall, share = decisions.mean(), a.mean(axis=0)
+    expected = max(share[g] * abs(decisions[a[:, g]].mean() - overall) for g in (0, 1))
+    kearns = dataclasses.replace(measure, across=metrics.gaps.kearns)
+    assert kearns(decisions, Y, a) == pytest.approx(expected, abs=1e-6)
 
 
 def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows():
@@ -192,7 +226,8 @@ def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows():
     judged = [
         jax.jit(loop.evaluate, static_argnums=0)(task, variables, loop.Parts.of(s))[0] for s in (weighed, repeated)
     ]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *judged)
+    for one, other in zip(judged[0][:2], judged[1][:2], strict=True):
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), counted(one), counted(other))
     sums = [
         influence(task.measure, net.apply, variables, s.part("train"), reduction="sum") for s in (weighed, repeated)
     ]

@@ -343,5 +343,5 @@ def test_several_rates_count_by_the_one_that_is_furthest_from_parity():
     decisions = np.array([0, 0, 1, 0, 1, 1, 1, 0])  # true positive rates 0 and 1, false positive rates alike
     assert metrics.equalized_odds(across=metrics.Difference(0, 1))(decisions, y, groups) == -1.0
     assert metrics.equalized_odds(across=metrics.GAPS["shortfall"])(decisions, y, groups) == -1.0
-    with pytest.raises(ValueError, match="blocks hold codes of groups below 2"):
+    with pytest.raises(ValueError, match="blocks must hold codes of groups below 2"):
         metrics.demographic_parity(blocks=((0, 2),))(decisions, y, groups)

@@ -5,7 +5,9 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
+import pandas as pd
 import pytest
 import quick
 from fairlearn.postprocessing import ThresholdOptimizer
@@ -15,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import balanced_accuracy_score
 
 from fairjax import metrics, performance
+from fairjax.data import groups
 from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective, best_threshold
 from fairjax.parity import MEASURES
 from fairjax.postprocessing import group_thresholds
@@ -321,3 +324,109 @@ def test_rows_of_no_group_are_not_decided():
         assert jax.jit(found.decide)(scores, jnp.array([0, wrong, 2])).tolist() == [True, False, True]
     with pytest.raises(ValueError, match=r"found shape \(3, 2\)"):
         found.decide(scores, np.eye(3, 2, dtype=np.float32))
+
+
+DECIDED = np.array([0.2, 0.3, 0.8, 0.9], np.float32), np.array([False, False, True, True])
+
+
+def of_two():
+    """Thresholds 0.25 for the first group and 0.85 for the second."""
+    found = search(MEASURES["spd"], *rows(0), rule=RULE, count=101)
+    return found._replace(thresholds=jnp.array([0.25, 0.85]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "a", "message"),
+    [
+        (np.array([0.2, np.nan, 0.8, 0.9]), DECIDED[1], r"scores must be in \[0, 1\], found nan in row 1"),
+        (np.array([0.2, 1.5, 0.8, 0.9]), DECIDED[1], "found 1.5 in row 1: pass logits through jax.nn.sigmoid"),
+        (DECIDED[0][:, None], DECIDED[1], r"scores must have one number per row, .* \(4, 1\): pass scores\[:, 0\]"),
+        (DECIDED[0][:1], DECIDED[1], r"vectors of one length, found shapes \(1,\) and \(4,\)"),
+        (DECIDED[0], DECIDED[1][:1], r"vectors of one length, found shapes \(4,\) and \(1,\)"),
+        (DECIDED[0], DECIDED[1][:, None], r"a must give each row one group, found shape \(4, 1\)"),
+        (DECIDED[0], np.array([0, 0.5, 1, 1]), "found 0.5 in row 1"),
+        (DECIDED[0], np.array([0, np.nan, 1, 1]), "found nan in row 1"),
+        (
+            pd.Series(DECIDED[0]),
+            pd.Series(DECIDED[1], index=[3, 2, 1, 0]),
+            "the index of a differs from that of scores",
+        ),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(scores, a, message):
+    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    try:
+        with pytest.raises(ValueError, match=message):
+            of_two().decide(scores, a)
+        if np.ndim(scores) != 1 or np.shape(scores) != np.shape(a):  # shapes are known when tracing
+            with pytest.raises(ValueError, match=message):
+                jax.jit(of_two().decide)(scores, a)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_scores_and_groups_of_any_kind_of_array_are_decided():
+    scores, a = DECIDED
+    found = of_two()
+    for one, other in ((scores, a), (scores, a.astype(float)), (pd.Series(scores), pd.Series(a)), (scores > 0.25, a)):
+        assert found.decide(one, other).tolist() == [False, True, bool(one[2] > 0.85), True]
+    assert found.decide(scores[:0], a[:0]).shape == (0,)
+    with pytest.raises(TypeError, match="scores is a masked array"):
+        found.decide(np.ma.masked_array(scores, a), a)
+    with pytest.raises(TypeError, match="a must be an array, found Groups: pass their column, groups.a"):
+        found.decide(scores, groups(a))
+
+
+def test_a_traced_row_without_a_score_or_group_is_rejected():
+    decide = jax.jit(of_two().decide)
+    assert decide(jnp.array([0.9, jnp.nan]), jnp.array([1, 1])).tolist() == [True, False]
+    assert decide(jnp.array([0.9, 0.9]), jnp.array([1, 0.5])).tolist() == [True, False]
+
+
+def test_thresholds_of_several_seeds_and_of_invalid_rows_do_not_decide():
+    with pytest.raises(ValueError, match=r"one per group, found shape \(3, 2\): of several seeds, map over them"):
+        of_two()._replace(thresholds=jnp.ones((3, 2))).decide(*DECIDED)
+    with pytest.raises(ValueError, match="thresholds are NaN, since rows that they were chosen on"):
+        of_two()._replace(thresholds=jnp.array([0.5, jnp.nan])).decide(*DECIDED)
+
+
+INVALID = {
+    "a score that is NaN": (0, lambda column: np.where(np.arange(column.size) == 3, np.nan, column)),
+    "a logit": (0, lambda column: 10 * column),
+    "labels 1 and 2": (1, lambda column: column + 1),
+    "groups 1 and 2": (2, lambda column: column + 1),
+    "a negative weight": (3, lambda column: np.where(np.arange(column.size) == 3, -1, column)),
+    "no weight": (3, lambda column: 0 * column),
+}
+
+
+@pytest.mark.parametrize("case", INVALID)
+@pytest.mark.parametrize("count", [2, 3])
+def test_invalid_rows_are_refused_and_under_a_trace_give_nan(case, count):
+    place, change = INVALID[case]
+    scores, y, a = rows_of_groups(1, np.full(count, 1 / count), 200)
+    columns = [scores, y, a, np.ones(200, np.float32)]
+
+    def choose(scores, y, a, weights):
+        measure = metrics.demographic_parity(num_groups=count)
+        return group_thresholds(measure, scores, y, a, rule=RULE, count=5, weights=weights, search="auto")
+
+    jitted = quick.jit(choose)
+    assert np.isfinite(jitted(*columns).thresholds).all()
+    columns[place] = change(columns[place])
+    with pytest.raises(ValueError, match="must|are all 0"):
+        choose(*columns)
+    found = jitted(*columns)
+    assert found.thresholds.shape == (count,) and np.isnan(found.thresholds).all()
+    reported = found.evaluation
+    assert np.isnan([reported.threshold, reported.balanced_accuracy, reported.bias]).all()
+
+
+def test_numbers_of_groups_that_contradict_each_other_are_refused():
+    scores, y, a = rows_of_groups(9, (0.5, 0.3, 0.2), 300)
+    with pytest.raises(ValueError, match="found 2 for a measure of 3 groups"):
+        group_thresholds(PARITIES["demographic"], scores, y, a, rule=RULE, num_groups=2)
+    with pytest.raises(ValueError, match="at least 2, found 0"):
+        group_thresholds(metrics.demographic_parity(), scores, y, a, rule=RULE, num_groups=0)
+    with pytest.raises(ValueError, match="found nan"):
+        group_thresholds(metrics.demographic_parity(), scores, y, np.where(a == 1, np.nan, a), rule=RULE)

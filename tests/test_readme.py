@@ -101,6 +101,10 @@ def in_and_out(names):
 
 def added_measure(names):
     assert names["value"] == pytest.approx(0.5)
+    measure, labels, groups = names["false_negative_rate_difference"], np.array([1, 0, 1, 1]), np.array([1, 2, 2, 1])
+    with pytest.raises(ValueError, match="a must hold 0 and 1 only, found 1, 2"):
+        measure(np.ones(4), labels, groups)
+    assert np.isnan(jax.jit(measure)(np.ones(4), labels, groups))
 
 
 def added_method(names):

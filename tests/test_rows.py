@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import optax
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 from fairjax import objective, parity, performance, rows
+from fairjax.data import groups
 from fairjax.influence import influence
 from fairjax.nn import Mlp, Network, from_linen
 from fairjax.nn.network import scores
@@ -129,8 +131,7 @@ def test_cells_of_disjoint_rows_add_up(seed, at):
     values = np.random.default_rng(seed).random(N).astype(np.float32)
     parts = [parity.cells(values[s], y[s], a[s], weights[s]) for s in (slice(0, at), slice(at, N))]
     whole = parity.cells(values, y, a, weights)
-    for one, other, sum_ in zip(*parts, whole, strict=True):
-        close(one + other, sum_)
+    jax.tree.map(lambda one, other, sum_: close(one + other, sum_), *parts, whole)
     for label in (0, 1):
         for group in (0, 1):
             among = (y == label) & (a == group)
@@ -270,6 +271,8 @@ def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices)
     for measure in (spd, MEASURES["ppd"]):
         for function in (rows.evaluate, rows.proxy, rows.influence):
             one, other = (function(measure, NETWORK.apply, variables, s, mesh=mesh) for s in (repeated, weighted))
+            if function is rows.evaluate:  # a row of weight 2 is less sure than two rows
+                one, other = one._replace(noise=jnp.zeros(())), other._replace(noise=jnp.zeros(()))
             close(flat(one), flat(other))
         one, other = (
             rows.gradient(measure, NETWORK.apply, variables, s, loss=bce, penalty=penalty, mesh=mesh)
@@ -430,6 +433,114 @@ def test_what_cannot_be_summed_is_refused(call, message):
     try:
         with pytest.raises(ValueError, match=message):
             call(data()[0])
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
+
+
+TIMES = 1_700_000_000.0 + np.arange(N)[:, None]
+
+
+def test_features_in_double_precision_are_standardised_before_they_are_cast():
+    _, batch, _ = data()
+    scaler = (TIMES.mean(axis=0), TIMES.std(axis=0))
+    expected = (TIMES - scaler[0]) / scaler[1]
+    for x in (TIMES, TIMES.astype(np.int64)):
+        found = np.concatenate([part.x for part in chunks(batch._replace(x=x), 7, scaler=scaler)])
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    single = tuple(each.astype(np.float32) for each in scaler)
+    with pytest.raises(ValueError, match="mean of feature 0, 1.7e.09, is rounded in float32 by up to 128"):
+        list(chunks(batch._replace(x=TIMES), 7, scaler=single))
+
+
+@pytest.mark.parametrize("size", [1, 7, N])
+@pytest.mark.parametrize("kind", [np.float64, np.int64])
+def test_features_that_would_merge_are_refused_however_they_are_chunked(size, kind):
+    variables, batch, _ = data()
+    x = np.repeat(TIMES, 3, axis=1).astype(kind)
+    with pytest.raises(ValueError, match="column 'x1' of x has .* different values .* of which float32 keeps"):
+        list(chunks(batch._replace(x=x), size))
+    if kind == np.float64:  # chunks that are made elsewhere
+        parts = [Chunk(x[i : i + size], batch.y[i : i + size], batch.a[i : i + size]) for i in range(0, N, size)]
+        with pytest.raises(ValueError, match="column 'x1' of x has .* different values"):
+            rows.proxy(spd, NETWORK.apply, variables, parts)
+
+
+def test_features_beyond_the_types_of_jax_are_refused():
+    variables, batch, _ = data()
+    huge = np.where(np.arange(N) == 9, 1e300, 0.0)[:, None]
+    with pytest.raises(ValueError, match=r"column 'x1' of x holds 1e\+300 at place 9, which float32 cannot"):
+        list(chunks(batch._replace(x=huge), 7))
+    milliseconds = np.repeat(1000 * TIMES, 3, axis=1).astype(np.int64)
+    with pytest.raises(ValueError, match="chunk 0 has features from 1700000000000 to .* beyond the 32 bits"):
+        rows.proxy(spd, NETWORK.apply, variables, [batch._replace(x=milliseconds)])
+
+
+@pytest.mark.parametrize("name", ["x", "y", "a", "weights"])
+def test_masks_are_not_dropped(name):
+    variables, batch, _ = data()
+    chunk = Chunk(*batch, np.ones(N, np.float32))
+    column = getattr(chunk, name)
+    masked = np.ma.masked_array(column, np.zeros(column.shape, bool))
+    assert len(list(chunks(chunk._replace(**{name: masked}), 20))) == 3
+    masked[3] = np.ma.masked
+    with pytest.raises(TypeError, match=f"{name} is a masked array with masked entries"):
+        chunks(chunk._replace(**{name: masked}), 20)
+    with pytest.raises(TypeError, match=f"{name} is a masked array with masked entries"):
+        rows.proxy(spd, NETWORK.apply, variables, [chunk._replace(**{name: masked})])
+
+    class Lazy:
+        shape = column.shape
+
+        def __getitem__(self, index):
+            return masked[index]
+
+    if name != "weights":  # the tests' checks of types want an array there
+        with pytest.raises(TypeError, match=f"{name} is a masked array with masked entries"):
+            list(chunks(chunk._replace(**{name: Lazy()}), 20))
+
+
+def test_frames_and_lists_are_taken_by_position():
+    _, (x, y, a), _ = data()
+    index, order = np.arange(N)[::-1], np.array([5, 3, 50])
+    frame = Batch(pd.DataFrame(x, index=index), pd.Series(y, index=index), pd.Series(a, index=index))
+    for table in (frame, Batch(x.tolist(), y.tolist(), a.tolist())):
+        (found,) = chunks(table, 20, rows=order)
+        for column, expected in zip(found[:3], (x, y, a), strict=True):
+            np.testing.assert_array_equal(column, expected[order])
+    with pytest.raises(ValueError, match="the index of y differs from that of x"):
+        chunks(frame._replace(y=pd.Series(y)), 20)
+    with pytest.raises(ValueError, match="the index of y differs from that of x"):
+        rows.proxy(spd, NETWORK.apply, data()[0], [frame._replace(y=pd.Series(y))])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": np.array([0, -1])}, "rows must be row numbers from 0 to 52, found -1"),
+        ({"rows": np.array([0, 53])}, "rows must be row numbers from 0 to 52, found 53"),
+        (
+            {"rows": np.ones(N, bool)},
+            "rows must be row numbers, found dtype bool: make them of a mask by np.flatnonzero",
+        ),
+        ({"rows": np.ones((2, 3), int)}, "rows must have one number per row"),
+        (
+            {"scaler": (np.zeros((2, 3)), np.ones((2, 3)))},
+            r"of shape \(3,\), one number per feature, .*take one seed's",
+        ),
+        ({"scaler": (np.zeros(3), np.zeros(3))}, "positive finite scales"),
+        ({"scaler": (np.full(3, np.nan), np.ones(3))}, "must hold finite means"),
+        ({"scaler": np.zeros(3)}, "scaler must be a mean and a scale"),
+        ({"size": 2.5}, "size must be a positive number of rows, got 2.5"),
+    ],
+)
+def test_options_of_chunks_that_do_not_fit_are_refused(options, message):
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(ValueError, match=message):
+            chunks(BATCH, **{"size": 20, **options})
+        with pytest.raises(TypeError, match="a must be an array, found Groups: pass their column, groups.a"):
+            chunks(BATCH._replace(a=groups(BATCH.a)), 20)
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
 

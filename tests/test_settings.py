@@ -1,6 +1,7 @@
 """Settings: what a YAML file or a flag may say, and the messages for what it may not."""
 
 import math
+from pathlib import Path
 
 import pytest
 import yaml
@@ -149,6 +150,32 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, capsys):
     file.write_bytes(b"\xff\xfe\x00\x80")
     assert cli.main(["debias", "--config", str(file)]) == 2
     assert "is not YAML" in capsys.readouterr().err
+
+
+def test_a_tilde_is_the_home_folder_in_files_flags_and_python(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text(
+        "{dataset: adult, out: ~/results, compilation_cache: ~/cache, path: ~/data/adult.data}"
+    )
+    flags = ["--out=~/results", "--compilation-cache", "~/cache", "--path", "~/data/adult.data"]
+    paths = {"out": Path("~/results"), "compilation_cache": Path("~/cache"), "path": Path("~/data/adult.data")}
+    for settings in (
+        cli.parse(["--config=~/mine.yaml"]),
+        cli.parse([*flags, "--dataset", "adult"]),
+        Debias(dataset="adult", **paths),
+    ):
+        assert settings.folder == tmp_path / "results"
+        assert (settings.compilation_cache, settings.path) == (tmp_path / "cache", tmp_path / "data" / "adult.data")
+    assert cli.parse_reproduce(["--out", "~/all"]).out == Reproduce(out=Path("~/all")).out == tmp_path / "all"
+
+
+def test_a_home_folder_that_is_not_known_is_refused(capsys):
+    with pytest.raises(ValueError, match="out begins with ~nobody-at-all, a home folder that is not known"):
+        updated(Debias(), {"out": "~nobody-at-all/results"})
+    assert cli.main(["debias", "--config", "~nobody-at-all/mine.yaml"]) == 2
+    assert cli.main(["report", "~nobody-at-all/results"]) == 2
+    printed = capsys.readouterr().err
+    assert "config begins with ~nobody-at-all" in printed and "DIR begins with ~nobody-at-all" in printed
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])

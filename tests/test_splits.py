@@ -4,14 +4,18 @@ import os
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
+import pandas as pd
 import pytest
 import quick
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from fairjax.data import DATASETS, FILES, SEEDS, check_split, from_arrays, split, split_seeds
+from fairjax.checks import check_merged
+from fairjax.data import DATASETS, FILES, SEEDS, check_split, from_arrays, groups, memberships, split, split_seeds
 from fairjax.data import splits as module
 from fairjax.types import SHARED, Split
 
@@ -212,6 +216,184 @@ def test_check_split_wants_an_axis_of_seeds(table):
     one = Split(*splits[:3], *(leaf[0] for leaf in splits[3:8]))
     with pytest.raises(ValueError, match=r"found train of shape \(360,\) for 1 seeds"):
         check_split(one, (42,))
+
+
+ROWS = 60
+TIMES = 1_700_000_000 + np.arange(ROWS)
+NORMAL = np.random.default_rng(0).normal(size=ROWS)
+CHANGED = {
+    "milliseconds": (
+        1000 * TIMES,
+        "column 'x2' of x has 60 different values .* of which float32 keeps 1: subtract an off",
+    ),
+    "times of 32 bits": (
+        TIMES.astype(np.int32),
+        "60 different values between 1700000000 and 1700000059, of which float",
+    ),
+    "times as floats": (TIMES.astype(float), "of which float32 keeps 1"),
+    "nanoseconds as integers": (10**18 + np.arange(ROWS), "of which float32 keeps 1"),
+    "times, and 0 for none": (
+        np.where(np.arange(ROWS) == 7, 0, TIMES),
+        "make two columns of it, whether a value is ne",
+    ),
+    "two times among zeros": (
+        np.where(np.arange(ROWS) < 58, 0, TIMES),
+        "has 2 different values between 1700000058 and",
+    ),
+    "1e30": (1e30 * NORMAL, "column 'x2' of x lies between .* beyond float32: choose another unit, such as x"),
+    "1e-30": (1e-30 * NORMAL, "the squares of such differences are beyond float32"),
+    "1e300": (1e300 * NORMAL, "column 'x2' of x has 60 missing or infinite values in float32"),
+    "NaN": (np.where(np.arange(ROWS) == 7, np.nan, NORMAL), r"has 1 missing or infinite .* the first \(nan\) in row 7"),
+    "infinity": (np.where(np.arange(ROWS) == 7, np.inf, NORMAL), r"the first \(inf\) in row 7"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_features_that_float32_would_change_are_refused_by_name(case):
+    column, message = CHANGED[case]
+    _, y, a = arrays(ROWS)
+    x = np.stack([np.arange(ROWS, dtype=column.dtype), column], axis=1)
+    with pytest.raises(ValueError, match=message):
+        split(jax.random.key(0), x, y, a)
+
+
+def test_features_less_their_offset_are_standardised():
+    _, y, a = arrays(ROWS)
+    made = split(jax.random.key(0), (TIMES - TIMES[0])[:, None], y, a)
+    train = np.asarray(made.train).astype(float)
+    assert made.x.dtype == jnp.float32
+    np.testing.assert_allclose(made.part("train").x[:, 0], (train - train.mean()) / train.std(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, np.int64, np.float16, np.float64, jnp.bfloat16])
+def test_features_of_any_type_become_floats(kind):
+    _, y, a = arrays(ROWS)
+    x = jnp.arange(ROWS)[:, None] % 2
+    made = split(jax.random.key(0), np.asarray(x).astype(kind), y, a)
+    assert made.x.dtype == jnp.float32 and jnp.array_equal(made.x, x.astype(jnp.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_traced_feature_that_cannot_be_standardised_makes_all_nan(value):
+    x, y, a = arrays(ROWS)
+    made = JITTED(jax.random.key(0), x.at[:, 1].multiply(value), y, a)
+    assert np.isnan(made.part("test").x).all()
+    assert np.isfinite(JITTED(jax.random.key(0), x, y, a).part("test").x).all()
+
+
+def test_traced_integers_that_float32_cannot_hold_make_all_nan():
+    _, y, a = arrays(ROWS)
+    assert np.isnan(JITTED(jax.random.key(0), jnp.asarray(TIMES, jnp.int32)[:, None], y, a).mean).all()
+    assert np.isfinite(JITTED(jax.random.key(0), jnp.arange(ROWS)[:, None], y, a).mean).all()
+
+
+def test_rounding_and_rare_merges_are_not_refused():
+    rng = np.random.default_rng(0)
+    columns = [
+        rng.choice([0.0, 0.3, 0.1 + 0.2, 1.0], 30_000),  # one number, rounded in two ways
+        rng.random(30_000),  # some of which float32 merges by chance
+        np.exp(3 * rng.normal(size=30_000)),
+        np.where(rng.random(30_000) < 0.5, 0.0, rng.normal(50_000, 1_000, 30_000)),
+    ]
+    wide = np.stack(columns, axis=1)
+    assert np.unique(wide[:, 1]).size > np.unique(wide[:, 1].astype(np.float32)).size, "the comparison says nothing"
+    check_merged(wide, wide.astype(np.float32), ("a", "b", "c", "d"))
+
+
+def test_a_gap_does_not_hide_values_that_merge():
+    _, y, a = arrays(ROWS)
+    for hole in (0.0, -1e12):
+        with pytest.raises(ValueError, match="column 'when' of x has 59 different values"):
+            from_arrays(pd.DataFrame({"when": np.r_[hole, TIMES[1:]]}), np.asarray(y), np.asarray(a))
+
+
+def test_pandas_objects_are_taken_if_their_indices_agree():
+    x, y, a = map(np.asarray, arrays(ROWS))
+    index = np.arange(ROWS) + 5
+    frame = pd.DataFrame(x, index=index, columns=["age", "pay", "rate"]).assign(old=x[:, 0] > 0)
+    made = split(jax.random.key(0), frame, pd.Series(y, index=index), pd.Series(a, index=index))
+    assert made.x.shape == (ROWS, 4) and made.x.dtype == jnp.float32
+    with pytest.raises(ValueError, match="the index of y differs from that of x"):
+        split(jax.random.key(0), frame, pd.Series(y), a)
+    with pytest.raises(ValueError, match="the index of weights differs from that of x"):
+        split(jax.random.key(0), frame, y, a, weights=pd.Series(np.ones(ROWS)))
+    with pytest.raises(ValueError, match="column 'pay' of x has 1 missing"):
+        split(jax.random.key(0), frame.assign(pay=[None, *x[1:, 1]]), y, a)
+
+
+def test_tables_that_are_no_plain_arrays_are_refused():
+    x, y, a = map(np.asarray, arrays(ROWS))
+    key = jax.random.key(0)
+    with pytest.raises(TypeError, match="x is a masked array with masked entries"):
+        split(key, np.ma.masked_array(x, x > 1), y, a)
+    with pytest.raises(TypeError, match="y is a masked array with masked entries"):
+        split(key, x, np.ma.masked_array(y, x[:, 0] > 1), a)
+    with pytest.raises(TypeError, match=r"x is a sparse matrix, .*: pass x.toarray\(\)"):
+        split(key, scipy.sparse.csr_matrix(x), y, a)
+    with pytest.raises(
+        TypeError, match="a must be an array, found Groups: pass their column, groups.a, and num_groups=3"
+    ):
+        split(key, x, y, groups(np.arange(ROWS) % 3))
+    with pytest.raises(ValueError, match=r"at least one of each, found shape \(60, 0\)"):
+        split(key, x[:, :0], y, a)
+
+
+@pytest.fixture
+def untyped():
+    """Without the tests' checks of types, which would come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("share", [np.nan, np.inf, "0.6", None])
+def test_a_share_is_a_number(share):
+    with pytest.raises(ValueError, match="train must be a share of the rows, a number between 0 and 1, got"):
+        module._ends(20, share, 0.2)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("seeds", [42, (1.5, 2), ("a",)])
+def test_seeds_are_whole_numbers(table, seeds):
+    with pytest.raises(TypeError, match="seeds must be a sequence of whole numbers"):
+        split_seeds(table, seeds)
+
+
+def test_data_sets_changed_by_hand_are_checked_when_they_are_split(table):
+    with pytest.raises(ValueError, match="column 'x2' of x has 1 missing or infinite values"):
+        split_seeds(table._replace(x=np.where(np.arange(6000).reshape(600, 10) == 1, np.nan, table.x)), (1,))
+    with pytest.raises(ValueError, match="a must hold 0 and 1 only, found 1, 2"):
+        split_seeds(table._replace(a=table.a + 1), (1,))
+    with pytest.raises(ValueError, match="column 'x1' of x lies between"):
+        split_seeds(table._replace(x=table.x * np.float32(1e30)), (1,))
+
+
+def test_stratifying_is_advised_where_it_is_not_done_and_can_be():
+    rng = np.random.default_rng(0)
+    x, y, _ = arrays(200)
+    names = np.r_[["rare"] * 2, rng.choice(["b", "c"], 198)]
+    data = from_arrays(np.asarray(x), np.asarray(y), groups(names))
+    pooled = "leave small groups out or pool them (see fairjax.data.groups),"
+    with pytest.raises(ValueError) as refused:
+        split_seeds(data, SEEDS)
+    assert f'{pooled} stratify="group and label", or use more rows' in str(refused.value)
+    with pytest.raises(ValueError) as refused:
+        split_seeds(data, SEEDS, stratify="group and label")
+    assert f"{pooled} or use more rows" in str(refused.value)
+    soft = memberships(np.eye(3)[np.unique(names, return_inverse=True)[1]], ("b", "c", "rare"), estimator="weighted")
+    with pytest.raises(ValueError) as refused:
+        split_seeds(from_arrays(np.asarray(x), np.asarray(y), soft), SEEDS)
+    assert f"{pooled} or use more rows" in str(refused.value)
+
+
+def test_check_split_wants_values_that_are_0_and_1_and_known(table):
+    splits = split_seeds(table, (42, 73))
+    with pytest.raises(ValueError, match="y must hold 0 and 1 only, found 1, 2"):
+        check_split(splits._replace(y=splits.y.astype(jnp.int32) + 1), (42, 73))
+    check_split(splits._replace(y=splits.y.astype(jnp.int32)), (42, 73))
+    with pytest.raises(TypeError, match="call check_split outside of jit"):
+        jax.jit(lambda splits: check_split(splits, (42, 73)))(splits)
 
 
 @pytest.mark.parametrize("name", ["compas", "bank", "bank_full", "german"])

@@ -1,1 +1,1 @@
-"""Other libraries' networks and data in, fairjax's out. No room of the library imports an adapter."""
+"""Adapters: networks and data of other libraries to fairjax's, and back. No other module imports them."""

@@ -1,17 +1,20 @@
 """AIF360's `BinaryLabelDataset` in and out, for its data, its metrics and its post-processors."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import ArrayLike
+from jaxtyping import ArrayLike, Float
 
+from fairjax import checks
 from fairjax.data import Dataset, from_arrays
+from fairjax.metrics.groups import Groups
 
 if TYPE_CHECKING:
     from aif360.datasets import BinaryLabelDataset
 
 _LABEL = "label"
+_NEEDED = ("features", "labels", "protected_attribute_names", "privileged_protected_attributes", "instance_weights")
 
 
 def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) -> Dataset:
@@ -29,20 +32,29 @@ def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) 
         unless all of them are 1.
 
     Raises:
-        ValueError: if the attribute is not given or not there, or the data are refused by `fairjax.data.from_arrays`.
+        ValueError: if the attribute is not given or not there, if a label is neither favorable nor unfavorable, or a
+            value of the attribute neither privileged nor unprivileged, or if the data are refused by
+            `fairjax.data.from_arrays`.
+        TypeError: if it is no data set of AIF360's.
     """
+    if not all(hasattr(dataset, name) for name in _NEEDED):
+        raise TypeError(
+            f"dataset must be AIF360's BinaryLabelDataset, found {type(dataset).__name__}: tables and arrays go to "
+            "fairjax.data.from_arrays"
+        )
     names = list(dataset.protected_attribute_names)
+    if not names:
+        raise ValueError("the data set has no protected attribute: make it with protected_attribute_names")
     if protected is None and len(names) != 1:
         raise ValueError(f"the data set has the protected attributes {', '.join(names)}; name one with protected=...")
     name = names[0] if protected is None else protected
     if name not in names:
         raise ValueError(f"protected must be one of {', '.join(names)}, got {name!r}")
-    position = names.index(name)
-    values = np.asarray(dataset.protected_attributes)[:, position]
-    a = np.isin(values, np.asarray(dataset.privileged_protected_attributes[position]))
-    labels = np.asarray(dataset.labels).reshape(-1)
-    y = labels if set(np.unique(labels)) <= {0.0, 1.0} else (labels == dataset.favorable_label).astype(float)
-    x = pd.DataFrame(np.asarray(dataset.features), columns=list(dataset.feature_names))
+    features, columns = np.asarray(dataset.features), list(dataset.feature_names)
+    if features.ndim != 2 or features.shape[1] != len(columns):
+        raise ValueError(f"the data set names {len(columns)} features, found features of shape {features.shape}")
+    a, y = _privileged(dataset, names, names.index(name)), _favorable(dataset)
+    x = pd.DataFrame(features, columns=columns)
     weights = np.asarray(dataset.instance_weights, np.float64).reshape(-1)
     return from_arrays(
         x,
@@ -52,6 +64,47 @@ def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) 
         protected=name,
         weights=None if (weights == 1).all() else weights,
     )
+
+
+def _privileged(dataset: Any, names: list[str], position: int) -> np.ndarray:
+    """Whether each row has a privileged value of an attribute."""
+    name = names[position]
+    known = (dataset.privileged_protected_attributes, dataset.unprivileged_protected_attributes)
+    if any(len(lists) != len(names) for lists in known):
+        raise ValueError(
+            f"the data set has {len(names)} protected attributes, found lists of privileged and unprivileged values of "
+            f"{len(known[0])} and {len(known[1])}: set privileged_protected_attributes and "
+            "unprivileged_protected_attributes"
+        )
+    values = np.asarray(dataset.protected_attributes, np.float64)[:, position]
+    privileged, unprivileged = (np.isin(values, np.asarray(lists[position], np.float64)) for lists in known)
+    wrong = privileged == unprivileged
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"values of {name!r} must be either privileged or unprivileged, found {values[row]:g} in row {row}: name "
+            "it in one of privileged_protected_attributes and unprivileged_protected_attributes, or drop the rows"
+        )
+    return privileged
+
+
+def _favorable(dataset: Any) -> np.ndarray:
+    """The labels as 0 and 1."""
+    labels = np.asarray(dataset.labels, np.float64)
+    if labels.ndim == 2 and labels.shape[1] != 1:
+        raise ValueError(f"the data set must have one label per row, found labels of shape {labels.shape}")
+    labels = labels.reshape(-1)
+    codes = tuple(
+        float(getattr(dataset, name, code)) for name, code in (("unfavorable_label", 0), ("favorable_label", 1))
+    )
+    wrong = ~np.isin(labels, codes)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"labels must be the unfavorable or the favorable one, {codes[0]:g} or {codes[1]:g}, found {labels[row]:g} "
+            f"in row {row}: drop these rows or recode them"
+        )
+    return labels if set(codes) == {0.0, 1.0} else (labels == codes[1]).astype(float)
 
 
 def to_aif360(
@@ -68,8 +121,15 @@ def to_aif360(
         AIF360's data set; its protected attribute has the name of `dataset.protected`.
 
     Raises:
-        ValueError: if labels or scores are not one number per row, or there are more than two groups or classes.
+        ValueError: if labels are not 0 or 1 in every row, scores not in [0, 1], or pandas indices of either are not
+            0, 1, ...; if there are more than two groups or classes, or names and columns of the data set do not fit.
+        TypeError: if anything is sparse, masked, or holds anything but numbers and booleans.
     """
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"dataset must be a fairjax.data.Dataset, found {type(dataset).__name__}: make it with "
+            "fairjax.data.from_arrays"
+        )
     if dataset.num_groups > 2 or dataset.num_classes > 2:
         raise ValueError(
             f"AIF360 knows two groups and two labels, and the data set has {dataset.num_groups} groups and "
@@ -78,24 +138,70 @@ def to_aif360(
         )
     from aif360.datasets import BinaryLabelDataset
 
-    y = _rows("labels", dataset.y if labels is None else labels, len(dataset.y))
-    name = f"{dataset.protected} (group)" if dataset.protected in dataset.features else dataset.protected
-    frame = pd.DataFrame(np.asarray(dataset.x, np.float64), columns=list(dataset.features))
-    frame[name], frame[_LABEL] = np.asarray(dataset.a, float), y
+    checks.check_index(labels=labels, scores=scores)
+    x = np.asarray(checks.numeric("x", dataset.x), np.float64)
+    features = tuple(map(str, dataset.features))
+    if x.ndim != 2 or x.shape[1] != len(features) or len(set(features)) < len(features):
+        raise ValueError(
+            f"features must name the columns of x, each differently, found {len(features)} names, {len(set(features))} "
+            f"of them different, for x of shape {x.shape}"
+        )
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise ValueError(f"x must be finite, found {x[row, column]} in row {row} of {features[column]!r}: drop the row")
+    y = _indicator("y", dataset.y, len(x)) if labels is None else _indicator("labels", labels, len(x))
+    name = _unused(str(dataset.protected), f"{dataset.protected} (group)", features)
+    label = _unused(_LABEL, f"{_LABEL} (y)", (*features, name))
+    frame = pd.DataFrame(x, columns=list(features))
+    frame[name], frame[label] = _indicator("a", dataset.a, len(x)), y
     made = BinaryLabelDataset(
-        df=frame, label_names=[_LABEL], protected_attribute_names=[name], favorable_label=1.0, unfavorable_label=0.0
+        df=frame, label_names=[label], protected_attribute_names=[name], favorable_label=1.0, unfavorable_label=0.0
     )
     if dataset.weights is not None:
-        made.instance_weights = np.asarray(dataset.weights, np.float64)
+        weights = checks.sample_weights(_rows("weights", dataset.weights, len(x)), np.ones(len(x)))[0]
+        made.instance_weights = np.asarray(weights, np.float64)
     made.privileged_protected_attributes = [np.array([1.0])]
     made.unprivileged_protected_attributes = [np.array([0.0])]
     if scores is not None:
-        made.scores = _rows("scores", scores, len(y))[:, None]
+        made.scores = _scores(scores, len(x))[:, None]
     return made
 
 
-def _rows(name: str, values: ArrayLike, n: int) -> np.ndarray:
-    array = np.asarray(values, np.float64)
-    if array.shape != (n,):
-        raise ValueError(f"{name} must be {n} numbers, one per row, got shape {array.shape}")
-    return array
+def _unused(name: str, other: str, taken: tuple[str, ...]) -> str:
+    """A name that no column has: the first, or the other with as many stars as it needs."""
+    if name not in taken:
+        return name
+    while other in taken:
+        other += "*"
+    return other
+
+
+def _rows(name: str, values: Any, n: int) -> Float[np.ndarray, " n"]:
+    """One number per row of the data set, in its order."""
+    if isinstance(values, Groups):
+        raise TypeError(f"{name} must be an array, found Groups: pass their column, groups.a")
+    if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(pd.RangeIndex(len(values))):
+        raise ValueError(
+            f"the index of {name} is not 0, 1, ..., as that of the data set's rows: align it, or pass "
+            f"{name}.to_numpy() if it belongs to the rows by position"
+        )
+    column = np.asarray(checks.vector(name, values))
+    if column.shape != (n,):
+        raise ValueError(f"{name} must be {n} numbers, one per row, got shape {column.shape}")
+    return column.astype(np.float64)
+
+
+def _indicator(name: str, values: Any, n: int) -> Float[np.ndarray, " n"]:
+    return np.asarray(checks.indicator(name, _rows(name, values, n))[0], np.float64)
+
+
+def _scores(values: Any, n: int) -> Float[np.ndarray, " n"]:
+    scores = _rows("scores", values, n)
+    wrong = ~((scores >= 0) & (scores <= 1))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"scores must be in [0, 1], found {scores[row]:g} in row {row}: pass logits through jax.nn.sigmoid, and "
+            "drop rows that lack a value"
+        )
+    return scores

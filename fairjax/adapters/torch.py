@@ -91,8 +91,13 @@ def to_torch(variables: Variables) -> dict[str, np.ndarray]:
         Names to NumPy arrays; `torch.from_numpy` makes tensors of them.
 
     Raises:
-        ValueError: if units are cut.
+        ValueError: if units are cut, or the variables are those of several seeds.
     """
+    if np.ndim(variables["params"]["output"]["kernel"]) != 2:
+        raise ValueError(
+            "variables must be those of one network, found a leading axis of seeds: take one seed's, such as "
+            "jax.tree.map(lambda leaf: leaf[0], variables)"
+        )
     names = sorted(variables["masks"])
     if not all(np.all(variables["masks"][name]["units"]["keep"]) for name in names):
         raise ValueError("a state dictionary cannot say that units are cut; give it fairjax.nn.materialize(...)")
@@ -118,8 +123,11 @@ def _array(name: str, value: Any) -> np.ndarray:
     """An entry as a finite float32 array; a tensor is taken off its graph and its device."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} is a masked array with masked entries: fill the values in")
     try:
-        array = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+            array = np.asarray(value, np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {type(value).__name__}") from error
     if not np.isfinite(array).all():

@@ -187,17 +187,7 @@ def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " 
 
 def _check_merged(wide: Float[np.ndarray, "n d"], table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
     """Refuse features far from 0 whose differences float32 loses, such as Unix times."""
-    for column, name in enumerate(names):
-        low, high = wide[:, column].min(), wide[:, column].max()
-        spacing = np.spacing(np.float32(max(abs(low), abs(high)))).astype(np.float64)
-        if high == low or spacing < 1e-4 * (high - low):
-            continue
-        before, after = (np.unique(values[:, column]).size for values in (wide, table))
-        if after < before:
-            raise ValueError(
-                f"column {name!r} of x has {before} different values, of which float32 keeps {after}, since they lie "
-                f"between {low:g} and {high:g}: subtract an offset first, such as x[{name!r}] - {low:g}"
-            )
+    checks.check_merged(wide, table, names)
 
 
 def _table(x: Any) -> Float[np.ndarray, "n d"]:

@@ -1,17 +1,20 @@
-"""Random train, valid and test parts of a data set, one split a seed."""
+"""Random train, valid and test parts of a data set, one split per seed."""
 
 import functools
+import numbers
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+import pandas as pd
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fairjax import checks
-from fairjax.data.dataset import Dataset
+from fairjax.data.dataset import Dataset, _check_finite, _table
+from fairjax.metrics.groups import Groups as NamedGroups
 from fairjax.parity import Measure, as_parity
 from fairjax.types import AnyArray, Groups, KeyArray, Labels, Split
 
@@ -48,9 +51,13 @@ def split(
 
     Pure: can be jitted with all but the arrays static, and mapped over `key` with `out_axes=SHARED`.
 
+    Values of arrays that are traced cannot be looked at: if one is invalid, all standardised features are NaN. Hand
+    features over in floating point then, since JAX cuts off integers of 64 bits before this function can see them.
+
     Args:
         key: Random key.
-        x: Features.
+        x: Features: numbers that are finite in JAX's default precision, and of which it keeps the differences. Unix
+            times, for example, have to be less an offset.
         y: Labels: 0 and 1, or codes of more classes.
         a: Protected attribute: 0 and 1, or codes or memberships of more groups.
         train: Share of the train part.
@@ -65,8 +72,9 @@ def split(
         The split; `check_split` says whether its parts hold all groups.
 
     Raises:
-        ValueError: If the shares leave a part without rows, an argument has another shape or values than it should, or
-            memberships are to be stratified.
+        ValueError: If the shares leave a part without rows, an argument has another shape or values than it should,
+            pandas indices differ, different values of a feature would become one, or memberships are to be stratified.
+        TypeError: If an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
         >>> x = jnp.arange(20.0).reshape(10, 2)
@@ -74,9 +82,44 @@ def split(
         >>> len(parts.train), len(parts.valid), len(parts.test)
         (6, 2, 2)
     """
-    x = jnp.asarray(checks.numeric("x", x))
-    if x.ndim < 2:
-        raise ValueError(f"x must have rows and features, found shape {x.shape}")
+    checks.check_index(x=x, y=y, a=a, weights=weights)
+    table = _columns(x, y, a, weights, num_groups, num_classes)
+    cells = _cells(table.y, table.a, num_groups, stratify)
+    *rows, mean, scale = _parts(key, table.x, cells, train, valid)
+    usable = jnp.isfinite(mean) & jnp.isfinite(scale) & (scale > 0)
+    known = table.valid
+    if isinstance(usable, jax.core.Tracer):
+        known = checks.both(known, jnp.all(usable))
+    else:
+        _check_usable(np.asarray(usable), table.names)
+    # an invalid value, such as a label that is neither 0 nor 1, makes every standardised feature NaN, and every result
+    mean = mean if known is None else jnp.where(known, mean, jnp.nan)
+    return Split(table.x, table.y, table.a, *rows, mean, scale, table.weights)
+
+
+class _Columns(NamedTuple):
+    """A table that is checked."""
+
+    x: Float[Array, "n *d"]
+    y: Labels
+    a: Groups
+    weights: Float[Array, " n"] | None
+    names: tuple[str, ...]
+    """Name of each feature."""
+    valid: Bool[Array, ""] | None
+    """Whether all traced values are valid; None where nothing needed to be checked under a trace."""
+
+
+def _columns(
+    x: Any, y: Any, a: Any, weights: Any, num_groups: int, num_classes: int, names: tuple[str, ...] | None = None
+) -> _Columns:
+    """Check a table: its shapes, and its values where they are concrete."""
+    if isinstance(a, NamedGroups):
+        raise TypeError(
+            f"a must be an array, found Groups: pass their column, groups.a, and num_groups={len(a)}, or make the data "
+            "set with fairjax.data.from_arrays and split it with split_seeds"
+        )
+    x, names, valid_x = _features(x, names)
     y, a = checks.vector("y", y), checks.numeric("a", a)
     if a.ndim != 2 or a.shape[1] != num_groups:
         a = checks.vector("a", a)
@@ -86,12 +129,57 @@ def split(
     flags = a.ndim == 2 and a.dtype == bool  # groups that overlap stay booleans
     a, valid_a = (jnp.asarray(a), None) if flags else checks.group_column(a, num_groups)
     weights, valid_weights = checks.sample_weights(weights, jnp.ones(x.shape[0]))
-    cells = _cells(y, a, num_groups, stratify)
-    *rows, mean, scale = _parts(key, x, cells, train, valid)
-    known = checks.both(valid_y, valid_a, valid_weights)
-    # a traced label that is neither 0 nor 1 makes every standardised feature NaN, and so every result
-    mean = mean if known is None else jnp.where(known, mean, jnp.nan)
-    return Split(x, y, a, *rows, mean, scale, weights)
+    return _Columns(x, y, a, weights, names, checks.both(valid_x, valid_y, valid_a, valid_weights))
+
+
+def _features(
+    x: Any, names: tuple[str, ...] | None
+) -> tuple[Float[Array, "n *d"], tuple[str, ...], Bool[Array, ""] | None]:
+    """Features as floats, their names, and whether traced ones are valid."""
+    frame = isinstance(x, pd.DataFrame)
+    given = _table(x) if frame else checks.numeric("x", x)
+    if given.ndim < 2 or 0 in given.shape:
+        raise ValueError(f"x must have rows and features, at least one of each, found shape {given.shape}")
+    if names is None:
+        count = int(np.prod(given.shape[1:]))
+        names = tuple(map(str, x.columns)) if frame else tuple(f"x{column}" for column in range(1, count + 1))
+    if isinstance(given, jax.core.Tracer):
+        whole = jnp.issubdtype(given.dtype, jnp.integer)
+        valid = jnp.all((given >= -(2**24)) & (given <= 2**24)) if whole and given.dtype.itemsize > 2 else None
+        table = checks.floating(given)
+        return table, names, valid if whole or given.dtype == bool else jnp.all(jnp.isfinite(table))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
+        table = given if given.dtype == np.float32 else np.asarray(given).astype(jnp.result_type(float))
+    flat = np.asarray(table).reshape(len(table), -1)
+    _check_finite(flat, names)
+    checks.check_merged(np.asarray(given).reshape(flat.shape), flat, names)
+    _check_range(flat, names)
+    return jnp.asarray(table), names, None
+
+
+def _check_range(table: Float[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
+    """Refuse features whose squared deviations the floating type cannot hold."""
+    low, high = (bound.astype(np.float64) for bound in (table.min(axis=0), table.max(axis=0)))
+    limits, half = np.finfo(table.dtype), 0.5 * high - 0.5 * low
+    most, least = np.sqrt(float(limits.max) / len(table)), 10 * np.sqrt(float(limits.tiny))
+    wrong = (half > 0.5 * most) | ((half > 0) & (half < 0.5 * least))
+    if wrong.any():
+        column = int(np.argmax(wrong))
+        raise ValueError(
+            f"column {names[column]!r} of x lies between {low[column]:g} and {high[column]:g}, and the squares of such "
+            f"differences are beyond {table.dtype}: choose another unit, such as x[{names[column]!r}] / "
+            f"{max(abs(low[column]), abs(high[column])):g}"
+        )
+
+
+def _check_usable(usable: Bool[np.ndarray, "*s d"], names: tuple[str, ...]) -> None:
+    """Refuse a mean or scale that is no number, and a scale of 0."""
+    wrong = ~usable.reshape(-1, len(names)).all(axis=0)
+    if wrong.any():
+        raise ValueError(
+            f"column {names[int(np.argmax(wrong))]!r} of x cannot be standardised, since its mean or its standard "
+            "deviation over the train part is beyond what the floating type holds: choose another unit for it"
+        )
 
 
 def split_seeds(
@@ -133,12 +221,13 @@ def split_seeds(
         (2,)
     """
     _check_seeds(seeds)
-    x, y, a = jnp.asarray(dataset.x), jnp.asarray(dataset.y), jnp.asarray(dataset.a)
-    cells = _cells(y, a, dataset.num_groups, stratify)
-    parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), x, cells, train=train, valid=valid)
-    weights = None if dataset.weights is None else jnp.asarray(dataset.weights)
-    splits = Split(x, y, a, *parts, weights)
-    check_split(splits, seeds, measure=measure, groups=dataset.group_names, classes=dataset.class_names)
+    table = _columns(*dataset[1:4], dataset.weights, dataset.num_groups, dataset.num_classes, tuple(dataset.features))
+    cells = _cells(table.y, table.a, dataset.num_groups, stratify)
+    parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), table.x, cells, train=train, valid=valid)
+    _check_usable(np.isfinite(parts[3]) & np.isfinite(parts[4]) & (np.asarray(parts[4]) > 0), table.names)
+    splits = Split(table.x, table.y, table.a, *parts, table.weights)
+    names: dict[str, Any] = {"groups": dataset.group_names, "classes": dataset.class_names}
+    check_split(splits, seeds, measure=measure, stratify=stratify, **names)
     return splits
 
 
@@ -149,6 +238,7 @@ def check_split(
     measure: Measure | None = None,
     groups: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    stratify: str | None = None,
 ) -> None:
     """Refuse splits that a parity measure is undefined on.
 
@@ -162,9 +252,12 @@ def check_split(
         measure: What groups and labels must be there for; all groups, if not given.
         groups: Names of the groups, of which there are two if not given.
         classes: Names of the classes, of which there are two if not given.
+        stratify: How the splits were stratified, so that the message does not advise what was done.
 
     Raises:
-        ValueError: If the number of seeds is not that of the splits, or a part lacks a group.
+        ValueError: If the number of seeds is not that of the splits, labels or groups are not what they should be, or
+            a part lacks a group.
+        TypeError: If the splits are traced.
 
     Example:
         >>> from fairjax.types import SHARED
@@ -176,16 +269,24 @@ def check_split(
         ...
         ValueError: seed 42: ...
     """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(splits)):
+        raise TypeError("splits must be concrete, since their values are looked at: call check_split outside of jit")
     if splits.train.ndim != 2 or len(splits.train) != len(seeds):
         raise ValueError(
-            f"splits must have one row of row numbers a seed, found train of shape {splits.train.shape} for "
+            f"splits must have one row of row numbers per seed, found train of shape {splits.train.shape} for "
             f"{len(seeds)} seeds: make them with split_seeds"
         )
-    y, a = np.asarray(splits.y), np.asarray(splits.a)
+    y, a = checks.vector("y", splits.y), checks.numeric("a", splits.a)
     weights = np.ones(len(y)) if splits.weights is None else np.asarray(splits.weights)
     two = (groups is None or len(groups) == 2) and (classes is None or len(classes) == 2) and a.ndim == 1
+    if two:
+        y, a = checks.indicator("y", y)[0], checks.indicator("a", a)[0]
+    y, a = np.asarray(y), np.asarray(a)
     needed = _two_groups() if two else _needed(measure, groups, classes, a)
-    advice = "" if two else f' leave small groups out or pool them (see fairjax.data.groups), stratify="{STRATIFY}", or'
+    advice = "" if two else " leave small groups out or pool them (see fairjax.data.groups),"
+    if not two and stratify is None and a.ndim == 1:
+        advice += f' stratify="{STRATIFY}",'
+    advice += "" if two else " or"
     for part in ("train", "valid", "test"):
         for seed, rows in zip(seeds, np.asarray(getattr(splits, part)), strict=True):
             _check_part(seed, part, y[rows], a[rows], weights[rows], needed, advice)
@@ -246,6 +347,9 @@ def _dealt(rows: Int[Array, " n"], cells: Int[Array, " n"]) -> Int[Array, " n"]:
 
 def _ends(n: int, train: float, valid: float) -> tuple[int, int]:
     """Where the train and the valid part end."""
+    for name, share in (("train", train), ("valid", valid)):
+        if not isinstance(share, numbers.Real) or not np.isfinite(share):
+            raise ValueError(f"{name} must be a share of the rows, a number between 0 and 1, got {share!r}")
     first, second = int(train * n), int((train + valid) * n)
     if not 0 < first < second < n:
         raise ValueError(
@@ -269,13 +373,15 @@ def _scaler(x: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, " 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
     """Refuse no seeds, equal seeds, and what is no 32-bit seed."""
+    if np.ndim(seeds) != 1 or not all(isinstance(seed, numbers.Integral) for seed in np.asarray(seeds).tolist()):
+        raise TypeError(f"seeds must be a sequence of whole numbers, such as (42, 73), got {seeds!r}")
     if len(seeds) == 0:
         raise ValueError("seeds must hold at least one seed, found none: the published experiments use SEEDS")
-    numbers = [operator.index(seed) for seed in seeds]
-    wrong = [seed for seed in numbers if not 0 <= seed < 2**32]
+    values = [operator.index(seed) for seed in seeds]
+    wrong = [seed for seed in values if not 0 <= seed < 2**32]
     if wrong:
         raise ValueError(f"seeds must be at least 0 and less than 2**32, found {wrong[0]}")
-    twice = sorted({seed for seed in numbers if numbers.count(seed) > 1})
+    twice = sorted({seed for seed in values if values.count(seed) > 1})
     if twice:
         raise ValueError(f"seeds must be different, found {', '.join(map(str, twice))} more than once: drop the copies")
 

@@ -17,6 +17,7 @@ from fairjax.nn.flat import Flat
 from fairjax.nn.layers import Linear
 from fairjax.nn.network import FeaturesFn
 from fairjax.objective import Evaluation
+from fairjax.parity import of_mini_batches
 from fairjax.training import cross_entropy, shuffled
 from fairjax.types import KeyArray, Number, Variables, columns, take
 
@@ -113,6 +114,7 @@ def init(
 def step(task: Task, config: AdversarialFineTuning, parts: Parts, state: State) -> State:
     """A round: so many mini-batches for the critic, then so many for the network."""
     batch, features, critic = getattr(parts, config.part), _features(task), _critic(config)
+    measure = of_mini_batches(task.measure, config.batch_size, batch.y.shape[0])
     adam = optax.adam(config.learning_rate)
     of_critic, of_network, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
 
@@ -124,7 +126,7 @@ def step(task: Task, config: AdversarialFineTuning, parts: Parts, state: State) 
             decisions = (jax.nn.sigmoid(logits) > state.threshold).astype(h.dtype)
         else:
             decisions = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1], dtype=h.dtype)
-        bias = task.measure(decisions, *columns(some))
+        bias = measure(decisions, *columns(some))
         bias = jnp.where(jnp.isnan(bias), 0.0, bias)  # of a mini-batch without the groups
         grads = jax.grad(lambda weights: jnp.square(_guess(critic, weights, h) - bias))(weights)
         with jax.numpy_dtype_promotion("standard"):  # within optax

@@ -13,7 +13,7 @@ from fairjax.hyperparameters import check_at_least, check_choice, check_positive
 from fairjax.loop import Method, Parts, Task, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
-from fairjax.parity import num_classes, proxy
+from fairjax.parity import num_classes, of_mini_batches, proxy
 from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables
 
@@ -83,9 +83,10 @@ def step(task: Task, config: BiasGda, parts: Parts, state: State) -> State:
             f"{config.part} part ({batch.y.shape[0]} rows); lower evaluations or batch_size"
         )
     rows = jax.lax.dynamic_slice_in_dim(batches, share * each, each)
+    measure = of_mini_batches(task.measure, config.batch_size, batch.y.shape[0])
 
     def signed_proxy(logits, some: Rows):
-        return state.sign * proxy(task.measure, logits, some), None
+        return state.sign * proxy(measure, logits, some), None
 
     flat, optimiser, _ = descend(
         task.network.apply,

@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from fairjax.checks import nan_unless
 from fairjax.debias.descent import descend, fold
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.loop import Method, Parts, Task, sign_of_bias
 from fairjax.nn.flat import Flat
 from fairjax.objective import Evaluation
-from fairjax.parity import num_classes, proxy
-from fairjax.training import cross_entropies, shuffled, weighted_mean
+from fairjax.parity import num_classes, of_mini_batches, proxy
+from fairjax.training import check_targets, cross_entropies, shuffled, weighted_mean
 from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
 
 
@@ -101,10 +102,11 @@ def step(task: Task, config: FineTuning, parts: Parts, state: State) -> State:
     batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), config.batch_size)
     keys = fold(of_dropout, batches.shape[0])
     shares = class_shares(batch, num_classes(task.measure))
+    measure = of_mini_batches(task.measure, config.batch_size, batch.y.shape[0])
 
     def one(flat: Flat, optimiser, weight):
         def loss(logits, some: Rows):
-            bias = proxy(task.measure, logits, some)
+            bias = proxy(measure, logits, some)
             penalty = jnp.abs(bias) if config.penalty == "absolute" else state.sign * bias
             return balanced_cross_entropy(logits, some, shares) + weight * penalty, bias
 
@@ -121,7 +123,8 @@ def step(task: Task, config: FineTuning, parts: Parts, state: State) -> State:
             num_classes=num_classes(task.measure),
         )
         if config.weighting == "multiplier":
-            mean = jnp.mean(proxies)
+            known = ~jnp.isnan(proxies)  # of mini-batches that have the groups
+            mean = jnp.sum(proxies, where=known) / jnp.maximum(jnp.sum(known, dtype=proxies.dtype), 1.0)
             violated = jnp.abs(mean) if config.penalty == "absolute" else state.sign * mean
             weight = weight + config.multiplier_rate * violated
         return flat, optimiser, weight
@@ -160,7 +163,9 @@ def balanced_cross_entropy(
     """
     count, shares = shares.shape[0], shares.astype(logits.dtype)
     of_class = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
-    return weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
+    valid = check_targets(logits, batch)
+    loss = weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
+    return nan_unless(valid, loss)
 
 
 def steps(config: FineTuning, variables: Variables) -> int:

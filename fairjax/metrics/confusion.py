@@ -23,6 +23,7 @@ BLOCK = 4096
 """Rows that are summed before blocks are added pairwise."""
 MASKS = 4
 """Up to so many groups, rows are summed under a mask per group; a scatter is faster for more."""
+_GROUPS_BLOCK = 128
 _MEMBERS_BLOCK = 64
 _MASKED_CELLS = 16
 
@@ -129,8 +130,7 @@ def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
     weights, of_weights = checks.sample_weights(weights, members, weightless=True)
     weighed = members if weights is None else members * weights[:, None]
     found = _of_members(weighed, jnp.zeros(members.shape[0], jnp.int32), members, 1)[0]
-    known = checks.both(valid, of_weights)
-    return found if known is None else jnp.where(known, found, jnp.nan)
+    return checks.nan_unless(checks.both(valid, of_weights), found)
 
 
 def solved(
@@ -191,10 +191,10 @@ def _of_codes(payload, index, group, cells: int, num_groups: int):
     return total.reshape(cells, num_groups, width)
 
 
-def _blocks(payload, cell):
+def _blocks(payload, cell, size: int = BLOCK):
     """The payload (blocks, rows, width) and the cells (blocks, rows), padded with rows of no cell."""
     rows, width = payload.shape
-    size = min(BLOCK, rows)
+    size = min(size, rows)
     blocks = -(-rows // size)
     extra = blocks * size - rows
     payload = jnp.pad(payload, ((0, extra), (0, 0))).reshape(blocks, size, width)
@@ -209,6 +209,41 @@ def _in_blocks(payload, cell, count: int):
     place = jnp.where(inside, cell + jnp.arange(blocks, dtype=cell.dtype)[:, None] * count, blocks * count)
     summed = jax.ops.segment_sum(payload.reshape(-1, width), place.reshape(-1), num_segments=blocks * count + 1)
     return _pairwise(summed[:-1].reshape(blocks, count, width))
+
+
+def cell_sums(payload: Float[Array, "n k"], cell: Num[Array, " n"], count: int) -> Float[Array, "count k"]:
+    """Sums of numbers per row over the rows of each cell, which keep their digits however many rows there are.
+
+    Args:
+        payload: numbers per row.
+        cell: the cell of each row; a row of none, such as -1, is left out.
+        count: number of cells.
+
+    Returns:
+        The sums.
+
+    Example:
+        >>> cell_sums(jnp.array([[0.5], [0.25], [1.0]]), jnp.array([1, 1, 0]), 2).tolist()
+        [[1.0], [0.75]]
+    """
+    rows, width = payload.shape
+
+    def summed(numbers, size: int):
+        blocks = max(1, -(-rows // size))
+        block = jnp.arange(rows, dtype=cell.dtype) // size
+        place = jnp.where(cell >= 0, block * count + cell, blocks * count)
+        sums = jax.ops.segment_sum(numbers, place, num_segments=blocks * count + 1)
+        return sums[:-1].reshape(blocks, count, width)
+
+    if payload.dtype != jnp.float32:
+        return jnp.sum(summed(payload, max(1, rows)), axis=0)
+    # Whole numbers up to 2^12 times a step, whose sums over 2^18 rows int32 holds, and the small rest.
+    step = _step(payload)
+    whole = jnp.round(payload / step)
+    usable = jnp.abs(whole) <= 2.0**12  # not NaN or infinite, which the rest keeps
+    whole = jnp.where(usable, whole, 0.0)
+    exact = summed(whole.astype(jnp.int32), 2**18).astype(jnp.float32) * step
+    return _pairwise(exact) + _pairwise(summed(payload - whole * step, max(BLOCK, -(-rows // 256))))
 
 
 def _of_members(payload, index, members, cells: int):
@@ -234,13 +269,17 @@ def _parts(payload):
     """
     if payload.dtype != jnp.float32:
         return (payload,)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(payload)))
-    usable = (largest > 0) & jnp.isfinite(largest)
-    # A power of two, so that scaling rounds nothing.
-    step = jnp.exp2(jnp.clip(jnp.ceil(jnp.log2(jnp.where(usable, largest, 1.0))), -100, 100) - 12.0)
+    step = _step(payload)
     coarse = jnp.round(jax.lax.stop_gradient(payload) / step) * step
-    coarse = jnp.where(usable, coarse, 0.0)
+    coarse = jnp.where(jnp.isfinite(coarse), coarse, 0.0)
     return coarse, payload - coarse
+
+
+def _step(payload):
+    """The power of two, so that scaling by it rounds nothing, by which the largest number is at most 2^12."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(payload), initial=0.0))
+    usable = (largest > 0) & jnp.isfinite(largest)
+    return jnp.exp2(jnp.clip(jnp.ceil(jnp.log2(jnp.where(usable, largest, 1.0))), -100, 100) - 12.0)
 
 
 def _pairwise(blocks):
@@ -276,7 +315,7 @@ def group_sums(values: Float[Array, " n"], groups: Any, num_groups: int) -> Floa
     index = jnp.zeros(values.shape, jnp.int32)
     if groups.ndim == 2:
         return _of_members(values[:, None], index, groups.astype(values.dtype), 1)[0, :, 0]
-    return _in_blocks(*_blocks(values[:, None], groups.astype(jnp.int32)), num_groups)[:, 0]
+    return _in_blocks(*_blocks(values[:, None], groups.astype(jnp.int32), _GROUPS_BLOCK), num_groups)[:, 0]
 
 
 def group_masks(groups: Any, num_groups: int) -> list[Bool[Array, " n"]]:

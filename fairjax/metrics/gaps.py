@@ -214,7 +214,7 @@ def deviation(rates, sizes, there, overall):
 def kearns(rates, sizes, there, overall):
     """Kearns et al.'s violation: the greatest distance from the rate of all rows, times the group's share of the sizes.
 
-    The shares are of all groups, whether they can be compared or not.
+    The shares are of all sizes, whether the groups can be compared or not; in a `Parity` they are of all rows.
     """
     return _compared(jnp.max(_shares(sizes) * _distance(rates, there, overall)), there)
 

@@ -53,9 +53,9 @@ class Parity:
     a control feature, or all groups but those that are left out. The measure is the greatest over the blocks of which
     two groups are there. None compares all groups."""
     membership: Membership | None = None
-    """How memberships that are not 0 or 1 are counted, which has to be chosen: "weighted" understates gaps where the
-    outcome depends on the group itself, "solved" overstates them where it depends on the probabilities alone; see
-    `fairjax.metrics.solved`."""
+    """How memberships are counted that are not 0 or 1, or of which a row has several in one block. It has to be chosen:
+    "weighted" understates gaps where the outcome depends on the group itself, "solved" overstates them where it depends
+    on the probabilities alone; see `fairjax.metrics.solved`. None takes rows of at most one group per block."""
     absent: float = float("nan")
     """The gap of a rate whose groups are not there."""
 
@@ -64,6 +64,8 @@ class Parity:
         object.__setattr__(self, "rates", tuple(self.rates))
         if not self.rates or len({rate.num_classes for rate in self.rates}) != 1:
             raise ValueError("rates must be one or more rates of one number of classes")
+        if not 0 <= self.minimum < float("inf"):
+            raise ValueError(f"minimum must be a number of rows, at least 0 and finite, got {self.minimum}")
         if self.over not in ("max", "mean", "sum", "min"):
             raise ValueError(f'over must be "max", "mean", "sum" or "min", got {self.over!r}')
         if self.membership not in (None, "weighted", "solved"):
@@ -104,8 +106,7 @@ class Parity:
             ValueError: for what `fairjax.metrics.confusion` raises it, if the number of groups is not known, or if
                 memberships are soft and the measure does not say how to count them.
         """
-        num_groups = num_groups or self.num_groups or _count(groups)
-        soft = self.membership is None and np.ndim(groups) == 2 and jnp.issubdtype(_dtype(groups), jnp.floating)
+        num_groups = num_groups or self.num_groups or count_groups(groups)
         rows = checks.rows(
             values,
             y,
@@ -115,12 +116,30 @@ class Parity:
             num_classes=self.num_classes,
             group_name="groups",
         )
-        if soft:
-            raise ValueError(
-                'memberships in floating point can be counted in two ways: make the measure with membership="weighted" '
-                'or "solved" (see fairjax.metrics.Parity), or pass booleans if rows are in a group or not'
-            )
+        rows = self.checked(rows)
         return rows.or_nan(self.of_rows(rows.values, rows.y, rows.a, rows.weights, num_groups))
+
+    def checked(self, rows: checks.Rows) -> checks.Rows:
+        """Rows whose memberships are checked as well, since not every measure takes all of them.
+
+        Args:
+            rows: from `fairjax.checks.rows`.
+
+        Returns:
+            The same, where memberships are traced with what is known of them.
+
+        Raises:
+            ValueError: if memberships are soft or overlap and the measure does not say how to count them.
+        """
+        if rows.a.ndim != 2:
+            return rows
+        valid = rows.valid
+        if self.membership is None:
+            hard = jnp.all((rows.a == 0) | (rows.a == 1))
+            for block in [range(rows.a.shape[1])] if self.blocks is None else self.blocks:
+                hard &= jnp.all(jnp.sum(rows.a[:, np.asarray(block)], axis=1) <= 1)
+            valid = _check(valid, hard)
+        return rows._replace(valid=valid)
 
     def of_rows(
         self, values: Any, y: Any, groups: Any, weights: Float[Array, " n"] | None, num_groups: int
@@ -147,11 +166,11 @@ class Parity:
             if self.minimum > 1 and weights is not None:
                 squared = rate.of_rows(values, y, groups, weights**2, num_groups)[1]
                 effective = _kish(sizes, squared)
-            overall = jnp.zeros((), sizes.dtype)
-            if not self._is_local():
+            everybody = jnp.zeros((), sizes.dtype), None
+            if not self.is_local:
                 all_rows = jnp.zeros(values.shape[:1], jnp.int32)
-                overall = rate.of_rows(values, y, all_rows, weights, 1)[0][0]
-            found.append(self._gap(values_, sizes, self._large(there, effective), overall))
+                everybody = tuple(each[0] for each in rate.of_rows(values, y, all_rows, weights, 1)[:2])
+            found.append(self._gap(values_, sizes, self._large(there, effective), *everybody))
         return self._combined(found)
 
     def of_tensor(
@@ -172,14 +191,14 @@ class Parity:
         Returns:
             A scalar; NaN if it cannot be computed.
         """
-        tensor = jnp.asarray(tensor)
+        tensor = checks.floating(tensor)
         whole = jnp.sum(tensor, axis=2) if whole is None else jnp.asarray(whole)
         found = []
         for rate in self.rates:
             values, there = rate.of(tensor)
             there = self._large(there, self._effective(rate, tensor, squared))
-            overall = rate.of(whole[..., None])[0][0]
-            found.append(self._gap(values, rate.size(tensor), there, overall))
+            overall = rate.of(whole[..., None])[0][0], None if self.is_local else rate.size(whole[..., None])[0]
+            found.append(self._gap(values, rate.size(tensor), there, *overall))
         return self._combined(found)
 
     def compared(
@@ -204,12 +223,32 @@ class Parity:
         values, sizes, there = (jnp.stack(column) for column in zip(*rows, strict=True))
         return values, sizes, there
 
-    def is_defined(self, tensor: Num[AnyArray, "P Y G"]) -> Bool[Array, ""]:
-        """Whether the groups that each rate compares are there."""
-        _, _, there = self.compared(jnp.asarray(tensor))
-        blocks = 1 if self.blocks is None else len(self.blocks)
+    def is_defined(
+        self, tensor: Num[AnyArray, "P Y G"], squared: Num[AnyArray, "P Y G"] | None = None
+    ) -> Bool[Array, ""]:
+        """Whether the groups that each rate compares are there.
+
+        Where a denominator depends on the predictions, as that of precision does, every group that has enough rows must
+        have it: otherwise a network could improve the measure by giving a group no such prediction at all.
+
+        Args:
+            tensor: sums of rows, as for `of_tensor`.
+            squared: the same with squared weights.
+
+        Returns:
+            A boolean.
+        """
+        tensor = checks.floating(tensor)
+        _, _, there = self.compared(tensor, squared)
+        blocks = self._blocks(tensor.shape[2])
         each = [comparable(self.across, row) for row in self._by_block(there)]
-        return jnp.all(jnp.any(jnp.stack(each).reshape(len(self.rates), blocks), axis=1))
+        defined = jnp.all(jnp.any(jnp.stack(each).reshape(len(self.rates), len(blocks)), axis=1))
+        rows = self._effective(_rates.accuracy(self.num_classes), tensor, squared)  # whose denominator is all rows
+        present = self._large(rows > 0, rows)
+        for number, row in enumerate(there):
+            if self.rates[number // len(blocks)].depends_on_predictions:
+                defined &= jnp.all(row | ~(present & blocks[number % len(blocks)]))
+        return defined
 
     def _by_block(self, there):
         """Rows of `compared`, each cut down to its block."""
@@ -222,9 +261,13 @@ class Parity:
         """Masks of the blocks."""
         if self.blocks is None:
             return [jnp.ones(num_groups, bool)]
+        if max(map(max, self.blocks)) >= num_groups:
+            raise ValueError(f"blocks must hold codes of groups below {num_groups}, got {self.blocks}")
         return [jnp.asarray(np.isin(np.arange(num_groups), block)) for block in self.blocks]
 
-    def _is_local(self) -> bool:
+    @property
+    def is_local(self) -> bool:
+        """Whether the gap looks at the groups alone, not at the rate of all rows."""
         return isinstance(self.across, Difference | Quotient | Smooth) or self.across in _gaps.LOCAL
 
     def _effective(self, rate: Rate, tensor, squared):
@@ -237,26 +280,29 @@ class Parity:
         """Which groups have a denominator of enough rows."""
         return there & ~(sizes < self.minimum * (1 - 1e-6)) if self.minimum > 1 else there
 
-    def _gap(self, values, sizes, there, overall):
-        """The gap of a rate, and whether it can be computed."""
+    def _gap(self, values, sizes, there, overall, total):
+        """The gap of a rate, and whether it can be computed; `total` is the denominator of the overall rate."""
         if self.blocks is None:
-            return self._one_gap(values, sizes, there, overall)
-        if max(map(max, self.blocks)) >= values.shape[0]:
-            raise ValueError(
-                f"blocks hold codes of groups below {values.shape[0]}, the number of groups: {self.blocks}"
-            )
+            return self._one_gap(values, sizes, there, overall, total)
+        self._blocks(values.shape[0])
         found = []
         for block in self.blocks:
             index = np.asarray(block)
-            found.append(self._one_gap(values[index], sizes[index], there[index], overall))
+            found.append(self._one_gap(values[index], sizes[index], there[index], overall, total))
         each, known = (jnp.stack(column) for column in zip(*found, strict=True))
         # the furthest from parity: of signed gaps the greatest magnitude, of ratios the least
         least = self.across in (_gaps.ratio, _gaps.worst)
         distance = jnp.where(known, -each if least else jnp.abs(each), -jnp.inf)
         return each[jnp.argmax(jax.lax.stop_gradient(distance))], jnp.any(known)
 
-    def _one_gap(self, values, sizes, there, overall):
+    def _one_gap(self, values, sizes, there, overall, total):
         known = comparable(self.across, there)
+        if total is not None:
+            # One more group, which is not compared, so that shares of all sizes are shares of all rows even where
+            # groups overlap or some rows are in none of them.
+            rest = total - jnp.sum(sizes)
+            values, sizes = jnp.append(values, overall), jnp.append(sizes, rest)
+            there = jnp.append(there, jnp.zeros((), bool))
         value = self.across(values, sizes, there, overall)
         return jnp.where(known, value, 0.0), known
 
@@ -266,6 +312,9 @@ class Parity:
             return jnp.min(each)
         if self.over == "max" and isinstance(self.across, Difference):
             return each[jnp.argmax(jax.lax.stop_gradient(jnp.abs(each)))]
+        if self.over == "max" and isinstance(self.across, Quotient):
+            quotient = jnp.maximum(jax.lax.stop_gradient(each) + self.across.less, jnp.finfo(each.dtype).tiny)
+            return each[jnp.argmax(jnp.abs(jnp.log(quotient)))]
         return {"max": jnp.max, "mean": jnp.mean, "sum": jnp.sum, "min": jnp.min}[self.over](each)
 
     def _combined(self, found):
@@ -351,11 +400,32 @@ def _kish(sizes, squared):
     return sizes**2 / jnp.where(squared > 0, squared, 1.0)
 
 
-def _dtype(groups: Any):
-    return groups.dtype if hasattr(groups, "dtype") else np.asarray(groups).dtype
+_UNDECIDED = (
+    "rows that belong to several groups, or to one in part, can be counted in two ways: make the measure with "
+    'membership="weighted" or "solved" (see fairjax.metrics.Parity), or, where the columns are attributes, make groups '
+    "of them with fairjax.data.groups"
+)
 
 
-def _count(groups: Any) -> int:
+def _check(valid: Bool[Array, ""] | None, hard: Bool[Array, ""]) -> Bool[Array, ""] | None:
+    """An error where memberships are concrete and not hard; where they are traced, one more thing to be valid."""
+    if isinstance(hard, jax.core.Tracer):
+        return checks.both(valid, hard)
+    if not hard:
+        raise ValueError(_UNDECIDED)
+    return valid
+
+
+def count_groups(groups: Any) -> int:
+    """The number of groups: the columns of memberships, 2 for booleans, and 1 more than the greatest code.
+
+    Raises:
+        ValueError: if codes are traced, or are not codes.
+
+    Example:
+        >>> count_groups([0, 2, 1])
+        3
+    """
     shape = np.shape(groups)
     if len(shape) == 2:
         return shape[1]

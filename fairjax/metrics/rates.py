@@ -41,11 +41,18 @@ class Rate:
                 "num and den must be square matrices over (predicted class, label) of one size, at least 2 by 2, got "
                 f"{self.num} and {self.den}"
             )
+        if not np.isfinite(np.asarray([self.num, self.den])).all():
+            raise ValueError(f"num and den must be finite, got {self.num} and {self.den}")
 
     @property
     def num_classes(self) -> int:
         """Number of classes that the rate is about."""
         return len(self.num)
+
+    @property
+    def depends_on_predictions(self) -> bool:
+        """Whether the denominator depends on the predictions, as that of precision does."""
+        return len(set(self.den)) > 1
 
     def of(self, tensor: Num[AnyArray, "P Y G"]) -> tuple[Float[Array, " G"], Bool[Array, " G"]]:
         """The rate in each group, and whether there is one.
@@ -161,6 +168,8 @@ def f_beta(beta: float | int = 1.0, k: int = 1, num_classes: int = 2) -> Rate:
     Returns:
         The rate.
     """
+    if not 0 < beta < float("inf"):
+        raise ValueError(f"beta must be positive and finite, got {beta}")
     square = float(beta) ** 2
     return _rate(
         num_classes,

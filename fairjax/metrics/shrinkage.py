@@ -122,6 +122,8 @@ def range_within(
     """
     rates, variances, there = _arrays(rates, variances, there)
     epsilon = jnp.asarray(epsilon, rates.dtype)
+    if not isinstance(epsilon, jax.core.Tracer) and not jnp.all(epsilon > 0):
+        raise ValueError(f"epsilon, the bound on the range, must be positive, got {epsilon}")
     count = jnp.sum(there, axis=-1)
     rates, variances = jnp.where(there, rates, 0.0), jnp.where(there, variances, 1.0)
     found = _pair_within(rates, variances, there, epsilon)

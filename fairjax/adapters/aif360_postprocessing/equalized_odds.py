@@ -1,6 +1,7 @@
 """Equalised odds: decisions changed at random, at rates that a linear programme finds."""
 
 import contextlib
+import numbers
 import types
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Bool
 
+from fairjax import checks
 from fairjax.adapters.aif360_postprocessing.theirs import (
     PRIVILEGED,
     UNPRIVILEGED,
@@ -52,6 +54,7 @@ class EqualizedOdds(NamedTuple):
             >>> fit.decide(np.array([1, 0, 1, 0, 0]), np.array([1, 1, 0, 0, 0]))
             array([ True, False,  True,  True, False])
         """
+        checks.check_index(decisions=decisions, a=a)
         decided = binary("decisions", decisions)
         a = binary("a", a, len(decided))
         theirs: Any = EqOddsPostprocessing(UNPRIVILEGED, PRIVILEGED, seed=_seed(self.seed if seed is None else seed))
@@ -88,6 +91,7 @@ def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: in
         Hardt, Price, Srebro (2016), Equality of opportunity in supervised learning, arXiv:1610.02413.
         Pleiss, Raghavan, Wu, Kleinberg, Weinberger (2017), On fairness and calibration, arXiv:1709.02012.
     """
+    checks.check_index(decisions=decisions, y=y, a=a)
     decided = binary("decisions", decisions)
     y, a = binary("y", y, len(decided)), binary("a", a, len(decided))
     check_cells(y, a, [(label, group) for group in (0, 1) for label in (0, 1)])
@@ -111,6 +115,6 @@ def _numpy_state() -> Iterator[None]:
 
 
 def _seed(seed: int) -> int:
-    if not 0 <= seed < 2**32:
+    if not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2**32), as NumPy asks, got {seed}")
     return int(seed)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Bool, Float
 
+from fairjax import checks
 from fairjax.adapters.aif360_postprocessing.theirs import (
     PRIVILEGED,
     UNPRIVILEGED,
@@ -45,7 +46,7 @@ class RejectOption(NamedTuple):
         """Decisions, equal to AIF360's `predict`.
 
         Inside the band the lifted group gets the favourable decision and the other one does not, which is one
-        threshold a group: threshold - margin for the lifted one, threshold + margin for the other.
+        threshold per group: threshold - margin for the lifted one, threshold + margin for the other.
 
         Args:
             scores: P(y = 1) of each row.
@@ -62,6 +63,7 @@ class RejectOption(NamedTuple):
             >>> fit.decide(np.array([0.4, 0.4, 0.6, 0.6]), np.array([0, 1, 0, 1]))
             array([ True, False,  True, False])
         """
+        checks.check_index(scores=scores, a=a)
         scores = _scores(scores)
         lifted = _lifted(binary("a", a, len(scores)), self.polarity)
         favoured = _favoured(scores, lifted, self.threshold, self.margin)
@@ -135,8 +137,8 @@ def reject_option(
         The fit.
 
     Raises:
-        ValueError: if a name is unknown, a number out of bounds, an array not one number a row, or a class or group
-            absent.
+        ValueError: if a name is unknown, a number out of bounds, an array not one number per row, pandas indices
+            differ, or a class or group is absent.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -155,6 +157,7 @@ def reject_option(
     check_choice("search", search, SEARCHES)
     grid = _Grid(measure, float(bound), float(low), float(high), thresholds, margins)
     _check_grid(grid)
+    checks.check_index(scores=scores, y=y, a=a)
     scores = _scores(scores)
     y, a = binary("y", y, len(scores)), binary("a", a, len(scores))
     check_cells(y, a, _needed(measure, polarity))
@@ -256,9 +259,9 @@ def _check_grid(grid: _Grid) -> None:
 
 
 def _scores(values: ArrayLike) -> Float[np.ndarray, " n"]:
-    scores = np.asarray(values, np.float64)
+    scores = np.asarray(checks.numeric("scores", values), np.float64)
     if scores.ndim != 1:
-        raise ValueError(f"scores must be one number a row, got shape {scores.shape}")
+        raise ValueError(f"scores must be one number per row, got shape {scores.shape}")
     outside = ~((scores >= 0) & (scores <= 1))
     if outside.any():
         raise ValueError(

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import ArrayLike, Bool
 
+from fairjax import checks
+
 _NOISE = ("No module named", "listed but not observed")  # optional packages; a part without one of the groups
 
 
@@ -108,12 +110,13 @@ def binary(name: str, values: ArrayLike, n: int | None = None) -> Bool[np.ndarra
 
     Raises:
         ValueError: naming the argument, and the shape or the first value that is something else.
+        TypeError: if it is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
         >>> binary("y", np.array([0.0, 1.0]))
         array([False,  True])
     """
-    array = np.asarray(values)
+    array = np.asarray(checks.numeric(name, values))
     if array.ndim != 1 or (n is not None and len(array) != n):
         rows = "numbers" if n is None else f"{n} numbers"
         raise ValueError(f"{name} must be {rows}, one per row, got shape {array.shape}")
