@@ -418,9 +418,7 @@ def check_index(**columns: Any) -> None:
     Example:
         >>> check_index(y=[0, 1], a=[1, 0])
     """
-    indexed = {
-        name: column.index for name, column in columns.items() if hasattr(column, "index") and _is_pandas(column)
-    }
+    indexed = {name: index for name, column in columns.items() if (index := index_of(column)) is not None}
     if len(indexed) < 2:
         return
     (first, index), *others = indexed.items()
@@ -434,6 +432,18 @@ def check_index(**columns: Any) -> None:
                 f"the index of {name} differs from that of {first} (row {row}: {other[row]}, {first} has {index[row]}):"
                 f" align them, or pass {name}.to_numpy() if they belong together by position"
             )
+
+
+def index_of(column: Any) -> Any:
+    """The index of a pandas object, or of groups that were made of one; None of anything else.
+
+    Example:
+        >>> index_of([0, 1]) is None
+        True
+    """
+    if _is_pandas(column):
+        return getattr(column, "index", None)
+    return getattr(column, "pandas_index", None)
 
 
 def both(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:

@@ -1,14 +1,18 @@
 """The table of groups, against Fairlearn, scikit-learn and statsmodels."""
 
 import fairlearn.metrics as fl
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
+from fairjax import data, metrics
 from fairjax.metrics import by_group
 from fairjax.metrics.intervals import empirical_bayes, wilson
 
@@ -157,9 +161,9 @@ def test_kinds_of_groups():
     "changes, message",
     [
         ({"decisions": [0.3, 1]}, "0.3"),
-        ({"y": [0, 2]}, "found 2"),
-        ({"y": [0, np.nan]}, "found nan"),
-        ({"y": ["no", "yes"]}, "recode"),
+        ({"y": [0, 2]}, "found 0, 2"),
+        ({"y": [0, np.nan]}, "1 missing values, the first in row 1"),
+        ({"y": ["no", "yes"]}, "encode it by a comparison"),
         ({"y": [0, 1, 1]}, r"y \(3,\)"),
         ({"scores": [0, 1.5]}, "found 1.5"),
         ({"weights": [1, -1]}, "found -1"),
@@ -171,7 +175,7 @@ def test_kinds_of_groups():
     ],
 )
 def test_refuses(changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         by_group(**{"decisions": [0, 1], "y": [0, 1], "groups": ["a", "b"], **changes})
 
 
@@ -220,3 +224,78 @@ def test_it_plots_every_rate_with_its_interval(tmp_path):
 def test_weights_that_are_all_0_are_refused():
     with pytest.raises(ValueError, match="weights are all 0, so there is nothing to measure"):
         by_group([1, 0], [1, 0], [0, 1], weights=[0, 0])
+
+
+def test_gaps_are_those_of_the_stratum_in_which_they_are_widest():
+    rng = np.random.default_rng(3)
+    n = 400
+    decisions, y = rng.integers(0, 2, n), rng.integers(0, 2, n)
+    group, stratum = rng.choice(["a", "b", "c"], n), rng.choice(["x", "y"], n)
+    groups = data.groups(pd.Series(group, name="group"), strata=stratum)
+    report = by_group(decisions, y, groups)
+    gaps = report.gaps(bootstrap=50)
+    makers = {"selection_rate": metrics.demographic_parity, "true_positive_rate": metrics.equal_opportunity}
+    for name, maker in makers.items():
+        measure = maker(num_groups=len(groups), blocks=groups.blocks)
+        found = gaps[f"{name}_difference"]
+        assert found.value == pytest.approx(float(measure(decisions, y, groups.a)), abs=1e-6)
+        assert found.lowest.split(" | ")[1] == found.highest.split(" | ")[1]  # of one stratum
+        rates = dict(zip(report.names, getattr(report, name), strict=True))
+        assert rates[found.highest] - rates[found.lowest] == pytest.approx(found.value)
+    ratio = metrics.demographic_parity(across=metrics.gaps.ratio, num_groups=len(groups), blocks=groups.blocks)
+    assert gaps["selection_rate_ratio"].value == pytest.approx(float(ratio(decisions, y, groups.a)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"decisions": [0.2, 0.9, 0, 1]}, ValueError, "threshold scores first"),
+        ({"decisions": [1j, 0, 0, 1]}, TypeError, "decisions must hold numbers or booleans"),
+        ({"y": np.array(["0", "1", "1", "0"], object)}, TypeError, "y must hold numbers or booleans"),
+        ({"y": np.ma.array([0, 1, 1, 0], mask=[1, 0, 0, 0])}, TypeError, "y is a masked array"),
+        ({"y": scipy.sparse.csr_matrix([[0, 1, 1, 0]])}, TypeError, r"pass y.toarray\(\)"),
+        ({"y": [[0], [1], [1], [0]]}, ValueError, "y must have one number per row"),
+        ({"groups": [1, "1", 1, "1"]}, ValueError, "several groups would be called '1'"),
+        ({"groups": ["Male", "male", "x", "x"]}, ValueError, "'Male' and 'male' differ in capitals only"),
+        ({"groups": ["nan", "m", "f", "f"]}, ValueError, "missing value of 'group' in row 0"),
+        ({"groups": np.array([1, 2, 1, 2], "timedelta64[D]")}, TypeError, "found dtype timedelta64"),
+        ({"groups": [0, 1, 0, 1], "names": ("a", "a")}, ValueError, "names must be different ones"),
+        ({"minimum": float("nan")}, ValueError, "minimum must be a number of rows"),
+        ({"weights": [-1, 1, 1, 1]}, ValueError, "weights must be finite and not negative"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(change, error, message):
+    given = {"decisions": [1, 0, 0, 1], "y": [0, 1, 1, 0], "groups": ["m", "m", "f", "f"]} | change
+    with pytest.raises(error, match=message):
+        by_group(**given)
+
+
+def test_traced_arrays_and_draws_of_no_number_are_refused():
+    y, groups = [0, 1, 1, 0], ["m", "m", "f", "f"]
+    with pytest.raises(TypeError, match="decisions is traced"):
+        jax.jit(lambda decisions: by_group(decisions, y, groups).counts)(jnp.array([1, 0, 0, 1]))
+    for bootstrap in (-1, True):
+        with pytest.raises(ValueError, match="bootstrap must be a number of draws"):
+            by_group([1, 0, 0, 1], y, groups).gaps(bootstrap)
+    for rate, confidence in ((2.0, 0.95), (0.5, 1.5)):
+        with pytest.raises(ValueError, match="must be"):
+            wilson(rate, 10.0, confidence)
+
+
+def test_groups_of_a_frame_keep_its_index():
+    groups = data.groups(pd.Series(["m", "m", "f", "f"]))
+    moved = pd.Series([1, 0, 0, 1], index=[1, 2, 3, 4])
+    with pytest.raises(ValueError, match="the index of groups differs from that of decisions"):
+        by_group(moved, [0, 1, 1, 0], groups)
+    assert by_group(moved.to_numpy(), [0, 1, 1, 0], groups).counts.tolist() == [2, 2]
+
+
+def test_the_frame_and_the_table_show_shrunk_rates_and_who_is_not_compared():
+    groups = data.groups(["a", "a", "b", "b", "c", "c", "d"], minimum=2, small="leave out")
+    report = by_group([1, 0, 1, 1, 0, 0, 1], [1, 0, 1, 0, 1, 0, 1], groups)
+    frame = report.to_frame()
+    np.testing.assert_array_equal(frame["selection_rate_shrunk"], report.shrunk["selection_rate"])
+    assert frame["not_compared"].tolist() == ["", "", "", "1 rows, fewer than 2"]
+    text = str(report)
+    assert "empirical Bayes" in text and "d: 1 rows, fewer than 2" in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -336,3 +336,27 @@ def test_a_part_that_lacks_what_the_measure_compares_is_refused():
 def test_benchmarks_refuse_attributes_and_targets_they_lack(name, options, message):
     with pytest.raises(ValueError, match=message):
         data.DATASETS[name](**options)
+
+
+def test_spaces_around_words_and_words_for_no_value_do_not_make_groups():
+    assert data.groups([" Male", "Male ", "Female"]).names == ("Female", "Male")
+    assert data.groups(pd.Categorical(["a ", "b"], categories=["a ", "b", "b "])).names == ("a", "b")
+    found = data.groups(["x", "NaN", "", "y"], missing="leave out")
+    assert found.compared == ("x", "y") and found.counts.tolist() == [1, 1, 2]
+    with pytest.raises(ValueError, match="'X' and 'x' differ in capitals only"):
+        data.groups(["x", "X", "y"])
+
+
+def test_columns_of_different_indices_are_refused():
+    one, other = pd.Series(["a", "b"]), pd.Series(["c", "d"], index=[1, 2])
+    with pytest.raises(ValueError, match="the index of other differs from that of one"):
+        data.groups({"one": one, "other": other})
+    found = data.groups(pd.DataFrame({"one": one}))
+    assert found.pandas_index.equals(one.index)
+    with pytest.raises(ValueError, match="the index of a differs from that of x"):
+        data.from_arrays(pd.DataFrame({"x": [0.0, 1.0]}, index=[1, 2]), np.array([0, 1]), found)
+
+
+def test_solved_memberships_sum_to_1_in_every_row():
+    with pytest.raises(ValueError, match="every row must sum to 1, found 0.8 in row 0"):
+        data.memberships(np.full((4, 2), 0.4), estimator="solved")

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 import pandas as pd
 
-from fairjax.checks import check_index
+from fairjax import checks
 from fairjax.metrics import rates as _rates
 from fairjax.metrics.groups import Groups, intersections
 from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
@@ -50,6 +51,10 @@ class GroupGap:
     """Number of groups compared."""
     draws: int
     """Number of draws in which the gap could be computed."""
+    lowest: str
+    """The group of the least rate, of those that the gap is between; empty if there is no gap."""
+    highest: str
+    """The group of the greatest rate."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,9 @@ class GroupReport:
     """Rows of each group; effective rows where rows are weighted."""
     included: np.ndarray
     """Whether each group is to be compared at all."""
+    blocks: tuple[tuple[int, ...], ...]
+    """Groups that are compared with each other: all of them, or those of each stratum. The gap is that of the block in
+    which it is widest."""
 
     def compared(self, rate: str) -> np.ndarray:
         """Which groups take part in the gaps of a rate."""
@@ -141,27 +149,48 @@ class GroupReport:
             seed: of the draws.
 
         Returns:
-            The gaps. Groups with too small a denominator are left out, in the data as in the draws.
+            The gaps. Groups with too small a denominator are left out, in the data as in the draws. Where groups are
+            compared within strata, a gap is that of the stratum in which it is widest.
+
+        Raises:
+            ValueError: if `bootstrap` is not a whole number of draws, or negative.
         """
+        if isinstance(bootstrap, bool) or not isinstance(bootstrap, int | np.integer) or bootstrap < 0:
+            raise ValueError(f"bootstrap must be a number of draws, at least 0, got {bootstrap!r}")
         draws = self._draw(bootstrap, np.random.default_rng(seed))
         found: dict[str, GroupGap] = {}
         spreads = {}
         for name, rate in RATES.items():
             there = self.compared(name)
-            value = _spread(np.where(there, getattr(self, name), np.nan))
-            drawn_rates = np.where(there, _of(rate, draws), np.nan)
-            spreads[name] = value, _spread(drawn_rates), _spread(self.shrunk[name]), int(there.sum())
+            rates, drawn = np.where(there, getattr(self, name), np.nan), np.where(there, _of(rate, draws), np.nan)
+            each = [self._widest(_spread, values) for values in (rates, drawn, self.shrunk[name])]
+            spreads[name] = *each, int(there.sum()), *self._extremes(_spread, rates)
             found[f"{name}_difference"] = _row(f"{name}_difference", *spreads[name])
             if name == "selection_rate":
-                least = _ratio(np.where(there, self.selection_rate, np.nan)), _ratio(drawn_rates)
-                found["selection_rate_ratio"] = _row("selection_rate_ratio", *least, np.nan, int(there.sum()))
+                least = [self._widest(_ratio, values, np.fmin) for values in (rates, drawn)]
+                ends = self._extremes(_ratio, rates, np.nanargmin)
+                found["selection_rate_ratio"] = _row("selection_rate_ratio", *least, np.nan, int(there.sum()), *ends)
         true, false = spreads["true_positive_rate"], spreads["false_positive_rate"]
         odds = [np.maximum(one, other) for one, other in zip(true[:3], false[:3], strict=True)]
+        ends = (true if true[0] >= false[0] else false)[4:] if odds[0] == odds[0] else ("", "")
         name = "equalized_odds_difference"
-        found[name] = _row(name, *odds, min(true[3], false[3]))
+        found[name] = _row(name, *odds, min(true[3], false[3]), *ends)
         del found["base_rate_difference"]
         how = "each group's effective number of rows" if self.weighted else "the table of counts"
         return Gaps(tuple(found.values()), f"{bootstrap} multinomial draws of {how}. nan: not measured.")
+
+    def _widest(self, gap: Any, rates: np.ndarray, choose: Any = np.fmax) -> Any:
+        """The gap of the block in which it is widest; NaN where no block has two groups."""
+        return choose.reduce([gap(rates[..., list(block)]) for block in self.blocks])
+
+    def _extremes(self, gap: Any, rates: np.ndarray, choose: Any = np.nanargmax) -> tuple[str, str]:
+        """Names of the groups of the least and the greatest rate in the block of the widest gap."""
+        each = np.array([gap(rates[list(block)]) for block in self.blocks])
+        if np.isnan(each).all():
+            return "", ""
+        block = self.blocks[choose(each)]
+        inside = rates[list(block)]
+        return self.names[block[np.nanargmin(inside)]], self.names[block[np.nanargmax(inside)]]
 
     def _draw(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Tables (2, 2, groups, draws)."""
@@ -181,14 +210,21 @@ class GroupReport:
         return np.moveaxis(drawn, 2, 0).reshape(2, 2, table.shape[1], count)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a frame with one row per group, indexed by the attributes, with the ends of the intervals."""
+        """Return a frame with one row per group, indexed by the attributes.
+
+        Beside each rate are the ends of its interval and its value shrunk towards the other groups' (empirical Bayes);
+        `not_compared` says why a group takes part in no gap, and is empty for the others.
+        """
         columns: dict[str, Any] = {"count": self.counts}
         for name in RATES:
             columns[name] = getattr(self, name)
             columns[f"{name}_low"], columns[f"{name}_high"] = self.intervals[name].T
+            columns[f"{name}_shrunk"] = self.shrunk[name]
         for name in ("auc", "brier_score", "calibration_error"):
             if getattr(self, name) is not None:
                 columns[name] = getattr(self, name)
+        reasons = {left.group: left.reason for left in self.left_out if len(left.rates) == len(RATES)}
+        columns["not_compared"] = [reasons.get(name, "") for name in self.names]
         if len(self.attributes) == 1:
             index = pd.Index([level[0] for level in self.levels], name=self.attributes[0])
         else:
@@ -254,6 +290,13 @@ class GroupReport:
                 name = name if len(name) <= 22 else name[:19] + "..."
                 scores = (self.auc[g], self.brier_score[g], self.calibration_error[g])
                 lines.append(f"{name:<22}" + "".join(f"{_text(each):>9}" for each in scores))
+        if sum(self.included) > 2:
+            lines += ["", "Rates shrunk towards each other, by empirical Bayes, to take out noise:"]
+            lines.append(f"{'group':<22}{'selected':>9}{'TPR':>8}{'FPR':>8}{'prec':>8}{'acc':>8}")
+            for g, name in enumerate(self.names):
+                name = name if len(name) <= 22 else name[:19] + "..."
+                each = [self.shrunk[rate][g] for rate in list(RATES)[:5]]
+                lines.append(f"{name:<22}{_text(each[0]):>9}" + "".join(f"{_text(value):>8}" for value in each[1:]))
         if self.left_out:
             lines += ["", "Not compared:"]
             for left in self.left_out:
@@ -297,10 +340,12 @@ def by_group(
         >>> report.gaps(bootstrap=0)["selection_rate_difference"].value
         0.5
     """
-    check_index(decisions=decisions, y=y, groups=groups, scores=scores, weights=weights)
+    checks.check_index(decisions=decisions, y=y, groups=groups, scores=scores, weights=weights)
     f, label = _binary(decisions, "decisions"), _binary(y, "y")
     code, found_groups = _grouped(groups, names)
     checked = {"decisions": f, "y": label, "groups": code}
+    if isinstance(minimum, bool) or not isinstance(minimum, int | float | np.number) or not 0 <= minimum < np.inf:
+        raise ValueError(f"minimum must be a number of rows, at least 0 and finite, got {minimum!r}")
     w = score = None
     if weights is not None:
         w = checked["weights"] = _numbers(weights, "weights", 0.0, np.inf)
@@ -314,6 +359,7 @@ def by_group(
 
     count = len(found_groups)
     included = np.array([name not in found_groups.left_out for name in found_groups.names])
+    blocks = found_groups.blocks or (tuple(range(count)),)
     cell = (f * 2 + label) * count + code
 
     def sums(weight=None):
@@ -326,8 +372,11 @@ def by_group(
         found[name] = _frozen(_of(rate, table))
         sizes[name] = _frozen(effective_size(_contract(rate.den, table), _contract(rate.den, squares)))
         intervals[name] = _frozen(np.stack(wilson(found[name], sizes[name]), axis=1))
-        there = _there(sizes[name], minimum) & included
-        shrunk[name] = _frozen(empirical_bayes(np.where(there, found[name], np.nan), sizes[name]))
+        there, values = _there(sizes[name], minimum) & included, np.full(count, np.nan)
+        for block in blocks:
+            index = list(block)
+            values[index] = empirical_bayes(np.where(there, found[name], np.nan)[index], sizes[name][index])
+        shrunk[name] = _frozen(values)
     quality = (None, None, None) if score is None else _quality(score, label, code, w, count)
     return GroupReport(
         names=found_groups.names,
@@ -343,6 +392,7 @@ def by_group(
         calibration_error=quality[2],
         left_out=_left_out(found_groups, sizes, minimum),
         included=_frozen(included),
+        blocks=blocks,
         minimum=minimum,
         confusion=_frozen(table),
         weighted=w is not None,
@@ -351,32 +401,34 @@ def by_group(
 
 
 def _binary(value: Any, name: str) -> np.ndarray:
-    value = _numbers(value, name, 0.0, 1.0)
-    wrong = (value != 0) & (value != 1)
-    if wrong.any():
-        row = np.argmax(wrong)
+    """0 and 1 as integers."""
+    value = _host(value, name)
+    soft = (value > 0) & (value < 1)
+    if value.dtype.kind == "f" and soft.any():
+        row = int(np.argmax(soft))
         raise ValueError(
-            f"{name} must be 0 or 1, found {value[row]} in row {row}: threshold scores first, and pass them as scores"
+            f"{name} must be 0 or 1, found {value[row]:g} in row {row}: threshold scores first, and pass them as scores"
         )
-    return value.astype(np.int64)
+    return np.asarray(checks.indicator(name, value)[0]).astype(np.int64)
 
 
 def _numbers(value: Any, name: str, low: float, high: float) -> np.ndarray:
-    try:
-        value = np.asarray(value)
-        if value.dtype.kind in "US":
-            raise TypeError
-        value = value.astype(float)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be numbers without missing values: recode strings as 0 and 1") from None
-    if value.ndim != 1:
-        raise ValueError(f"{name} must be a vector, got shape {value.shape}; squeeze columns of shape (n, 1)")
+    """Numbers in a range, in double precision."""
+    value = _host(value, name).astype(float)
     wrong = ~((value >= low) & (value <= high) & np.isfinite(value))
     if wrong.any():
         row = np.argmax(wrong)
         span = f"in [{low:g}, {high:g}]" if np.isfinite(high) else "finite and not negative"
         raise ValueError(f"{name} must be {span}, found {value[row]} in row {row}: drop the row or correct the value")
     return value
+
+
+def _host(value: Any, name: str) -> np.ndarray:
+    """One number per row, as an array of NumPy."""
+    value = checks.vector(name, value)
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(f"by_group makes a table on the host, and {name} is traced: call it outside of jax.jit")
+    return np.asarray(value)
 
 
 def _grouped(groups: Any, names: Sequence[str] | None) -> tuple[np.ndarray, Groups]:
@@ -392,6 +444,8 @@ def _grouped(groups: Any, names: Sequence[str] | None) -> tuple[np.ndarray, Grou
     if names is None:
         found = intersections(groups)
         return found.a.astype(np.int64), replace(found, left_out=_empty(found))
+    if len(set(map(str, names))) < len(names):
+        raise ValueError(f"names must be different ones, found {', '.join(map(str, names))}")
     column = groups if hasattr(groups, "dtype") else np.asarray(groups)
     if np.ndim(column) != 1:
         raise ValueError("names are for one column of codes; put the values of several columns into the frame")
@@ -488,10 +542,11 @@ def _ratio(rates):
     return np.where(greatest > 0, least / np.where(greatest > 0, greatest, 1), np.nan)
 
 
-def _row(name: str, value, drawn, shrunk, groups: int) -> GroupGap:
+def _row(name: str, value, drawn, shrunk, groups: int, lowest: str, highest: str) -> GroupGap:
     drawn = drawn[~np.isnan(drawn)]
     low, high = np.quantile(drawn, [0.025, 0.975]) if drawn.size else (np.nan, np.nan)
-    return GroupGap(name, float(value), float(low), float(high), float(shrunk), groups, int(drawn.size))
+    numbers = map(float, (value, low, high, shrunk))
+    return GroupGap(name, *numbers, groups, int(drawn.size), lowest, highest)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -50,6 +50,8 @@ class Groups:
     """How soft memberships are counted."""
     encoder: "Callable[[Any, Any], Column] | None" = None
     """What `encode` calls."""
+    pandas_index: Any = None
+    """The index of the rows if they came as a pandas object: other pandas objects beside the groups must have it."""
 
     def __len__(self) -> int:
         """Number of groups."""
@@ -167,8 +169,7 @@ def intersections(columns: Any) -> Groups:
 def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, missing: str, reference: Any) -> Groups:
     """The groups, which may be too few to be compared."""
     table, control = _columns(columns, "group"), {} if strata is None else _columns(strata, "stratum")
-    _check_lengths({**table, **control})
-    checks.check_index(columns=columns, strata=strata)
+    index = _index(columns, strata, table, control)
     references = _references(reference, tuple(table))
     order = {name: _Levels.of(name, column, missing, references.get(name)) for name, column in table.items()}
     order |= {f"stratum {name}": _Levels.of(name, column, missing, None) for name, column in control.items()}
@@ -190,7 +191,7 @@ def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, 
     def encode(columns: Any, strata: Any) -> Column:
         table = _columns(columns, "group")
         control = {} if strata is None else _columns(strata, "stratum")
-        _check_lengths({**table, **control})
+        _index(columns, strata, table, control)
         if len(chosen) == 1 and len(chosen[0]) == 1 and list(table) == ["group"]:  # one column without a name
             table = {chosen[0][0]: table["group"]}
         found = {**table, **{f"stratum {name}": column for name, column in control.items()}}
@@ -210,6 +211,7 @@ def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, 
         blocks=None if whole else tuple(blocks),
         left_out=left_out,
         encoder=encode,
+        pandas_index=index,
     )
 
 
@@ -236,6 +238,7 @@ def memberships(
         >>> memberships([[0.75, 0.25], [0.0, 1.0]], names=("a", "b"), estimator="weighted").counts.tolist()
         [0.75, 1.25]
     """
+    index = getattr(probabilities, "index", None) if isinstance(probabilities, pd.DataFrame) else None
     if isinstance(probabilities, pd.DataFrame):
         names = tuple(map(str, probabilities.columns)) if names is None else names
         probabilities = probabilities.to_numpy()
@@ -258,8 +261,8 @@ def memberships(
         )
     top = total.max(initial=0.0)
     lacks = np.where(top - total > 1e-4, top - total, 0.0)
-    if estimator == "solved" and lacks.any():
-        row = int(np.argmax(lacks))
+    if estimator == "solved" and (np.abs(total - 1) > 1e-4).any():
+        row = int(np.argmax(np.abs(total - 1) > 1e-4))
         raise ValueError(
             f'with estimator "solved" every row must sum to 1, found {total[row]:g} in row {row}: add a column of the '
             "rest, with a name of its own"
@@ -278,6 +281,7 @@ def memberships(
         blocks=(tuple(range(len(names))),) if count else None,
         left_out=dict.fromkeys(more, "the rest of rows that are not fully in groups"),
         membership=None if members.dtype == bool else estimator,
+        pandas_index=index,
     )
 
 
@@ -546,6 +550,15 @@ def _array(values: Any) -> np.ndarray:
     return array
 
 
+def _index(columns: Any, strata: Any, table: Mapping[str, Any], control: Mapping[str, Any]) -> Any:
+    """The pandas index that the rows have, if any; lengths and indices must agree."""
+    _check_lengths({**table, **control})
+    given = {"columns": columns, "strata": strata}
+    given |= {name: column for group in (table, control) for name, column in group.items()}
+    checks.check_index(**given)
+    return next((index for each in given.values() if (index := checks.index_of(each)) is not None), None)
+
+
 def _check_lengths(columns: Mapping[str, Any]) -> None:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -563,11 +576,60 @@ def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any]]:
         column = pd.Series(column)
     if getattr(column, "ndim", 1) != 1:
         raise ValueError(f"each column must be a vector, found shape {column.shape}: squeeze columns of shape (n, 1)")
-    codes, unique = pd.factorize(column, sort=True)
+    if getattr(column, "dtype", np.dtype(float)).kind in "cmM":
+        raise TypeError(
+            f"groups must be strings, categories, booleans or numbers, found dtype {column.dtype}: make ranges of "
+            "times with pandas.cut"
+        )
+    try:
+        codes, unique = pd.factorize(column, sort=True)
+    except TypeError as error:
+        kinds = sorted({type(value).__name__ for value in column})
+        raise TypeError(
+            f"groups must be values of one kind, found {', '.join(kinds)}: turn all of them into strings"
+        ) from error
     empty: list[Any] = []
     if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
         empty = list(column.dtype.categories.difference(pd.Index(unique), sort=False))
-    return codes, list(unique.tolist() if hasattr(unique, "tolist") else unique), empty
+    is_category = isinstance(getattr(column, "dtype", None), pd.CategoricalDtype)
+    codes, values = _tidied(codes, list(unique.tolist() if hasattr(unique, "tolist") else unique), is_category)
+    return codes, values, [value for value in empty if not isinstance(value, str) or value.strip() not in values]
+
+
+_NO_VALUE = ("", "nan", "<na>", "nat", "null")
+"""Words, in any case, that stand for a missing value."""
+
+
+def _tidied(codes: np.ndarray, values: list[Any], ordered: bool) -> tuple[np.ndarray, list[Any]]:
+    """Codes and values without spaces around words, and without words for a missing value.
+
+    Args:
+        codes: of the values.
+        values: in the order in which they sort, or in that of their categories.
+        ordered: whether they are categories, which keep their order.
+
+    Raises:
+        ValueError: if values differ in nothing but capitals.
+    """
+    words = [value.strip() if isinstance(value, str) else value for value in values]
+    if all(word is value for word, value in zip(words, values, strict=True)) and not any(
+        isinstance(word, str) and word.lower() in _NO_VALUE for word in words
+    ):
+        new = words
+        place = np.arange(len(words))
+    else:
+        new = list(dict.fromkeys(w for w in words if not (isinstance(w, str) and w.lower() in _NO_VALUE)))
+        new = new if ordered or not all(isinstance(word, str) for word in new) else sorted(new)
+        number = {value: k for k, value in enumerate(new)}
+        place = np.array([number.get(word, -1) for word in words], codes.dtype)
+    lower: dict[str, str] = {}
+    for word in new:
+        if isinstance(word, str) and lower.setdefault(word.lower(), word) != word:
+            raise ValueError(
+                f"{lower[word.lower()]!r} and {word!r} differ in capitals only: write them alike, for example with "
+                "column.str.lower()"
+            )
+    return (np.append(place, -1)[codes] if len(place) else codes), new
 
 
 def _references(reference: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -22,6 +22,9 @@ def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Nu
     Returns:
         The lower and the upper ends; NaN where there are no rows.
 
+    Raises:
+        ValueError: if a rate is not in [0, 1], a size is negative, or the confidence is not between 0 and 1.
+
     Example:
         >>> low, high = wilson(np.array([0.5]), np.array([10.0]))
         >>> round(low.item(), 4), round(high.item(), 4)
@@ -31,6 +34,16 @@ def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Nu
         Wilson (1927), Probable Inference, the Law of Succession, and Statistical Inference.
     """
     rates, sizes = np.asarray(rates, float), np.asarray(sizes, float)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    with np.errstate(invalid="ignore"):
+        wrong = (rates < -1e-9) | (rates > 1 + 1e-9)
+    if wrong.any():
+        raise ValueError(
+            f"rates must be shares in [0, 1], found {rates[wrong].flat[0]:g}: divide counts by their sizes"
+        )
+    if (sizes < 0).any():
+        raise ValueError(f"sizes must be numbers of rows, found {sizes[sizes < 0].flat[0]:g}")
     square = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
     n = np.where(sizes > 0, sizes, np.nan)
     centre = (rates + square / (2 * n)) / (1 + square / n)
