@@ -269,6 +269,11 @@ def numeric(name: str, values: Any) -> Any:
         if jnp.issubdtype(values.dtype, jax.dtypes.prng_key) or jnp.iscomplexobj(values):
             raise TypeError(f"{name} must hold numbers or booleans, found dtype {values.dtype}")
         return values
+    if hasattr(values, "pandas_index") and hasattr(values, "left_out"):
+        raise TypeError(
+            f"{name} must be an array, found Groups: pass their column, groups.a, to a measure for as many groups, such "
+            "as that of Dataset.measure"
+        )
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError(f"{name} is a sparse matrix, which fairjax does not take: pass {name}.toarray()")
     if isinstance(values, np.ma.MaskedArray):
@@ -428,9 +433,11 @@ def check_index(**columns: Any) -> None:
             if not differ.size:  # equal labels of other types
                 continue
             row = int(differ[0])
+            groups = not _is_pandas(columns[name])
+            way = f"make {name} from column.to_numpy()" if groups else f"pass {name}.to_numpy()"
             raise ValueError(
                 f"the index of {name} differs from that of {first} (row {row}: {other[row]}, {first} has {index[row]}):"
-                f" align them, or pass {name}.to_numpy() if they belong together by position"
+                f" align them, or {way} if they belong together by position"
             )
 
 

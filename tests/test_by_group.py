@@ -295,7 +295,166 @@ def test_the_frame_and_the_table_show_shrunk_rates_and_who_is_not_compared():
     report = by_group([1, 0, 1, 1, 0, 0, 1], [1, 0, 1, 0, 1, 0, 1], groups)
     frame = report.to_frame()
     np.testing.assert_array_equal(frame["selection_rate_shrunk"], report.shrunk["selection_rate"])
-    assert frame["not_compared"].tolist() == ["", "", "", "1 rows, fewer than 2"]
+    no_precision = "no rows in the denominator (precision)"
+    assert frame["not_compared"].tolist() == ["", "", no_precision, "1 rows, fewer than 2"]
     text = str(report)
     assert "empirical Bayes" in text and "d: 1 rows, fewer than 2" in text
     assert max(map(len, text.splitlines())) <= 80
+    # a group that every rate leaves out for reasons that differ has all of them
+    small = by_group([1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 1, 0], ["a", "a", "a", "b", "b", "c"], minimum=2).to_frame()
+    reason = small.loc["c", "not_compared"]
+    assert "1 rows in the denominator, fewer than 2 (" in reason and "no rows in the denominator (true_pos" in reason
+
+
+def test_long_names_are_printed_whole_within_80_columns():
+    names = ["a group with a very long name, one", "a group with a very long name, two", "x" * 50]
+    report = by_group([1, 0, 1], [1, 1, 0], names, scores=[0.1, 0.2, 0.3])
+    text = str(report)
+    assert max(map(len, text.splitlines())) <= 80
+    for end in ("long name, one ", "long name, two ", "xxxxxx "):
+        assert sum(line.startswith(end) for line in text.splitlines()) == 3  # rates, scores, shrunk rates
+    assert "..." not in text
+
+
+def sexes_beside_races(n=600, seed=5):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"sex": rng.choice(["f", "m"], n), "race": rng.choice(["a", "b", "c"], n, p=[0.2, 0.3, 0.5])})
+    decisions = rng.random(n) < 0.3 + 0.3 * (frame.race == "a") + 0.1 * (frame.sex == "m")
+    return decisions.to_numpy(), rng.integers(0, 2, n), frame, rng.uniform(0.1, 3, n)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("site", [False, True])
+def test_attributes_side_by_side_are_compared_each_on_its_own_as_the_measure_does(weighted, site):
+    decisions, y, frame, w = sexes_beside_races()
+    w = w if weighted else None
+    strata = np.arange(len(y)) % 2 if site else None
+    found = data.groups(frame, intersect=False, strata=strata)
+    report = by_group(decisions, y, found, scores=decisions * 0.5, weights=w)
+    gaps = report.gaps(bootstrap=200)
+    makers = {
+        "selection_rate": metrics.demographic_parity,
+        "true_positive_rate": metrics.equal_opportunity,
+        "precision": metrics.predictive_parity,
+    }
+    for name, maker in makers.items():
+        measure = maker(num_groups=len(found), blocks=found.blocks)
+        gap = gaps[f"{name}_difference"]
+        assert gap.value == pytest.approx(float(measure(decisions, y, found.a, w)), abs=1e-6)
+        assert gap.low < gap.value < gap.high
+        block = [each for each in found.blocks if found.names.index(gap.lowest) in each]
+        assert len(block) == 1 and found.names.index(gap.highest) in block[0]
+    # each attribute on its own has the same rates
+    if not site:
+        alone = by_group(decisions, y, frame["race"], scores=decisions * 0.5, weights=w)
+        races = [k for k, name in enumerate(report.names) if name.startswith("race")]
+        np.testing.assert_allclose(report.selection_rate[races], alone.selection_rate)
+        np.testing.assert_allclose(report.intervals["precision"][races], alone.intervals["precision"])
+        np.testing.assert_allclose(report.shrunk["accuracy"][races], alone.shrunk["accuracy"])
+        np.testing.assert_allclose(report.auc[races], alone.auc)
+        np.testing.assert_array_equal(report.counts[races], alone.counts)
+        np.testing.assert_allclose(report.group_sizes[races], alone.group_sizes)
+        assert report.to_frame().index.tolist() == list(found.names)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_intervals_of_attributes_side_by_side_are_those_of_rows_drawn_anew(weighted):
+    decisions, y, frame, w = sexes_beside_races()
+    w = w if weighted else np.ones(len(y))
+    found = data.groups(frame, intersect=False)
+    gap = by_group(decisions, y, found, weights=w if weighted else None).gaps(4000)["selection_rate_difference"]
+    rng, drawn = np.random.default_rng(2), []
+    for _ in range(2000):
+        i = rng.integers(0, len(y), len(y))
+        rates = (w[i] * decisions[i]) @ found.a[i] / (w[i] @ found.a[i])
+        drawn.append(max(np.ptp(rates[list(block)]) for block in found.blocks))
+    np.testing.assert_allclose([gap.low, gap.high], np.quantile(drawn, [0.025, 0.975]), atol=0.015)
+
+
+def test_memberships_that_overlap_are_counted_where_they_say_how():
+    decisions, y = np.array([1, 0, 1, 0, 1]), np.array([1, 1, 0, 0, 1])
+    flags = np.array([[1, 1], [1, 0], [0, 1], [0, 1], [1, 0]], bool)
+    found = data.memberships(flags, ("x", "y"), estimator="weighted")
+    report = by_group(decisions, y, found)
+    np.testing.assert_allclose(report.selection_rate[:2], [2 / 3, 2 / 3])
+    measure = data.from_arrays(np.eye(5), y, found).measure("eod")
+    gap = report.gaps(0)["true_positive_rate_difference"]
+    assert gap.value == pytest.approx(float(measure(decisions, y, found.a))) == pytest.approx(1 / 3)
+    one_hot = data.memberships(np.eye(2)[[0, 0, 1, 1, 1]], estimator="solved")
+    np.testing.assert_array_equal(by_group(decisions, y, one_hot).counts, [2, 3])
+    with pytest.raises(ValueError, match="row 0 belongs to several groups .*estimator=.weighted"):
+        by_group(decisions, y, data.memberships(flags))
+    with pytest.raises(ValueError, match="found memberships in part, .*pandas.cut, or compare with a measure"):
+        by_group(decisions, y, data.continuous([1.0, 2.0, 3.0, 4.0, 5.0], 2))
+
+
+def test_a_group_that_has_nothing_to_be_compared_with_is_named():
+    report = by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"])
+    assert report.gaps(0)["true_positive_rate_difference"].groups == 0
+    left = {(each.group, each.reason): each.rates for each in report.left_out}
+    assert left["a", "nothing to compare it with"] == ("true_positive_rate",)
+    alone = by_group([1, 0], [1, 1], ["a", "a"])
+    assert "nothing to compare it with" in alone.to_frame().loc["a", "not_compared"]
+    strata = data.groups(list("ababab"), strata=list("xxyyyy"))
+    report = by_group([1, 0, 1, 0, 1, 1], [1, 0, 1, 1, 1, 1], strata)
+    assert any(each.reason == "nothing to compare it with in its stratum or attribute" for each in report.left_out)
+
+
+def test_the_ratio_of_a_stratum_in_which_nobody_is_selected_is_not_measured():
+    found = data.groups(list("abab"), strata=list("xxyy"))
+    ratio = by_group([1, 1, 0, 0], [1, 0, 1, 0], found).gaps(0)["selection_rate_ratio"]
+    assert np.isnan(ratio.value) and (ratio.lowest, ratio.highest) == ("", "")
+
+
+def test_the_index_of_groups_in_a_mapping_is_checked():
+    decisions = pd.Series([1, 0, 0, 1], index=[4, 5, 6, 7])
+    with pytest.raises(ValueError, match="the index of groups differs from that of decisions"):
+        by_group(decisions, [0, 1, 1, 0], {"sex": pd.Series(list("mmff"))})
+    same = {"sex": pd.Series(list("mmff"), index=decisions.index)}
+    assert by_group(decisions, [0, 1, 1, 0], same).counts.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_the_unit_of_weights_does_not_matter(size):
+    f, y, frame, scores, w = draw(200)
+    plain, scaled = by_group(f, y, frame.sex, scores, w), by_group(f, y, frame.sex, scores, w * size)
+    for name in ("selection_rate", "accuracy", "auc", "brier_score", "calibration_error", "group_sizes"):
+        np.testing.assert_allclose(getattr(plain, name), getattr(scaled, name), rtol=1e-9)
+    np.testing.assert_allclose(plain.intervals["precision"], scaled.intervals["precision"], rtol=1e-9)
+    assert plain.gaps(20)["accuracy_difference"].high == pytest.approx(scaled.gaps(20)["accuracy_difference"].high)
+    with pytest.raises(ValueError, match="the sum of the weights is not finite"):
+        by_group(f, y, frame.sex, weights=np.full(200, 1e308))
+
+
+def test_a_group_whose_rows_weigh_nothing_has_no_rates():
+    report = by_group([1, 0, 0, 1], [1, 1, 1, 1], list("mmff"), scores=[0.1, 0.2, 0.3, 0.4], weights=[1, 1, 0, 0])
+    rates = ("selection_rate", "true_positive_rate", "precision", "accuracy", "base_rate")
+    for name in (*rates, "auc", "brier_score", "calibration_error"):
+        assert np.isnan(getattr(report, name)[0])
+    assert all(np.isnan(gap.value) for gap in report.gaps(20).rows)
+
+
+def test_scores_that_rounding_carries_out_of_their_range_are_taken():
+    scores = np.array([1.0 + 1e-7, -1e-8, 0.0, 1.0], np.float32)
+    report = by_group([1, 0, 0, 1], [1, 0, 0, 1], list("mmff"), scores=scores)
+    np.testing.assert_array_equal(report.brier_score, 0.0)
+    with pytest.raises(ValueError, match="found 3 in row 0: pass logits through jax.nn.sigmoid"):
+        by_group([1, 0], [1, 0], list("mf"), scores=[3.0, 0.0])
+
+
+def test_names_and_rates_that_are_not_right_are_refused():
+    for names, message in (
+        ("ab", "found the string 'ab'"),
+        (["none", "b"], "found 'none', which stands for a missing value"),
+        (["B", "b"], "names must be different ones, in more than capitals"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            by_group([1, 0], [1, 0], [0, 1], names=names)
+    report = by_group([1, 0], [1, 0], [0, 1])
+    with pytest.raises(ValueError, match="rate must be one of selection_rate, .*, got 'recall'"):
+        report.compared("recall")
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        report.gaps(5, seed=-1)
+    for rate, size, confidence in ((2, 10, 0.95), (0.5, -1, 0.95), (0.5, 10, 0.0), (0.5, 10, float("nan"))):
+        with pytest.raises(ValueError, match="must be"):
+            wilson(rate, size, confidence)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -229,8 +230,8 @@ def test_reports_take_named_groups():
     assert report.gaps(bootstrap=0)["selection_rate_difference"].value == pytest.approx(expected)
     with pytest.raises(ValueError, match="have names already"):
         by_group(decisions, y, found, names=("a", "b"))
-    with pytest.raises(ValueError, match="found memberships: pass the attributes one by one"):
-        by_group(decisions, y, groups(FRAME, intersect=False))
+    side = by_group(decisions, y, groups(FRAME, intersect=False))
+    assert side.names == ("race: b", "race: o", "race: w", "sex: f", "sex: m") and side.blocks == ((0, 1, 2), (3, 4))
 
 
 def table(n=400, weights=None):
@@ -360,3 +361,118 @@ def test_columns_of_different_indices_are_refused():
 def test_solved_memberships_sum_to_1_in_every_row():
     with pytest.raises(ValueError, match="every row must sum to 1, found 0.8 in row 0"):
         data.memberships(np.full((4, 2), 0.4), estimator="solved")
+
+
+@pytest.mark.parametrize("word", ["", "  ", "nan", "NaN", "none", "None", "NA", "<NA>", "null", "NULL", "n/a", "NaT"])
+def test_words_for_no_value_are_missing_values(word):
+    with pytest.raises(
+        ValueError, match="missing value of 'group' in row 1 .*counts as missing, so write another word"
+    ):
+        groups(["a", word, "b"])
+    assert groups(["a", word, "b"], missing="leave out").compared == ("a", "b")
+    with pytest.raises(ValueError, match="group has a missing value, which the groups were not made with"):
+        groups(["a", "b"]).encode(["a", word])
+
+
+def test_a_value_that_is_called_missing_is_not_taken_for_a_missing_one():
+    assert groups(["Missing", None, "b"], missing="group").names == ("Missing", "b", "missing value")
+
+
+def test_arrays_of_pandas_keep_their_kind():
+    found = groups(pd.array([1, None, 2], dtype="Int64"), missing="group")
+    assert found.names == ("1", "2", "missing") and found.pandas_index is None
+    assert groups(pd.MultiIndex.from_tuples([("a", 1), ("b", 2)])).names == ("a, 1", "b, 2")
+
+
+def test_bytes_and_spaces_of_a_reference_do_not_matter():
+    assert groups(np.array([b"a", b"b "])).names == ("a", "b")
+    assert groups([" a", "b"], reference=" a").names == ("b", "a")
+
+
+def test_the_reference_comes_last_where_small_groups_are_pooled():
+    found = groups(["a", "b", "c", "c", "d", "d"], minimum=2, small="pool", reference="c")
+    assert found.names == ("other groups", "d", "c") and found.a.tolist() == [0, 0, 2, 2, 1, 1]
+    assert found.encode(["d", "a"]).tolist() == [1, 0]
+    two = groups(["a", "b", "c", "c"], minimum=2, small="pool", reference="c")
+    assert two.names == ("other groups", "c") and two.a.tolist() == [False, False, True, True]
+    with pytest.raises(ValueError, match="the reference 'a' has 1 rows, fewer than 2, and would be pooled"):
+        groups(["a", "b", "c", "c"], minimum=2, small="pool", reference="a")
+
+
+def test_continuous_attributes_keep_the_index_of_their_series():
+    found = continuous(pd.Series([1.0, 2.0, 3.0], index=[3, 4, 5]), 2)
+    assert found.pandas_index.tolist() == [3, 4, 5]
+    with pytest.raises(ValueError, match="the index of a differs from that of x"):
+        from_arrays(pd.DataFrame({"x": [1.0, 2.0, 3.0]}), [0, 1, 1], found)
+    frame = pd.DataFrame({"a": [0.5, 1.0], "b": [0.5, 0.0]}, index=[7, 8])
+    assert memberships(frame, estimator="weighted").pandas_index.tolist() == [7, 8]
+
+
+def test_knots_have_different_names():
+    found = continuous([1.0, 2.0, 3.0], (100000.1, 100000.2))
+    assert found.names == ("value about 100000.1", "value about 100000.2")
+    assert len(continuous([1.0, 2.0, 3.0], np.int64(2))) == 2
+
+
+def test_memberships_and_their_rest_are_all_rows():
+    found = memberships(np.full((4, 2), 0.4), estimator="weighted")
+    assert found.names == ("group 0", "group 1", "no group") and found.blocks == ((0, 1),)
+    np.testing.assert_allclose(found.counts, [1.6, 1.6, 0.8])
+    nobody = memberships(np.zeros((3, 2), bool))
+    assert nobody.counts.tolist() == [0, 0, 3]
+    flags = pd.DataFrame({"x": [True, False], "y": [True, True]}).astype("boolean")
+    assert memberships(flags, estimator="weighted").membership == "weighted" and memberships(flags).a.dtype == bool
+    # gaps to the share of all rows are the same from rows as from sums
+    measure = metrics.demographic_parity(
+        across=metrics.GAPS["kearns"], num_groups=3, blocks=found.blocks, membership="weighted"
+    )
+    shares = np.array([[0.8, 0.0], [0.0, 0.8], [0.4, 0.4], [0.0, 0.8]])
+    members, decisions, y = memberships(shares, estimator="weighted").a, [1, 0, 1, 1], [0, 1, 1, 0]
+    tensor = metrics.confusion(decisions, y, members, num_groups=3)
+    assert measure.of_tensor(tensor).item() == pytest.approx(measure(decisions, y, members).item())
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: groups(["a", "b"], minimum=-1), ValueError, "minimum must be a number of rows, .*got -1"),
+        (lambda: groups({"sex": 3}), ValueError, r"the column 'sex' must have one value per row, found shape \(\)"),
+        (lambda: groups({"sex": np.ones((2, 1))}), ValueError, r"found shape \(2, 1\): squeeze columns"),
+        (lambda: groups([["a", "b"], ["a"]]), ValueError, "groups are not a regular array"),
+        (lambda: groups(np.array([1j, 2])), TypeError, "found dtype complex128: pass its real part"),
+        (lambda: groups(np.array([1, 2], "datetime64[D]")), TypeError, "make ranges of times with pandas.cut"),
+        (lambda: groups(scipy.sparse.eye(2)), TypeError, r"sparse matrix, which fairjax does not take: pass .toarray"),
+        (lambda: groups({"a": scipy.sparse.eye(2)}), TypeError, "sparse matrix"),
+        (lambda: groups(np.ma.array([1, 2], mask=[0, 1])), TypeError, "masked array with masked entries"),
+        (lambda: groups(pd.Series([True, 1, "a"], dtype=object)), TypeError, "of which True and 1 are the same"),
+        (lambda: jax.jit(lambda a: groups(a).a)(jnp.array([0, 1])), TypeError, "groups are made on the host"),
+        (lambda: groups({"stratum s": list("abab")}, strata={"s": list("xxyy")}), ValueError, "rename one of them"),
+        (lambda: continuous([], (1, 2)), ValueError, "expected at least one row"),
+        (lambda: continuous([1.0, 2.0], ("a", "b")), TypeError, "knots must hold numbers"),
+        (lambda: continuous([1.0, 2.0], True), ValueError, "knots must be a number of at least two"),
+        (lambda: memberships(np.ones((0, 2)), estimator="weighted"), ValueError, "one or more samples"),
+        (lambda: memberships(np.eye(2), "ab", estimator="weighted"), ValueError, "found the string 'ab'"),
+        (lambda: memberships(np.eye(2), ("A", "a"), estimator="weighted"), ValueError, "would be called 'A'"),
+        (
+            lambda: memberships([[0.5, 0.4], [1, 0]], ("a", "no group"), estimator="weighted"),
+            ValueError,
+            "several groups would be called 'no group'",
+        ),
+        (
+            lambda: data.Groups(np.array([0, 2], np.int32), ("a", "b"), ("x",), (("a",), ("b",)), np.array([1, 1])),
+            ValueError,
+            "codes from 0 to 1 or have 2 columns, one per name, found shape",
+        ),
+        (lambda: from_arrays(np.eye(2), ["1", "1"], [0, 1], classes=(1, "1")), ValueError, "values of different names"),
+        (lambda: from_arrays(np.eye(2), [[1], [2]], [0, 1], classes=(1, 2)), ValueError, "one label per row"),
+        (lambda: from_arrays(np.eye(2), [0, 1], [0, 1], features="ab"), ValueError, "found the string 'ab'"),
+    ],
+)
+def test_odd_inputs_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_a_boolean_column_that_lacks_values_is_taken():
+    found = groups(pd.Series([True, False, np.nan, None], dtype=object), missing="group")
+    assert found.names == ("False", "True", "missing") and found.counts.tolist() == [1, 1, 2]

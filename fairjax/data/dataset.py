@@ -113,7 +113,8 @@ def from_arrays(
         constant feature is allowed.
 
     Raises:
-        ValueError: If a shape, a length, a name or a value is wrong, a value is missing, or a class or group is absent.
+        ValueError: If a shape, a length, a name or a value is wrong, a value is missing, a class or group is absent, or
+            pandas indices differ, among them that of the rows of which groups were made.
         TypeError: If `x`, `y` or `a` holds anything but numbers and booleans.
 
     Example:
@@ -168,8 +169,10 @@ def _weights(weights: Any, x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray,
 
 def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]:
     """Labels as codes of the classes, all of which must be there."""
-    if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise ValueError(f"classes must be two or more different values, got {classes}")
+    if len(classes) < 2 or len(set(map(str, classes))) < len(classes):
+        raise ValueError(f"classes must be two or more values of different names, got {classes}")
+    if not hasattr(y, "toarray") and np.ndim(y) != 1:
+        raise ValueError(f"y must have one label per row, found shape {np.shape(y)}: squeeze columns of shape (n, 1)")
     column = pd.Series(y) if not hasattr(y, "toarray") else checks.numeric("y", y)
     if len(column) != rows:
         raise ValueError(f"x and y must have the same length, found {rows} and {len(column)} rows")
@@ -222,6 +225,8 @@ def _is_number(dtype: Any) -> bool:
 
 def _names(x: Any, features: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """Names of the features: those given, the frame's, or x1, x2, ..."""
+    if isinstance(features, str):
+        raise ValueError(f"features must be a sequence with one name per column, found the string {features!r}")
     if features is not None:
         names = tuple(str(feature) for feature in features)
     elif isinstance(x, pd.DataFrame):

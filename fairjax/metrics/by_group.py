@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 
 from fairjax import checks
 from fairjax.metrics import rates as _rates
-from fairjax.metrics.groups import Groups, intersections
+from fairjax.metrics.groups import Groups, check_minimum, intersections, read_names
 from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
 
 RATES = {
@@ -25,6 +25,16 @@ RATES = {
 """The rates of the table, by name."""
 
 BINS = 10
+"""Number of bins of the calibration error."""
+
+_SLACK = 1e-6
+"""How far rounding in single precision may carry a score out of [0, 1]."""
+
+_WIDE = 22
+"""Columns of the printed table for the name of a group."""
+
+_CHUNK = 2**22
+"""Numbers that are drawn at a time for the intervals of gaps."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,11 @@ class Left:
     """A group that takes no part in the gaps of some rates, and why."""
 
     group: str
+    """Name of the group."""
     rates: tuple[str, ...]
+    """Names of the rates."""
     reason: str
+    """Why the group is not compared."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,17 @@ class GroupGap:
     """A gap between groups, with a percentile interval."""
 
     name: str
+    """Name of the gap, such as "selection_rate_difference"."""
     value: float
     """The gap, NaN if fewer than two groups can be compared."""
     low: float
+    """Lower end of the 95% interval."""
     high: float
+    """Upper end of the 95% interval."""
     shrunk: float
     """The gap of the rates shrunk towards each other, which noise does not widen; NaN for ratios."""
     groups: int
-    """Number of groups compared."""
+    """Number of groups that are compared with at least one other."""
     draws: int
     """Number of draws in which the gap could be computed."""
     lowest: str
@@ -62,17 +78,42 @@ class Gaps:
     """The gaps between groups, one after the other; prints as a table of at most 80 columns."""
 
     rows: tuple[GroupGap, ...]
+    """The gaps, in the order in which they are printed."""
     note: str
+    """How the intervals were drawn."""
 
     def __getitem__(self, name: str) -> GroupGap:
-        """The gap of that name."""
+        """Return the gap of a name.
+
+        Args:
+            name: name of a gap, such as "selection_rate_difference".
+
+        Returns:
+            The gap.
+
+        Raises:
+            KeyError: if there is no such gap; the message lists those that there are.
+
+        Example:
+            >>> by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"]).gaps(bootstrap=0)["selection_rate_difference"].value
+            0.5
+        """
         for row in self.rows:
             if row.name == name:
                 return row
         raise KeyError(f"{name}; there are {', '.join(row.name for row in self.rows)}")
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the gaps as a frame with one row per gap."""
+        """Return the gaps as a frame with one row per gap, indexed by the names of the gaps.
+
+        Returns:
+            The frame; its columns are the fields of `GroupGap`.
+
+        Example:
+            >>> gaps = by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"]).gaps(bootstrap=0)
+            >>> gaps.to_frame().loc["selection_rate_difference", ["lowest", "highest"]].tolist()
+            ['a', 'b']
+        """
         return pd.DataFrame([vars(row) for row in self.rows]).set_index("name")
 
     def __str__(self) -> str:
@@ -124,14 +165,36 @@ class GroupReport:
     weighted: bool
     group_sizes: np.ndarray
     """Rows of each group; effective rows where rows are weighted."""
+    cells: np.ndarray
+    """Weighted number of rows by (decision, label, set of groups): the groups themselves, unless rows have several."""
+    cell_sizes: np.ndarray
+    """The same in rows; in effective rows where rows are weighted."""
+    members: np.ndarray | None
+    """Whether each group (columns) is in each of these sets (rows); None where every row has one group."""
     included: np.ndarray
     """Whether each group is to be compared at all."""
     blocks: tuple[tuple[int, ...], ...]
-    """Groups that are compared with each other: all of them, or those of each stratum. The gap is that of the block in
-    which it is widest."""
+    """Groups that are compared with each other: all of them, those of each stratum, or those of each attribute where
+    attributes stand side by side. The gap is that of the block in which it is widest."""
 
     def compared(self, rate: str) -> np.ndarray:
-        """Which groups take part in the gaps of a rate."""
+        """Return which groups have a denominator that is large enough for the gaps of a rate.
+
+        Args:
+            rate: one of the rates of the table, such as "precision".
+
+        Returns:
+            Booleans, one per group.
+
+        Raises:
+            ValueError: if there is no such rate.
+
+        Example:
+            >>> by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"]).compared("true_positive_rate").tolist()
+            [True, False]
+        """
+        if rate not in RATES:
+            raise ValueError(f"rate must be one of {', '.join(RATES)}, got {rate!r}")
         return _there(self.sizes[rate], self.minimum) & self.included
 
     def gaps(self, bootstrap: int = 1000, seed: int = 0) -> Gaps:
@@ -139,7 +202,8 @@ class GroupReport:
 
         Rows are drawn anew as multinomial draws of the table of counts, which is what drawing rows with replacement
         comes to; the cost does not depend on the number of rows. Counts have to be whole numbers: for weighted rows
-        each group's cells are drawn on their own, as many rows as the group's effective size, and scaled back.
+        each cell of the table is a Poisson draw of its effective number of rows, scaled back, which has the mean and
+        the variance of a sum of the weights of rows drawn anew.
 
         The greatest of noisy rates less the least is too large, in the draws more so than in the data: read an
         interval that leaves out 0 with that in mind, and see `shrunk`.
@@ -150,13 +214,21 @@ class GroupReport:
 
         Returns:
             The gaps. Groups with too small a denominator are left out, in the data as in the draws. Where groups are
-            compared within strata, a gap is that of the stratum in which it is widest.
+            compared within strata, or attributes stand side by side, a gap is that of the stratum or attribute in which
+            it is widest, as in `fairjax.metrics.Parity`, and the two groups that it names are of that one.
 
         Raises:
-            ValueError: if `bootstrap` is not a whole number of draws, or negative.
+            ValueError: if `bootstrap` or `seed` is not a whole number, or negative.
+
+        Example:
+            >>> gap = by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"]).gaps(bootstrap=0)["selection_rate_difference"]
+            >>> gap.value, gap.lowest, gap.highest
+            (0.5, 'a', 'b')
         """
         if isinstance(bootstrap, bool) or not isinstance(bootstrap, int | np.integer) or bootstrap < 0:
             raise ValueError(f"bootstrap must be a number of draws, at least 0, got {bootstrap!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ValueError(f"seed must be a whole number, at least 0, got {seed!r}")
         draws = self._draw(bootstrap, np.random.default_rng(seed))
         found: dict[str, GroupGap] = {}
         spreads = {}
@@ -164,24 +236,29 @@ class GroupReport:
             there = self.compared(name)
             rates, drawn = np.where(there, getattr(self, name), np.nan), np.where(there, _of(rate, draws), np.nan)
             each = [self._widest(_spread, values) for values in (rates, drawn, self.shrunk[name])]
-            spreads[name] = *each, int(there.sum()), *self._extremes(_spread, rates)
+            count = int((there & ~_alone(there, self.blocks)).sum())
+            spreads[name] = *each, count, *self._extremes(_spread, rates)
             found[f"{name}_difference"] = _row(f"{name}_difference", *spreads[name])
             if name == "selection_rate":
-                least = [self._widest(_ratio, values, np.fmin) for values in (rates, drawn)]
-                ends = self._extremes(_ratio, rates, np.nanargmin)
-                found["selection_rate_ratio"] = _row("selection_rate_ratio", *least, np.nan, int(there.sum()), *ends)
+                least = [self._widest(_ratio, values, np.minimum) for values in (rates, drawn)]
+                ends = self._extremes(_ratio, rates, np.nanargmin) if least[0] == least[0] else ("", "")
+                found["selection_rate_ratio"] = _row("selection_rate_ratio", *least, np.nan, count, *ends)
         true, false = spreads["true_positive_rate"], spreads["false_positive_rate"]
         odds = [np.maximum(one, other) for one, other in zip(true[:3], false[:3], strict=True)]
         ends = (true if true[0] >= false[0] else false)[4:] if odds[0] == odds[0] else ("", "")
         name = "equalized_odds_difference"
         found[name] = _row(name, *odds, min(true[3], false[3]), *ends)
         del found["base_rate_difference"]
-        how = "each group's effective number of rows" if self.weighted else "the table of counts"
-        return Gaps(tuple(found.values()), f"{bootstrap} multinomial draws of {how}. nan: not measured.")
+        how = "Poisson draws of the effective numbers of rows" if self.weighted else "multinomial draws of the counts"
+        return Gaps(tuple(found.values()), f"{bootstrap} {how}. nan: not measured.")
 
-    def _widest(self, gap: Any, rates: np.ndarray, choose: Any = np.fmax) -> Any:
-        """The gap of the block in which it is widest; NaN where no block has two groups."""
-        return choose.reduce([gap(rates[..., list(block)]) for block in self.blocks])
+    def _widest(self, gap: Any, rates: np.ndarray, choose: Any = np.maximum) -> Any:
+        """The gap of the block in which it is widest; NaN where no block has two groups, or has a gap of NaN."""
+        each = [rates[..., list(block)] for block in self.blocks]
+        known = np.stack([(~np.isnan(block)).sum(axis=-1) >= 2 for block in each])
+        nothing = -np.inf if choose is np.maximum else np.inf
+        widest = choose.reduce(np.where(known, np.stack([gap(block) for block in each]), nothing))
+        return np.where(known.any(axis=0), widest, np.nan)
 
     def _extremes(self, gap: Any, rates: np.ndarray, choose: Any = np.nanargmax) -> tuple[str, str]:
         """Names of the groups of the least and the greatest rate in the block of the widest gap."""
@@ -194,26 +271,34 @@ class GroupReport:
 
     def _draw(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Tables (2, 2, groups, draws)."""
-        table = self.confusion.reshape(4, -1)
-        if not self.weighted:
-            total = table.sum()
-            if total == 0:
-                return np.zeros((2, 2, table.shape[1], count))
-            drawn = random.multinomial(round(total), table.ravel() / total, size=count)
-            return np.moveaxis(drawn.reshape(count, 2, 2, table.shape[1]), 0, -1).astype(float)
-        drawn = np.zeros((table.shape[1], count, 4))
-        for g, size in enumerate(self.group_sizes):
-            total = table[:, g].sum()
-            if total > 0:
-                size = max(round(size), 1)
-                drawn[g] = random.multinomial(size, table[:, g] / total, size=count) * (total / size)
-        return np.moveaxis(drawn, 2, 0).reshape(2, 2, table.shape[1], count)
+        cells, sizes = self.cells.ravel(), self.cell_sizes.ravel()
+        if not cells.any():
+            return np.zeros((*self.confusion.shape, count))
+        found, at_a_time = [], max(1, _CHUNK // cells.size)
+        for start in range(0, count, at_a_time):
+            size = min(at_a_time, count - start)
+            if self.weighted:
+                drawn = random.poisson(sizes, (size, cells.size)) * (cells / np.where(sizes > 0, sizes, 1.0))
+            else:
+                drawn = random.multinomial(round(cells.sum()), cells / cells.sum(), size=size).astype(float)
+            drawn = drawn.reshape(size, 2, 2, -1)
+            found.append(drawn if self.members is None else drawn @ self.members)
+        return np.moveaxis(np.concatenate([np.zeros((0, *self.confusion.shape)), *found]), 0, -1)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with one row per group, indexed by the attributes.
 
         Beside each rate are the ends of its interval and its value shrunk towards the other groups' (empirical Bayes);
-        `not_compared` says why a group takes part in no gap, and is empty for the others.
+        `not_compared` says which groups take part in no gap, or not in those of some rates, and why; it is empty for
+        the others. Where attributes stand side by side the index holds the names of the groups.
+
+        Returns:
+            The frame.
+
+        Example:
+            >>> frame = by_group([1, 0, 1], [1, 1, 1], ["a", "a", "b"]).to_frame()
+            >>> frame["selection_rate"].tolist(), frame["selection_rate_shrunk"].round(3).tolist()
+            ([0.5, 1.0], [0.667, 0.667])
         """
         columns: dict[str, Any] = {"count": self.counts}
         for name in RATES:
@@ -223,9 +308,14 @@ class GroupReport:
         for name in ("auc", "brier_score", "calibration_error"):
             if getattr(self, name) is not None:
                 columns[name] = getattr(self, name)
-        reasons = {left.group: left.reason for left in self.left_out if len(left.rates) == len(RATES)}
-        columns["not_compared"] = [reasons.get(name, "") for name in self.names]
-        if len(self.attributes) == 1:
+        reasons: dict[str, list[str]] = {}
+        for left in self.left_out:
+            rates = "" if len(left.rates) == len(RATES) else f" ({', '.join(left.rates)})"
+            reasons.setdefault(left.group, []).append(left.reason + rates)
+        columns["not_compared"] = ["; ".join(reasons.get(name, ())) for name in self.names]
+        if any(len(level) != len(self.attributes) for level in self.levels):
+            index = pd.Index(self.names, name="group")
+        elif len(self.attributes) == 1:
             index = pd.Index([level[0] for level in self.levels], name=self.attributes[0])
         else:
             index = pd.MultiIndex.from_tuples(self.levels, names=self.attributes)
@@ -242,7 +332,12 @@ class GroupReport:
 
         Raises:
             ValueError: if there is no such rate.
+
+        Example:
+            >>> figure = by_group([1, 0, 1], [1, 1, 1], ["a", "a", "b"]).plot(["precision"])  # doctest: +SKIP
+            >>> figure.savefig("precision.png")  # doctest: +SKIP
         """
+        rates = (rates,) if isinstance(rates, str) else rates
         unknown = [rate for rate in rates if rate not in RATES]
         if unknown or not rates:
             raise ValueError(f"rates must be some of {', '.join(RATES)}, got {', '.join(unknown) or 'none'}")
@@ -273,30 +368,36 @@ class GroupReport:
     def __str__(self) -> str:
         """A table of at most 80 columns."""
         lines = [
-            f"{'group':<22}{'rows':>9} {'selected':>8}  {'95% interval':<15}{'TPR':>5}{'FPR':>6}{'prec':>6}{'acc':>6}"
+            f"{'group':<{_WIDE}}{'rows':>9} {'selected':>8}  {'95% interval':<15}{'TPR':>5}{'FPR':>6}"
+            f"{'prec':>6}{'acc':>6}"
         ]
         for g, name in enumerate(self.names):
             low, high = self.intervals["selection_rate"][g]
-            name = name if len(name) <= 22 else name[:19] + "..."
+            *start, name = _wrapped(name)
             rest = [self.true_positive_rate[g], self.false_positive_rate[g], self.precision[g], self.accuracy[g]]
+            lines += start
             lines.append(
-                f"{name:<22}{self.counts[g]:>9} {_text(self.selection_rate[g]):>8}  [{_text(low)}, {_text(high)}] "
+                f"{name:<{_WIDE}}{self.counts[g]:>9} {_text(self.selection_rate[g]):>8}  [{_text(low)}, {_text(high)}] "
                 + f"{_text(rest[0], 2):>5}"
                 + "".join(f"{_text(each, 2):>6}" for each in rest[1:])
             )
         if self.auc is not None and self.brier_score is not None and self.calibration_error is not None:
-            lines += ["", f"{'group':<22}{'AUC':>9}{'Brier':>9}{'ECE':>9}"]
+            lines += ["", f"{'group':<{_WIDE}}{'AUC':>9}{'Brier':>9}{'ECE':>9}"]
             for g, name in enumerate(self.names):
-                name = name if len(name) <= 22 else name[:19] + "..."
+                *start, name = _wrapped(name)
                 scores = (self.auc[g], self.brier_score[g], self.calibration_error[g])
-                lines.append(f"{name:<22}" + "".join(f"{_text(each):>9}" for each in scores))
-        if sum(self.included) > 2:
+                lines += start
+                lines.append(f"{name:<{_WIDE}}" + "".join(f"{_text(each):>9}" for each in scores))
+        if sum(self.included) > 1:
             lines += ["", "Rates shrunk towards each other, by empirical Bayes, to take out noise:"]
-            lines.append(f"{'group':<22}{'selected':>9}{'TPR':>8}{'FPR':>8}{'prec':>8}{'acc':>8}")
+            lines.append(f"{'group':<{_WIDE}}{'selected':>9}{'TPR':>8}{'FPR':>8}{'prec':>8}{'acc':>8}")
             for g, name in enumerate(self.names):
-                name = name if len(name) <= 22 else name[:19] + "..."
+                *start, name = _wrapped(name)
                 each = [self.shrunk[rate][g] for rate in list(RATES)[:5]]
-                lines.append(f"{name:<22}{_text(each[0]):>9}" + "".join(f"{_text(value):>8}" for value in each[1:]))
+                lines += start
+                lines.append(
+                    f"{name:<{_WIDE}}{_text(each[0]):>9}" + "".join(f"{_text(value):>8}" for value in each[1:])
+                )
         if self.left_out:
             lines += ["", "Not compared:"]
             for left in self.left_out:
@@ -317,12 +418,14 @@ def by_group(
     """How each group fares: rates with intervals, and quality of the scores where they are given.
 
     Args:
-        decisions: 0 or 1, or booleans, one per row.
-        y: labels, 0 or 1, or booleans.
+        decisions: 0 or 1, or booleans, of shape (n,).
+        y: labels, 0 or 1, or booleans, of shape (n,).
         groups: a series, array or list of strings, codes or booleans; or several columns, as a frame or an array
-            (n, attributes), whose intersections are the groups; or what `fairjax.data.groups` returns.
-        scores: probabilities of label 1, for the area under the curve, Brier score and calibration error.
-        weights: a non-negative weight for each row; 1 if omitted.
+            (n, attributes), whose intersections are the groups; or what `fairjax.data.groups` returns, with its strata
+            or attributes side by side; or what `fairjax.data.memberships` returns of booleans.
+        scores: probabilities of label 1, of shape (n,), for the area under the curve, Brier score and calibration
+            error.
+        weights: a non-negative weight for each row, of shape (n,); 1 if omitted.
         names: names of the groups, where `groups` is one column of codes 0, 1, ...
         minimum: rows that the denominator of a rate must have for the group to take part in the rate's gaps.
             Weighted rows count by Kish's effective size.
@@ -332,6 +435,7 @@ def by_group(
 
     Raises:
         ValueError: if shapes or pandas indices disagree, or a value is not what it should be.
+        TypeError: if an argument is sparse, masked, traced, or not of numbers where there must be numbers.
 
     Example:
         >>> report = by_group([1, 0, 1, 1], [1, 1, 0, 1], ["a", "a", "b", "b"])
@@ -340,12 +444,11 @@ def by_group(
         >>> report.gaps(bootstrap=0)["selection_rate_difference"].value
         0.5
     """
-    checks.check_index(decisions=decisions, y=y, groups=groups, scores=scores, weights=weights)
+    found_groups = _grouped(groups, names)
+    checks.check_index(decisions=decisions, y=y, groups=found_groups, scores=scores, weights=weights)
     f, label = _binary(decisions, "decisions"), _binary(y, "y")
-    code, found_groups = _grouped(groups, names)
-    checked = {"decisions": f, "y": label, "groups": code}
-    if isinstance(minimum, bool) or not isinstance(minimum, int | float | np.number) or not 0 <= minimum < np.inf:
-        raise ValueError(f"minimum must be a number of rows, at least 0 and finite, got {minimum!r}")
+    checked = {"decisions": f, "y": label, "groups": found_groups.a}
+    check_minimum(minimum)
     w = score = None
     if weights is not None:
         w = checked["weights"] = _numbers(weights, "weights", 0.0, np.inf)
@@ -360,13 +463,20 @@ def by_group(
     count = len(found_groups)
     included = np.array([name not in found_groups.left_out for name in found_groups.names])
     blocks = found_groups.blocks or (tuple(range(count)),)
-    cell = (f * 2 + label) * count + code
-
-    def sums(weight=None):
-        return np.bincount(cell, weight, minlength=4 * count).reshape(2, 2, count).astype(float)
-
-    rows = sums()
-    table, squares = (rows, rows) if w is None else (sums(w), sums(w**2))
+    belonging = _belonging(found_groups, blocks)
+    scale = 1.0
+    if w is not None:
+        scale = w.max(initial=0.0) or 1.0  # of weights as large as 1e200 the squares are infinite
+        w = w / scale
+    cells, cell_squares = (
+        _sums(f * 2 + label, belonging.sets, belonging.count, each) for each in (w, None if w is None else w**2)
+    )
+    plain = cells if w is None else _sums(f * 2 + label, belonging.sets, belonging.count)
+    rows, table, squares = (belonging.of_groups(each) for each in (plain, cells, cell_squares))
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(table.sum() * scale)
+    if not finite:
+        raise ValueError("the sum of the weights is not finite: divide the weights by the largest of them")
     found, intervals, sizes, shrunk = {}, {}, {}, {}
     for name, rate in RATES.items():
         found[name] = _frozen(_of(rate, table))
@@ -377,7 +487,10 @@ def by_group(
             index = list(block)
             values[index] = empirical_bayes(np.where(there, found[name], np.nan)[index], sizes[name][index])
         shrunk[name] = _frozen(values)
-    quality = (None, None, None) if score is None else _quality(score, label, code, w, count)
+    quality = (None, None, None)
+    if score is not None:
+        row, code = belonging.row, belonging.code
+        quality = _quality(score[row], label[row], code, None if w is None else w[row], count)
     return GroupReport(
         names=found_groups.names,
         attributes=found_groups.attributes,
@@ -390,12 +503,15 @@ def by_group(
         auc=quality[0],
         brier_score=quality[1],
         calibration_error=quality[2],
-        left_out=_left_out(found_groups, sizes, minimum),
+        left_out=_left_out(found_groups, sizes, minimum, included, blocks),
         included=_frozen(included),
         blocks=blocks,
         minimum=minimum,
-        confusion=_frozen(table),
+        confusion=_frozen(table * scale),
         weighted=w is not None,
+        cells=_frozen(cells * scale),
+        cell_sizes=_frozen(effective_size(cells, cell_squares)),
+        members=None if belonging.members is None else _frozen(belonging.members),
         group_sizes=_frozen(effective_size(table.sum(axis=(0, 1)), squares.sum(axis=(0, 1)))),
     )
 
@@ -415,12 +531,15 @@ def _binary(value: Any, name: str) -> np.ndarray:
 def _numbers(value: Any, name: str, low: float, high: float) -> np.ndarray:
     """Numbers in a range, in double precision."""
     value = _host(value, name).astype(float)
-    wrong = ~((value >= low) & (value <= high) & np.isfinite(value))
+    slack = _SLACK if np.isfinite(high) else 0.0
+    wrong = ~((value >= low - slack) & (value <= high + slack) & np.isfinite(value))
     if wrong.any():
         row = np.argmax(wrong)
-        span = f"in [{low:g}, {high:g}]" if np.isfinite(high) else "finite and not negative"
-        raise ValueError(f"{name} must be {span}, found {value[row]} in row {row}: drop the row or correct the value")
-    return value
+        span, way = "finite and not negative", "drop the row or correct the value"
+        if np.isfinite(high):
+            span, way = f"in [{low:g}, {high:g}]", "pass logits through jax.nn.sigmoid, and drop rows that lack a value"
+        raise ValueError(f"{name} must be {span}, found {value[row]:g} in row {row}: {way}")
+    return np.clip(value, low, high)
 
 
 def _host(value: Any, name: str) -> np.ndarray:
@@ -431,32 +550,74 @@ def _host(value: Any, name: str) -> np.ndarray:
     return np.asarray(value)
 
 
-def _grouped(groups: Any, names: Sequence[str] | None) -> tuple[np.ndarray, Groups]:
-    """Codes of the groups, and the groups."""
+def _grouped(groups: Any, names: Sequence[str] | None) -> Groups:
+    """The groups, of codes or memberships."""
     if isinstance(groups, Groups):
         if names is not None:
             raise ValueError("the groups have names already: leave names out")
-        if groups.a.ndim == 2:
-            raise ValueError(
-                "by_group takes groups of which a row has one, found memberships: pass the attributes one by one"
-            )
-        return groups.a.astype(np.int64), groups
+        return groups
     if names is None:
         found = intersections(groups)
-        return found.a.astype(np.int64), replace(found, left_out=_empty(found))
-    if len(set(map(str, names))) < len(names):
-        raise ValueError(f"names must be different ones, found {', '.join(map(str, names))}")
-    column = groups if hasattr(groups, "dtype") else np.asarray(groups)
-    if np.ndim(column) != 1:
+        return replace(found, left_out=_empty(found))
+    names = read_names(names)
+    if len({name.casefold() for name in names}) < len(names):
+        raise ValueError(f"names must be different ones, in more than capitals, found {', '.join(names)}")
+    found = intersections(groups)
+    if len(found.attributes) != 1:
         raise ValueError("names are for one column of codes; put the values of several columns into the frame")
-    found = intersections(column)
     codes = [level[0] for level in found.levels]
     if not all(map(_is_code, codes)) or not 0 <= min(codes) <= max(codes) < len(names):
         raise ValueError(f"with {len(names)} names, groups must be codes from 0 to {len(names) - 1}, found {codes}")
-    used = {int(value): str(names[int(value)]) for value in codes}
-    left_out = {str(name): "no rows" for k, name in enumerate(names) if k not in used}
+    used = {int(value): names[int(value)] for value in codes}
+    left_out = {name: "no rows" for k, name in enumerate(names) if k not in used}
     levels = tuple((name,) for name in used.values())
-    return found.a.astype(np.int64), replace(found, names=tuple(used.values()), levels=levels, left_out=left_out)
+    return replace(found, names=tuple(used.values()), levels=levels, left_out=left_out)
+
+
+class _Belonging(NamedTuple):
+    """Which groups each row belongs to. Rows of the same groups have one code, that of their set of groups."""
+
+    sets: np.ndarray
+    """The set of groups of each row, as codes; those of the groups where every row has one."""
+    count: int
+    """Number of sets."""
+    members: np.ndarray | None
+    """Whether each group (columns) is in each set (rows); None where the sets are the groups."""
+    row: Any
+    """The rows in the order of `code`; a row of several groups is there several times."""
+    code: np.ndarray
+    """The group of each of these."""
+
+    def of_groups(self, sums: np.ndarray) -> np.ndarray:
+        """Sums by group (the last axis) from sums by set of groups."""
+        return sums if self.members is None else sums @ self.members
+
+
+def _belonging(groups: Groups, blocks: tuple[tuple[int, ...], ...]) -> _Belonging:
+    if groups.a.ndim == 1:
+        code = groups.a.astype(np.int64)
+        return _Belonging(code, len(groups), None, slice(None), code)
+    if not ((groups.a == 0) | (groups.a == 1)).all():
+        raise ValueError(
+            "by_group counts whole rows, found memberships in part, such as probabilities or those of a continuous "
+            "attribute: pass groups that each row is in or not, for example ranges made with pandas.cut, or compare "
+            'with a measure, fairjax.data.from_arrays(x, y, groups).measure("spd")'
+        )
+    members = groups.a.astype(bool)
+    several = np.stack([members[:, list(block)].sum(axis=1) > 1 for block in blocks], axis=1).any(axis=1)
+    if groups.membership is None and several.any():
+        raise ValueError(
+            f"row {int(np.argmax(several))} belongs to several groups that are compared with each other: to count it "
+            'in each of them, make the groups with fairjax.data.memberships(..., estimator="weighted")'
+        )
+    _, first, sets = np.unique(np.packbits(members, axis=1), axis=0, return_index=True, return_inverse=True)
+    row, code = np.nonzero(members)
+    return _Belonging(sets.reshape(-1), len(first), members[first].astype(float), row, code)
+
+
+def _sums(kind: np.ndarray, sets: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
+    """Sums of weights, or numbers of rows, of shape (2, 2, sets): by decision, label and set of groups."""
+    return np.bincount(kind * count + sets, weights, minlength=4 * count).reshape(2, 2, count).astype(float)
 
 
 def _empty(groups: Groups) -> dict[str, str]:
@@ -468,8 +629,20 @@ def _is_code(value: Any) -> bool:
     return isinstance(value, bool | int | float) and float(value).is_integer()
 
 
-def _left_out(groups: Groups, sizes, minimum: float | int) -> tuple[Left, ...]:
+def _alone(there: np.ndarray, blocks: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Which groups are the only ones of their block that are there."""
+    alone = np.zeros(len(there), bool)
+    for block in blocks:
+        inside = list(block)
+        alone[inside] = there[inside] & (there[inside].sum() == 1)
+    return alone
+
+
+def _left_out(
+    groups: Groups, sizes, minimum: float | int, included: np.ndarray, blocks: tuple[tuple[int, ...], ...]
+) -> tuple[Left, ...]:
     left = [Left(name, tuple(RATES), why) for name, why in groups.left_out.items()]
+    alone = {rate: _alone(_there(size, minimum) & included, blocks) for rate, size in sizes.items()}
     for g, name in enumerate(groups.names):
         if name in groups.left_out:
             continue
@@ -479,6 +652,9 @@ def _left_out(groups: Groups, sizes, minimum: float | int) -> tuple[Left, ...]:
                 rows = f"{size[g]:.4g}"
                 about = "no rows in the denominator" if size[g] == 0 else f"{rows} rows in the denominator"
                 reasons.setdefault(about + (f", fewer than {minimum:g}" if size[g] else ""), []).append(rate)
+            elif alone[rate][g]:
+                within = "" if len(blocks) == 1 else " in its stratum or attribute"
+                reasons.setdefault(f"nothing to compare it with{within}", []).append(rate)
         left += [Left(name, tuple(rates), reason) for reason, rates in reasons.items()]
     return tuple(left)
 
@@ -553,6 +729,11 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     array = np.array(array)
     array.flags.writeable = False
     return array
+
+
+def _wrapped(name: str) -> list[str]:
+    """The lines of a name in the printed table, the last of which has the numbers beside it."""
+    return textwrap.wrap(name, _WIDE) or [name]
 
 
 def _text(value: float, digits: int = 3) -> str:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32, Int32
+from pandas.api.extensions import ExtensionArray
 
 from fairjax import checks
 
@@ -53,6 +55,22 @@ class Groups:
     pandas_index: Any = None
     """The index of the rows if they came as a pandas object: other pandas objects beside the groups must have it."""
 
+    def __post_init__(self) -> None:
+        """Check that names, values, counts and the column are those of one number of groups."""
+        count = len(self.names)
+        if not count or len(self.levels) != count or len(self.counts) != count:
+            raise ValueError(
+                f"groups must have as many levels and counts as names, found {count} names, {len(self.levels)} levels "
+                f"and {len(self.counts)} counts: make them with fairjax.data.groups"
+            )
+        greatest = self.a.shape[1] - 1 if self.a.ndim == 2 else int(np.max(self.a, initial=0))
+        least = 0 if self.a.ndim == 2 else int(np.min(self.a, initial=0))
+        if self.a.ndim not in (1, 2) or least < 0 or greatest >= count or (self.a.ndim == 2 and greatest != count - 1):
+            raise ValueError(
+                f"groups must be codes from 0 to {count - 1} or have {count} columns, one per name, found shape "
+                f"{self.a.shape} with codes from {least} to {greatest}: make them with fairjax.data.groups"
+            )
+
     def __len__(self) -> int:
         """Number of groups."""
         return len(self.names)
@@ -74,6 +92,10 @@ class Groups:
 
         Raises:
             ValueError: if an attribute or control feature is not there, or has a value that was not there before.
+
+        Example:
+            >>> groups(["a", "b", "c"]).encode(["c", "a"]).tolist()
+            [2, 0]
         """
         if self.encoder is None:
             raise ValueError("memberships come from probabilities, not from values: make those of other rows anew")
@@ -103,6 +125,9 @@ def groups(
 ) -> Groups:
     """Groups of rows that have the same values.
 
+    Spaces around strings do not count. Empty strings and the words nan, none, NA, n/a, <NA>, NaT and null, in any
+    capitals, are missing values. Strings that differ in nothing but capitals are refused.
+
     Args:
         columns: one column (series, array or list) of strings, categories, booleans or numbers; or several, as a
             frame, a mapping by name, or an array (n, attributes).
@@ -115,15 +140,17 @@ def groups(
         missing: what is done with rows without a value: an error, a group of its own, or one that is left out of
             comparisons.
         reference: the privileged group: a value, or a value by attribute. It comes last, as a = 1 is the privileged
-            one of two groups. Other values are in the order in which they sort, or in that of their categories.
+            one of two groups. Other values are in the order in which they sort, or in that of their categories. The
+            pool of small groups comes last without a reference, and first with one.
         strata: control features, given like `columns`: groups are compared within each stratum only.
 
     Returns:
         The groups: booleans of two, codes of more, and of attributes side by side memberships.
 
     Raises:
-        ValueError: if lengths or pandas indices differ, a value is missing, a group is too small, or fewer than two
-            groups can be compared.
+        ValueError: if lengths or pandas indices differ, a value is missing, two values differ in capitals only, a group
+            is too small, or fewer than two groups can be compared.
+        TypeError: if a column is sparse, masked, traced, of complex numbers or times, or mixes kinds of values.
 
     Example:
         >>> found = groups({"sex": ["m", "f", "m", "f"], "old": [True, True, False, False]})
@@ -136,6 +163,7 @@ def groups(
     """
     _check_choice("small", small, ("raise", "pool", "leave out", "keep"))
     _check_choice("missing", missing, ("raise", "group", "leave out"))
+    check_minimum(minimum)
     found = _made(columns, strata, intersect, minimum, small, missing, reference)
     if found.blocks == ():
         why = "; ".join(f"{name}: {reason}" for name, reason in found.left_out.items())
@@ -170,17 +198,21 @@ def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, 
     """The groups, which may be too few to be compared."""
     table, control = _columns(columns, "group"), {} if strata is None else _columns(strata, "stratum")
     index = _index(columns, strata, table, control)
+    clash = [name for name in control if f"stratum {name}" in table]
+    if clash:
+        raise ValueError(
+            f"the attribute 'stratum {clash[0]}' and the control feature {clash[0]!r} would be taken for each other: "
+            "rename one of them"
+        )
     references = _references(reference, tuple(table))
     order = {name: _Levels.of(name, column, missing, references.get(name)) for name, column in table.items()}
     order |= {f"stratum {name}": _Levels.of(name, column, missing, None) for name, column in control.items()}
     chosen = [tuple(table)] if intersect else [(name,) for name in table]
     within = tuple(f"stratum {name}" for name in control)
     many = len(chosen) > 1
-    parts = [_Part.of(each, within, order, minimum, small, many) for each in chosen]
+    parts = [_Part.of(each, within, order, minimum, small, many, references) for each in chosen]
     names = tuple(name for part in parts for name in part.names)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"several groups would be called {twice[0]!r}: give the values different names")
+    _check_names(names, "give the values different names")
     left_out = {name: why for part in parts for name, why in part.left_out.items()}
     blocks, start = [], 0
     for part in parts:
@@ -221,18 +253,22 @@ def memberships(
     """Groups to which rows belong in part, such as probabilities from surnames and places, or flags that overlap.
 
     Args:
-        probabilities: (n, groups), in [0, 1]; a row of probabilities sums to at most 1. Booleans may overlap.
+        probabilities: (n, groups), in [0, 1]; a row of probabilities sums to at most 1, and with the estimator "solved"
+            to 1. Booleans may overlap.
         names: names of the groups; those of a frame's columns if omitted.
         estimator: how probabilities are counted, which has to be chosen, since the data cannot tell which is right:
             "weighted" understates gaps where the outcome depends on the group itself, "solved" overstates them where it
-            depends on the probabilities alone. Booleans need none.
+            depends on the probabilities alone. Booleans need none, unless rows that belong to several groups are to be
+            compared by a measure or in a report: then "weighted" counts such rows in each of their groups.
 
     Returns:
-        The groups. What rows lack of the fullest row goes to columns of its own that are left out of comparisons, so
-        that the groups together are all rows.
+        The groups. What a row lacks of 1 (of booleans that overlap, of the row with the most groups) goes to columns of
+        its own that are left out of comparisons, so that the groups together are all rows.
 
     Raises:
-        ValueError: if a value is not in [0, 1], a row sums above 1, names do not fit, or no estimator is chosen.
+        ValueError: if there are no rows, a value is not in [0, 1], a row sums above 1 or, with the estimator "solved",
+            not to 1, names do not fit, or no estimator is chosen.
+        TypeError: if probabilities are sparse, masked, or anything but numbers and booleans.
 
     Example:
         >>> memberships([[0.75, 0.25], [0.0, 1.0]], names=("a", "b"), estimator="weighted").counts.tolist()
@@ -241,17 +277,27 @@ def memberships(
     index = getattr(probabilities, "index", None) if isinstance(probabilities, pd.DataFrame) else None
     if isinstance(probabilities, pd.DataFrame):
         names = tuple(map(str, probabilities.columns)) if names is None else names
-        probabilities = probabilities.to_numpy()
+        flags = {name: column for name, column in probabilities.items() if str(column.dtype) == "boolean"}
+        known = {name: bool for name, column in flags.items() if not column.isna().any()}
+        columns = [
+            checks.numeric(f"probabilities[{name!r}]", column) for name, column in probabilities.astype(known).items()
+        ]
+        probabilities = np.stack(columns, axis=1) if columns else probabilities.to_numpy()
+    _check_concrete("probabilities", probabilities)
     members = np.asarray(checks.numeric("probabilities", probabilities))
-    if members.ndim != 2 or members.shape[1] < 2:
-        raise ValueError(f"probabilities must have a row per row and a column per group, found shape {members.shape}")
-    names = tuple(map(str, names)) if names is not None else tuple(f"group {k}" for k in range(members.shape[1]))
+    if members.ndim != 2 or members.shape[1] < 2 or not members.shape[0]:
+        raise ValueError(
+            "probabilities must have a row for each of one or more samples and a column for each of two or more "
+            f"groups, found shape {members.shape}"
+        )
+    names = tuple(f"group {k}" for k in range(members.shape[1])) if names is None else read_names(names)
     if len(names) != members.shape[1] or len(set(names)) < len(names):
         raise ValueError(f"names must be {members.shape[1]} different ones, one per column, found {', '.join(names)}")
+    _check_names(names, "give the columns different names")
     checks.group_column(members, members.shape[1], "probabilities")
-    if members.dtype != bool:
+    if members.dtype != bool or estimator is not None:
         _check_choice("estimator", estimator, ("weighted", "solved"))
-    wide = np.asarray(members, np.float64)
+    wide = np.clip(np.asarray(members, np.float64), 0.0, 1.0)  # the check has left rounding only
     total = wide.sum(axis=1)
     if members.dtype != bool and (total > 1 + 1e-4).any():
         row = int(np.argmax(total > 1 + 1e-4))
@@ -259,7 +305,7 @@ def memberships(
             f"probabilities must sum to at most 1, found {total[row]:g} in row {row}: pass groups that overlap as "
             "booleans"
         )
-    top = total.max(initial=0.0)
+    top = max(total.max(), 1.0)
     lacks = np.where(top - total > 1e-4, top - total, 0.0)
     if estimator == "solved" and (np.abs(total - 1) > 1e-4).any():
         row = int(np.argmax(np.abs(total - 1) > 1e-4))
@@ -271,6 +317,7 @@ def memberships(
     rest = np.stack([np.clip(lacks - k, 0.0, 1.0) for k in range(count)], axis=1) if count else wide[:, :0]
     every = np.concatenate([wide, rest], axis=1)
     more = tuple("no group" if count == 1 else f"no group, {k + 1}" for k in range(count))
+    _check_names((*names, *more), "the rest of rows that are not fully in groups has this name, so choose another")
     a = every.astype(bool) if members.dtype == bool else every.astype(np.float32)
     return Groups(
         a=a,
@@ -280,7 +327,7 @@ def memberships(
         counts=every.sum(axis=0),
         blocks=(tuple(range(len(names))),) if count else None,
         left_out=dict.fromkeys(more, "the rest of rows that are not fully in groups"),
-        membership=None if members.dtype == bool else estimator,
+        membership=estimator,
         pandas_index=index,
     )
 
@@ -302,7 +349,8 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
         The groups, counted as "weighted" memberships.
 
     Raises:
-        ValueError: if a value is not finite, or there are fewer than two different knots.
+        ValueError: if there are no rows, a value is not finite, or there are fewer than two different knots.
+        TypeError: if values or knots are anything but numbers.
 
     Example:
         >>> continuous([20.0, 30.0, 35.0, 40.0], knots=(20, 40)).a[1].tolist()
@@ -312,16 +360,19 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
         Jiang, Han, Fan, Yang, Mostafavi, Hu (2022), Generalized Demographic Parity for Group Fairness, ICLR.
     """
     name = str(getattr(values, "name", None) or "value") if name is None else name
+    _check_concrete("values", values)
     column = np.asarray(checks.vector("values", values)).astype(np.float64)
+    if not column.size:
+        raise ValueError("expected at least one row, found none")
     if not np.isfinite(column).all():
         row = int(np.argmax(~np.isfinite(column)))
         raise ValueError(f"values must be finite, found {column[row]} in row {row}: drop rows that lack a value")
-    if isinstance(knots, int):
-        if knots < 2 or not column.size:
-            raise ValueError(f"expected at least two knots and a row, got {knots} knots and {column.size} rows")
+    if isinstance(knots, int | np.integer):
+        if isinstance(knots, bool) or knots < 2:
+            raise ValueError(f"knots must be a number of at least two, or where they are, got {knots}")
         places = np.unique(np.quantile(column, np.linspace(0.0, 1.0, knots)))
     else:
-        places = np.asarray(knots, np.float64)
+        places = np.asarray(checks.numeric("knots", knots)).astype(np.float64)
     if places.ndim != 1 or places.size < 2 or not np.isfinite(places).all() or not (np.diff(places) > 0).all():
         raise ValueError(f"knots must be two or more finite numbers in increasing order, got {places.tolist()}")
     inside = np.clip(column, places[0], places[-1])
@@ -330,7 +381,8 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
     members = np.zeros((column.size, places.size), np.float32)
     rows = np.arange(column.size)
     members[rows, right - 1], members[rows, right] = 1.0 - share, share
-    names = tuple(f"{name} about {place:g}" for place in places)
+    digits = next(each for each in range(6, 18) if len({f"{place:.{each}g}" for place in places}) == len(places))
+    names = tuple(f"{name} about {place:.{digits}g}" for place in places)
     return Groups(
         a=members,
         names=names,
@@ -339,6 +391,7 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
         counts=members.sum(axis=0, dtype=np.float64),
         membership="weighted",
         encoder=lambda columns, strata: np.asarray(continuous(columns, places.tolist(), name=name).a),
+        pandas_index=checks.index_of(values),
     )
 
 
@@ -356,17 +409,26 @@ class _Levels(NamedTuple):
 
     @classmethod
     def of(cls, name: str, column: Any, missing: str, reference: Any) -> "_Levels":
-        codes, values, empty = _factorize(column)
+        codes, values, empty, words = _factorize(column)
         lacking, missing_code = codes < 0, None
         if lacking.any():
             if missing == "raise":
+                about = ""
+                if words:
+                    listed, them = (
+                        ", ".join(map(repr, words)),
+                        "it is a value" if len(words) == 1 else "they are values",
+                    )
+                    about = f"; {listed} counts as missing, so write another word if {them}"
                 raise ValueError(
-                    f"missing value of {name!r} in row {int(np.argmax(lacking))} ({int(lacking.sum())} in all): drop "
-                    'these rows, fill them in, or pass missing="group" or "leave out"'
+                    f"missing value of {name!r} in row {int(np.argmax(lacking))} ({int(lacking.sum())} in all{about}): "
+                    'drop these rows, fill them in, or, to fairjax.data.groups, pass missing="group" or "leave out"'
                 )
-            word = f"{MISSING} value" if MISSING in values else MISSING
+            taken = any(isinstance(value, str) and value.casefold() == MISSING for value in values)
+            word = f"{MISSING} value" if taken else MISSING
             codes, missing_code, values = np.where(lacking, len(values), codes), len(values), [*values, word]
         if reference is not None:
+            reference = reference.strip() if isinstance(reference, str) else reference
             if reference not in values:
                 raise ValueError(
                     f"the reference {reference!r} is not among the values of {name}: {', '.join(map(str, values))}"
@@ -380,7 +442,7 @@ class _Levels(NamedTuple):
 
     def encode(self, column: Any) -> Int32[np.ndarray, " n"]:
         """Codes of other rows."""
-        codes, values, _ = _factorize(column)
+        codes, values, _, _ = _factorize(column)
         known = {value: k for k, value in enumerate(self.values) if k != self.lacking}
         unseen = [value for value in values if value not in known]
         if unseen or ((codes < 0).any() and self.lacking is None):
@@ -417,6 +479,7 @@ class _Part(NamedTuple):
         minimum: int,
         small: str,
         many: bool,
+        references: Mapping[str, Any],
     ) -> "_Part":
         members = (*attributes, *strata)
         shape = tuple(len(order[name].values) for name in members)
@@ -446,8 +509,17 @@ class _Part(NamedTuple):
         if few and small == "leave out":
             left_out |= {names[k]: f"{counts[k]} rows, fewer than {minimum}" for k in few}
         if few and small == "pool":
+            chosen = [name for name in attributes if references.get(name) is not None]
+            if len(attributes) == 1 and chosen:
+                last = len(order[chosen[0]].values) - 1  # the code of the reference
+                pooled = [k for k in few if where[k][0] == last]
+                if pooled:
+                    raise ValueError(
+                        f"the reference {names[pooled[0]]!r} has {counts[pooled[0]]} rows, fewer than {minimum}, and "
+                        "would be pooled with other small groups: choose another reference, or a lower minimum"
+                    )
             place, names, levels, counts, stratum, left_out = _pooled(
-                place, names, levels, counts, stratum, left_out, few, minimum, prefix
+                place, names, levels, counts, stratum, left_out, few, minimum, prefix, bool(chosen)
             )
         blocks = []
         for each in dict.fromkeys(stratum):
@@ -475,8 +547,8 @@ class _Part(NamedTuple):
         return found
 
 
-def _pooled(place, names, levels, counts, stratum, left_out, few, minimum: int, prefix: str):
-    """Small groups put together, stratum by stratum."""
+def _pooled(place, names, levels, counts, stratum, left_out, few, minimum: int, prefix: str, first: bool):
+    """Small groups put together, stratum by stratum, after the other groups or, where the last is to stay so, first."""
     few_set, kept = set(few), [k for k in range(len(names)) if k not in set(few)]
     target = np.zeros(len(names), np.int32)
     target[kept] = np.arange(len(kept))
@@ -495,6 +567,9 @@ def _pooled(place, names, levels, counts, stratum, left_out, few, minimum: int, 
             )
         target[here] = len(new)
         new.append((name, (POOLED,) * (len(inside) - len(each)) + control, count, each))
+    if first:
+        pools = len(new) - len(kept)
+        target, new = (target + pools) % len(new), new[len(kept) :] + new[: len(kept)]
     place = np.where(place < 0, -1, target[place]).astype(np.int32)
     names, levels, counts, stratum = (list(column) for column in zip(*new, strict=True))
     return place, names, levels, np.asarray(counts), stratum, left_out
@@ -517,13 +592,14 @@ def _column(codes: list[Int32[np.ndarray, " n"]], sizes: list[int], whole: bool)
 
 def _columns(columns: Any, kind: str) -> dict[str, Any]:
     """One or several columns by name."""
+    columns = columns.to_frame(index=False) if isinstance(columns, pd.MultiIndex) else columns
     if isinstance(columns, pd.DataFrame):
         names = [str(name) for name in columns.columns]
         found = {name: columns.iloc[:, k] for k, name in enumerate(names)}
     elif isinstance(columns, Mapping):
         names = [str(name) for name in columns]
         found = dict(zip(names, columns.values(), strict=True))
-    elif isinstance(columns, pd.Series | pd.Categorical | pd.Index):
+    elif isinstance(columns, pd.Series | ExtensionArray | pd.Index):
         name = getattr(columns, "name", None)
         names, found = [kind], {kind if name is None else str(name): columns}
     else:
@@ -535,15 +611,25 @@ def _columns(columns: Any, kind: str) -> dict[str, Any]:
         found = dict(zip(names, each, strict=True))
     if not found or len(found) < len(names):
         raise ValueError(f"expected one or more columns of different names, found {', '.join(names) or 'none'}")
+    for name, column in found.items():
+        found[name] = column = column if isinstance(column, pd.Series | ExtensionArray | pd.Index) else _array(column)
+        if column.ndim != 1:
+            squeeze = ": squeeze columns of shape (n, 1)" if column.ndim == 2 else ""
+            raise ValueError(f"the column {name!r} must have one value per row, found shape {column.shape}{squeeze}")
     return found
 
 
 def _array(values: Any) -> np.ndarray:
+    """An array of the values, in which a missing one is not a word."""
+    _check_concrete("groups", values)
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError("groups are a sparse matrix, which fairjax does not take: pass .toarray()")
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise TypeError("groups are a masked array with masked entries: drop these rows or fill the values in")
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"groups are not a regular array ({error}): their rows must all have one length") from error
     if array.dtype.kind in "US" and not isinstance(values, np.ndarray):
         # a list of mixed types became strings, in which a missing value would be a word
         array = np.asarray(values, dtype=object)
@@ -569,18 +655,25 @@ def _check_lengths(columns: Mapping[str, Any]) -> None:
         raise ValueError("expected at least one row, found none")
 
 
-def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any]]:
-    """Codes (-1: no value), the values in order, and categories that no row has."""
-    column = column if isinstance(column, pd.Series | pd.Categorical | pd.Index) else _array(column)
-    if isinstance(column, pd.Categorical):
+def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any], list[str]]:
+    """Codes (-1: no value), the values in order, categories that no row has, and words that count as missing."""
+    column = column if isinstance(column, pd.Series | ExtensionArray | pd.Index) else _array(column)
+    if isinstance(column, ExtensionArray):
         column = pd.Series(column)
-    if getattr(column, "ndim", 1) != 1:
-        raise ValueError(f"each column must be a vector, found shape {column.shape}: squeeze columns of shape (n, 1)")
-    if getattr(column, "dtype", np.dtype(float)).kind in "cmM":
-        raise TypeError(
-            f"groups must be strings, categories, booleans or numbers, found dtype {column.dtype}: make ranges of "
-            "times with pandas.cut"
-        )
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "cmM":
+        way = "pass its real part" if kind == "c" else "make ranges of times with pandas.cut"
+        raise TypeError(f"groups must be strings, categories, booleans or numbers, found dtype {column.dtype}: {way}")
+    if kind == "O":
+        kinds = set(map(type, column))
+        numbers = (int, float, np.integer, np.floating)
+        if kinds & {bool, np.bool_} and any(
+            isinstance(value, numbers) and not isinstance(value, bool) and value == value for value in column
+        ):
+            raise TypeError(
+                f"groups must be values of one kind, found {', '.join(sorted(each.__name__ for each in kinds))}, of "
+                "which True and 1 are the same: turn all of them into strings"
+            )
     try:
         codes, unique = pd.factorize(column, sort=True)
     except TypeError as error:
@@ -588,48 +681,52 @@ def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any]]:
         raise TypeError(
             f"groups must be values of one kind, found {', '.join(kinds)}: turn all of them into strings"
         ) from error
-    empty: list[Any] = []
-    if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
-        empty = list(column.dtype.categories.difference(pd.Index(unique), sort=False))
-    is_category = isinstance(getattr(column, "dtype", None), pd.CategoricalDtype)
-    codes, values = _tidied(codes, list(unique.tolist() if hasattr(unique, "tolist") else unique), is_category)
-    return codes, values, [value for value in empty if not isinstance(value, str) or value.strip() not in values]
+    categories = column.dtype.categories if isinstance(column.dtype, pd.CategoricalDtype) else None
+    codes, values, words = _tidied(codes, unique.tolist(), categories is not None)
+    unused = [] if categories is None else [_word(value) for value in categories.tolist()]
+    empty = [value for value in dict.fromkeys(unused) if value not in values and not _is_no_value(value)]
+    return codes, values, empty, words
 
 
-_NO_VALUE = ("", "nan", "<na>", "nat", "null")
+_NO_VALUE = ("", "nan", "none", "na", "n/a", "<na>", "nat", "null")
 """Words, in any case, that stand for a missing value."""
 
 
-def _tidied(codes: np.ndarray, values: list[Any], ordered: bool) -> tuple[np.ndarray, list[Any]]:
-    """Codes and values without spaces around words, and without words for a missing value.
+def _word(value: Any) -> Any:
+    """A string without spaces around it, from a string or bytes; anything else as it is."""
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return value.strip() if isinstance(value, str) else value
+
+
+def _is_no_value(word: Any) -> bool:
+    return isinstance(word, str) and word.casefold() in _NO_VALUE
+
+
+def _tidied(codes: np.ndarray, values: list[Any], ordered: bool) -> tuple[np.ndarray, list[Any], list[str]]:
+    """Codes and values without spaces around words, and without words for a missing value, which come third.
 
     Args:
-        codes: of the values.
+        codes: the code of each row; -1 where it has no value.
         values: in the order in which they sort, or in that of their categories.
         ordered: whether they are categories, which keep their order.
 
     Raises:
         ValueError: if values differ in nothing but capitals.
     """
-    words = [value.strip() if isinstance(value, str) else value for value in values]
-    if all(word is value for word, value in zip(words, values, strict=True)) and not any(
-        isinstance(word, str) and word.lower() in _NO_VALUE for word in words
-    ):
-        new = words
-        place = np.arange(len(words))
-    else:
-        new = list(dict.fromkeys(w for w in words if not (isinstance(w, str) and w.lower() in _NO_VALUE)))
-        new = new if ordered or not all(isinstance(word, str) for word in new) else sorted(new)
-        number = {value: k for k, value in enumerate(new)}
-        place = np.array([number.get(word, -1) for word in words], codes.dtype)
-    lower: dict[str, str] = {}
+    words = [_word(value) for value in values]
+    new = list(dict.fromkeys(word for word in words if not _is_no_value(word)))
+    if not ordered and all(isinstance(word, str) for word in new):
+        new.sort()
+    alike: dict[str, str] = {}
     for word in new:
-        if isinstance(word, str) and lower.setdefault(word.lower(), word) != word:
+        if isinstance(word, str) and alike.setdefault(word.casefold(), word) != word:
             raise ValueError(
-                f"{lower[word.lower()]!r} and {word!r} differ in capitals only: write them alike, for example with "
+                f"{alike[word.casefold()]!r} and {word!r} differ in capitals only: write them alike, for example with "
                 "column.str.lower()"
             )
-    return (np.append(place, -1)[codes] if len(place) else codes), new
+    number = {value: k for k, value in enumerate(new)}
+    place = np.array([*(-1 if _is_no_value(word) else number[word] for word in words), -1], codes.dtype)
+    return place[codes], new, [value for value in words if _is_no_value(value)]
 
 
 def _references(reference: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -648,3 +745,57 @@ def _references(reference: Any, names: tuple[str, ...]) -> dict[str, Any]:
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _check_concrete(name: str, values: Any) -> None:
+    if isinstance(values, jax.core.Tracer):
+        raise TypeError(f"groups are made on the host, and {name} are traced: make them outside of jax.jit")
+
+
+def _check_names(names: Sequence[str], way: str) -> None:
+    """Refuse names of groups that are the same but for capitals."""
+    twice = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
+    if twice:
+        name = next(name for name in names if name.casefold() == twice[0])
+        raise ValueError(f"several groups would be called {name!r}: {way}")
+
+
+def read_names(names: Any) -> tuple[str, ...]:
+    """Names of groups as strings without spaces around them.
+
+    Args:
+        names: a name for each group; a single string is refused, since it would be read letter by letter.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: if names are a single string, or a name is empty or a word for a missing value.
+
+    Example:
+        >>> read_names(["women ", 2])
+        ('women', '2')
+    """
+    if isinstance(names, str | bytes):
+        raise ValueError(f"names must be a sequence with one name per group, found the string {names!r}")
+    found = tuple(str(_word(name)) for name in names)
+    if any(map(_is_no_value, found)):
+        raise ValueError(
+            f"names must be words, found {next(filter(_is_no_value, found))!r}, which stands for a missing value: "
+            "choose another name"
+        )
+    return found
+
+
+def check_minimum(minimum: Any) -> None:
+    """Check a least number of rows.
+
+    Raises:
+        ValueError: if it is not a number, negative or not finite.
+
+    Example:
+        >>> check_minimum(50)
+    """
+    number = isinstance(minimum, int | float | np.integer | np.floating) and not isinstance(minimum, bool)
+    if not number or not 0 <= minimum < np.inf:
+        raise ValueError(f"minimum must be a number of rows, at least 0 and finite, got {minimum!r}")
