@@ -271,8 +271,8 @@ def numeric(name: str, values: Any) -> Any:
         return values
     if hasattr(values, "pandas_index") and hasattr(values, "left_out"):
         raise TypeError(
-            f"{name} must be an array, found Groups: pass their column, groups.a, to a measure for as many groups, such "
-            "as that of Dataset.measure"
+            f"{name} must be an array, found Groups: pass their column, groups.a, to a measure for as many groups, "
+            "such as that of Dataset.measure"
         )
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError(f"{name} is a sparse matrix, which fairjax does not take: pass {name}.toarray()")
