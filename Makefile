@@ -1,6 +1,6 @@
 # Two commands on a fresh machine with Python 3.11 or newer, pip and make:
 #   make run     train 20 networks on simulated data, debias them, write results/loh-spd
-#   make test    the tests, in the same environment
+#   make test    the tests, in the same environment; make test-all has the slow ones too
 # and for developers: make lint, make types, make lock, make clean.
 
 PYTHON ?= python3
@@ -10,14 +10,17 @@ STAMP := $(VENV)/complete
 # what is after `make run`, such as make run ARGS="--dataset compas --measure eod"
 ARGS ?=
 
-.PHONY: run test lint types lock clean
+.PHONY: run test test-all lint types lock clean
 .DELETE_ON_ERROR:
 
 run: $(STAMP)
 	$(RUN) -m experiments debias $(ARGS)
 
 test: $(STAMP)
-	$(RUN) -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist worksteal)
+	$(RUN) -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist worksteal -m "not slow")
+
+test-all: $(STAMP)
+	$(RUN) -m pytest -n 2 --dist worksteal --durations=10
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff check .

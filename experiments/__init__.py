@@ -1,1 +1,1 @@
-"""Experiments with fairjax: the command line, the runs, their tables and figures."""
+"""Experiments with fairjax: the command line, the runs, and their tables and figures."""

@@ -1,4 +1,4 @@
-"""`python -m experiments`."""
+"""Entry point of `python -m experiments`."""
 
 import sys
 

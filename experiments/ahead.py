@@ -1,4 +1,4 @@
-"""Compile the programs of later stages while networks train, so that no stage waits for its own."""
+"""Compile the programs of later stages while networks train, so that no stage has to wait for its compilation."""
 
 import threading
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from fairjax import parallel
 
 
 class Ahead:
-    """A thread that traces and compiles; calling a program later finds what is ready."""
+    """A thread that traces and compiles programs; a later call of such a program reuses the compiled result."""
 
     def __init__(self):
-        """Start with nothing to do."""
+        """Initialise an empty queue."""
         self._pool = ThreadPoolExecutor(1, "compile")
         self._futures: dict[str, Future] = {}
         self._go, self._closed = threading.Event(), False
 
     def add(self, stage: str, work: Callable[[], Any]) -> None:
-        """Have the programs of a stage compiled, after those added before, from `begin` on."""
+        """Queue the compilation of a stage's programs. The queue is processed in order once `begin` has been called."""
         if stage not in self._futures:
             self._futures[stage] = self._pool.submit(self._work, work)
 
@@ -30,31 +30,37 @@ class Ahead:
             work()
 
     def begin(self) -> None:
-        """The programs that are needed first are compiled: now is the time for the others."""
+        """Start compiling the queued programs; called when the programs that are needed first have been compiled."""
         self._go.set()
 
     def wait(self, stage: str) -> None:
-        """Until the programs of a stage are ready; what cannot be compiled ahead fails where it is called, not here."""
+        """Wait until the programs of a stage are compiled.
+
+        A program that cannot be compiled ahead raises its error where it is called, not here.
+        """
         self.begin()
         future = self._futures.get(stage)
         if future is not None:
             future.exception()
 
     def close(self) -> None:
-        """Begin nothing more; what is being compiled is finished."""
+        """Start no further compilation; a compilation that is in progress is finished."""
         self._closed = True
         self._go.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def compiled(program: Any, *args: Any, mesh: jax.sharding.Mesh, **static: Any) -> Any:
-    """Compile a jitted function for arguments of these shapes on all devices of a mesh; the shapes of its results.
+    """Compile a jitted function for arguments of the given shapes on all devices of a mesh.
 
     Args:
-        program: made by `jax.jit`.
+        program: a function made by `jax.jit`.
         *args: arrays, or their shapes, and numbers.
-        mesh: over which arrays are copied.
+        mesh: the devices over which arrays are replicated.
         **static: the static arguments, by name.
+
+    Returns:
+        The shapes and types of the function's results.
     """
     everywhere = parallel.everywhere_on(mesh)
 

@@ -13,7 +13,8 @@ import tyro
 import yaml
 from rich.console import Console
 
-from experiments.settings import Debias, Reproduce, preset, updated
+from experiments.help import group_help, method_help, methods_help, settings_help
+from experiments.settings import Debias, Reproduce, debias_type, preset, updated
 from experiments.values import at_home, expand_paths
 from fairjax.types import Number
 
@@ -22,7 +23,7 @@ REGISTRY = tyro.constructors.ConstructorRegistry()
 
 @REGISTRY.primitive_rule
 def _number(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    """A hyperparameter that may be an array in Python is a number on the command line."""
+    """Parse a hyperparameter, which may be an array in Python, as a number on the command line."""
     if info.type != Number:
         return None
     return tyro.constructors.PrimitiveConstructorSpec(
@@ -41,6 +42,7 @@ commands:
   reproduce   the first paper's tables and figures, for all data sets that are there, with more methods beside its own
   report DIR  one page, report.html, of the results in a folder that debias or reproduce wrote
   bench       how fast training and debiasing are, beside PyTorch, scikit-learn and the machine's limits
+  methods [METHOD]  the methods; the equation, reference and settings of one
   bench-compare FIRST.json SECOND.json  the ratios of two results of bench
 
 `python -m experiments COMMAND --help` explains the settings.
@@ -50,9 +52,9 @@ commands:
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    Errors that a user can mend become one message and exit status 2, ctrl-C status 130, SIGTERM status 143, and what
-    nobody foresaw a message that names a file with the traceback and status 70. A reader of the standard output that
-    goes away, as `head` does, ends the command quietly.
+    Errors that a user can fix are reported as one message with exit status 2. Ctrl-C exits with status 130 and SIGTERM
+    with status 143. Any other error is reported as a message that names a file with the traceback, with status 70. If
+    the reader of the standard output exits early, as `head` does, the command ends quietly.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -63,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return _main(words)
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, and not at the interpreter's end, where an error could not be caught
+                sys.stdout.flush()  # flushed here, since an error when the interpreter exits could not be caught
     except OSError as error:
         _silence()
         if not isinstance(error, BrokenPipeError):
@@ -72,18 +74,18 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _silence() -> None:
-    """Write nothing more to the standard output, which nobody reads, not even at the interpreter's end."""
+    """Discard further output, including at interpreter exit, after the reader of the standard output has gone."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(words: list[str]) -> int:
-    """Run a command, and turn errors into messages and exit statuses."""
-    console = Console(markup=False)  # names of folders may look like markup
+    """Run a command and translate errors into messages and exit statuses."""
+    console = Console(markup=False)  # folder names may look like markup
     if not words or words[0] in ("-h", "--help"):
         console.print(COMMANDS, end="", highlight=False, markup=False)
         return 0 if words else 2
-    commands = {"debias": _debias, "reproduce": _reproduce, "report": _report}
+    commands = {"debias": _debias, "reproduce": _reproduce, "report": _report, "methods": _methods}
     commands |= {"bench": _bench, "bench-compare": _bench_compare}
     if words[0] not in commands:
         print(f"unknown command {words[0]!r}\n\n{COMMANDS}", end="", file=sys.stderr)
@@ -110,7 +112,7 @@ def _main(words: list[str]) -> int:
 
 
 def _unforeseen(error: Exception) -> str:
-    """A message for an error that nothing expects; the traceback is in a file."""
+    """Save the traceback of an unexpected error to a file and return a message that names the file."""
     text = "".join(traceback.format_exception(error))
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 200 else f"{what[:200]}..."
@@ -128,14 +130,14 @@ def _unforeseen(error: Exception) -> str:
 
 
 def parse(words: Sequence[str]) -> Debias:
-    """Settings of `debias` from the command line: a preset, changed by a file, changed by flags.
+    """Parse the settings of `debias` from the command line: a preset, overridden by a file, overridden by flags.
 
     Raises:
-        ValueError: for values that mean nothing and files that cannot be read.
+        ValueError: for invalid values and for files that cannot be read.
     """
     words = list(words)
     name, words = _taken(words, "--preset")
-    start = preset(name) if name is not None else Debias()
+    start = preset(name) if name is not None else debias_type()()
     about = (
         "--preset paper|authors starts from a reading of the paper, its text or its authors' code; --config FILE.yaml "
         "changes settings (the names below, nested by their dots); flags come last."
@@ -144,17 +146,24 @@ def parse(words: Sequence[str]) -> Debias:
 
 
 def parse_reproduce(words: Sequence[str]) -> Reproduce:
-    """Settings of `reproduce` from the command line: a file, changed by flags.
+    """Parse the settings of `reproduce` from the command line: a file, overridden by flags.
 
     Raises:
-        ValueError: for values that mean nothing and files that cannot be read.
+        ValueError: for invalid values and for files that cannot be read.
     """
     about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
     return _parsed("reproduce", Reproduce(), about, list(words))
 
 
 def _parsed(command: str, start: Any, about: str, words: list[str]) -> Any:
-    """Settings from a file and flags."""
+    """Parse settings from a file and flags; --help prints the help and exits."""
+    asked = next((i for i, word in enumerate(words) if word in ("-h", "--help")), None)
+    if asked is not None and words[asked + 1 : asked + 2] != ["all"]:
+        group = words[asked + 1] if asked + 1 < len(words) and not words[asked + 1].startswith("-") else None
+        print(settings_help(command, start, about) if group is None else group_help(command, start, group))
+        raise SystemExit(0)
+    if asked is not None:
+        words = ["--help"]
     file, words = _taken(words, "--config")
     if file is not None:
         start = updated(start, read_yaml(at_home("config", Path(file))))
@@ -169,7 +178,7 @@ def _parsed(command: str, start: Any, about: str, words: list[str]) -> Any:
 
 
 def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
-    """The value of `--flag value` or `--flag=value`, and the words without it."""
+    """Return the value of `--flag value` or `--flag=value`, and the remaining arguments."""
     for i, word in enumerate(words):
         if word == flag:
             if i + 1 == len(words):
@@ -181,10 +190,10 @@ def _taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file.
+    """Read settings from a YAML file.
 
     Raises:
-        ValueError: if there is none or it is no mapping.
+        ValueError: if there is no such file, or its content is not a mapping.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -192,7 +201,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ValueError(f"cannot read the configuration {path}: {error.strerror}") from error
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply to be settings") from error
-    except Exception as error:  # PyYAML raises many kinds: KeyError for `!!bool maybe`, for one
+    except Exception as error:  # PyYAML raises errors of many types, such as KeyError for `!!bool maybe`
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -202,7 +211,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _debias(words: list[str], console: Console) -> int:
-    """Run, and write the folder of results."""
+    """Run `debias`: train, debias and write the folder of results."""
     settings = parse(words)
     set_up(settings)
     from experiments import driver, hosts, one_run
@@ -214,7 +223,7 @@ def _debias(words: list[str], console: Console) -> int:
 
 
 def _reproduce(words: list[str], console: Console) -> int:
-    """All runs that are not finished, and what is made of all of them."""
+    """Run `reproduce`: complete all unfinished runs, and write the tables and figures of all of them."""
     settings = parse_reproduce(words)
     set_up(settings.each)
     from experiments import driver, hosts, reproduce, summary
@@ -230,7 +239,7 @@ def _reproduce(words: list[str], console: Console) -> int:
 
 
 def _report(words: list[str], console: Console) -> int:
-    """The page of a folder."""
+    """Run `report`: write the page of a folder of results."""
     if len(words) != 1 or words[0].startswith("-"):
         console.print(
             "usage: python -m experiments report DIR\n\nwrites DIR/report.html", highlight=False, markup=False
@@ -244,7 +253,7 @@ def _report(words: list[str], console: Console) -> int:
 
 
 def _bench(words: list[str], console: Console) -> int:
-    """The benchmark of speed."""
+    """Run `bench`: measure the speed."""
     from experiments.bench.settings import Bench
 
     about = "--config FILE.yaml changes settings (the names below); flags come last."
@@ -256,17 +265,27 @@ def _bench(words: list[str], console: Console) -> int:
 
 
 def _bench_compare(words: list[str], console: Console) -> int:
-    """Two results of the benchmark of speed."""
+    """Run `bench-compare`: compare two results of the benchmark of speed."""
     from experiments.bench import command
 
     return _read(" or ".join(words), lambda: command.bench_compare(words, console))
 
 
+def _methods(words: list[str], console: Console) -> int:
+    """Run `methods`: describe all methods, or one."""
+    asked = [word for word in words if word not in ("-h", "--help")]
+    if len(asked) > 1:
+        raise ValueError(f"methods takes the name of one method, got {' '.join(asked)}")
+    text = method_help(asked[0]) if asked else methods_help()
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
 def _read(what: str, read: Callable[[], Any]) -> Any:
-    """The result of a function that reads files, whatever is in them.
+    """Call a function that reads files, and turn errors due to invalid contents into a ValueError.
 
     Raises:
-        ValueError: naming what cannot be read, for errors that contents of no sense lead to.
+        ValueError: if the contents cannot be used; the message names what cannot be read.
     """
     try:
         return read()
@@ -276,8 +295,8 @@ def _read(what: str, read: Callable[[], Any]) -> Any:
 
 
 def set_up(settings: Debias) -> None:
-    """What must be said before JAX is used: one virtual CPU device per core, and where compiled programs are kept."""
-    import jax  # late: --help needs no JAX
+    """Configure JAX before its first use: one virtual CPU device per core, and the folder of the compilation cache."""
+    import jax  # imported late, since --help does not need JAX
 
     use_cores(jax)
     if settings.compilation_cache is not None:
@@ -286,7 +305,7 @@ def set_up(settings: Debias) -> None:
 
 
 def use_cores(jax) -> None:
-    """One virtual CPU device per core, unless the user has said how many."""
+    """Use one virtual CPU device per core, unless the user has set the number of devices."""
     if jax.config.jax_num_cpu_devices >= 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

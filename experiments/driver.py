@@ -1,15 +1,14 @@
 """Train and debias all seeds at once, stage by stage and chunk by chunk.
 
-Between chunks the driver draws the bar, saves the state, and stops when every seed is done. A chunk is one call of a
-compiled program; its numbers do not depend on where the chunks are cut, so a run that was stopped ends as if it had
-not been.
+Between chunks the driver updates the progress bar, saves the state, and stops when every seed is done. A chunk is one
+call of a compiled program. The numbers do not depend on where the chunks are cut, so an interrupted and resumed run
+gives the same results as an uninterrupted one.
 """
 
 import dataclasses
 import functools
 import hashlib
 import itertools
-import operator
 import os
 import signal
 import threading
@@ -28,62 +27,47 @@ from experiments import hosts, postprocessing, programs
 from experiments.ahead import Ahead, compiled
 from experiments.folder import RunFolder, Stage
 from experiments.loading import TRAINING, fold, keys_of, load
-from experiments.methods import ABOUT
-from experiments.programs import Axes, Machine, Scored
+from experiments.methods import PORTFOLIO, about
+from experiments.processes import POSTPROCESSORS
+from experiments.programs import Scored
 from experiments.settings import Debias, identity
 from experiments.structure import Structure
 from experiments.timings import Timings
-from fairjax import loop, parallel, training
-from fairjax.debias import METHODS
-from fairjax.loop import Task
+from fairjax import loop, parallel, seeds, training
+from fairjax.debiasing import task_of
+from fairjax.methods import METHODS, Method, Parts, Standard, Task
 from fairjax.nn import Network, from_linen
 from fairjax.nn.flat import Flat
+from fairjax.seeds import Axes, Machine
 from fairjax.types import Split
 
-CHUNK = 40
-"""Most candidates of a chunk of debiasing."""
-
 _EDGES = itertools.count()
-"""Of chunks, in the order in which all processes pass them."""
+"""Numbers of the chunk boundaries, which all processes pass in the same order."""
 
 NARROW = "the last few networks in training"
-"""A program for smaller groups, which is compiled while the first epochs run."""
-
-STREAMS = {
-    "random_perturbation": 4,
-    "layerwise": 5,
-    "adversarial_fine_tuning": 6,
-    "adversarial_debiasing": 7,
-    "last_layer": 8,
-    "pruning": 9,
-    "bias_gda": 10,
-    "fine_tuning": 11,
-    "lagrangian": 12,
-}
-"""What a seed's key is folded with for a method. A new method gets a number that none has had: the others keep
-theirs."""
+"""Name of the program for smaller groups of networks, which is compiled while the first epochs run."""
 
 
 class Ended(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM), and ends where all that was done is saved."""
+    """Signals that SIGTERM was received; the run ends at a point where all results so far are saved."""
 
     status = 143
     """The exit status."""
 
     def __init__(self):
-        """With the message that is printed."""
+        """Initialise the exception with the message that is printed."""
         super().__init__("ended as asked by SIGTERM; the state is saved, and the same command goes on from there")
 
 
 _asked: list[int] = []
-"""Signals by which this process was asked to end."""
+"""SIGTERM signals that this process has received."""
 
 
 @contextmanager
 def heeding_sigterm() -> Iterator[None]:
-    """While the block runs, SIGTERM ends the run at the next moment at which its state is saved; a second one, at once.
+    """Let SIGTERM end the run at the next point at which its state is saved; a second SIGTERM ends it at once.
 
-    Several processes that make one run do without: JAX tells all of them when one was asked to end.
+    Runs of several processes do not use this, since JAX informs all of them when one receives SIGTERM.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -92,7 +76,7 @@ def heeding_sigterm() -> Iterator[None]:
 
     def ask(number, frame):
         del frame
-        if os.getpid() != owner or _asked:  # a forked process is not the run
+        if os.getpid() != owner or _asked:  # not handled in forked processes
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         _asked.append(number)
@@ -107,29 +91,29 @@ def heeding_sigterm() -> Iterator[None]:
 
 
 def end_if_asked() -> None:
-    """End here, where everything is saved, if the process was asked to end.
+    """End the run if SIGTERM was received; call this where everything is saved.
 
     Raises:
-        Ended: if it was.
+        Ended: if SIGTERM was received.
     """
     if _asked:
         raise Ended
 
 
 class Trial(NamedTuple):
-    """What a method found, by a rule; a leading axis of runs on all arrays."""
+    """The result of a method under a selection rule; all arrays have a leading axis of runs."""
 
     trace: loop.Trace
-    """Every candidate; of methods without candidates the one result."""
+    """The evaluations of all candidates, or of the single result of a method without candidates."""
     selected: Any
-    """Which candidate was selected."""
+    """The index of the selected candidate."""
     diverged: Any
     networks: Flat | None
-    """The selected networks; None for methods that change decisions only, and for further rules."""
+    """The selected networks; None for methods that change only decisions, and for additional rules."""
 
 
 class Prepared(NamedTuple):
-    """Data and trained networks."""
+    """The data and the trained networks."""
 
     splits: Split
     axes: Split
@@ -140,25 +124,25 @@ class Prepared(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """All that a run found."""
+    """All results of a run."""
 
     prepared: Prepared
     trials: dict[tuple[str, str], Trial]
-    """By method and rule; the rule of methods that do without is `none`."""
+    """Results by method and rule; the rule is `none` for methods that need no selection."""
 
 
 def prepare(
     settings: Debias, folder: RunFolder, machine: Machine, console: Console, timings: Timings, ahead: Ahead
 ) -> Prepared:
-    """Load the data and train; goes on where the folder says an earlier call was stopped.
+    """Load the data and train the networks, or resume where an earlier call was interrupted.
 
     Args:
-        settings: what to run.
-        folder: where states are saved.
+        settings: the settings of the run.
+        folder: the folder in which states are saved.
         machine: devices and lanes.
-        console: where progress is drawn.
-        timings: where the time of each stage is added.
-        ahead: has the programs of `run` compiled while networks train.
+        console: the console that shows progress.
+        timings: records the time of each stage.
+        ahead: compiles the programs of `run` while networks train.
 
     Returns:
         The splits and the trained networks.
@@ -182,17 +166,19 @@ def prepare(
 
 
 def check_methods(settings: Debias, structure: Structure, splits: Split) -> None:
-    """Refuse methods that cannot do these groups and classes, before anything is trained.
+    """Check before training that all methods support the groups and classes of the data.
 
     Raises:
-        ValueError: naming them, and those that can.
+        ValueError: if some do not; the message names them and the methods that do.
     """
     unfit = {}
     for name in (*settings.methods, *(settings.portfolio if "portfolio" in settings.methods else ())):
-        about = ABOUT[name]
-        if len(structure.classes) > about.classes:
+        known = about(name)
+        if known is None:
+            continue
+        if len(structure.classes) > known.classes:
             unfit[name] = f"{len(structure.classes)} classes"
-        elif len(structure.groups) > about.groups or (name == "group_thresholds" and splits.a.ndim == 2):
+        elif len(structure.groups) > known.groups or (name == "group_thresholds" and splits.a.ndim == 2):
             unfit[name] = "groups that overlap" if splits.a.ndim == 2 else f"{len(structure.groups)} groups"
     if unfit:
         others = [name for name in settings.portfolio if name not in unfit]
@@ -212,16 +198,16 @@ def run(
     timings: Timings,
     ahead: Ahead,
 ) -> Outcome:
-    """Debias trained networks; goes on where the folder says an earlier call was stopped.
+    """Debias trained networks, or resume where an earlier call was interrupted.
 
     Args:
-        settings: what to run.
-        prepared: from `prepare`, for the same data, network and training.
-        folder: where states are saved.
+        settings: the settings of the run.
+        prepared: the result of `prepare` for the same data, network and training.
+        folder: the folder in which states are saved.
         machine: devices and lanes.
-        console: where progress is drawn.
-        timings: where the time of each stage is added.
-        ahead: what was begun to be compiled for it.
+        console: the console that shows progress.
+        timings: records the time of each stage.
+        ahead: compiles the programs of this function ahead of time.
 
     Returns:
         All results.
@@ -244,31 +230,31 @@ def run(
     about.ready("evaluation")
     with timings.stage("evaluation"):
         logits = about.logits()
-        evaluated = jax.block_until_ready(programs.judge(task, None, logits))
+        evaluated = jax.block_until_ready(seeds.judge(task, None, logits))
         scored = programs.score(logits)
     trials: dict[tuple[str, str], Trial] = {}
     with _bars(console) as bars:
         for name in settings.methods:
             end_if_asked()
-            if name == "standard":
+            if METHODS.get(name) is Standard:
                 trials[name, "none"] = _single(evaluated, about.networks)
-            elif name == "portfolio":
+            elif name == PORTFOLIO:
                 for rule in rules:
                     trials[name, rule] = _portfolio([trials[one, rule] for one in settings.portfolio], rules[rule])
-            elif name in METHODS and _steps(settings, name, about.networks) == 0:
+            elif name in METHODS and seeds.steps_of(settings.config(name), about.networks) == 0:
                 for rule in own:
                     with timings.stage(name):
-                        found = jax.block_until_ready(programs.judge(task, rules[rule], logits))
+                        found = jax.block_until_ready(seeds.judge(task, rules[rule], logits))
                     trials[name, rule] = _single(found, about.networks)
             elif name in METHODS:
-                # methods whose thresholds follow the rule search by it too, so another one cannot choose for them
-                blackbox = METHODS[name][1].threshold == "rule"
+                # methods whose thresholds follow the rule also search by it, so no other rule can select for them
+                blackbox = METHODS[name].threshold == "rule"
                 found = _debias(about, name, logits, bars)
                 for i, rule in enumerate(rules):
                     if i == 0 or not blackbox:
                         trials[name, rule] = _selected(found, None if i == 0 else rules[rule])
                 _report_diverged(settings, found.diverged, name, console)
-            elif name == "group_thresholds":
+            elif POSTPROCESSORS[name].decide is None:
                 for rule in own:
                     with timings.stage(name):
                         trials[name, rule] = about.by_group(rules[rule], scored)
@@ -288,7 +274,7 @@ def run(
 
 @dataclasses.dataclass(frozen=True)
 class _Context:
-    """What every method of a run is given."""
+    """The inputs that all methods of a run share."""
 
     settings: Debias
     folder: RunFolder
@@ -305,32 +291,32 @@ class _Context:
         with self.timings.stage(stage), self.timings.waiting():
             self.ahead.wait(stage)
 
-    def logits(self) -> loop.Parts:
-        """Of the networks as they came."""
-        return programs.evaluate(self.task, self.networks, self.splits, axes=Axes(self.axes), machine=self.machine)
+    def logits(self) -> Parts:
+        """Compute the logits of the original networks."""
+        return seeds.evaluate(self.task, self.networks, self.splits, axes=Axes(self.axes), machine=self.machine)
 
     def by_group(self, rule, scored: Scored) -> Trial:
-        """Group thresholds."""
+        """Choose thresholds by group."""
         trace = jax.block_until_ready(programs.by_group(self.task.measure, rule, scored))
         return _single((trace, np.ones(len(self.settings.runs), bool)), None)
 
 
 def _single(evaluated, networks: Flat | None) -> Trial:
-    """A trial of one candidate."""
+    """Create a trial of one candidate."""
     trace, finite = jax.tree.map(np.asarray, evaluated)
     trace = jax.tree.map(lambda entry: entry[:, None], trace)
     return Trial(trace, np.zeros(finite.shape, np.int32), ~finite, networks)
 
 
 def _selected(found: Trial, rule) -> Trial:
-    """The trial of a method: as its run selected, or by another rule."""
+    """Return a method's trial with the candidates of its own run, or reselected by another rule."""
     if rule is None:
         return found
     return found._replace(selected=np.asarray(programs.select(rule, found.trace)), networks=None)
 
 
 def _portfolio(members: list[Trial], rule) -> Trial:
-    """Of the candidates that methods selected by a rule, the best by that rule."""
+    """Select by a rule the best of the candidates that several methods selected by that rule."""
     found = programs.best_of(rule, [trial.trace for trial in members], [trial.selected for trial in members])
     joined, which, selected = jax.tree.map(np.asarray, found)
     runs, networks = np.arange(len(which)), [trial.networks for trial in members if trial.networks is not None]
@@ -343,12 +329,12 @@ def _portfolio(members: list[Trial], rule) -> Trial:
 
 
 def said(settings: Debias) -> str:
-    """What all processes of a run must have been told alike, and the versions that they are of."""
+    """Return the settings and versions that must be the same in all processes."""
     return f"{identity(settings)}, lanes {settings.lanes}, fairjax {fairjax.__version__}, jax {jax.__version__}"
 
 
 def _load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
-    """The data, which must be the same in all processes."""
+    """Load the data and check that they are the same in all processes."""
     try:
         splits, axes, structure, facts = load(settings)
     except FileNotFoundError:
@@ -361,22 +347,22 @@ def _load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
 
 
 class Lines:
-    """Progress as plain lines, for a log: when a stage begins, now and then, and when it ends."""
+    """Progress as plain lines for a log, at the beginning and the end of a stage and at intervals in between."""
 
     def __init__(self, console: Console, every: float = 10.0):
-        """Lines on a console, with so many seconds between those of one stage."""
+        """Print to a console, with at least `every` seconds between the lines of one stage."""
         self._console, self._every = console, every
         self._stages: list[dict[str, Any]] = []
 
     def __enter__(self):
-        """Nothing is drawn."""
+        """Do nothing, since there is nothing to draw."""
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Nothing is left to draw."""
+        """Do nothing, since there is nothing to draw."""
 
     def add_task(self, name: str, *, total: int, unit: str, note: str) -> int:
-        """Begin a stage, as `rich.progress.Progress` does; returns its number."""
+        """Begin a stage, like `rich.progress.Progress`, and return its number."""
         now = time.perf_counter()
         stage = {"name": name, "total": total, "unit": unit, "note": note, "completed": 0}
         self._stages.append({**stage, "begun": now, "printed": now, "ended": False})
@@ -384,7 +370,7 @@ class Lines:
         return len(self._stages) - 1
 
     def update(self, number: int, *, advance: int = 0, **changes: Any) -> None:
-        """Note what a stage has done; prints if it is time to, or if the stage ends."""
+        """Record progress, and print a line if the stage ends or enough time has passed."""
         stage = self._stages[number]
         stage |= changes
         stage["completed"] += advance
@@ -401,7 +387,7 @@ class Lines:
 
 
 def _bars(console: Console) -> Progress | Lines:
-    """Progress bars on a terminal, lines elsewhere, where a bar would be drawn once, at its end."""
+    """Return progress bars for a terminal, and plain lines elsewhere, where a bar would be drawn only at its end."""
     if not console.is_interactive:
         return Lines(console)
     return Progress(
@@ -417,61 +403,37 @@ def _bars(console: Console) -> Progress | Lines:
 
 
 def _train(settings, folder, machine, network, measure, splits, axes, bars, timings, ahead) -> training.Trained:
-    config = settings.training
+    config, count = settings.training, len(settings.runs)
     keys = parallel.everywhere(fold(keys_of(settings), TRAINING), machine.mesh)
-    with timings.stage("training"):
+    bar = bars.add_task("training", total=config.epochs, unit="epochs", note=f"{count} networks left")
 
-        def begin(keys, splits):
-            return programs.begin_training(network, config, keys, splits, axes=Axes(axes), machine=machine)
+    def ready(state: training.Trained) -> None:
+        narrow = seeds.narrow(machine)
+        if narrow != machine and count > 2 * machine.mesh.size:
+            shapes = jax.eval_shape(lambda state: state, state)
+            options = {"axes": Axes(axes), "machine": narrow, "epochs": config.check_every}
+            program = functools.partial(compiled, seeds.advance_training, network, config, splits, shapes)
+            ahead.add(NARROW, lambda: program(mesh=machine.mesh, **options))
+        _compile_ahead(settings, folder, machine, Task(network, measure), splits, axes, state.best, ahead)
 
-        begun = folder.stage("training").begun()
-        state = jax.eval_shape(begin, keys, splits) if begun else begin(keys, splits)
-    total = config.epochs
-    bar = bars.add_task("training", total=total, unit="epochs", note=f"{len(settings.runs)} networks left")
-
-    narrow = machine if settings.lanes is not None else machine.for_parts()  # the numbers are the same
-    shapes = jax.eval_shape(lambda state: state, state)
-    if narrow != machine and len(settings.runs) > 2 * machine.mesh.size:
-        ahead.add(
-            NARROW,
-            lambda: compiled(
-                programs.advance_training,
-                network,
-                config,
-                splits,
-                shapes,
-                mesh=machine.mesh,
-                axes=Axes(axes),
-                machine=narrow,
-                epochs=config.check_every,
-            ),
-        )
-    _compile_ahead(settings, folder, machine, Task(network, measure), splits, axes, state.best, ahead)
-
-    def advance(state):
-        few = np.sum(~np.asarray(state.done)) <= 2 * machine.mesh.size
-        if few:
+    def before(state: training.Trained) -> None:
+        if seeds.few_left(state, machine):
             with timings.waiting():
                 ahead.wait(NARROW)
-        width = narrow if few else machine
-        state = programs.advance_training(
-            network, config, splits, state, axes=Axes(axes), machine=width, epochs=config.check_every
-        )
-        ahead.begin()  # while this chunk runs
-        return state
 
-    def watch(state):
+    def show(state: training.Trained) -> None:
         left = int(np.sum(~np.asarray(state.done)))
         done = int(np.max(np.asarray(state.epoch)))
-        # early stopping: most of the epochs allowed are never needed
-        bars.update(bar, completed=done, total=total if left else done, note=f"{left} networks left")
-        return left == 0
+        # training usually stops early, so the maximum number of epochs is not needed
+        bars.update(bar, completed=done, total=config.epochs if left else done, note=f"{left} networks left")
 
-    return _by_chunks(settings, machine, folder.stage("training"), "training", state, advance, watch, timings)
+    drive = _drive(settings, machine, folder.stage("training"), "training", timings, show)
+    drive = functools.partial(drive, ready=ready, before=before, after=ahead.begin)
+    return seeds.train(network, config, keys, splits, axes=Axes(axes), machine=machine, drive=drive)
 
 
 def _compile_ahead(settings, folder, machine, task: Task, splits, axes, networks: Flat, ahead: Ahead) -> None:
-    """Have the programs of `run` compiled, in the order in which it calls them."""
+    """Queue the compilation of the programs of `run`, in the order in which it calls them."""
     rule, rules = settings.selection.build(), settings.selection.rules
     keys = jax.eval_shape(lambda: keys_of(settings))
     on_mesh = functools.partial(compiled, mesh=machine.mesh)
@@ -479,159 +441,108 @@ def _compile_ahead(settings, folder, machine, task: Task, splits, axes, networks
     shapes: dict[str, Any] = {}
 
     def evaluation():
-        shapes["logits"] = on_mesh(programs.evaluate, task, networks, splits, **where)
-        on_mesh(programs.judge, task, None, shapes["logits"])
+        shapes["logits"] = on_mesh(seeds.evaluate, task, networks, splits, **where)
+        on_mesh(seeds.judge, task, None, shapes["logits"])
         on_mesh(programs.score, shapes["logits"])
 
     def method(name):
-        chosen, config = METHODS[name][1], settings.config(name)
+        chosen = settings.config(name)
         of_method = _task(task, chosen, rules.values(), rule)
         by = rule if chosen.threshold == "rule" else None
-        evaluated = on_mesh(programs.judge, of_method, by, shapes["logits"])
-        args = (chosen, of_method, config, rule)
+        evaluated = on_mesh(seeds.judge, of_method, by, shapes["logits"])
+        args = (chosen, of_method, rule)
         begin = (*args, keys, networks, splits, evaluated)
         if begun[name]:
-            progress = jax.eval_shape(functools.partial(programs.begin_debiasing, *begin[:4], **where), *begin[4:])
+            progress = jax.eval_shape(functools.partial(seeds.begin_debiasing, *begin[:3], **where), *begin[3:])
         else:
-            progress = on_mesh(programs.begin_debiasing, *begin, **where)
-        steps = _steps(settings, name, networks)
-        on_mesh(programs.advance_debiasing, *args, splits, progress, **where, steps=min(_chunk(steps), steps))
+            progress = on_mesh(seeds.begin_debiasing, *begin, **where)
+        steps = seeds.steps_of(settings.config(name), networks)
+        on_mesh(seeds.advance_debiasing, *args, splits, progress, **where, steps=min(seeds.chunk_of(steps), steps))
 
-    stepping = [name for name in settings.methods if name in METHODS and _steps(settings, name, networks)]
+    stepping = [
+        name for name in settings.methods if name in METHODS and seeds.steps_of(settings.config(name), networks)
+    ]
     begun = {name: folder.stage(name).begun() for name in stepping}
     ahead.add("evaluation", evaluation)
     for name in stepping:
         ahead.add(name, functools.partial(method, name))
 
 
-def _steps(settings: Debias, name: str, networks: Flat) -> int:
-    """Of a method, which may ask for the shapes of a network."""
-    found = []
-
-    def ask(flat: Flat) -> None:
-        variables = jax.tree.map(operator.itemgetter(0), flat.variables())
-        found.append(METHODS[name][1].steps(settings.config(name), variables))
-
-    jax.eval_shape(ask, networks)
-    return found[0]
+def _task(task: Task, method: Method, rules: Iterable[Any], rule: Any) -> Task:
+    """Return the task of a method, which evaluates train data too if a rule that selects its candidates needs them."""
+    return task_of(task.network, task.measure, *([rule] if method.threshold == "rule" else rules))
 
 
-def _task(task: Task, method: loop.Method, rules: Iterable[Any], rule: Any) -> Task:
-    """The task of a method: with train data among the evaluations if a rule that chooses its candidates looks there."""
-    of_method = [rule] if method.threshold == "rule" else rules
-    return task._replace(selection="pooled" if any(one.data == "pooled" for one in of_method) else "valid")
-
-
-def _chunk(steps: int) -> int:
-    """Candidates of a chunk: if possible all chunks have one size, since another size is another program to compile."""
-    divisors = [size for size in range(CHUNK // 4, CHUNK + 1) if steps % size == 0]
-    return max(divisors, default=CHUNK)
-
-
-class _Debiasing(NamedTuple):
-    """A method's saved state: the loop's, and the trace so far in NumPy's arrays of full length, filled in place."""
-
-    progress: loop.Progress
-    trace: loop.Trace
-
-
-def _debias(about: _Context, name: str, logits: loop.Parts, bars) -> Trial:
-    settings, machine, method = about.settings, about.machine, METHODS[name][1]
-    config, rule = settings.config(name), settings.selection.build()
-    axes, timings = Axes(about.axes), about.timings
+def _debias(about: _Context, name: str, logits: Parts, bars) -> Trial:
+    settings, machine, timings = about.settings, about.machine, about.timings
+    method, rule = settings.config(name), settings.selection.build()
     task = _task(about.task, method, settings.selection.rules.values(), rule)
-    steps, members = _steps(settings, name, about.networks), method.members(config)
-    keys = parallel.everywhere(fold(keys_of(settings), STREAMS[name]), machine.mesh)
-    stage = about.folder.stage(name)
-    begun = stage.begun()
+    keys = parallel.everywhere(fold(keys_of(settings), method.random_stream()), machine.mesh)
+    total = seeds.steps_of(method, about.networks) * method.members
+    bar = bars.add_task(name, total=total, unit="candidates", note="")
     about.ready(name)
-    with timings.stage(name):
 
-        def begin(keys, logits):
-            evaluated = programs.judge(task, rule if method.threshold == "rule" else None, logits)
-            progress = programs.begin_debiasing(
-                method, task, config, rule, keys, about.networks, about.splits, evaluated, axes=axes, machine=machine
-            )
-            return progress, evaluated[0]
+    def show(state: seeds.Done) -> None:
+        bars.update(bar, completed=seeds.steps_done(state) * method.members)
 
-        # of a stage that was begun before, the state is saved, and its shapes are enough
-        progress, first = jax.eval_shape(begin, keys, logits) if begun else begin(keys, logits)
-
-    def full(entry):
-        """Room for every candidate, the first of them filled."""
-        room = np.zeros((entry.shape[0], steps * members + 1, *entry.shape[1:]), entry.dtype)
-        if not begun:
-            room[:, 0] = entry
-        return room
-
-    trace = jax.tree.map(full, first)
-    bar = bars.add_task(name, total=steps * members, unit="candidates", note="")
-    chunk = _chunk(steps)
-
-    def advance(state: _Debiasing) -> _Debiasing:
-        done = int(np.asarray(state.progress.step)[0])
-        count = min(chunk, steps - done)
-        progress, part = programs.advance_debiasing(
-            method, task, config, rule, about.splits, state.progress, axes=axes, machine=machine, steps=count
-        )
-
-        def write(whole, new):
-            whole[:, done * members + 1 : (done + count) * members + 1] = new
-
-        jax.tree.map(write, state.trace, part)
-        return _Debiasing(progress, state.trace)
-
-    def watch(state: _Debiasing) -> bool:
-        done = int(np.asarray(state.progress.step)[0])
-        bars.update(bar, completed=done * members)
-        return done >= steps
-
-    progress, trace = _by_chunks(settings, machine, stage, name, _Debiasing(progress, trace), advance, watch, timings)
+    drive = _drive(settings, machine, about.folder.stage(name), name, timings, show)
+    where = {"axes": Axes(about.axes), "machine": machine, "drive": drive}
+    progress, trace = seeds.run(method, task, rule, keys, about.networks, about.splits, logits, **where)
     return Trial(trace, np.asarray(progress.selected), np.asarray(progress.diverged), progress.best)
 
 
-def _by_chunks(
-    settings: Debias,
-    machine: Machine,
-    stage: Stage,
-    name: str,
-    state: Any,
-    advance: Callable[[Any], Any],
-    watch: Callable[[Any], bool],
-    timings: Timings,
-) -> Any:
-    """Advance a state until `watch` says that it is finished, saving it now and then and at the end."""
-    like = {"state": state, "seconds": timings.of(name)}
-    saved = stage.restore(like, machine.mesh)
-    number = 0
-    if saved is not None:
-        number, state = saved[0], saved[1]["state"]
-        timings.add(name, saved[1]["seconds"])
+def _drive(settings: Debias, machine: Machine, stage: Stage, name: str, timings: Timings, show: Callable[[Any], None]):
+    """Return a function that drives a stage: it shows progress, saves states at intervals and at the end, and may stop.
 
-    def save():
-        seconds = timings.of(name)
-        with timings.stage("saving"):
-            stage.save(number, {"state": state, "seconds": seconds})
+    The result is a `fairjax.seeds.Drive` with three additional hooks: `ready(state)` is called at the beginning,
+    `before(state)` before every chunk, and `after()` once a chunk was started, while it is still running.
+    """
 
-    saved_at, unsaved = time.perf_counter(), False
-    while not watch(state):
+    def nothing(state: Any = None) -> None:
+        del state
+
+    def drive(begin, advance, finished, *, ready=nothing, before=nothing, after=nothing):
         with timings.stage(name):
-            state = jax.block_until_ready(advance(state))
-        number, unsaved = number + 1, True
-        stop = hosts.preempted(next(_EDGES)) or bool(_asked)
-        if stop or hosts.first_says(time.perf_counter() - saved_at >= settings.save_every):
+            state = begin(stage.begun())  # if there is a saved state, `begin` returns shapes only
+        ready(state)
+        like = {"state": state, "seconds": timings.of(name)}
+        saved = stage.restore(like, machine.mesh)
+        number = 0
+        if saved is not None:
+            number, state = saved[0], saved[1]["state"]
+            timings.add(name, saved[1]["seconds"])
+
+        def save():
+            seconds = timings.of(name)
+            with timings.stage("saving"):
+                stage.save(number, {"state": state, "seconds": seconds})
+
+        saved_at, unsaved = time.perf_counter(), False
+        show(state)
+        while not finished(state):
+            with timings.stage(name):
+                before(state)
+                state = advance(state)
+                after()
+                state = jax.block_until_ready(state)
+            show(state)
+            number, unsaved = number + 1, True
+            stop = hosts.preempted(next(_EDGES)) or bool(_asked)
+            if stop or hosts.first_says(time.perf_counter() - saved_at >= settings.save_every):
+                save()
+                saved_at, unsaved = time.perf_counter(), False
+            if stop:
+                end_if_asked()
+                raise KeyboardInterrupt
+        if unsaved:
             save()
-            saved_at, unsaved = time.perf_counter(), False
-        if stop:
-            end_if_asked()
-            raise KeyboardInterrupt
-    if unsaved:
-        save()
-    return state
+        return state
+
+    return drive
 
 
 def _report_diverged(settings: Debias, diverged: Any, stage: str, console: Console) -> None:
-    """Name the seeds that were frozen because their numbers stopped being finite."""
+    """Print the seeds that were frozen because their numbers were no longer finite."""
     labels = [f"{seed}" if value is None else f"{seed} at {value:g}" for seed, value in settings.runs]
     bad = [label for label, flag in zip(labels, np.asarray(diverged), strict=True) if flag]
     if bad:

@@ -1,4 +1,4 @@
-"""Figures of results: the first paper's three, the methods' objectives, and accuracy against bias."""
+"""Figures of results: the first paper's three figures, the objective of each method, and accuracy against bias."""
 
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -9,55 +9,52 @@ import numpy as np
 import pandas as pd
 
 from experiments.folder import atomic
-from experiments.methods import ABOUT, DATASETS, MEASURES, label
+from experiments.methods import PORTFOLIO, dataset_label, label, names, needs_group, place
+from fairjax.methods import METHODS, Method, Standard
+from fairjax.parity import MEASURES
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a back end without a screen)
+from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
 
 BIAS, ACCURACY = "#c1440e", "#1f5f8b"
-XLABELS = {"pruning": "pruning step", "bias_gda": "epoch"}
-COLOURS = {
-    "pruning": "#1f5f8b",
-    "bias_gda": "#c1440e",
-    "fine_tuning": "#7a9a01",
-    "lagrangian": "#2e7d32",
-    "adversarial_debiasing": "#8e44ad",
-    "adversarial_fine_tuning": "#b08fc7",
-    "random_perturbation": "#7f7f7f",
-    "layerwise": "#b5894b",
-    "last_layer": "#d4a017",
-    "portfolio": "#0b7a75",
-}
-"""One colour per method in every figure; the others are black."""
+_PALETTE = (
+    "#7f7f7f", "#b5894b", "#b08fc7", "#8e44ad", "#d4a017", "#1f5f8b", "#c1440e", "#7a9a01", "#2e7d32", "#0b7a75",
+    "#d1477a", "#5d6d1e", "#4a4e9e", "#a0522d",
+)  # fmt: skip
+_MARKERS = "sD^vP*X<>phdH8"
 
-MARKERS = {
-    "standard": "s",
-    "threshold": "D",
-    "group_thresholds": "^",
-    "reject_option": "v",
-    "reject_option_either": "P",
-    "reject_option_paper": "*",
-    "equalized_odds": "X",
-    "equalized_odds_half": "<",
-}
-"""One marker per method that is a single point."""
+
+def _colour(method: str) -> str:
+    """Return the colour of a method, which is the same in all figures; methods without candidates are black."""
+    moving = [name for name in (*METHODS, PORTFOLIO) if name == PORTFOLIO or not issubclass(METHODS[name], Standard)]
+    moving = (
+        moving[:9] + [PORTFOLIO] + [name for name in moving[9:] if name != PORTFOLIO]
+    )  # in the order of the palette
+    return _PALETTE[moving.index(method) % len(_PALETTE)] if method in moving else "0.15"
+
+
+def _marker(method: str) -> str:
+    """Return the marker of a method that is drawn as a single point."""
+    points = [name for name in names() if needs_group(name) or issubclass(METHODS.get(name, Method), Standard)]
+    return _MARKERS[points.index(method) % len(_MARKERS)] if method in points else "o"
 
 
 def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsilon: float, path: Path) -> list[Path]:
-    """Figures 1 and 2: bias and balanced accuracy on test data while a method runs, a panel for each.
+    """Draw Figures 1 and 2: bias and balanced accuracy on test data while a method runs, with one panel per method.
 
-    Methods whose candidates are in no order of time are left out. The median over seeds is bold, the seeds are thin.
+    Methods whose candidates have no order in time are left out. The median over seeds is bold, single seeds are thin.
 
     Args:
-        trajectories: as in `trajectories.csv`.
-        selected: as in `results.csv`; its selected steps are marked.
-        epsilon: the band that is drawn around a bias of 0.
-        path: where to write, without a suffix.
+        trajectories: a table with the columns of `trajectories.csv`.
+        selected: a table with the columns of `results.csv`; its selected steps are marked.
+        epsilon: half the width of the band that is drawn around a bias of 0.
+        path: the path to write to, without a suffix.
 
     Returns:
-        The files written, PNG and SVG; none if no method has steps.
+        The paths of the files written, PNG and SVG; empty if no method has steps.
     """
-    test = trajectories[(trajectories["part"] == "test") & trajectories["method"].isin(list(XLABELS))]
+    ordered = [name for name, kind in METHODS.items() if kind.axis]
+    test = trajectories[(trajectories["part"] == "test") & trajectories["method"].isin(ordered)]
     chosen = selected[selected["part"] == "test"]
     keys = ["dataset", "measure", "method"]
     panels = {name: group for name, group in test.groupby(keys, sort=False) if group["step"].max() > 0}
@@ -74,8 +71,8 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
         for axis, name in zip(axes.flat, names, strict=False):
             mine = chosen[(chosen[keys] == list(name)).all(axis=1)]
             _panel(axis, panels[name], mine, epsilon)
-            axis.set_title(f"{DATASETS.get(name[0], name[0])}, {MEASURES.get(name[1], name[1])}: {label(name[2])}")
-            axis.set_xlabel(XLABELS[name[2]])
+            axis.set_title(f"{dataset_label(name[0])}, {MEASURES.label(name[1])}: {label(name[2])}")
+            axis.set_xlabel(METHODS[name[2]].axis)
         for axis in axes[:, 0]:
             axis.set_ylabel("on test data")
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -100,14 +97,14 @@ def _panel(axis, curves: pd.DataFrame, chosen: pd.DataFrame, epsilon: float) -> 
 
 
 def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
-    """Figure 3: the original network's accuracy and bias and the debiased one's objective, by simulated parameter.
+    """Draw Figure 3: accuracy and bias of the original network and the debiased objective, by simulated parameter.
 
     Args:
-        points: from `statistics.sensitivity`.
-        path: where to write, without a suffix.
+        points: the result of `statistics.sensitivity`.
+        path: the path to write to, without a suffix.
 
     Returns:
-        The files written; none without points.
+        The paths of the files written; empty if there are no points.
     """
     if points.empty:
         return []
@@ -122,7 +119,7 @@ def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
                     (points["dataset"] == dataset) & (points["measure"] == measure) & (points["method"] == method)
                 ]
                 _sensitivity_panel(axis, here)
-                axis.set_title(f"{DATASETS.get(dataset, dataset)}, {MEASURES.get(measure, measure)}: {label(method)}")
+                axis.set_title(f"{dataset_label(dataset)}, {MEASURES.label(measure)}: {label(method)}")
                 axis.set_xlabel({"loh": "α", "zafar": "ϑ"}.get(dataset, "parameter"))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False)
@@ -149,12 +146,12 @@ def _sensitivity_panel(axis, points: pd.DataFrame) -> None:
 
 
 def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[Path]:
-    """The constrained objective of every method: median, quartiles and splits, one panel a column of the tables.
+    """Draw the constrained objective of every method: median, quartiles and splits, with one panel per table column.
 
     Args:
-        results: as in `results.csv`.
-        path: where to write, without a suffix.
-        main: the rule that needs no mention.
+        results: a table with the columns of `results.csv`.
+        path: the path to write to, without a suffix.
+        main: the main rule, which is not named in labels.
 
     Returns:
         The files written.
@@ -162,7 +159,7 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
     test = results[results["part"] == "test"]
     columns = list(dict.fromkeys(zip(test["dataset"], test["measure"], strict=True)))
     entries = list(dict.fromkeys(zip(test["method"], test["rule"], strict=True)))
-    entries.sort(key=lambda entry: list(ABOUT).index(entry[0]) if entry[0] in ABOUT else len(ABOUT))
+    entries.sort(key=lambda entry: place(entry[0]))
     across = min(len(columns), 4)
     down = -(-len(columns) // across)
     with _style():
@@ -177,12 +174,12 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
                 if values.empty:
                     continue
                 low, median, high = values.quantile([0.25, 0.5, 0.75])
-                colour = COLOURS.get(method, "0.15")
+                colour = _colour(method)
                 axis.plot(values, np.full(len(values), i), "|", color=colour, alpha=0.35, ms=6)
                 axis.plot([low, high], [i, i], color=colour, lw=2.4, alpha=0.7, solid_capstyle="butt")
-                hollow = method in ABOUT and ABOUT[method].needs_a
+                hollow = needs_group(method)
                 axis.plot(median, i, "o", color=colour, mfc="white" if hollow else colour, ms=5.5)
-            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {MEASURES.get(column[1], column[1])}")
+            axis.set_title(f"{dataset_label(column[0])}, {MEASURES.label(column[1])}")
             axis.set_xlim(-0.03, 0.95)
             axis.grid(axis="x", alpha=0.3)
         axes[0, 0].set_yticks(range(len(entries)), [label(*entry, main) for entry in entries])
@@ -194,17 +191,17 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
 
 
 def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> list[Path]:
-    """Balanced accuracy against |bias| on test data, over bounds.
+    """Draw balanced accuracy against |bias| on test data over a range of bounds.
 
-    One panel per column of the tables, one curve per method.
+    There is one panel per column of the tables and one curve per method.
 
     Args:
-        points: from `statistics.pareto`, of one rule.
-        single: as in `results.csv`; methods without candidates are drawn as one point each.
-        path: where to write, without a suffix.
+        points: the result of `statistics.pareto` for one rule.
+        single: a table with the columns of `results.csv`; methods without candidates are drawn as one point each.
+        path: the path to write to, without a suffix.
 
     Returns:
-        The files written; none without points.
+        The paths of the files written; empty if there are no points.
     """
     if points.empty:
         return []
@@ -220,30 +217,30 @@ def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> lis
             here = points[(points["dataset"] == column[0]) & (points["measure"] == column[1])]
             for method, curve in here.groupby("method", sort=False):
                 curve = curve.sort_values("epsilon")
-                style = {"color": COLOURS.get(method, "0.15"), "lw": 1.5, "marker": "o", "ms": 2.5}
+                style = {"color": _colour(method), "lw": 1.5, "marker": "o", "ms": 2.5}
                 axis.plot(curve["absolute_bias"], curve["balanced_accuracy"], label=label(method), **style)
             _single_points(axis, single, column, set(here["method"]))
-            axis.set_title(f"{DATASETS.get(column[0], column[0])}, {MEASURES.get(column[1], column[1])}")
+            axis.set_title(f"{dataset_label(column[0])}, {MEASURES.label(column[1])}")
             axis.set_xlabel("mean |bias|")
         for axis in axes[:, 0]:
             axis.set_ylabel("mean balanced accuracy")
         entries = dict(
             pair for axis in axes.flat for pair in zip(*reversed(axis.get_legend_handles_labels()), strict=True)
         )
-        beside = max(2, int(1.8 * across))  # entries of the legend that fit beside each other
+        beside = max(2, int(1.8 * across))  # legend entries that fit side by side
         figure.legend(entries.values(), entries.keys(), loc="lower center", ncols=beside, frameon=False, fontsize=8)
         figure.tight_layout(rect=(0, 0.19 * -(-len(entries) // beside) / height + 0.02, 1, 1))
         return _saved(figure, path)
 
 
 def _single_points(axis, results: pd.DataFrame, column: tuple[str, str], curves: set[str]) -> None:
-    """Methods that are one point and not a curve."""
+    """Draw methods that are single points instead of curves."""
     test = results[(results["part"] == "test") & ~results["method"].isin(list(curves))]
     here = test[(test["dataset"] == column[0]) & (test["measure"] == column[1])]
     for (method, rule), group in here.groupby(["method", "rule"], sort=False):
         if rule in ("none", "objective"):
             x, y = group["bias"].abs().mean(), group["balanced_accuracy"].mean()
-            axis.plot(x, y, MARKERS.get(method, "o"), color="0.15", mfc="white", ms=6, label=label(method))
+            axis.plot(x, y, _marker(method), color="0.15", mfc="white", ms=6, label=label(method))
 
 
 @contextmanager
@@ -254,7 +251,7 @@ def _style():
 
 
 def _saved(figure, path: Path, suffixes: Iterable[str] = (".png", ".svg")) -> list[Path]:
-    """Write a figure in several formats, each whole or not at all."""
+    """Write a figure in several formats; each file is written completely or not at all."""
     written = []
     for suffix in suffixes:
         target = path.with_suffix(suffix)

@@ -1,11 +1,11 @@
-"""A run's folder: its identity, its saved states, its results. Nothing under its own name is ever half-written.
+"""A run's folder: its identity, its saved states and its results. Files get their final names only when complete.
 
-configuration.json   what the numbers depend on; a folder of another configuration is refused
-.run.lock            there while a process works on the folder: its number and host
-states/              of every stage the last two states, orbax checkpoints with checksums and the SHA-256 of the
-                         configuration; of AIF360's methods one JSON file per network
-results.csv, trajectories.csv, table.md, trajectories.png, trajectories.svg, networks/, run.json: the results, written
-                         when all stages are complete
+configuration.json   the settings that the numbers depend on; a folder with another configuration is rejected
+.run.lock            exists while a process uses the folder; contains its process number and host
+states/              the last two states of every stage: orbax checkpoints with checksums and the SHA-256 of the
+                         configuration; for AIF360's methods one JSON file per network
+results.csv, trajectories.csv, table.md, trajectories.png, trajectories.svg, networks/, run.json: the results, which
+                         are written when all stages are complete
 """
 
 import fcntl
@@ -35,12 +35,12 @@ from fairjax.storage import first_line
 
 
 class FolderError(ValueError):
-    """A folder that cannot take a run."""
+    """A folder that cannot be used for a run."""
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write to; it takes `path`'s place when the block ends well, else it vanishes."""
+    """Yield a temporary path in the same folder; it replaces `path` if the block succeeds, and is removed otherwise."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 _UNFINISHED = ".unfinished-"
-"""How the names of files and folders begin that are being written."""
+"""Prefix of the names of files and folders that are being written."""
 
 
 LOCK = ".run.lock"
@@ -71,7 +71,7 @@ LOCK = ".run.lock"
 
 
 def clear(path: Path) -> None:
-    """Remove what killed processes left unfinished below a folder of results.
+    """Remove the unfinished files of killed processes from a folder of results.
 
     Symbolic links are neither followed nor removed.
     """
@@ -87,12 +87,12 @@ def _clear(path: Path, levels: int) -> None:
         elif levels > 1 and entry.is_dir():
             try:
                 _clear(entry, levels - 1)
-            except OSError:  # a folder of the user's that cannot be read
+            except OSError:  # a folder of the user that cannot be read
                 continue
 
 
 def _remove(entry: Path) -> None:
-    """Remove a file or a folder, but nothing that a symbolic link points to."""
+    """Remove a file or a folder; the target of a symbolic link is not removed."""
     if entry.is_symlink():
         return
     if entry.is_dir():
@@ -102,10 +102,10 @@ def _remove(entry: Path) -> None:
 
 
 def _refuse_link(path: Path) -> None:
-    """Refuse a symbolic link where a run keeps its own files.
+    """Reject a symbolic link where a run keeps its own files.
 
     Raises:
-        FolderError: if the path is one.
+        FolderError: if the path is a symbolic link.
     """
     if path.is_symlink():
         raise FolderError(
@@ -115,13 +115,13 @@ def _refuse_link(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, whole or not at all."""
+    """Write a text file, completely or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
-    """A JSON file, whole or not at all."""
+    """Write a JSON file, completely or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
@@ -132,11 +132,11 @@ class _Lock:
         self.file, self.handle, self.key, self.users, self.process = file, handle, key, 1, os.getpid()
 
     def stands(self) -> bool:
-        """Whether the lock file is still the one that is locked."""
+        """Return whether the lock file is still the file that was locked."""
         return self.process == os.getpid() and _same_file(self.handle, self.file)
 
     def release(self) -> None:
-        """Give up one use; the last one removes the lock file and unlocks it."""
+        """Release one use of the lock; the last release removes the lock file and unlocks it."""
         with _locks_guard:
             self.users -= 1
             if self.users or self.process != os.getpid():
@@ -146,7 +146,7 @@ class _Lock:
             if self.stands():
                 try:
                     self.file.unlink()
-                except OSError:  # a lock file that stays is taken over by the next run
+                except OSError:  # a remaining lock file is reused by the next run
                     pass
             os.close(self.handle)
 
@@ -157,7 +157,7 @@ _locks_guard = threading.RLock()
 
 
 def _same_file(handle: int, path: Path) -> bool:
-    """Whether a path names the file that is open."""
+    """Return whether a path refers to the open file."""
     try:
         named = os.stat(path, follow_symlinks=False)
     except OSError:
@@ -166,10 +166,10 @@ def _same_file(handle: int, path: Path) -> bool:
 
 
 def _lock(folder: Path) -> _Lock | None:
-    """Lock a folder for this process; None where the file system has no locks.
+    """Lock a folder for this process; return None if the file system does not support locks.
 
     Raises:
-        FolderError: if another process holds the lock, naming it.
+        FolderError: if another process holds the lock; the message names that process.
     """
     with _locks_guard:
         about = os.stat(folder)
@@ -205,18 +205,18 @@ def _lock(folder: Path) -> _Lock | None:
                 return None
             if _same_file(handle, file):
                 break
-            os.close(handle)  # its holder removed it just before it was locked here
+            os.close(handle)  # the previous holder removed the file just before it was locked here
         try:
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
-        except OSError:  # a full disk; the lock holds all the same
+        except OSError:  # the disk is full, but the lock is held
             pass
         _locks[key] = _Lock(file, handle, key)
         return _locks[key]
 
 
 def _holder(handle: int) -> str:
-    """Who holds a lock, in words. The holder may be about to write its name, so this waits a moment for it."""
+    """Describe the holder of a lock; wait a moment if the holder has not yet written its name."""
     for _ in range(20):
         try:
             found = json.loads(os.pread(handle, 4096, 0))
@@ -227,18 +227,18 @@ def _holder(handle: int) -> str:
 
 
 class RunFolder:
-    """The folder of one run. The first process alone reads and writes it; what it finds, all processes know.
+    """The folder of one run; only the first process reads and writes it, and it shares the results with all processes.
 
-    The first process holds an exclusive lock on the folder until the object is closed or no longer used, or the process
-    ends in any way. The same process may open a folder many times.
+    The first process holds an exclusive lock on the folder until the object is closed or garbage-collected, or the
+    process ends. A process may open the same folder several times.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]):
-        """Open the folder for a run of this identity, or make it.
+        """Open or create the folder for a run with the given identity.
 
         Raises:
-            FolderError: if it cannot be written, is in use by another process, holds a run of another configuration, or
-                holds other files.
+            FolderError: if the folder cannot be written, is in use by another process, contains a run with another
+                configuration, or contains other files.
         """
         self.path = path
         self._configuration = digest(identity)
@@ -246,7 +246,7 @@ class RunFolder:
         hosts.from_first(lambda: self._open(identity))
 
     def close(self) -> None:
-        """Unlock the folder. Closing it again does nothing."""
+        """Unlock the folder; further calls do nothing."""
         if self._release is not None:
             self._release()
 
@@ -268,7 +268,7 @@ class RunFolder:
         return ""
 
     def _claim(self, identity: dict[str, Any]) -> None:
-        """Check that the folder is of this run, or make it so."""
+        """Check that the folder belongs to this run, or assign an empty folder to it."""
         marker = self.path / "configuration.json"
         if not marker.exists():
             others = [entry for entry in self.path.iterdir() if entry.name != LOCK]
@@ -299,14 +299,14 @@ class RunFolder:
             )
 
     def stage(self, name: str) -> "Stage":
-        """The saved states of one stage of the run."""
+        """Return the saved states of one stage of the run."""
         return Stage(self.path.resolve() / "states" / name, self._configuration)
 
     def place(self, name: str) -> Path:
-        """The folder of a stage that keeps files of its own.
+        """Return the folder of a stage that stores files of its own.
 
         Raises:
-            FolderError: if it, or the folder of all stages, is a symbolic link.
+            FolderError: if this folder, or the folder of all stages, is a symbolic link.
         """
         path = self.path / "states" / name
         _refuse_link(path.parent)
@@ -315,17 +315,17 @@ class RunFolder:
 
     @property
     def configuration(self) -> str:
-        """The SHA-256 of the run's configuration, which its saved states carry."""
+        """The SHA-256 of the run's configuration, which is stored with its states."""
         return self._configuration
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """The SHA-256 of a configuration."""
+    """Compute the SHA-256 of a configuration."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _create_json(path: Path, content: Any) -> None:
-    """Write a JSON file, whole, unless the path exists: of several processes that try, exactly one succeeds."""
+    """Write a complete JSON file unless the path exists; of several concurrent processes, exactly one succeeds."""
     text = json.dumps(content, indent=2) + "\n"
     temporary = None
     try:
@@ -340,7 +340,7 @@ def _create_json(path: Path, content: Any) -> None:
             os.link(temporary, path)
         except FileExistsError:
             return
-        except OSError:  # a file system without hard links
+        except OSError:  # the file system has no hard links
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
     except FileExistsError:
@@ -353,38 +353,38 @@ def _create_json(path: Path, content: Any) -> None:
 
 
 class Stage:
-    """Saved states of one stage: the newest one counts, and the one before it is kept.
+    """Saved states of one stage: the newest is used, and the one before it is kept as a backup.
 
-    A state is a folder under its number with an orbax checkpoint and the checksums of its files. It gets its name when
-    it is complete, so a process that is killed leaves at most a folder without a number, which the next save removes.
+    A state is a numbered folder with an orbax checkpoint and the checksums of its files. It gets its number when it is
+    complete, so a killed process leaves at most a folder without a number, which the next save removes.
     """
 
     KEPT = 2
 
     def __init__(self, path: Path, configuration: str | None = None):
-        """The stage whose states are in this folder.
+        """Use the states in a folder.
 
         Args:
-            path: the folder. It, and the folder it is in, must not be symbolic links.
-            configuration: the digest of the run's configuration. It is saved with every state, and a state of another
-                one is refused, and so is a state without any. If omitted, states are not bound to a configuration.
+            path: the folder. Neither it nor its parent may be a symbolic link.
+            configuration: the digest of the run's configuration. It is saved with every state, and a state with another
+                digest, or without one, is rejected. If omitted, states are not bound to a configuration.
         """
         self._path = path.absolute()
         self._configuration = configuration
 
     def begun(self) -> bool:
-        """Whether there is a saved state."""
+        """Return whether there is a saved state."""
         return hosts.from_first(lambda: str(len(self._numbers()))) != "0"
 
     def restore(self, like: Any, mesh: jax.sharding.Mesh) -> tuple[int, Any] | None:
-        """The newest state and its number; None if there is none.
+        """Restore the newest state and its number; None if there is no saved state.
 
         Args:
-            like: a state of the same shapes, or its `jax.eval_shape`; where it has NumPy's arrays, so has the result.
-            mesh: JAX's arrays go to all its devices.
+            like: a state of the same shapes, or its `jax.eval_shape`; NumPy arrays in it are restored as NumPy arrays.
+            mesh: the devices over which JAX arrays are replicated.
 
         Raises:
-            FolderError: if it cannot be read, or is not what was saved; earlier states stand.
+            FolderError: if the state cannot be read or was changed; earlier states are kept.
         """
         plain = jax.tree.map(_room, like)
         found: dict[str, Any] = {}
@@ -415,10 +415,10 @@ class Stage:
             ) from error
 
     def save(self, number: int, state: Any) -> None:
-        """Save a state; it counts only when it is complete, and all but the one before it go then.
+        """Save a state. It counts once it is complete; then all older states except the previous one are removed.
 
         Raises:
-            FolderError: if the disk does not take it; the earlier states stand.
+            FolderError: if the state cannot be written; the earlier states are kept.
         """
         plain = jax.tree.map(_plain, state)
         hosts.from_first(lambda: self._write(number, plain))
@@ -437,7 +437,7 @@ class Stage:
                 sums["configuration"] = self._configuration
             write_json(temporary / _SUMS, sums)
             _sync(temporary)
-            if final.exists():  # a state that a run with other chunks wrote: this one is as good
+            if final.exists():  # an equally good state, written by a run with other chunk sizes
                 shutil.rmtree(final)
             temporary.rename(final)
             _sync(self._path, files=False)
@@ -449,13 +449,13 @@ class Stage:
                 "run the same command again: it goes on from the last saved state"
             ) from error
         kept = {f"{kept:08d}" for kept in self._numbers()[-self.KEPT :]}
-        for entry in list(self._path.iterdir()):  # older states, and what a killed run left; nothing of a user's
+        for entry in list(self._path.iterdir()):  # removes old states and unfinished ones, but not a user's files
             if entry.name not in kept and (_is_number(entry) or entry.name.startswith(_UNFINISHED)):
                 _remove(entry)
         return ""
 
     def _numbers(self) -> list[int]:
-        """Numbers of the complete states."""
+        """Return the numbers of the complete states."""
         self._refuse_links()
         if not self._path.exists():
             return []
@@ -470,7 +470,7 @@ class Stage:
 
 
 def _is_number(entry: Path) -> bool:
-    """Whether a folder has the name of a saved state: a number of eight digits or more."""
+    """Return whether a folder is named like a saved state: a number of at least eight digits."""
     return re.fullmatch("[0-9]{8}|[1-9][0-9]{8,}", entry.name) is not None and entry.is_dir()
 
 
@@ -482,18 +482,18 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-    """A leaf as NumPy's array, keys as their numbers."""
+    """Convert a leaf to a NumPy array; keys become their data."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
 def _room(leaf: Any) -> np.ndarray:
-    """An array of the shape and type that `_plain` gives a leaf."""
+    """Create an array with the shape and type that `_plain` returns for a leaf."""
     shape = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
     return np.zeros(shape.shape, shape.dtype)
 
 
 def _again(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
-    """The leaf that `_plain` was given."""
+    """Invert `_plain`: restore the type, key implementation and devices of a leaf."""
     if isinstance(like, np.ndarray):
         return np.array(leaf)
     placed = parallel.everywhere(leaf, mesh)
@@ -501,27 +501,27 @@ def _again(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
 
 
 def _implementation(key: Any) -> str:
-    """The generator that a key, or the shape of one, is of."""
+    """Return the implementation of a key, or of the shape of a key."""
     found = []
     jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), key)
     return str(found[0])
 
 
 def _sums(path: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder."""
+    """Compute the SHA-256 of every file below a folder."""
     files = sorted(entry for entry in path.rglob("*") if entry.is_file())
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def verify(path: Path, configuration: str | None = None) -> None:
-    """Refuse a state whose files are not those that were written, or that is of another configuration.
+    """Check that the files of a state are unchanged and that it belongs to a configuration.
 
     Args:
-        path: the state.
-        configuration: the digest that it must carry; not compared if omitted.
+        path: the folder of the state.
+        configuration: the digest that the state must contain; not checked if omitted.
 
     Raises:
-        ValueError: naming the first file that is missing, new or changed, or saying what else is wrong.
+        ValueError: if a file is missing, new or changed, or the state is invalid for another reason.
     """
     content = json.loads((path / _SUMS).read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
@@ -536,7 +536,7 @@ def verify(path: Path, configuration: str | None = None) -> None:
 
 
 def _sync(path: Path, *, files: bool = True) -> None:
-    """Make sure that a folder, and the files below it, are on the disk."""
+    """Flush a folder, and optionally the files below it, to the disk."""
     for entry in [path, *(path.rglob("*") if files else ())]:
         handle = os.open(entry, os.O_RDONLY)
         try:
@@ -546,7 +546,7 @@ def _sync(path: Path, *, files: bool = True) -> None:
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:
-    """The settings in which two configurations differ, in words."""
+    """Describe the settings in which two configurations differ."""
     if isinstance(found, dict) and isinstance(wanted, dict):
         return [
             line

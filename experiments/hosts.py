@@ -1,7 +1,7 @@
 """Several processes, on one host or many, as one run: JAX's multi-controller runtime.
 
-Every process runs the same commands; seeds are spread over the devices of all of them. The first process alone touches
-the folder of results: what it reads reaches the others over the network, so the hosts need no shared disk.
+Every process runs the same command, and seeds are spread over the devices of all processes. Only the first process
+accesses the folder of results and sends what it reads to the others over the network, so hosts need no shared disk.
 """
 
 import dataclasses
@@ -20,29 +20,29 @@ import numpy as np
 from fairjax.storage import first_line
 
 HEARTBEAT = 30
-"""Seconds without a sign of life after which a process counts as lost, and all others end."""
+"""Seconds without a sign of life after which a process counts as lost and all others end."""
 
 PATIENCE = 24 * 3600 * 1000
-"""Milliseconds that a process waits for what another one says; one that is lost ends the wait by its heartbeat."""
+"""Milliseconds that a process waits for a message of another one; the heartbeat ends the wait if that one is lost."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hosts:
-    """Processes that make one run together; each is given the same command. Leave all out for one process."""
+    """Several processes that make one run, each started with the same command; not needed for one process."""
 
     coordinator: str | None = None
-    """HOST:PORT at which process 0 can be reached by the others; for processes that are started by hand."""
+    """HOST:PORT at which the other processes can reach process 0, if processes are started by hand."""
     processes: int | None = None
-    """Number of processes, with coordinator."""
+    """Number of processes; required with coordinator."""
     process: int | None = None
-    """Number of this process, from 0, with coordinator."""
+    """Number of this process, counted from 0; required with coordinator."""
     cluster: bool = False
-    """Ask the launcher (Slurm, Open MPI, a TPU pod, Kubernetes) for all three, as jax.distributed.initialize does."""
+    """Get all three from the launcher (Slurm, Open MPI, a TPU pod, Kubernetes), as jax.distributed.initialize does."""
     wait: int = 300
     """Seconds to wait for the other processes at the start."""
 
     def __post_init__(self):
-        """Refuse halves of a description."""
+        """Validate the settings."""
         given = [name for name in ("coordinator", "processes", "process") if getattr(self, name) is not None]
         if self.cluster and given:
             raise ValueError(f"hosts.cluster asks the launcher for hosts.{given[0]}; give one or the other")
@@ -63,28 +63,28 @@ class Hosts:
 
     @property
     def several(self) -> bool:
-        """Whether this is one process of several."""
+        """Whether this is one of several processes."""
         return self.cluster or self.coordinator is not None
 
 
 class HostsError(ValueError):
-    """Processes that cannot make a run together."""
+    """Processes that cannot run together."""
 
 
 def first() -> bool:
-    """Whether this is the first process, which reads and writes for all."""
+    """Return whether this is the first process, which reads and writes for all."""
     return jax.process_index() == 0
 
 
 @contextmanager
 def together(hosts: Hosts) -> Iterator[None]:
-    """Join the other processes while the block runs; with one process, nothing.
+    """Connect to the other processes while the block runs; do nothing for a single process.
 
-    An error ends this process at once, after its message, and so the others, each with a message of its own: they
-    would wait for it in vain. What was saved stands.
+    After an error this process prints its message and ends at once, since the others would wait for it in vain. They
+    end as well, each with a message of its own. States that were saved are kept.
 
     Raises:
-        HostsError: if the others do not come.
+        HostsError: if the other processes cannot be reached.
     """
     if not hosts.several:
         yield
@@ -93,7 +93,7 @@ def together(hosts: Hosts) -> Iterator[None]:
     try:
         _join(hosts)
         yield
-        from_first(lambda: "done")  # however long the first process takes to write
+        from_first(lambda: "done")  # wait until the first process has written everything, however long that takes
         jax.experimental.multihost_utils.sync_global_devices("end")
     except BaseException as error:
         last_words.spoken()
@@ -131,7 +131,7 @@ def _join(hosts: Hosts) -> None:
 
 
 def _end(error: BaseException) -> NoReturn:
-    """Say why this process ends, and end it without waiting for the others."""
+    """Print why this process ends, and end it without waiting for the others."""
     again = "what was saved stands; start all processes again with the same command"
     if isinstance(error, KeyboardInterrupt):
         text, status = f"{_name()} was stopped; {again}", 130
@@ -146,12 +146,12 @@ def _end(error: BaseException) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if jax.distributed.is_initialized() and first():
-        time.sleep(1)  # the others may be about to read what went wrong here
-    os._exit(status)  # the usual way out waits for processes that may be gone
+        time.sleep(1)  # the others may be about to read the error message of this process
+    os._exit(status)  # a normal exit waits for processes that may be gone
 
 
 _LOST = ("Gloo", "NCCL", "Connection", "connection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "coordination")
-"""Words of errors that come of a process that is gone, not of this one's work."""
+"""Words in errors that are caused by the loss of another process, not by the work of this one."""
 
 
 def _name() -> str:
@@ -161,9 +161,9 @@ def _name() -> str:
 
 
 class _LastWords:
-    """A message for when this process is ended from outside, or by JAX because the first process is gone.
+    """A message that is printed if this process is killed, or ended by JAX because the first process is lost.
 
-    Nothing can be said by a process that is killed, so another one waits for that, on a pipe that closes with this one.
+    A killed process cannot print, so a helper process prints the message when its pipe to this process closes.
     """
 
     PROGRAM = "import sys; sys.stdin.buffer.read() == b'spoken' or print(sys.argv[1], file=sys.stderr)"
@@ -178,7 +178,7 @@ class _LastWords:
         )
 
     def spoken(self) -> None:
-        """This process has said all itself."""
+        """Stop the helper process, because this process has reported everything itself."""
         try:
             self._reader.communicate(b"spoken", timeout=10)
         except (OSError, subprocess.TimeoutExpired):
@@ -189,10 +189,10 @@ _turn = itertools.count()
 
 
 def from_first(function: Callable[[], str]) -> str:
-    """What a function returns in the first process, in all of them; an error too. It is called there alone.
+    """Call a function in the first process only, and return its result, or raise its error, in all processes.
 
     Raises:
-        HostsError: in the other processes, if the function raised in the first.
+        HostsError: in the other processes, if the function raised an error in the first process.
     """
     if jax.process_count() == 1:
         return function()
@@ -212,22 +212,22 @@ def from_first(function: Callable[[], str]) -> str:
 
 
 def first_says(yes: bool) -> bool:
-    """The first process's answer, in all processes: for what clocks and disks decide."""
+    """Return the first process's answer in all processes, for decisions that depend on clocks and disks."""
     return from_first(lambda: "yes" if yes else "no") == "yes"
 
 
 def arrays_from_first(tree: Any) -> Any:
-    """NumPy arrays of the first process in all processes; those of the others tell shapes and types."""
+    """Broadcast the NumPy arrays of the first process; the arrays of the other processes define shapes and types."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(np.array, jax.experimental.multihost_utils.broadcast_one_to_all(tree))
 
 
 def agree(what: str, value: str) -> None:
-    """Refuse to go on where processes differ in something that all must have alike.
+    """Check that a value is the same in all processes.
 
     Raises:
-        HostsError: naming what differs.
+        HostsError: if it differs; the message names what differs.
     """
     if jax.process_count() == 1:
         return
@@ -242,7 +242,7 @@ def agree(what: str, value: str) -> None:
 
 
 def preempted(step: int) -> bool:
-    """Whether a process was asked to end (SIGTERM), as of a step that all processes pass alike."""
+    """Return whether any process has received SIGTERM, as of a step that all processes pass."""
     if jax.process_count() == 1:
         return False
     return jax.experimental.multihost_utils.reached_preemption_sync_point(step)

@@ -7,32 +7,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.settings import MULTICLASS, SIMULATED, Debias
+from experiments.methods import SIMULATED
+from experiments.settings import Debias, has_classes
 from experiments.structure import Structure
 from fairjax import data
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.types import SHARED, Split
 
 SIMULATION, TRAINING = 0, 1
-"""What a seed's key is folded with; its split has a number of its own, and so have methods."""
+"""Numbers that are folded into a seed's key. The stream of splits and each method have numbers of their own."""
 
 
 def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
-    """The data of a run: the splits of all seeds, their vmap axes, groups and classes, and what the data are.
+    """Load the data of a run: the splits of all seeds, their vmap axes, groups and classes, and facts about the data.
 
     Raises:
-        ValueError: for data that cannot be used, naming what is wrong.
-        FileNotFoundError: if there is no file.
+        ValueError: if the data cannot be used; the message says why.
+        FileNotFoundError: if there is no data file.
     """
     if settings.dataset in SIMULATED:
         return _simulated(settings)
     options: dict[str, Any] = {}
-    if settings.protected and settings.dataset == "german":
+    benchmark = data.DATASETS[settings.dataset]
+    if settings.protected and not benchmark.intersections:
         options = {"protected": settings.protected[0]}
-    elif settings.protected or settings.dataset in MULTICLASS:
+    elif settings.protected or has_classes(settings.dataset):
         options = {name: getattr(settings, name) for name in ("intersect", "minimum", "small")}
         options |= {"protected": settings.protected} if settings.protected else {}
-    dataset = data.DATASETS[settings.dataset](settings.path, **options)
+    dataset = benchmark(settings.path, **options)
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
     if dataset.groups is not None:
@@ -55,7 +57,7 @@ def _simulated(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any
     def draw(key, value):
         if settings.dataset == "zafar":
             return data.zafar(key, chosen.rows, value)
-        # the features alone know nothing of the groups: a classifier is biased only if it sees the attribute
+        # the features do not depend on the group, so a classifier is biased only if the attribute is a feature
         return data.append_protected(data.loh(key, chosen.rows, value))
 
     if chosen.tables == "fixed":
@@ -77,16 +79,16 @@ def _simulated(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any
 
 
 def _parameter(settings: Debias, value: float | None) -> float:
-    """The simulated parameter of a run."""
+    """Return the simulated parameter of a run."""
     chosen = settings.simulation
     return value if value is not None else chosen.theta if settings.dataset == "zafar" else chosen.alpha
 
 
 def keys_of(settings: Debias) -> jax.Array:
-    """A key for each run: that of its seed."""
+    """Return one key per run: the key of its seed."""
     return jax.vmap(jax.random.key)(jnp.array([seed for seed, _ in settings.runs], jnp.uint32))
 
 
 def fold(keys: jax.Array, number: int) -> jax.Array:
-    """The keys, each folded with a number."""
+    """Fold a number into each key."""
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)

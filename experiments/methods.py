@@ -1,94 +1,76 @@
-"""What readers of tables are told of each method."""
+"""Display names and properties of all methods that a run may use."""
 
 from math import inf
 from typing import NamedTuple
 
+from experiments.processes import POSTPROCESSORS
+from fairjax.data import DATASETS
+from fairjax.methods import METHODS
+from fairjax.methods.base import name_of
+from fairjax.objective import RULES
+
+PORTFOLIO = "portfolio"
+"""Name of the method that selects among the candidates that other methods selected."""
+SIMULATED = {"loh": "Loh et al.", "zafar": "Zafar et al."}
+"""Simulated data sets and their display names."""
+
 
 class About(NamedTuple):
-    """A method as tables show it."""
+    """Display properties of a method."""
 
     label: str
-    source: str
-    """Where it comes from."""
-    needs_a: bool = False
-    """Whether it needs the protected attribute at test time."""
+    reference: str
+    """The method's source."""
+    needs_group: bool = False
+    """Whether the method needs the protected attribute at test time."""
     groups: float = inf
-    """Most groups that it can do."""
+    """The maximum number of groups that the method supports."""
     classes: float = inf
-    """Most classes that it can do."""
+    """The maximum number of classes that the method supports."""
 
 
-ABOUT: dict[str, About] = {
-    "standard": About("Standard", "the trained network"),
-    "threshold": About("Constrained threshold", "the least to beat", classes=2),
-    "random_perturbation": About("Random", "Savani et al. 2020"),
-    "layerwise": About("Layerwise search", "Savani et al. 2020"),
-    "adversarial_fine_tuning": About("Adversarial fine-tuning", "Savani et al. 2020"),
-    "adversarial_debiasing": About("Adversarial debiasing", "Zhang et al. 2018", groups=2, classes=2),
-    "last_layer": About("Last-layer fine-tuning", "Mao et al. 2023"),
-    "pruning": About("Pruning", "Marcinkevičs et al. 2022"),
-    "bias_gda": About("Bias GD/A", "Marcinkevičs et al. 2022"),
-    "fine_tuning": About("Fine-tuning", "fairjax"),
-    "lagrangian": About("Lagrangian fine-tuning", "fairjax"),
-    "portfolio": About("Portfolio", "fairjax"),
-    "group_thresholds": About("Group thresholds", "Hardt et al. 2016", needs_a=True, classes=2),
-    "reject_option": About("ROC", "Kamiran et al. 2012, AIF360", needs_a=True, groups=2, classes=2),
-    "reject_option_either": About("ROC, either way", "Kamiran et al. 2012, AIF360", needs_a=True, groups=2, classes=2),
-    "reject_option_paper": About(
-        "ROC, paper's polarity", "Kamiran et al. 2012, AIF360", needs_a=True, groups=2, classes=2
-    ),
-    "equalized_odds": About("Eq. odds", "Hardt et al. 2016, AIF360", needs_a=True, groups=2, classes=2),
-    "equalized_odds_half": About(
-        "Eq. odds, cut at 0.5", "Hardt et al. 2016, AIF360", needs_a=True, groups=2, classes=2
-    ),
-}
-"""Every method that a run may have, in the order of tables."""
+def names() -> tuple[str, ...]:
+    """Return all methods in the order of tables: methods with candidates, the portfolio, the post-processors."""
+    return (*METHODS, PORTFOLIO, *POSTPROCESSORS)
 
-DATASETS = {
-    "adult": "Adult",
-    "bank": "Bank",
-    "bank_full": "Bank-full",
-    "compas": "COMPAS",
-    "german": "German",
-    "mimic": "MIMIC-III",
-    "loh": "Loh et al.",
-    "zafar": "Zafar et al.",
-    "adult_occupation": "Adult occupation",
-    "compas_score_text": "COMPAS score",
-}
-"""Data sets as they are printed."""
 
-MEASURES = {
-    "spd": "SPD",
-    "eod": "EOD",
-    "fprd": "FPRD",
-    "ppd": "PPD",
-    "accuracy": "accuracy difference",
-    "average_odds": "average odds",
-    "equalized_odds": "equalised odds",
-    "parity_ratio": "parity ratio",
-}
-"""Measures as they are printed."""
+def about(name: str) -> About | None:
+    """Return the display properties of a method; None if the name is unknown, as in results of another version."""
+    if name == PORTFOLIO:
+        return About("Portfolio", "fairjax")
+    if name in METHODS:
+        kind = METHODS[name]
+        return About(name_of(kind), kind.reference, False, kind.groups, kind.classes)
+    if name in POSTPROCESSORS:
+        entry = POSTPROCESSORS[name]
+        return About(entry.label, entry.reference, True, entry.groups, entry.classes)
+    return None
 
-ACROSS = {
-    "spread": "the greatest rate of a group less the least",
-    "smooth": "a smooth form of the greatest rate of a group less the least",
-    "to_overall": "the greatest distance of a group's rate from the rate of all rows",
-    "mean_absolute": "the mean distance of the groups' rates from the rate of all rows, by their sizes",
-    "pairwise": "the mean distance between the rates of two groups",
-    "variance": "the variance of the groups' rates",
-    "deviation": "the standard deviation of the groups' rates",
-    "log_ratio": "the logarithm of the greatest rate of a group over the least",
-    "shortfall": "the least rate of a group over the greatest, less 1",
-    "kearns": "the greatest distance of a group's rate from the rate of all rows, times the group's share",
-}
-"""How rates are apart across groups, as it is printed: the gaps of `fairjax.metrics.GAPS`."""
 
-RULES = {"objective": "Eq. 3", "expected": "expected", "pooled": "pooled", "accuracy_floor": "accuracy floor"}
-"""Selection rules as they are printed."""
+def place(name: str) -> int:
+    """Return the position of a method in tables; unknown methods come last."""
+    known = names()
+    return known.index(name) if name in known else len(known)
+
+
+def needs_group(name: str) -> bool:
+    """Return whether a method needs the protected attribute at test time."""
+    found = about(name)
+    return found is not None and found.needs_group
+
+
+def datasets() -> tuple[str, ...]:
+    """Return all data sets that a run may use."""
+    return (*SIMULATED, *DATASETS)
+
+
+def dataset_label(name: str) -> str:
+    """Return the display name of a data set."""
+    return SIMULATED.get(name) or DATASETS.label(name)
 
 
 def label(method: str, rule: str = "none", main: str = "objective") -> str:
-    """A method as it is printed, with its selection rule if that is not the main one."""
-    name = ABOUT[method].label if method in ABOUT else method
-    return name if rule in ("none", main) else f"{name}, {RULES.get(rule, rule)}"
+    """Return the display name of a method, with its selection rule unless that is the main one."""
+    found = about(method)
+    name = found.label if found else method
+    return name if rule in ("none", main) else f"{name}, {RULES.label(rule)}"

@@ -19,14 +19,14 @@ from fairjax import parallel, storage
 
 
 def run(settings: Debias, console: Console) -> None:
-    """Train and debias, or go on where an earlier call was stopped; the first process writes what was found.
+    """Train and debias, or resume an interrupted run; the first process writes the results.
 
     Args:
-        settings: what to run.
-        console: where progress and the table of results are drawn.
+        settings: the settings of the run.
+        console: the console that shows progress and the table of results.
 
     Raises:
-        ValueError, OSError: for data, folders and disks that cannot be used, naming what to do.
+        ValueError, OSError: if data, folders or disks cannot be used; the message says what to do.
     """
     begun = time.perf_counter()
     hosts.agree("the configuration", driver.said(settings))
@@ -40,12 +40,12 @@ def run(settings: Debias, console: Console) -> None:
     if hosts.first():
         seconds = time.perf_counter() - begun
         write_json(folder.path / "run.json", results.circumstances(settings, prepared, timings, seconds))
-        # last: what is found is safe, whatever becomes of the output
+        # printed last, so that the results are saved even if the output fails
         _print(settings, prepared.structure, table, folder, pictures, console)
 
 
 def _write(settings: Debias, outcome: driver.Outcome, folder: RunFolder) -> tuple[pd.DataFrame, list[Path]]:
-    """Tables, figures and networks; returns the table of results and the files of the figures."""
+    """Write tables, figures and networks, and return the table of results and the paths of the figures."""
     table = results.results(settings, outcome)
     curves = results.trajectories(settings, outcome)
     epsilon = settings.selection.epsilon
@@ -65,7 +65,7 @@ def _print(
     pictures: list[Path],
     console: Console,
 ) -> None:
-    """The table, and where everything is."""
+    """Print the table and the paths of all files."""
     console.print(tables.printed(table, settings.selection.epsilon, console.width, structure))
     lines = [f"results: {folder.path}"]
     if pictures:
@@ -74,7 +74,7 @@ def _print(
 
 
 def save_networks(settings: Debias, outcome: driver.Outcome, folder: Path) -> None:
-    """The trained networks and those that each method selected, as orbax checkpoints."""
+    """Save the trained networks and the networks that each method selected as orbax checkpoints."""
     structure = outcome.prepared.structure
     module = settings.network.build(len(structure.classes))
     networks = {"trained": outcome.prepared.trained.best}

@@ -14,8 +14,8 @@ from experiments.programs import Scored
 from experiments.settings import Debias
 from experiments.timings import Timings
 from fairjax import objective
-from fairjax.loop import Trace
 from fairjax.parity import Measure
+from fairjax.result import Trace
 from fairjax.types import Batch
 
 
@@ -29,20 +29,20 @@ def run(
     tick: Callable[[], None],
     timings: Timings,
 ) -> Trace:
-    """A post-processor of AIF360's for all networks; one that was done before is not done again.
+    """Apply one of AIF360's post-processors to all networks, except to those that were done before.
 
     Args:
-        settings: of the run.
-        measure: of bias.
-        folder: where what is done is kept, network by network.
-        name: a method of `processes.METHODS`.
-        scored: scores, labels and groups of valid and test parts.
-        thresholds: of the networks, tuned on valid.
-        tick: called whenever a network is done.
-        timings: where the time is added.
+        settings: the settings of the run.
+        measure: the measure of bias.
+        folder: the folder in which the result of each network is stored.
+        name: a method in `processes.POSTPROCESSORS`.
+        scored: scores, labels and groups of the valid and test parts.
+        thresholds: the thresholds of the networks, tuned on the valid part.
+        tick: a function that is called whenever a network is done.
+        timings: records the time.
 
     Returns:
-        One candidate per network: the confusion tables of its decisions and what follows from them.
+        One candidate per network: the confusion tables of its decisions and the statistics that follow from them.
     """
     count = len(settings.runs)
     tables = {part: np.zeros((count, 2, 2, 2), np.int32) for part in ("valid", "test")}
@@ -72,7 +72,7 @@ def _fill(
     tick: Callable[[], None],
     timings: Timings,
 ) -> None:
-    """Confusion tables and thresholds of all networks, from files or computed."""
+    """Read the confusion tables and thresholds of all networks from files, or compute them."""
     stage = folder.place(name)
     (valid, test), jobs = scored, {}
 
@@ -110,7 +110,7 @@ def _fill(
                 bound=settings.selection.epsilon - (0.0 if name.endswith("_paper") else settings.selection.margin),
                 search=settings.roc_search,
             )
-    # its own search takes milliseconds, less than it takes to start a process
+    # fairjax's own search takes milliseconds, less than starting a process
     count = None if settings.roc_search == "aif360" else 1
     for answer in processes.decisions(list(jobs.values()), processes=count):
         i = answer.job.number
@@ -126,7 +126,7 @@ def _fill(
 
 
 def _counts(decisions: np.ndarray, batch: Batch, run: int) -> list:
-    """The confusion table of one run's decisions: by decision, label and group."""
+    """Count the decisions of one run by decision, label and group."""
     table = np.zeros((2, 2, 2), int)
     np.add.at(table, tuple(np.asarray(part, int) for part in (decisions, batch.y[run], batch.a[run])), 1)
     return table.tolist()

@@ -1,8 +1,9 @@
-"""AIF360's post-processors for many seeds and methods at once, in processes of their own."""
+"""Run AIF360's post-processors for many seeds and methods in parallel, in separate processes."""
 
 import contextlib
 import dataclasses
 import functools
+import math
 import multiprocessing
 import os
 import signal
@@ -13,8 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Read when NumPy and JAX are imported, so a process must have them from its start. JAX threads make fork unsafe, so
-# each process imports fairjax, and with it JAX, which must not reach for an accelerator.
+from fairjax.registry import Registry
+
+# NumPy and JAX read these on import, so a process must have them from its start. JAX's threads make fork unsafe, so
+# each process imports fairjax, and with it JAX, which must not claim an accelerator.
 _ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
     "MKL_NUM_THREADS": "1",
@@ -28,44 +31,45 @@ _ARRAYS = ("valid_scores", "valid_y", "valid_a", "test_scores", "test_a")
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """One method for one seed. Arrays become NumPy's, so that no other process needs a device to read them."""
+    """One method for one seed. Arrays are converted to NumPy's, so that other processes need no device to read them."""
 
     method: str
-    """A name in `METHODS`."""
+    """A method in `POSTPROCESSORS`."""
     measure: str
-    """`spd` or `eod`; equalised odds has a criterion of its own and ignores it."""
+    """`spd` or `eod`; equalised odds ignores it, since it has a criterion of its own."""
     seed: int
-    """Names the job in errors, and chooses the rows that equalised odds changes."""
+    """The seed, which identifies the job in errors and determines which rows equalised odds changes."""
     number: int = 0
-    """For the caller to find the job again."""
+    """A number by which the caller can identify the job."""
     valid_scores: np.ndarray
     """Scores of the validation data."""
     valid_y: np.ndarray
-    """Its classes."""
+    """Labels of the validation data."""
     valid_a: np.ndarray
-    """Its groups."""
+    """Groups of the validation data."""
     test_scores: np.ndarray
     """Scores of the test data."""
     test_a: np.ndarray
-    """Its groups."""
+    """Groups of the test data."""
     threshold: float
-    """Where scores are cut, as tuned on the validation data; reject option finds its own."""
+    """The threshold of the scores, tuned on the validation data; reject option chooses its own."""
     bound: float = 0.05
-    """Bound on |measure|, for reject option."""
+    """The bound on |measure| for reject option."""
     search: str = "counts"
-    """How reject option searches: see `fairjax.adapters.aif360_postprocessing.SEARCHES`."""
+    """The search of reject option: see `fairjax.adapters.aif360_postprocessing.SEARCHES`."""
 
     def __post_init__(self):
-        """Refuse an unknown method."""
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+        """Validate the method."""
+        known = [name for name, entry in POSTPROCESSORS.items() if entry.decide is not None]
+        if self.method not in known:
+            raise ValueError(f"method must be one of {', '.join(known)}, got {self.method!r}")
         for name in _ARRAYS:
             object.__setattr__(self, name, np.asarray(getattr(self, name)))
         object.__setattr__(self, "threshold", float(self.threshold))
 
 
 class Answer(NamedTuple):
-    """What came of a job."""
+    """The result of a job."""
 
     job: Job
     """The job."""
@@ -74,28 +78,28 @@ class Answer(NamedTuple):
     test: np.ndarray
     """Decisions on the test data."""
     seconds: float
-    """Time of fitting and deciding."""
+    """Time of fitting and deciding, in seconds."""
     fitted: dict[str, Any]
-    """The numbers that were fitted, by name."""
+    """The fitted numbers by name."""
 
 
 def decisions(jobs: Sequence[Job], *, processes: int | None = None) -> Iterator[Answer]:
-    """Run jobs side by side, and give each answer as soon as it is there.
+    """Run jobs in parallel, and yield each answer as soon as it is available.
 
-    The processes are ended when the last answer was taken, when a job fails, and when the iterator is closed or
-    interrupted. Their results do not depend on their number. A script that calls this needs the usual
-    `if __name__ == "__main__":`, since every process imports it.
+    The processes end when the last answer has been taken, when a job fails, and when the iterator is closed or
+    interrupted. The results do not depend on the number of processes. A script that calls this function needs the usual
+    `if __name__ == "__main__":`, since every process imports the script.
 
     Args:
         jobs: the jobs, in any order.
-        processes: at most so many processes; one for each usable core if omitted. 1 runs the jobs in this process.
+        processes: the maximum number of processes; by default one per usable core. With 1, jobs run in this process.
 
     Returns:
-        An iterator over the answers, in the order in which they are ready.
+        An iterator over the answers, in the order in which they become available.
 
     Raises:
         ValueError: if `processes` is not positive.
-        RuntimeError: from the iterator, if a job fails, naming its method, measure and seed.
+        RuntimeError: from the iterator, if a job fails; the message names its method, measure and seed.
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
@@ -115,11 +119,11 @@ def _here(jobs: Sequence[Job]) -> Iterator[Answer]:
 def _side_by_side(jobs: Sequence[Job], processes: int) -> Iterator[Answer]:
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
     try:
-        with _environment(_ENVIRONMENT):  # the processes start while jobs are submitted
+        with _environment(_ENVIRONMENT):  # processes start while jobs are submitted
             futures = {pool.submit(_work, job): job for job in jobs}
         for future in as_completed(futures):
             yield _answer(futures[future], future.result)
-    except BaseException:  # also an interrupt, and a caller who wants no more
+    except BaseException:  # including interrupts and a caller that closes the iterator
         _end(pool)
         raise
     pool.shutdown()
@@ -133,14 +137,14 @@ def _answer(job: Job, result: Callable[[], tuple]) -> Answer:
 
 
 def _end(pool: ProcessPoolExecutor) -> None:
-    """End the processes at once; `terminate_workers` does it from Python 3.14 on."""
+    """Terminate the processes at once; from Python 3.14 on, `terminate_workers` does this."""
     for worker in list((pool._processes or {}).values()):
         worker.terminate()
-    pool.shutdown(cancel_futures=True)  # waits for them
+    pool.shutdown(cancel_futures=True)  # waits for the processes
 
 
 def _ignore_interrupts() -> None:
-    """The first process hears of Ctrl-C too, and ends the others."""
+    """Ignore Ctrl-C, which also reaches the main process, and the main process ends the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -158,10 +162,12 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def _work(job: Job) -> tuple[np.ndarray, np.ndarray, float, dict[str, Any]]:
-    import fairjax.adapters.aif360_postprocessing  # noqa: F401  (seconds that are not the job's)
+    import fairjax.adapters.aif360_postprocessing  # noqa: F401  (imported before the clock starts)
 
     start = time.perf_counter()
-    valid, test, fitted = METHODS[job.method](job)
+    decide = POSTPROCESSORS[job.method].decide
+    assert decide is not None  # checked when the job was created
+    valid, test, fitted = decide(job)
     return valid, test, time.perf_counter() - start, fitted
 
 
@@ -189,12 +195,43 @@ def _equalized_odds(job: Job, threshold: float | None) -> tuple[np.ndarray, np.n
     return fit.decide(valid, job.valid_a), fit.decide(test, job.test_a), {"threshold": cut, **fit._asdict()}
 
 
-METHODS: dict[str, Callable[[Job], tuple[np.ndarray, np.ndarray, dict[str, Any]]]] = {
-    "reject_option": functools.partial(_reject_option, polarity="one"),
-    "reject_option_either": functools.partial(_reject_option, polarity="either"),
-    "reject_option_paper": functools.partial(_reject_option, polarity="crossed"),
-    "equalized_odds": functools.partial(_equalized_odds, threshold=None),
-    "equalized_odds_half": functools.partial(_equalized_odds, threshold=0.5),
-}
-"""`reject_option` with 1 favourable; with 1 or 0, whichever is better on validation data (`either`); as in the first
-paper's runs on COMPAS (`paper`). `equalized_odds` of decisions cut at the tuned threshold, or at 0.5 (`half`)."""
+class Postprocessor(NamedTuple):
+    """A method that changes decisions instead of the network; it needs the protected attribute at test time."""
+
+    label: str
+    """The display name in tables and figures."""
+    reference: str
+    """The method's source, as tables show it."""
+    decide: Callable[[Job], tuple[np.ndarray, np.ndarray, dict[str, Any]]] | None
+    """Return decisions on valid and test data and the fitted numbers for one seed. None for group thresholds, which one
+    program computes for all seeds."""
+    groups: float = 2
+    """The maximum number of groups that the method supports."""
+    measures: tuple[str, ...] | None = ("spd", "eod")
+    """The measures that the method supports; None if it supports all."""
+    classes: float = 2
+    """The maximum number of classes that the method supports."""
+
+
+_KAMIRAN, _HARDT = "Kamiran et al. 2012, AIF360", "Hardt et al. 2016, AIF360"
+
+POSTPROCESSORS: Registry[Postprocessor] = Registry(
+    "post-processor",
+    {
+        "group_thresholds": Postprocessor("Group thresholds", "Hardt et al. 2016", None, math.inf, None),
+        "reject_option": Postprocessor("ROC", _KAMIRAN, functools.partial(_reject_option, polarity="one")),
+        "reject_option_either": Postprocessor(
+            "ROC, either way", _KAMIRAN, functools.partial(_reject_option, polarity="either")
+        ),
+        "reject_option_paper": Postprocessor(
+            "ROC, paper's polarity", _KAMIRAN, functools.partial(_reject_option, polarity="crossed")
+        ),
+        "equalized_odds": Postprocessor("Eq. odds", _HARDT, functools.partial(_equalized_odds, threshold=None)),
+        "equalized_odds_half": Postprocessor(
+            "Eq. odds, cut at 0.5", _HARDT, functools.partial(_equalized_odds, threshold=0.5)
+        ),
+    },
+)
+"""All post-processors by name. `reject_option` takes 1 as the favourable label, `reject_option_either` takes 1 or 0,
+whichever is better on validation data, and `reject_option_paper` works as in the first paper's runs on COMPAS.
+`equalized_odds` starts from decisions at the tuned threshold, `equalized_odds_half` at 0.5."""

@@ -1,21 +1,21 @@
-"""Tables 1, 3 and 4 of the first paper: its printed numbers beside ours."""
+"""Tables 1, 3 and 4 of the first paper: its published numbers beside ours."""
 
 from pathlib import Path
 
 import pandas as pd
 
-from experiments.methods import DATASETS, label
+from experiments.methods import dataset_label, label
 from experiments.tables import main_rule
 
 PUBLISHED = Path(__file__).with_name("published.csv")
-"""Table, column and row, then median, 25 % and 75 % quantile (Table 1) or mean and standard deviation (3 and 4).
+"""Table, column and row, then median, 25 % and 75 % quantile (Table 1) or mean and standard deviation (Tables 3 and 4).
 
-What the paper prints of ROC on COMPAS stands beside `reject_option_paper`: there, scores of y = 1 were handed over as
-those of the favorable label 0.
+The paper's numbers for ROC on COMPAS are compared with `reject_option_paper`: the paper passed the scores of y = 1 as
+those of the favourable label 0.
 """
 
 TABLES = {1: "objective", 3: "balanced_accuracy", 4: "bias"}
-"""What a table is of: a column of the results."""
+"""The quantity in each table, a column of the results."""
 
 _CAPTION = "in parentheses what the paper prints, * where that is inside our quartiles, and our difference from it"
 
@@ -27,23 +27,22 @@ TITLES = {
 
 
 def published() -> pd.DataFrame:
-    """The printed numbers: one row per table, data set, measure and method."""
+    """Read the published numbers: one row per table, data set, measure and method."""
     return pd.read_csv(PUBLISHED)
 
 
 def compared(results: pd.DataFrame) -> pd.DataFrame:
-    """Our numbers beside the printed ones: one row per table, data set, measure, method and rule.
+    """Compare our results with the published ones: one row per table, data set, measure, method and rule.
 
-    `ours` is a median with its quartiles in Table 1 and a mean in Tables 3 and 4, whose quartiles are given too;
-    `inside`
-    says whether the printed number lies between the quartiles.
+    `ours` is a median with its quartiles in Table 1 and a mean in Tables 3 and 4, for which the quartiles are given as
+    well; `inside` says whether the published number lies between the quartiles.
 
     Args:
-        results: as in `results.csv`.
+        results: a table with the columns of `results.csv`.
 
     Returns:
         Columns table, dataset, measure, method, rule, ours, low, high, deviation, printed, printed_low, printed_high,
-        printed_deviation, difference, inside; no number where the paper prints none.
+        printed_deviation, difference, inside. Values are missing where the paper gives no number.
     """
     test = results[results["part"] == "test"]
     frames = []
@@ -63,19 +62,19 @@ def compared(results: pd.DataFrame) -> pd.DataFrame:
     keys = ["table", "dataset", "measure", "method"]
     both = pd.concat(frames, ignore_index=True).merge(published().rename(columns=names), how="left", on=keys)
     both["difference"] = both["ours"] - both["printed"]
-    # printed numbers have two digits, so a number on the edge of the quartiles counts as inside them
+    # published numbers have two digits, so a number at the edge of the quartiles counts as inside
     inside = (both["printed"] >= both["low"] - 0.005) & (both["printed"] <= both["high"] + 0.005)
     both["inside"] = inside.where(both["printed"].notna())
     return both
 
 
 def markdown(comparison: pd.DataFrame, table: int, main: str) -> str:
-    """One of the tables as Markdown: methods down, data sets across, the paper's number in parentheses."""
+    """Format one table as Markdown: methods in rows, data sets in columns, the paper's numbers in parentheses."""
     chosen = comparison[comparison["table"] == table]
     lines = [f"## Table {table}: {TITLES[table]}", ""]
     for measure, of_measure in chosen.groupby("measure", sort=False):
         datasets = list(dict.fromkeys(of_measure["dataset"]))
-        names = [DATASETS.get(name, name) for name in datasets]
+        names = [dataset_label(name) for name in datasets]
         lines += [f"{measure.upper()}; {_CAPTION}", ""]
         lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for (method, rule), rows in of_measure.groupby(["method", "rule"], sort=False):
@@ -87,13 +86,13 @@ def markdown(comparison: pd.DataFrame, table: int, main: str) -> str:
 
 
 def write(results: pd.DataFrame) -> tuple[str, str]:
-    """Tables 1, 3 and 4 as Markdown, and as CSV.
+    """Format Tables 1, 3 and 4 as Markdown and as CSV.
 
     Args:
-        results: as in `results.csv`.
+        results: a table with the columns of `results.csv`.
 
     Returns:
-        The texts of the two files.
+        The contents of the two files.
     """
     comparison, main = compared(results), main_rule(results)
     texts = [markdown(comparison, table, main) for table in TABLES]

@@ -1,4 +1,4 @@
-"""One self-contained page of the results in a folder that `debias` or `reproduce` wrote."""
+"""Write a self-contained page on the results in a folder that `debias` or `reproduce` wrote."""
 
 import base64
 import dataclasses
@@ -13,10 +13,11 @@ import pandas as pd
 
 from experiments import published, statistics
 from experiments.folder import write_text
-from experiments.methods import ABOUT, DATASETS, MEASURES, label
+from experiments.methods import about, dataset_label, label, needs_group, place
 from experiments.settings import Selection
 from experiments.structure import BINARY, Structure
 from experiments.tables import main_rule, named, undefined
+from fairjax.parity import MEASURES
 from fairjax.storage import first_line
 
 PAGE = "report.html"
@@ -43,7 +44,7 @@ PICTURES = {
         "Figure 3.",
     ),
 }
-"""Pictures that may be in a folder: title and caption."""
+"""Pictures that may be in a folder, with title and caption."""
 
 
 class Cell(NamedTuple):
@@ -51,9 +52,9 @@ class Cell(NamedTuple):
 
     text: str
     small: str = ""
-    """Said after it in small."""
+    """Secondary text, shown small after the main text."""
     mark: str = ""
-    """A class: best or second."""
+    """The CSS class: best, second or none."""
 
 
 class Row(NamedTuple):
@@ -73,7 +74,7 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture within the page."""
+    """A picture that is embedded in the page."""
 
     data: str
     alt: str
@@ -100,16 +101,16 @@ class Section(NamedTuple):
 
 
 def write(folder: Path) -> Path:
-    """Make the page.
+    """Write the page.
 
     Args:
-        folder: of results: with `results.csv`, and the pictures and `run.json` that were written beside it.
+        folder: a folder of results with `results.csv`, and the pictures and `run.json` that were written with it.
 
     Returns:
-        The page, `report.html` in the folder.
+        The path of the page, `report.html` in the folder.
 
     Raises:
-        ValueError: if the folder has no results, they cannot be read, or they contradict themselves or the
+        ValueError: if the folder has no results, or the results cannot be read or contradict themselves or the
             configuration; the message names the file.
     """
     file = folder / "results.csv"
@@ -121,7 +122,7 @@ def write(folder: Path) -> Path:
     results = _judged(file, results, selection)
     main = main_rule(results)
     try:
-        found = statistics.everything(results, epsilon, needs_a, structure)
+        found = statistics.everything(results, epsilon, needs_group, structure)
     except ValueError as error:
         raise ValueError(f"{file}: {error}; {_WAY_OUT}") from error
     names = ", ".join(named(name, structure) for name in dict.fromkeys(results["dataset"]))
@@ -159,19 +160,14 @@ def write(folder: Path) -> Path:
     return folder / PAGE
 
 
-def needs_a(method: str) -> bool:
-    """Whether a method needs the protected attribute at test time."""
-    return method in ABOUT and ABOUT[method].needs_a
-
-
 _WAY_OUT = "remove it and run the same command again, which writes it anew from the saved states"
 _NUMBERS = ["balanced_accuracy", "bias", "objective"]
 _EDGE = 5e-6
-"""So close to the bound, rounding in the file decides whether a bias is inside it."""
+"""Distance from the bound within which rounding in the file determines whether a bias is inside the bound."""
 
 
 def _results(folder: Path, structure: Structure) -> pd.DataFrame:
-    """The rows of `results.csv`, each of them checked."""
+    """Read `results.csv` and check every row."""
     file = folder / "results.csv"
     if not file.exists():
         raise ValueError(f"{folder} has no results.csv: give a folder that debias or reproduce wrote to the end")
@@ -204,8 +200,8 @@ def _results(folder: Path, structure: Structure) -> pd.DataFrame:
     _refuse(file, (total <= 0) | (total >= 2**31), "has counts of no rows, or of more than can be counted")
     for name in _NUMBERS:
         values = pd.to_numeric(results[name], errors="coerce").astype(float)
-        # networks that diverged may have no numbers, and a measure may have none where groups are too small or ratios
-        # are infinite; whether it has is asked of the counts
+        # networks that diverged may lack numbers, and a bias may be undefined where groups are too small or ratios are
+        # infinite; whether it is defined is checked with the counts
         without = (structure != BINARY) | ~results["measure"].isin(["spd", "eod"])
         wrong = ~np.isfinite(values) & ~results["diverged"] & ~((name == "bias") & without)
         _refuse(file, wrong, f"has a value of {name} that is no finite number")
@@ -221,10 +217,10 @@ def _results(folder: Path, structure: Structure) -> pd.DataFrame:
 
 
 def _refuse(file: Path, wrong: Any, what: str) -> None:
-    """Refuse a table of results, naming the first row that is wrong by its line in the file.
+    """Reject a table of results if any row is marked as wrong; name the first such row by its line in the file.
 
     Raises:
-        ValueError: if any row is.
+        ValueError: if any row is wrong.
     """
     rows = np.flatnonzero(np.asarray(wrong, bool))
     if len(rows):
@@ -233,10 +229,10 @@ def _refuse(file: Path, wrong: Any, what: str) -> None:
 
 
 def _judged(file: Path, results: pd.DataFrame, selection: Selection) -> pd.DataFrame:
-    """The results with `satisfied` and `objective` computed from bias, balanced accuracy and the bound of each row.
+    """Recompute `satisfied` and `objective` of each row from its bias, balanced accuracy and bound.
 
     Raises:
-        ValueError: if the file says otherwise.
+        ValueError: if the values in the file differ.
     """
     bounds = {}
     for rule in results["rule"].unique():
@@ -256,10 +252,10 @@ def _judged(file: Path, results: pd.DataFrame, selection: Selection) -> pd.DataF
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """The mapping in a JSON file; empty if there is no file.
+    """Read the mapping in a JSON file; it is empty if there is no file.
 
     Raises:
-        ValueError: if it cannot be read or holds something else.
+        ValueError: if the file cannot be read or contains something else.
     """
     if not file.exists():
         return {}
@@ -273,10 +269,10 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def _part(file: Path, content: dict[str, Any], name: str) -> dict[str, Any]:
-    """A mapping within the mapping of a JSON file.
+    """Return a mapping inside the mapping of a JSON file.
 
     Raises:
-        ValueError: if it is missing or something else.
+        ValueError: if it is missing or is not a mapping.
     """
     if not isinstance(content.get(name), dict):
         raise ValueError(f"{file} lacks {name}, or it is no mapping; {_WAY_OUT}")
@@ -284,7 +280,7 @@ def _part(file: Path, content: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _circumstances(folder: Path) -> dict[str, Any]:
-    """What `run.json` says, checked as far as the page tells of it."""
+    """Read `run.json` and check the entries that the page uses."""
     file = folder / "run.json"
     content = _json(file)
     runs = _part(file, content, "runs") if content.get("runs") else {"": content} if "seconds" in content else {}
@@ -302,7 +298,7 @@ def _circumstances(folder: Path) -> dict[str, Any]:
 
 
 def _structure(folder: Path, circumstances: dict[str, Any]) -> Structure:
-    """The groups and classes that the run was about, as `run.json` says."""
+    """Read the groups and classes of the run from `run.json`."""
     facts = circumstances.get("data")
     if not isinstance(facts, dict) or "structure" not in facts:
         return BINARY
@@ -314,7 +310,7 @@ def _structure(folder: Path, circumstances: dict[str, Any]) -> Structure:
 
 
 def _selection(folder: Path, circumstances: dict[str, Any]) -> Selection:
-    """The settings of selection that the run was told of, with its bound."""
+    """Read the selection settings of the run, including the bound."""
     file = folder / "configuration.json"
     if file.exists():
         content = _part(file, _json(file), "selection")
@@ -338,31 +334,31 @@ def _columns(frame: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _heading(column: tuple[str, str]) -> str:
-    return f"{DATASETS.get(column[0], column[0])} {MEASURES.get(column[1], column[1])}"
+    return f"{dataset_label(column[0])} {MEASURES.label(column[1])}"
 
 
 def _entries(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    """Methods with their rules, in the order of tables."""
+    """Return methods with their rules in the order of tables."""
     found = list(dict.fromkeys(zip(frame["method"], frame["rule"], strict=True)))
-    return sorted(found, key=lambda entry: list(ABOUT).index(entry[0]) if entry[0] in ABOUT else len(ABOUT))
+    return sorted(found, key=lambda entry: place(entry[0]))
 
 
 def _grid(frame: pd.DataFrame, main: str, cell, *, title: str = "", note: str = "") -> Table:
-    """Methods down, data sets and measures across."""
+    """Build a table with methods in rows and with data sets and measures in columns."""
     columns = _columns(frame)
     index = frame.set_index(["method", "rule", "dataset", "measure"])
     rows = []
     for method, rule in _entries(frame):
-        cells = [Cell(label(method, rule, main), "needs a" if needs_a(method) else "")]
+        cells = [Cell(label(method, rule, main), "needs a" if needs_group(method) else "")]
         for column in columns:
             key = (method, rule, *column)
             cells.append(cell(index.loc[key]) if key in index.index else Cell(""))
-        rows.append(Row(cells, needs_a(method)))
+        rows.append(Row(cells, needs_group(method)))
     return Table(["method", *map(_heading, columns)], rows, title, note)
 
 
 def _shown(number: float, form: str) -> str:
-    """A number of a cell, or a dash for one that there is not."""
+    """Format a number of a cell; a dash if it is missing."""
     return "–" if np.isnan(number) else format(number, form)
 
 
@@ -393,9 +389,9 @@ def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, 
 
 
 def _tested(comparisons: pd.DataFrame, column: tuple[str, str], best: pd.Series) -> str:
-    """How many of the others the best one beats by a paired test."""
+    """Describe how many of the other methods the best method beats in a paired test."""
     others = statistics.against(comparisons, column, (best["method"], best["rule"]))
-    blind = others[~others["other_method"].map(needs_a).astype(bool)]
+    blind = others[~others["other_method"].map(needs_group).astype(bool)]
     if blind.empty:
         return ""
     won = int(((blind["mean"] > 0) & (blind["holm_p"] < 0.05)).sum())
@@ -500,7 +496,7 @@ def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:
             other = (row.other_method, row.other_rule)
             cells = [_heading(column), label(*wanted, main), label(*other, main), f"{row.mean:+.3f}"]
             cells += [f"[{row.low:+.3f}, {row.high:+.3f}]", f"{row.wilcoxon_p:.2g}", f"{row.holm_p:.2g}"]
-            rows.append(Row([Cell(text) for text in cells], needs_a(other[0])))
+            rows.append(Row([Cell(text) for text in cells], needs_group(other[0])))
     columns = ["column", "best", "other", "mean difference", "95 % bootstrap", "Wilcoxon p", "Holm p"]
     note = (
         "The objective of the best attribute-blind method less that of each other, over the same test splits: mean, "
@@ -525,7 +521,7 @@ _RATES = ("acceptance_rate", "true_positive_rate", "false_positive_rate")
 
 
 def _two_groups(rates: pd.DataFrame, main: str, structure: Structure) -> Table:
-    """Methods down, the two groups side by side."""
+    """Build a table with methods in rows and the two groups side by side."""
     named = structure.groups != BINARY.groups
     names, told = (structure.groups, "") if named else (("a = 0", "a = 1"), "; a = 1 is the privileged group")
     rows = []
@@ -537,7 +533,7 @@ def _two_groups(rates: pd.DataFrame, main: str, structure: Structure) -> Table:
             for a in (0, 1):
                 cells += [Cell(f"{both.loc[a, name]:.0f}") for name in ("rows", "positives")]
                 cells += [Cell(_shown(both.loc[a, name], ".2f")) for name in _RATES]
-            rows.append(Row(cells, needs_a(method)))
+            rows.append(Row(cells, needs_group(method)))
     each = ["rows", "y = 1", "accepted", "TPR", "FPR"]
     columns = ["column", "method", *(f"{name}, {group}" for group in names for name in each)]
     note = f"Means over test parts{told}. The row Standard is the network before debiasing."
@@ -545,7 +541,7 @@ def _two_groups(rates: pd.DataFrame, main: str, structure: Structure) -> Table:
 
 
 def _all_groups(rates: pd.DataFrame, main: str, structure: Structure) -> list[Table]:
-    """A table of each rate: groups down, and classes if there are more than two; methods across."""
+    """Build one table per rate with groups (and classes if there are more than two) in rows and methods in columns."""
     several = len(structure.classes) > 2
     rates = rates[rates["rule"].isin(["none", main])].assign(negatives=rates["rows"] - rates["positives"])
     rates = rates if several else rates.assign(**{"class": 1})
@@ -591,7 +587,7 @@ def _costs(circumstances: dict[str, Any]) -> Section | None:
     stages = list(dict.fromkeys(name for run in runs.values() for name in run["seconds"] if name != "whole"))
     rows = []
     for stage in stages:
-        name = ABOUT[stage].label if stage in ABOUT else stage
+        name = label(stage)
         cells = [Cell(name)]
         for run in runs.values():
             spent, compiling = run["seconds"].get(stage), run["compilation_seconds"].get(stage, 0.0)
@@ -615,9 +611,9 @@ def _settings(folder: Path, circumstances: dict[str, Any], results: pd.DataFrame
     if "device" in first:
         rows.append(Row([Cell("device"), Cell("{count} {kind} ({platform})".format(**first["device"]))]))
     methods = [
-        Row([Cell(ABOUT[name].label), Cell(ABOUT[name].source), Cell("yes" if needs_a(name) else "no")])
+        Row([Cell(known.label), Cell(known.reference), Cell("yes" if known.needs_group else "no")])
         for name, _ in dict(_entries(results)).items()
-        if name in ABOUT
+        if (known := about(name)) is not None
     ]
     tables = [Table(["method", "source", "needs a"], methods, "Methods")]
     if rows:

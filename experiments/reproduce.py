@@ -1,11 +1,11 @@
-"""Every data set, measure and method of the first paper, and more methods beside its own.
+"""Reproduce all data sets, measures and methods of the first paper, and compare further methods.
 
     DIR/DATASET/                 trained networks, shared by the measures
     DIR/DATASET/MEASURE/         results.csv, trajectories.csv.gz, run.json, states
-    DIR/simulations/DATASET/...  the same for Figure 3: simulations by parameter values
-    DIR/results.csv, tables.md, tables.csv, statistics/, figures/, report.html: all of it together
+    DIR/simulations/DATASET/...  the same for Figure 3: simulations for all parameter values
+    DIR/results.csv, tables.md, tables.csv, statistics/, figures/, report.html: the combined results
 
-What is finished is not done again, so a run that was stopped goes on, and a data set can be added later.
+Finished runs are not repeated, so an interrupted reproduction can be resumed and data sets can be added later.
 """
 
 import dataclasses
@@ -28,14 +28,14 @@ RESULTS, TRAJECTORIES, CIRCUMSTANCES = "results.csv", "trajectories.csv.gz", "ru
 
 
 def run(settings: Reproduce, console: Console) -> list[str]:
-    """All runs that are not finished yet.
+    """Complete all runs that are not finished yet.
 
     Args:
-        settings: what to run.
-        console: where progress is drawn.
+        settings: the settings of the reproduction.
+        console: the console that shows progress.
 
     Returns:
-        The data sets that were left out because their files are not there.
+        The data sets that were left out because their files were not found.
     """
     missing = []
     for each in plan(settings):
@@ -44,15 +44,15 @@ def run(settings: Reproduce, console: Console) -> list[str]:
         except FileNotFoundError as error:
             missing.append(each[0].dataset)
             console.print(f"{each[0].dataset} is left out: {error}", style="yellow", markup=False)
-        jax.clear_caches()  # programs of other shapes are of no more use
+        jax.clear_caches()  # later runs have other shapes, so these programs are no longer needed
     return missing
 
 
 def plan(settings: Reproduce) -> list[list[Debias]]:
-    """The runs: for each data set and each sweep of simulations, one per measure."""
+    """Return all runs: one per measure for each data set and each sweep of simulations."""
     each, datasets = settings.each, []
     for name in settings.datasets:
-        # the first paper mixed up the polarity of scores on COMPAS alone
+        # only on COMPAS did the first paper confuse the polarity of scores
         methods = tuple(one for one in each.methods if one != "reject_option_paper" or name == "compas")
         base = dataclasses.replace(each, dataset=name, out=settings.out / name, methods=methods)
         datasets.append([dataclasses.replace(base, measure=measure) for measure in settings.measures])
@@ -72,12 +72,12 @@ def plan(settings: Reproduce) -> list[list[Debias]]:
 
 
 def folder_of(settings: Debias) -> Path:
-    """Where a run of the plan writes its results."""
+    """Return the folder of results of a planned run."""
     return settings.folder / settings.measure
 
 
 def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
-    """The runs of one data set, which share its trained networks."""
+    """Complete the runs of one data set, which share its trained networks."""
     hosts.agree("the configuration", "; ".join(map(driver.said, runs)))
     folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
     left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
@@ -99,23 +99,23 @@ def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
 
 
 def _write(one: Debias, prepared, outcome, folder: RunFolder, timings: Timings, begun: float) -> None:
-    """The files of a finished run."""
+    """Write the files of a finished run."""
     curves = results.trajectories(one, outcome)
     with atomic(folder.path / TRAJECTORIES) as temporary:
         curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
     seconds = time.perf_counter() - begun
     write_json(folder.path / CIRCUMSTANCES, results.circumstances(one, prepared, timings, seconds))
     table = results.results(one, outcome)
-    write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: now it is finished
+    write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: marks the run as finished
 
 
 def _finished(folder: RunFolder) -> bool:
-    """Whether all files of a run are there, as the first process sees it."""
+    """Return whether all files of a run exist, as seen by the first process."""
     return hosts.first_says(all((folder.path / name).exists() for name in (RESULTS, TRAJECTORIES, CIRCUMSTANCES)))
 
 
 def gathered(settings: Reproduce, name: str, *, simulated: bool) -> pd.DataFrame:
-    """The tables of all finished runs in one: of the data sets, or of the simulations for Figure 3."""
+    """Concatenate the tables of all finished runs: of the data sets, or of the simulations for Figure 3."""
     found = [
         pd.read_csv(folder_of(one) / name, keep_default_na=False)
         for runs in plan(settings)

@@ -1,4 +1,4 @@
-"""From the outcome of a run to tidy tables: a row per seed, method and part; a row per seed, method, step and part."""
+"""Convert the outcome of a run to tidy tables: results per seed, method and part, and all candidates' trajectories."""
 
 import platform
 import resource
@@ -22,13 +22,13 @@ PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif
 
 
 def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
-    """One row per seed, method, rule and part (valid or test).
+    """Return one row per seed, method, rule and part (valid or test).
 
-    `rule` is `none` for methods that need no selection. On valid the constrained objective and `satisfied` are taken at
-    the rule's bound, as selection sees them; on test at epsilon. The counts are of decisions by label and group (see
-    `Structure.cells`), whole numbers or, where rows have weights, sums of weights: all other numbers follow from them.
-    Of more than two groups or classes `groups_compared` says
-    of how many groups all rates could be compared.
+    `rule` is `none` for methods that need no selection. On the valid part, the constrained objective and `satisfied`
+    use the rule's bound, as selection does; on the test part they use epsilon. The counts are those of decisions by
+    label and group (see `Structure.cells`): whole numbers or, if rows have weights, sums of weights. All other numbers
+    follow from them. With more than two groups or classes, `groups_compared` is the number of groups that could be
+    compared in all rates.
     """
     structure = outcome.prepared.structure
     cells, measure = structure.cells, as_parity(structure.measure(settings.measure))
@@ -68,24 +68,24 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
 
 
 def _compared(measure: Parity, tables: Any) -> np.ndarray:
-    """For each table the number of groups of which all rates can be compared."""
+    """Return, for each table, the number of groups that can be compared in all rates."""
     there = np.asarray(jax.vmap(lambda table: measure.compared(table)[2])(tables))
     of_rates = there.reshape(len(there), len(measure.rates), -1, there.shape[-1]).any(axis=2)
     return of_rates.all(axis=1).sum(axis=1)
 
 
 def chosen_of(trial: Trial, part: str) -> Evaluation:
-    """The evaluation of the selected candidate of each run."""
+    """Return the evaluation of the selected candidate of each run."""
     selected = np.asarray(trial.selected)
     return jax.tree.map(lambda entry: np.asarray(entry)[np.arange(len(selected)), selected], getattr(trial.trace, part))
 
 
 def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
-    """One row per seed, method, candidate and part: every candidate's evaluation; `step` 0 is the original network."""
+    """Return one row per seed, method, candidate and part with its evaluation; `step` 0 is the original network."""
     frames, seen = [], set()
     for (method, rule), trial in outcome.trials.items():
         seeds, steps = trial.trace.valid.bias.shape
-        if (method in seen and steps > 1) or method == "portfolio":  # candidates that other rows tell of
+        if (method in seen and steps > 1) or method == "portfolio":  # these candidates are in other rows already
             continue
         seen.add(method)
         for part in ("valid", "test"):
@@ -111,7 +111,7 @@ def _labels(settings: Debias, method: str) -> dict[str, str]:
 
 
 def _runs(settings: Debias, each: int) -> dict[str, Any]:
-    """Columns that name the run; each run is repeated for so many rows."""
+    """Return columns that identify the run, with each run repeated `each` times."""
     seeds, values = zip(*settings.runs, strict=True)
     columns = {"seed": np.repeat(np.array(seeds), each)}
     if settings.simulation.sweep:
@@ -120,7 +120,7 @@ def _runs(settings: Debias, each: int) -> dict[str, Any]:
 
 
 def circumstances(settings: Debias, prepared: Prepared, timings: Timings, seconds: float) -> dict[str, Any]:
-    """Versions, device and timings of the run."""
+    """Return versions, device and timings of the run."""
     versions = {}
     for package in PACKAGES:
         try:
@@ -150,7 +150,7 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
 
 
 def _per_step(settings: Debias, prepared: Prepared, timings: Timings) -> float:
-    """Wall-clock milliseconds per network and training step, all devices at work."""
+    """Return wall-clock milliseconds per network and training step, with all devices in use."""
     rows = prepared.splits.train.shape[-1]
     steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(prepared.trained.epoch))
     return round(timings.seconds["training"] / steps * 1e3, 4)

@@ -1,83 +1,26 @@
-"""What a run is told: dataclasses that the command line, the YAML files and the run's folder share."""
+"""Settings of a run: dataclasses that the command line, YAML files and the run's folder share."""
 
 import dataclasses
+import functools
 import math
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from experiments.hosts import Hosts
+from experiments.methods import PORTFOLIO, SIMULATED, datasets, names
+from experiments.processes import POSTPROCESSORS
 from experiments.values import at_home, check_values, expand_paths, field_types, short_repr
 from fairjax import data, objective
-from fairjax.debias import (
-    METHODS,
-    AdversarialDebiasing,
-    AdversarialFineTuning,
-    BiasGda,
-    FineTuning,
-    LayerwiseOptimisation,
-    Pruning,
-    RandomPerturbation,
-    lagrangian,
-    last_layer,
-)
+from fairjax.data import DATASETS
+from fairjax.methods import METHODS, Method
+from fairjax.metrics import GAPS
 from fairjax.nn import Mlp
+from fairjax.parity import MEASURES
 from fairjax.presets import PRESETS
+from fairjax.registry import Registry
 from fairjax.training import Training
 from fairjax.types import Number
-
-DatasetName = Literal[
-    "loh", "zafar", "compas", "adult", "bank", "bank_full", "german", "mimic", "adult_occupation", "compas_score_text"
-]
-MeasureName = Literal["spd", "eod", "fprd", "ppd", "accuracy", "average_odds", "equalized_odds", "parity_ratio"]
-AcrossName = Literal[
-    "spread",
-    "smooth",
-    "to_overall",
-    "mean_absolute",
-    "pairwise",
-    "variance",
-    "deviation",
-    "log_ratio",
-    "shortfall",
-    "kearns",
-]
-MethodName = Literal[
-    "standard",
-    "threshold",
-    "random_perturbation",
-    "layerwise",
-    "adversarial_fine_tuning",
-    "adversarial_debiasing",
-    "last_layer",
-    "pruning",
-    "bias_gda",
-    "fine_tuning",
-    "lagrangian",
-    "portfolio",
-    "group_thresholds",
-    "reject_option",
-    "reject_option_either",
-    "reject_option_paper",
-    "equalized_odds",
-    "equalized_odds_half",
-]
-POSTPROCESSORS = get_args(MethodName)[len(METHODS) + 1 :]
-"""Methods that change decisions and not the network; all need the protected attribute at test time."""
-RuleName = Literal["objective", "expected", "pooled", "accuracy_floor"]
-AIF360 = POSTPROCESSORS[1:]
-"""AIF360's post-processors."""
-SIMULATED = ("loh", "zafar")
-ATTRIBUTES = {
-    "adult": ("race", "sex"),
-    "adult_occupation": ("race", "sex"),
-    "compas": ("race", "sex"),
-    "compas_score_text": ("race", "sex"),
-    "german": ("sex", "age"),
-}
-"""Data sets whose protected attributes can be chosen; of German, one of them."""
-MULTICLASS = ("adult_occupation", "compas_score_text")
-"""Data sets of more than two classes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,20 +28,20 @@ class Simulation:
     """Settings of the synthetic data sets, loh and zafar."""
 
     rows: int = 5000
-    """Rows drawn."""
+    """Number of rows."""
     alpha: float = 1.5
-    """Loh: how strongly the label depends on the protected attribute (Eq. 9)."""
+    """Loh: strength of the dependence of the label on the protected attribute (Eq. 9)."""
     theta: float = 0.8
-    """Zafar: angle of rotation in radians; the smaller, the more biased (Eq. 10)."""
+    """Zafar: angle of rotation in radians. The smaller the angle, the greater the bias (Eq. 10)."""
     tables: Literal["fixed", "redrawn"] = "fixed"
-    """One table that the seeds split, or a table drawn anew for each seed."""
+    """Use one fixed table that all seeds split, or a redrawn table for each seed."""
     key: int = 0
-    """Seed of the fixed table."""
+    """Random seed of the fixed table."""
     sweep: tuple[float, ...] = ()
-    """Values of alpha (loh) or theta (zafar) to run with every seed, all at once; needs redrawn tables."""
+    """Values of alpha (loh) or theta (zafar) to run with every seed, all at once. Requires redrawn tables."""
 
     def __post_init__(self):
-        """Refuse values that mean nothing."""
+        """Validate the settings."""
         check_values(self, "simulation.")
         if self.sweep and self.tables != "redrawn":
             raise ValueError("simulation.sweep draws a table for each value and seed: set simulation.tables to redrawn")
@@ -119,21 +62,21 @@ class NetworkSettings:
     """The classifier, a multilayer perceptron."""
 
     widths: tuple[int, ...] = (32,) * 11
-    """Units of each hidden layer."""
+    """Number of units in each hidden layer."""
     dropout: float = 0.05
-    """Probability of dropping a unit's output while training."""
+    """Probability of dropping a unit's output during training."""
     site: Literal["preactivation", "activation", "normalised"] = "preactivation"
-    """Where a unit's influence is measured: before the ReLU, after it, or after batch normalisation."""
+    """Where the influence of a unit is measured: before the ReLU, after it, or after batch normalisation."""
     cut: Literal["incoming", "outgoing"] = "incoming"
-    """Which of a pruned unit's weights are taken away."""
+    """Which weights of a pruned unit are removed."""
 
     def build(self, classes: int = 2) -> Mlp:
-        """The Linen module, for data of so many classes."""
+        """Build the Linen module for data with a number of classes."""
         outputs = 1 if classes == 2 else classes
         return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout, outputs=outputs)
 
     def __post_init__(self):
-        """Refuse what the network refuses."""
+        """Validate the settings by building the network."""
         check_values(self, "network.")
         if any(width < 1 for width in self.widths):
             raise ValueError(f"network.widths must be positive, got {self.widths}")
@@ -142,121 +85,114 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """How one candidate is chosen on validation data."""
+    """How one candidate is selected on validation data."""
 
-    rule: RuleName = "objective"
-    """objective: Eq. 3 at epsilon - margin. expected: its expectation on new data. pooled: the same with the bias of
-    train
-    and validation data together. accuracy_floor: the least |bias| above a floor on balanced accuracy."""
-    also: tuple[RuleName, ...] = ()
-    """Further rules by which the results are chosen from the same candidates."""
+    rule: str = "objective"
+    """The rule that selects a candidate. objective: Eq. 3 with the bound epsilon - margin. expected: the expectation of
+    Eq. 3 on new data. pooled: the same with the bias of train and validation data together. accuracy_floor: the least
+    |bias| among candidates above a floor on balanced accuracy."""
+    also: tuple[str, ...] = ()
+    """Additional rules that select from the same candidates; each adds rows to the results."""
     epsilon: float = 0.05
-    """Bound on |bias|; test results are held against it."""
+    """Bound on |bias|, which test results are compared with."""
     margin: float = 0.01
-    """How far inside the bound a candidate must be on validation data (rules objective and accuracy_floor)."""
+    """Distance inside the bound that a candidate must keep on validation data (rules objective and accuracy_floor)."""
     variance: float = 0.2
     """Variance of a decision, p (1 - p) (rules expected and pooled)."""
     shift: float = 0.03
-    """Standard deviation of the change of the bias from train data to others (rule pooled)."""
+    """Standard deviation of the change in bias from train data to new data (rule pooled)."""
     floor: float = 0.55
-    """Least balanced accuracy on validation data (rule accuracy_floor)."""
+    """Minimum balanced accuracy on validation data (rule accuracy_floor)."""
 
     def build(self, rule: str | None = None) -> objective.Rule:
-        """The rule; of another name, with these numbers, if one is given."""
+        """Build a selection rule with these numbers: the rule of the run, or the one with the given name."""
         chosen = objective.RULES[rule or self.rule]
         names = {field.name for field in dataclasses.fields(chosen)}
         return chosen(**{name: getattr(self, name) for name in names})
 
     @property
     def rules(self) -> dict[str, objective.Rule]:
-        """All rules by name, that of the run first."""
+        """All rules by name, the main rule first."""
         return {name: self.build(name) for name in (self.rule, *self.also)}
 
     def __post_init__(self):
-        """Refuse what the rules refuse."""
-        unknown = [name for name in (self.rule, *self.also) if name not in objective.RULES]
-        if unknown:
-            raise ValueError(f"a selection rule must be one of {', '.join(objective.RULES)}, got {unknown[0]!r}")
+        """Validate the settings by building the rules."""
+        objective.RULES.check("selection.rule and selection.also", self.rule, *self.also)
         check_values(self, "selection.")
         if len(self.rules) < 1 + len(self.also):
             raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Debias:
+class Settings:
     """Train networks on splits of one data set and debias them, all seeds at once."""
 
-    dataset: DatasetName = "loh"
-    """loh and zafar are simulated; the others are benchmark files, found or downloaded."""
-    measure: MeasureName = "spd"
-    """Bias: statistical parity difference (spd), equal opportunity difference (eod), or the difference of false
-    positive rates (fprd), of precision (ppd) or of accuracy, the mean (average_odds) or the larger (equalized_odds) of
-    the differences of true and false positive rates, or by how much the ratio of selection rates is off 1
-    (parity_ratio).
-    Of more than two groups: the greatest rate less the least; of more than two classes: the class furthest apart."""
+    dataset: str = "loh"
+    """Data set: loh and zafar are simulated, the others are benchmark files, found or downloaded."""
+    measure: str = "spd"
+    """Measure of bias: spd, eod, fprd, ppd, accuracy, average_odds, equalized_odds or parity_ratio. spd: statistical
+    parity difference. eod: equal opportunity difference. fprd, ppd, accuracy: difference of false positive rates, of
+    precision, of accuracy. average_odds, equalized_odds: mean, or larger, of the differences of true and false positive
+    rates. parity_ratio: how far the ratio of selection rates is from 1. With more than two groups, the greatest rate
+    minus the least; with more than two classes, the class that is furthest from parity."""
     seeds: tuple[int, ...] = data.SEEDS
-    """One train/valid/test split and one network for each."""
-    methods: tuple[MethodName, ...] = ("standard", "pruning", "bias_gda")
-    """Debiasing methods; standard is the trained network as it is."""
+    """Random seeds; each gives one train/valid/test split and one network."""
+    methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
+    """Debiasing methods to run; standard is the trained network without changes."""
     out: Path | None = None
-    """Folder of the results; by default results/DATASET-MEASURE. A run stopped before its end continues there."""
+    """Folder of the results, by default results/DATASET-MEASURE. An interrupted run continues from there."""
     path: Path | None = None
-    """The raw data file, or the folder that holds it; by default FAIRJAX_DATA, the user's cache, a download."""
+    """Path of the raw data file or its folder. By default FAIRJAX_DATA, then the user's cache, then a download."""
     protected: tuple[str, ...] = ()
-    """Protected attributes, all groups of which are told apart; several by their intersections. race and sex for adult
-    and compas; sex or age for german. By default the two groups of the benchmark. With many groups a difference below
-    0.05 is seldom measurable: give selection.epsilon a larger bound, such as 0.2."""
+    """Protected attributes that define the groups; several attributes define their intersections. Choices are race and
+    sex for adult and compas, and sex or age for german. By default the two groups of the benchmark. With many groups, a
+    difference below 0.05 is seldom measurable: use a larger selection.epsilon, such as 0.2."""
     intersect: bool = True
-    """Compare the intersections of several attributes; otherwise each attribute on its own."""
+    """Compare the intersections of several attributes. Otherwise compare the groups of each attribute separately."""
     minimum: int = 50
-    """Rows that a group must have to be compared (with protected)."""
+    """Minimum number of rows of a group that is compared (with protected)."""
     small: Literal["leave out", "pool", "raise", "keep"] = "leave out"
-    """What is done with smaller groups: leave them out of comparisons, pool them, stop with an error, or keep them."""
-    across: AcrossName | None = None
-    """How rates are apart across groups; by default the signed difference of two, and the spread of more."""
+    """What to do with smaller groups: leave them out of comparisons, pool them, stop with an error, or keep them."""
+    across: str | None = None
+    """Gap that compares a rate across groups. By default the signed difference of two groups, or the spread of more."""
     rate_minimum: int = 1
-    """Rows of a part that a rate of a group must be of to be compared."""
+    """Minimum number of rows behind a group's rate in a part for the rate to be compared."""
     stratify: bool = False
-    """Give every part its share of the rows of each group and label, in place of one that varies at random."""
+    """Give every part the same share of each group and label, instead of a random share."""
     simulation: Simulation = Simulation()
     network: NetworkSettings = NetworkSettings()
     training: Training = Training()
-    pruning: Pruning = Pruning()
-    bias_gda: BiasGda = BiasGda()
-    fine_tuning: FineTuning = FineTuning()
-    lagrangian: FineTuning = lagrangian()
-    last_layer: FineTuning = last_layer()
-    random_perturbation: RandomPerturbation = RandomPerturbation()
-    layerwise: LayerwiseOptimisation = LayerwiseOptimisation()
-    adversarial_fine_tuning: AdversarialFineTuning = AdversarialFineTuning()
-    adversarial_debiasing: AdversarialDebiasing = AdversarialDebiasing()
-    portfolio: tuple[MethodName, ...] = ("bias_gda", "adversarial_debiasing", "lagrangian")
-    """Methods whose selected candidates the portfolio chooses from, split by split, by the selection rule."""
+    portfolio: tuple[str, ...] = ("bias_gda", "adversarial_debiasing", "lagrangian")
+    """Methods among whose selected candidates the portfolio selects one per split, by the selection rule."""
     selection: Selection = Selection()
     roc_search: Literal["counts", "aif360"] = "counts"
-    """Reject option classification by an exact search of counts, or by AIF360's own fit, in parallel processes; the
-    results are the same, and AIF360 takes seconds per network."""
+    """Search of reject option classification: exact from counts, or AIF360's own fit in parallel processes. The results
+    are the same, but AIF360 takes seconds per network."""
     lanes: int | None = None
-    """Seeds of a group that runs as one program; the numbers do not depend on it. By default what suits the device."""
+    """Number of seeds that run together in one program. Results do not depend on it. The default suits the device."""
     save_every: float = 10.0
-    """Seconds between saved states; an interrupted run loses at most this much and the chunk it was in."""
+    """Seconds between saved states. An interrupted run loses at most this time and the chunk in progress."""
     compilation_cache: Path | None = None
-    """Folder in which compiled programs are kept for the next run, as JAX_COMPILATION_CACHE_DIR names one; only of your
-    own: what is in it is executed."""
+    """Folder in which compiled programs are kept for later runs, like JAX_COMPILATION_CACHE_DIR. Use only a folder of
+    your own, since its contents are executed."""
     hosts: Hosts = Hosts()
 
     def __post_init__(self):
-        """Refuse values that mean nothing, before anything is loaded."""
+        """Validate the settings before anything is loaded."""
         expand_paths(self)
         check_values(self)
-        unknown = [name for name in self.methods if name not in get_args(MethodName)]
-        if unknown or not self.methods:
-            raise ValueError(f"methods must be some of {', '.join(get_args(MethodName))}, got {unknown or 'none'}")
-        unfit = [name for name in self.portfolio if name not in METHODS or METHODS[name][1].threshold == "rule"]
+        check_names("dataset", (self.dataset,), datasets(), "data set")
+        MEASURES.check("measure", self.measure)
+        if self.across is not None:
+            GAPS.check("across", self.across)
+        check_names("methods", self.methods, names(), "method")
+        if not self.methods:
+            raise ValueError(f"methods must be some of {', '.join(names())}, got none")
+        unfit = [name for name in self.portfolio if name not in METHODS or METHODS[name].threshold == "rule"]
         if unfit or not self.portfolio:
             raise ValueError(f"portfolio must be methods with candidates of their own, got {unfit or 'none'}")
-        if "portfolio" in self.methods:
-            before = self.methods[: self.methods.index("portfolio")]
+        if PORTFOLIO in self.methods:
+            before = self.methods[: self.methods.index(PORTFOLIO)]
             absent = [name for name in self.portfolio if name not in before]
             if absent:
                 raise ValueError(
@@ -279,86 +215,137 @@ class Debias:
             raise ValueError(f"lanes must be at least 2, got {self.lanes}")
 
     def _check_groups(self):
-        """Refuse attributes that the data set does not have, and what tells groups apart where they are not chosen."""
-        known = ATTRIBUTES.get(self.dataset, ())
+        """Check that the data set has the attributes, and that settings of groups are given only with groups."""
+        benchmark = DATASETS.get(self.dataset)
+        known = benchmark.attributes if benchmark else ()
         unknown = [name for name in self.protected if name not in known]
         if unknown and not known:
             raise ValueError(
                 f"protected must be left out for {self.dataset}, whose one attribute cannot be chosen; it can for "
-                f"{', '.join(ATTRIBUTES)}"
+                f"{', '.join(name for name, entry in DATASETS.items() if entry.attributes)}"
             )
         if unknown or len(set(self.protected)) < len(self.protected):
             raise ValueError(
                 f"protected must be one or more of {', '.join(known)} for {self.dataset}, each once, got "
                 f"{' '.join(self.protected)}"
             )
-        if self.dataset == "german" and len(self.protected) > 1:
-            raise ValueError(f"german takes one protected attribute, sex or age, got {' '.join(self.protected)}")
+        single = benchmark is not None and bool(known) and not benchmark.intersections
+        if single and len(self.protected) > 1:
+            raise ValueError(
+                f"{self.dataset} takes one protected attribute, {' or '.join(known)}, got {' '.join(self.protected)}"
+            )
         for name in ("minimum", "rate_minimum"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         default = {field.name: field.default for field in dataclasses.fields(self)}
-        if self.dataset == "german" or not (self.protected or self.dataset in MULTICLASS):
+        if single or not (self.protected or has_classes(self.dataset)):
             idle = [name for name in ("minimum", "small") if getattr(self, name) != default[name]]
             if idle:
                 raise ValueError(
                     f"{' and '.join(idle)} would change nothing for the two groups of {self.dataset}: leave them out"
-                    + (", or choose protected" if known and self.dataset != "german" else "")
+                    + (", or choose protected" if known and not single else "")
                 )
         if not self.intersect and len(self.protected) < 2:
             raise ValueError(f"no-intersect is about several protected attributes, got {len(self.protected)}")
         if self.stratify and (self.dataset in SIMULATED or not self.intersect):
             raise ValueError("stratify is for benchmark files whose groups are the intersections of attributes")
-        aif360 = [name for name in self.methods if name in AIF360]
-        if aif360 and self.measure not in ("spd", "eod"):
+        ignorant = [
+            name
+            for name, entry in POSTPROCESSORS.items()
+            if name in self.methods and entry.measures is not None and self.measure not in entry.measures
+        ]
+        if ignorant:
             raise ValueError(
-                f"{', '.join(aif360)} know the measures spd and eod only, got {self.measure}: leave them out"
+                f"{', '.join(ignorant)} know the measures {' and '.join(POSTPROCESSORS[ignorant[0]].measures or ())} "
+                f"only, got {self.measure}: leave them out"
             )
 
     @property
     def folder(self) -> Path:
-        """Where the results go."""
+        """The folder of the results."""
         return self.out or Path("results") / "-".join((self.dataset, *self.protected, self.measure))
 
     @property
     def runs(self) -> list[tuple[int, float | None]]:
-        """Seed and simulated parameter of each network: the seeds, or for each value of a sweep the seeds."""
+        """Seed and simulated parameter of each network: all seeds, for each value of a sweep if there is one."""
         return [(seed, value) for value in self.simulation.sweep or (None,) for seed in self.seeds]
 
-    def config(self, method: str) -> Any:
-        """The hyperparameters of a method."""
-        return getattr(self, method, None) or METHODS[method][0]()
+    def config(self, method: str) -> Method:
+        """Return a method with its hyperparameters."""
+        return getattr(self, method, None) or METHODS[method]()
+
+
+def debias_type() -> type[Settings]:
+    """Create the settings of `debias`: those of every run, and a field for each method with hyperparameters.
+
+    Raises:
+        ValueError: if a method has the same name as another setting.
+    """
+    return _debias_type(tuple(METHODS.items()))
+
+
+@functools.cache
+def _debias_type(methods: tuple[tuple[str, type[Method]], ...]) -> type[Settings]:
+    base = globals().get("Debias", Settings)
+    given = {field.name: field.type for field in dataclasses.fields(base)}
+    made = [(name, kind, kind()) for name, kind in methods if dataclasses.fields(kind)]
+    taken = [name for name, kind, _ in made if given.get(name, kind) is not kind]
+    if taken:
+        raise ValueError(f"a method cannot be named {taken[0]!r}, which is a setting of debias: register another name")
+    new = [entry for entry in made if entry[0] not in given]
+    if not new:
+        return base
+    space = {"__doc__": Settings.__doc__, "__module__": __name__}
+    return dataclasses.make_dataclass("Debias", new, bases=(base,), namespace=space, frozen=True, kw_only=True)
+
+
+Debias = debias_type()
+"""Settings of `debias`, with the methods that were registered when this module was imported."""
+
+
+def has_classes(dataset: str) -> bool:
+    """Return whether a data set has more than two classes."""
+    return dataset in DATASETS and DATASETS[dataset].several_classes
+
+
+def check_names(what: str, given: tuple[str, ...], known: tuple[str, ...], kind: str) -> None:
+    """Check that all names are known.
+
+    Raises:
+        ValueError: if a name is unknown; the message suggests a similar name and lists the known ones.
+    """
+    Registry(kind, dict.fromkeys(known)).check(what, *given)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reproduce:
-    """Reproduce Tables 1, 3, 4 and Figures 1, 2, 3 of the first paper, with more methods than its own beside them."""
+    """Reproduce Tables 1, 3, 4 and Figures 1, 2, 3 of the first paper, with additional methods for comparison."""
 
-    datasets: tuple[DatasetName, ...] = ("adult", "bank", "compas", "mimic")
-    """Data sets; those whose files are not there are left out. The paper has these four; bank_full and german may be
-    added."""
-    measures: tuple[MeasureName, ...] = ("spd", "eod")
-    """Measures of bias; each is debiased by itself."""
+    datasets: tuple[str, ...] = ("adult", "bank", "compas", "mimic")
+    """Data sets to run; those whose files are not found are left out. The defaults are the paper's four data sets.
+    bank_full and german can be added."""
+    measures: tuple[str, ...] = ("spd", "eod")
+    """Measures of bias; networks are debiased separately for each."""
     simulations: tuple[int, ...] = data.SEEDS[:10]
-    """Seeds of the simulations for Figure 3, at each parameter value."""
+    """Seeds of the simulations for Figure 3, used at each parameter value."""
     alphas: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
-    """Values of alpha for Figure 3 (Loh et al.); none leaves this part out."""
+    """Values of alpha for Figure 3 (Loh et al.). Give no values to leave this part out."""
     thetas: tuple[float, ...] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
-    """Values of theta for Figure 3 (Zafar et al.); none leaves this part out."""
+    """Values of theta for Figure 3 (Zafar et al.). Give no values to leave this part out."""
     out: Path = Path("results/reproduce")
-    """Folder of the results. A run stopped before its end continues there."""
-    each: Debias = Debias(methods=get_args(MethodName), selection=Selection(also=("expected", "pooled")))
-    """Settings of every run; data set, measure and folder are set for each."""
+    """Folder of the results. An interrupted reproduction continues from there."""
+    each: Debias = Debias(methods=names(), selection=Selection(also=("expected", "pooled")))
+    """Settings of every run, except its data set, measure and folder."""
 
     def __post_init__(self):
-        """Refuse values that mean nothing."""
+        """Validate the settings."""
         expand_paths(self)
         check_values(self)
-        for name, allowed in (("datasets", DatasetName), ("measures", MeasureName)):
+        for name, known, kind in (("datasets", datasets(), "data set"), ("measures", tuple(MEASURES), "measure")):
             values = getattr(self, name)
-            unknown = [value for value in values if value not in get_args(allowed)]
-            if unknown or len(set(values)) < len(values):
-                raise ValueError(f"{name} must be some of {', '.join(get_args(allowed))}, each once, got {values}")
+            check_names(name, values, known, kind)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must not repeat, got {values}")
         simulated = [name for name in self.datasets if name in SIMULATED]
         if simulated:
             raise ValueError(f"datasets are benchmark files, got {simulated[0]}: alphas and thetas set the simulations")
@@ -376,7 +363,7 @@ class Reproduce:
             raise ValueError(f"alphas must not be negative, got {self.alphas}")
         if not self.measures:
             raise ValueError("measures must hold at least one measure, got none")
-        several = [name for name in self.datasets if name in MULTICLASS]
+        several = [name for name in self.datasets if has_classes(name)]
         if several or self.each.protected or self.each.across is not None:
             raise ValueError(
                 f"reproduce is about two groups and classes, got {several[0] if several else 'protected or across'}: "
@@ -388,39 +375,40 @@ class Reproduce:
             )
 
 
-# What changes how a run goes but not its numbers: not part of its identity.
+# Settings that change how a run proceeds but not its numbers; they are not part of its identity.
 CIRCUMSTANCES = ("out", "lanes", "save_every", "path", "roc_search", "compilation_cache", "hosts")
-# What tells groups apart and compares them.
+# Settings that define groups and compare them.
 GROUPING = ("intersect", "minimum", "small", "across", "rate_minimum", "stratify")
-# What trained networks depend on.
+# Settings that trained networks depend on.
 TRAINING = (
     "dataset", "seeds", "protected", "intersect", "minimum", "small", "stratify", "simulation", "network", "training",
 )  # fmt: skip
 
 
 def identity(settings: Any) -> dict[str, Any]:
-    """Everything that the numbers of a run depend on, as plain values.
+    """Return everything that the numbers of a run depend on, as plain values.
 
-    Of a run about the two groups of a benchmark it is what it was before groups could be chosen, so that folders of
-    older versions can be gone on with.
+    For a run with the two groups of a benchmark, the identity is the same as in versions without a choice of groups, so
+    that folders written by those versions can be resumed.
     """
     values = {name: value for name, value in plain(settings).items() if name not in CIRCUMSTANCES}
-    if not isinstance(settings, Debias):
+    if not isinstance(settings, Settings):
         return values
     default = {field.name: field.default for field in dataclasses.fields(settings)}
     values = {name: value for name, value in values.items() if name not in GROUPING or value != default[name]}
-    if not settings.protected or settings.dataset == "german":  # older versions wrote German's attribute for all data
+    single = settings.dataset in DATASETS and not DATASETS[settings.dataset].intersections
+    if not settings.protected or single:  # older versions wrote German's attribute for all data sets
         values["protected"] = settings.protected[0] if settings.protected else "sex"
     return values
 
 
 def training_identity(settings: Debias) -> dict[str, Any]:
-    """Everything that the trained networks of a run depend on, as plain values."""
+    """Return everything that the trained networks of a run depend on, as plain values."""
     return {name: value for name, value in identity(settings).items() if name in TRAINING}
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, tuples and paths as dictionaries, lists and strings."""
+    """Convert dataclasses, tuples and paths to dictionaries, lists and strings."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, tuple | list):
@@ -429,10 +417,10 @@ def plain(value: Any) -> Any:
 
 
 def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
-    """A dataclass with the values of a mapping, as read from YAML; names and types are checked.
+    """Update a dataclass with the values of a mapping read from YAML, and check names and types.
 
     Raises:
-        ValueError: for a name that is not a setting, with those that are, and for a value of another type.
+        ValueError: for an unknown name (the message lists the known ones) and for a value of the wrong type.
     """
     names, hints = {field.name for field in dataclasses.fields(settings)}, field_types(type(settings))
     new = {}
@@ -450,15 +438,15 @@ def updated(settings: Any, changes: dict[str, Any], where: str = "") -> Any:
 
 
 def _name(name: Any) -> str:
-    """A name of a YAML file, which need not be a string."""
+    """Convert a name in a YAML file, which need not be a string, to a string."""
     return name if isinstance(name, str) and len(name) < 80 and name.isprintable() else short_repr(name)
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:
-    """A YAML value as the type that a field is annotated with.
+    """Convert a YAML value to the type of a field.
 
     Raises:
-        ValueError: naming the field, what it must be, and the value.
+        ValueError: if the value has the wrong type; the message names the field, the expected type and the value.
     """
     text, origin = short_repr(value), get_origin(kind)
     if kind == Number:
@@ -491,7 +479,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
 
 
 def _number(name: str, value: Any) -> float:
-    """A YAML value as a finite number; YAML 1.1 reads 1e-5 as a string."""
+    """Convert a YAML value to a finite number; YAML 1.1 reads 1e-5 as a string."""
     try:
         number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except (ValueError, OverflowError):
@@ -504,7 +492,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def preset(name: str) -> Debias:
-    """The settings of a preset of `fairjax.presets`.
+    """Return the settings of a preset in `fairjax.presets`.
 
     Raises:
         ValueError: if there is no such preset.
@@ -518,7 +506,7 @@ def preset(name: str) -> Debias:
         for field in dataclasses.fields(chosen.rule)
         if field.name != "data"
     }
-    return Debias(
+    return debias_type()(
         network=NetworkSettings(site=chosen.network.site, cut=chosen.network.cut),
         pruning=chosen.pruning,
         bias_gda=chosen.bias_gda,

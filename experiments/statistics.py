@@ -1,7 +1,7 @@
-"""What a sceptical reader asks of the results: how sure, compared with what, and how much of it is noise.
+"""Statistics of results: uncertainty, comparisons between methods, and the share that is noise.
 
-Pure functions from tidy tables to tidy tables. `results` are as in `results.csv`, `trajectories` as in
-`trajectories.csv`; a method is a method with its selection rule.
+All functions are pure and map tidy tables to tidy tables. `results` has the columns of `results.csv`, `trajectories`
+those of `trajectories.csv`. A method means a method with its selection rule.
 """
 
 import functools
@@ -23,52 +23,52 @@ from fairjax.objective import Evaluation, Rule
 from fairjax.parity import MEASURES
 
 KEYS = ["dataset", "measure", "method", "rule"]
-"""What tells methods apart, column by column of the paper's tables."""
+"""Columns that identify a method and a column of the paper's tables."""
 
 
 def tables_of(results: pd.DataFrame, structure: Structure = BINARY) -> np.ndarray:
-    """The confusion tables (rows, decision, label, group) of rows of results."""
+    """Return the confusion tables (rows, decision, label, group) of rows of results."""
     return results[list(structure.cells)].to_numpy(np.float64).reshape(-1, *structure.shape)
 
 
 def inconsistency(results: pd.DataFrame, structure: Structure = BINARY) -> float:
-    """The largest difference between a bias or balanced accuracy in the table and the same from the counts.
+    """Return the largest difference between a bias or balanced accuracy in the table and its value from the counts.
 
     Args:
-        results: as in `results.csv`.
-        structure: groups and classes.
+        results: a table with the columns of `results.csv`.
+        structure: the groups and classes.
 
     Returns:
-        A number near 0, unless the table was changed by hand.
+        A number near 0, unless the table was edited.
     """
     worst = 0.0
     for measure, rows in results[~results["diverged"].astype(bool)].groupby("measure"):
         accuracy, bias = _accuracy_and_bias(tables_of(rows, structure), measure, structure)
         for found, column in ((bias, "bias"), (accuracy, "balanced_accuracy")):
             found, told = np.asarray(found, np.float64), rows[column].to_numpy(np.float64)
-            same = (found == told) | (np.isnan(found) & np.isnan(told))  # infinite and missing numbers too
+            same = (found == told) | (np.isnan(found) & np.isnan(told))  # also equal if infinite or missing
             off = np.where(same, 0.0, np.abs(np.where(same, 0.0, found) - told))
             worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max()))
     return worst
 
 
 def shares(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> pd.DataFrame:
-    """Share of test splits on which |bias| < epsilon, beside the share that noise alone allows.
+    """Compute the share of test splits on which |bias| < epsilon, and the share expected from noise alone.
 
-    The latter is the probability that a classifier without any bias, with the same rate of acceptance, meets the bound
-    on
-    a test part of this size: P(|N(0, SE^2)| < epsilon), SE^2 = p (1 - p) (1/n_0 + 1/n_1), groups conditioned as the
-    measure conditions them, averaged over splits. For other measures and for more groups or classes it is the share of
-    random draws in which the same decisions and labels are dealt to the groups by chance.
+    The latter is the probability that an unbiased classifier with the same acceptance rate meets the bound on a test
+    part of this size: P(|N(0, SE^2)| < epsilon) with SE^2 = p (1 - p) (1/n_0 + 1/n_1), where groups are conditioned as
+    the measure conditions them, averaged over splits. For other measures, and for more than two groups or classes, it
+    is the share of random draws that meet the bound when the same decisions and labels are assigned to the groups at
+    random.
 
     Args:
-        results: as in `results.csv`.
+        results: a table with the columns of `results.csv`.
         epsilon: the bound.
-        structure: groups and classes.
+        structure: the groups and classes.
 
     Returns:
         One row per method: splits, share, its Wilson interval (low, high), noise_share, standard_error (mean over
-        splits).
+            splits).
     """
     rows = []
     for keys, group in _test(results).groupby(KEYS, sort=False):
@@ -82,22 +82,20 @@ def shares(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY)
 def comparisons(
     results: pd.DataFrame, generator: np.random.Generator, *, reference: tuple[str, str] | None = None
 ) -> pd.DataFrame:
-    """Paired differences of the objective over the same test splits, in each column of the tables.
+    """Compare methods by paired differences of the objective on the same test splits, in each column of the tables.
 
     Args:
-        results: as in `results.csv`.
-        generator: of bootstrap samples.
-        reference: method and rule that all others are compared with; all pairs if omitted.
+        results: a table with the columns of `results.csv`.
+        generator: generates the bootstrap samples.
+        reference: the method and rule that all others are compared with; by default all pairs are compared.
 
     Returns:
         One row per pair: splits, mean and median of first - second, a percentile bootstrap interval of the mean (low,
-        high),
-        Wilcoxon's signed-rank p (two-sided; zero differences split by Pratt's way), and the same after Holm's
-        correction
-        for all pairs of the column.
+        high), the p-value of Wilcoxon's signed-rank test (two-sided, zero differences by Pratt's method), and the same
+        after Holm's correction for all pairs of the column.
 
     Raises:
-        ValueError: if two methods were not run on the same splits, or a method has two results on one.
+        ValueError: if two methods were run on different splits, or a method has several results on one split.
     """
     rows = []
     for column, group in _test(results).groupby(["dataset", "measure"], sort=False):
@@ -135,15 +133,15 @@ def comparisons(
 
 
 def against(comparisons: pd.DataFrame, column: tuple[str, str], entry: tuple[str, str]) -> pd.DataFrame:
-    """The comparisons of one method with all others in a column, turned so that it is the first; Holm within these.
+    """Return one method's comparisons with all others in a column, with this method first and Holm's correction.
 
     Args:
-        comparisons: of all pairs, from `comparisons`.
-        column: data set and measure.
-        entry: method and rule.
+        comparisons: the comparisons of all pairs, from `comparisons`.
+        column: the data set and measure.
+        entry: the method and rule.
 
     Returns:
-        Columns other_method, other_rule, mean, low, high, wilcoxon_p, holm_p: the mean is of the method less the other.
+        Columns other_method, other_rule, mean, low, high, wilcoxon_p, holm_p; the mean is that of method - other.
     """
     here = comparisons[(comparisons["dataset"] == column[0]) & (comparisons["measure"] == column[1])]
     rows = []
@@ -179,20 +177,20 @@ def row_bootstrap(
     draws: int = 2000,
     structure: Structure = BINARY,
 ) -> pd.DataFrame:
-    """What resampling the rows of each test part would change, beside the spread over splits.
+    """Estimate how much results vary if the rows of test parts are resampled, beside the spread over splits.
 
-    Rows drawn with replacement are a multinomial draw of the counts, so no row is needed.
+    Rows drawn with replacement are a multinomial draw of the counts, so the rows themselves are not needed.
 
     Args:
-        results: as in `results.csv`.
+        results: a table with the columns of `results.csv`.
         epsilon: the bound.
-        generator: of the draws.
-        draws: bootstrap samples of each test part.
-        structure: groups and classes.
+        generator: generates the draws.
+        draws: the number of bootstrap samples per test part.
+        structure: the groups and classes.
 
     Returns:
-        One row per method: mean over splits of the standard error and of half the 95 % interval over rows, for balanced
-        accuracy and bias; probability over rows that the bound is met; standard deviations over splits.
+        One row per method: the standard error and half the 95 % interval over rows (means over splits) of balanced
+        accuracy and bias, the probability over rows that the bound is met, and the standard deviations over splits.
     """
     rows = []
     for keys, group in _test(results).groupby(KEYS, sort=False):
@@ -203,7 +201,7 @@ def row_bootstrap(
         accuracy, bias = _accuracy_and_bias(drawn, keys[1], structure)
         entry = {}
         for name, values in (("balanced_accuracy", accuracy), ("bias", bias)):
-            # draws without a finite bias tell nothing of its spread
+            # draws without a finite bias do not contribute to its spread
             finite = _finite(values)
             low, high = (finite.quantile(level) for level in (0.025, 0.975))
             entry[f"{name}_row_error"] = finite.std(ddof=1).mean()
@@ -215,22 +213,22 @@ def row_bootstrap(
 
 
 def group_rates(results: pd.DataFrame, structure: Structure = BINARY) -> pd.DataFrame:
-    """Rows, positives and rates of each group on valid and test parts: means over splits.
+    """Compute rows, positives and rates of each group on valid and test parts, as means over splits.
 
     Args:
-        results: as in `results.csv`.
-        structure: groups and classes.
+        results: a table with the columns of `results.csv`.
+        structure: the groups and classes.
 
     Returns:
-        One row per method, part, group (the column `a` holds its code), and class if there are more than two: rows,
-        positives, acceptance_rate, true_positive_rate, false_positive_rate. A rate is NaN where no split has its rows.
+        One row per method, part, group (column `a` contains its code), and class if there are more than two: rows,
+        positives, acceptance_rate, true_positive_rate, false_positive_rate. A rate is NaN if no split has rows for it.
     """
     rows = []
     classes = range(len(structure.classes)) if len(structure.classes) > 2 else (1,)
     for keys, group in results.groupby([*KEYS, "part"], sort=False):
         tables = tables_of(group, structure)
         for a, k in itertools.product(range(len(structure.groups)), classes):
-            counts = tables[..., a]  # split, decision, label
+            counts = tables[..., a]  # axes: split, decision, label
             n, positives = counts.sum(axis=(1, 2)), counts[:, :, k].sum(axis=1)
             accepted, truly = counts[:, k, :].sum(axis=1), counts[:, k, k]
             rates = _ratio(accepted, n), _ratio(truly, positives), _ratio(accepted - truly, n - positives)
@@ -243,16 +241,17 @@ def group_rates(results: pd.DataFrame, structure: Structure = BINARY) -> pd.Data
 def pareto(
     trajectories: pd.DataFrame, rules: Mapping[str, Callable[[float], Rule]], epsilons: Sequence[float]
 ) -> pd.DataFrame:
-    """Test results of each method when its candidate is chosen for each of many bounds.
+    """Compute the test results of each method if its candidate is selected for each of many bounds.
 
     Args:
-        trajectories: as in `trajectories.csv`.
-        rules: the rule for a bound, by name. Pooled rules have no place here: trajectories tell of validation data.
+        trajectories: a table with the columns of `trajectories.csv`.
+        rules: functions from a bound to a rule, by name. Pooled rules are not possible, since trajectories contain no
+            train data.
         epsilons: the bounds.
 
     Returns:
         One row per data set, measure, method, rule and bound: mean balanced accuracy, bias and |bias| over splits,
-        median and quartiles of the objective at that bound, share of splits that meet it.
+        median and quartiles of the objective at that bound, and the share of splits that meet it.
     """
     rows = []
     for keys, group in trajectories.groupby(["dataset", "measure", "method"], sort=False):
@@ -277,16 +276,16 @@ def pareto(
 
 
 def sensitivity(trajectories: pd.DataFrame, rule: Callable[[float], Rule], epsilons: Sequence[float]) -> pd.DataFrame:
-    """Figure 3: the original network's bias and accuracy, and the debiased one's objective, by simulated parameter.
+    """Summarise Figure 3: bias and accuracy of the original network and the debiased objective, by simulated parameter.
 
     Args:
-        trajectories: as in `trajectories.csv` of runs with a sweep.
-        rule: the selection rule for a bound.
+        trajectories: a table with the columns of `trajectories.csv`, from runs with a sweep.
+        rule: a function from a bound to the selection rule.
         epsilons: the bounds.
 
     Returns:
         One row per data set, measure, method, parameter and bound: mean and standard deviation over simulations of the
-        original's balanced accuracy and bias on test data; median and quartiles of the debiased network's objective.
+        original network's balanced accuracy and bias on test data, and median and quartiles of the debiased objective.
     """
     rows = []
     for keys, group in trajectories.groupby(["dataset", "measure", "method", "parameter"], sort=False):
@@ -306,10 +305,10 @@ def sensitivity(trajectories: pd.DataFrame, rule: Callable[[float], Rule], epsil
 
 
 def front(points: pd.DataFrame) -> pd.Series:
-    """Which points no other point of the same data set and measure beats in accuracy and |bias| both.
+    """Mark the points that no other point of the same data set and measure beats in both accuracy and |bias|.
 
     Args:
-        points: with columns dataset, measure, balanced_accuracy and absolute_bias, such as `pareto` returns.
+        points: a table with columns dataset, measure, balanced_accuracy and absolute_bias, such as those from `pareto`.
 
     Returns:
         Booleans with the index of the points.
@@ -324,15 +323,15 @@ def front(points: pd.DataFrame) -> pd.Series:
 
 
 def ranks(results: pd.DataFrame, needs_a: Callable[[str], bool]) -> pd.DataFrame:
-    """Best and second-best medians of the objective in each column, ties alike, to the two digits that are printed.
+    """Rank the median objectives in each column, after rounding to the two digits that are printed.
 
     Args:
-        results: as in `results.csv`.
-        needs_a: whether a method needs the protected attribute at test time.
+        results: a table with the columns of `results.csv`.
+        needs_a: returns whether a method needs the protected attribute at test time.
 
     Returns:
-        One row per method: median, low, high, rank among all and rank among attribute-blind methods (1 is the best,
-        tied methods share a rank; no number for methods that need the attribute).
+        One row per method: median, low, high, rank among all methods and rank among methods that do not need the
+        attribute (1 is the best, tied methods share a rank; missing for methods that need the attribute).
     """
     groups = _test(results).groupby(KEYS, sort=False)["objective"]
     found = pd.DataFrame({"median": groups.median(), "low": groups.quantile(0.25), "high": groups.quantile(0.75)})
@@ -348,16 +347,16 @@ def ranks(results: pd.DataFrame, needs_a: Callable[[str], bool]) -> pd.DataFrame
 def everything(
     results: pd.DataFrame, epsilon: float, needs_a: Callable[[str], bool], structure: Structure = BINARY
 ) -> dict[str, pd.DataFrame]:
-    """All statistics of results by name, with a generator of their own: the same results give the same numbers.
+    """Compute all statistics by name, with a fixed random generator: equal results give equal statistics.
 
     Args:
-        results: as in `results.csv`.
+        results: a table with the columns of `results.csv`.
         epsilon: the bound.
-        needs_a: whether a method needs the protected attribute at test time.
-        structure: groups and classes.
+        needs_a: returns whether a method needs the protected attribute at test time.
+        structure: the groups and classes.
 
     Returns:
-        What the functions of the same names return.
+        The results of the functions, by their names.
     """
     generator = np.random.default_rng(0)
     return {
@@ -371,12 +370,12 @@ def everything(
 
 @jax.jit
 def _choose(rule: Rule, valid: Evaluation):
-    """The candidate of each seed that a rule chooses."""
+    """Return the candidate that a rule selects for each seed."""
     return jax.vmap(lambda evaluation: objective.first_max(rule(evaluation)))(valid)
 
 
 def _wide(rows: pd.DataFrame) -> Evaluation:
-    """Rows of trajectories as an evaluation (seeds, candidates)."""
+    """Convert rows of trajectories to an evaluation (seeds, candidates)."""
     ordered = rows.sort_values(["seed", "step"], kind="stable")
     shape = (rows["seed"].nunique(), -1)
     columns = (ordered[name].to_numpy(np.float32).reshape(shape) for name in Evaluation._fields[:4])
@@ -384,7 +383,7 @@ def _wide(rows: pd.DataFrame) -> Evaluation:
 
 
 def _accuracy_and_bias(tables: np.ndarray, name: str, structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-    """Balanced accuracy and bias of tables with any leading axes; NaN where the groups to compare are not there."""
+    """Compute balanced accuracy and bias of tables with any leading axes; the bias is NaN where it is undefined."""
     flat = jnp.asarray(tables.reshape(-1, *tables.shape[-3:]), jnp.float32)
     accuracy, bias = _measured(flat, structure.measure(name), structure.partition)
     return np.asarray(accuracy).reshape(tables.shape[:-3]), np.asarray(bias).reshape(tables.shape[:-3])
@@ -400,16 +399,16 @@ def _measured(tables, measure, partition):
 
 
 DEALT = 500
-"""Times that decisions and labels are dealt to the groups by chance."""
+"""Number of times that decisions and labels are assigned to the groups at random."""
 
 
 def is_dealt(name: str, structure: Structure) -> bool:
-    """Whether the noise of a measure is found by dealing decisions and labels to the groups; else it has a formula."""
+    """Return whether the noise of a measure is estimated by random assignment to groups instead of a formula."""
     return name not in ("spd", "eod") or structure.measure(name) is not MEASURES[name]
 
 
 def _noise(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """The standard error of the bias that fair decisions show on each split, and their chance to meet the bound."""
+    """Compute the standard error of the bias of fair decisions and their chance to meet the bound, for each split."""
     tables, measure = tables_of(rows, structure), structure.measure(name)
     if not is_dealt(name, structure):
         noise = jax.vmap(functools.partial(performance.noise_of_table, measure))(jnp.asarray(tables, jnp.float32))
@@ -427,10 +426,10 @@ def _noise(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) 
 
 
 def _row_counts(totals: np.ndarray) -> np.ndarray:
-    """Sums of counts as numbers of rows that can be drawn anew.
+    """Convert sums of counts to integers, the numbers of rows to resample.
 
     Raises:
-        ValueError: if they are sums of weights.
+        ValueError: if the sums are not integers, because rows have weights.
     """
     if not np.array_equal(totals, np.rint(totals)):
         wrong = totals[totals != np.rint(totals)][0]
@@ -441,7 +440,7 @@ def _row_counts(totals: np.ndarray) -> np.ndarray:
 
 
 def _finite(values: np.ndarray) -> pd.DataFrame:
-    """Draws by split, without those that are no finite number, which pandas' statistics leave out."""
+    """Return draws by split with infinite values replaced by NaN, which pandas' statistics ignore."""
     return pd.DataFrame(np.where(np.isfinite(values), values, np.nan).astype(np.float64))
 
 
@@ -450,10 +449,10 @@ def _test(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """A rate of each split; NaN where it has no rows."""
+    """Compute a rate per split; NaN where no rows contribute."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean of the numbers among values."""
+    """Compute the mean of the values that are not NaN; NaN if there are none."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

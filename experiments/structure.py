@@ -1,43 +1,43 @@
-"""Which groups and classes a run is about: what a measure, the columns of counts and every table need to know."""
+"""The groups and classes of a run, which determine its measures, the columns of counts and the contents of tables."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from experiments.methods import ACROSS
 from fairjax import data
+from fairjax.metrics import GAPS
 from fairjax.parity import MEASURES, Measure, named
 
 CELLS = ("tn0", "tn1", "fn0", "fn1", "fp0", "fp1", "tp0", "tp1")
-"""Columns of counts of two groups and classes, by decision, label and group; the digit is the group."""
+"""Columns of counts for two groups and classes, by decision, label and group; the digit is the group."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-    """The groups and classes of a data set, and how a measure compares them."""
+    """The groups and classes of a data set, and how measures compare them."""
 
     groups: tuple[str, ...] = ("unprivileged", "privileged")
     """Names of the groups, in the order of their codes."""
     classes: tuple[str, ...] = ("0", "1")
     """Names of the classes, in the order of their codes."""
     attributes: tuple[str, ...] = ()
-    """Names of the attributes that the groups are made of; none of groups without names."""
+    """Names of the attributes that define the groups; empty for groups without names."""
     blocks: tuple[tuple[int, ...], ...] | None = None
-    """Which groups are compared with each other; None if all are."""
+    """Blocks of groups that are compared with each other; None if all groups are compared."""
     left_out: tuple[tuple[str, str], ...] = ()
-    """Groups that are not compared, and why."""
+    """Groups that are not compared, each with the reason."""
     across: str | None = None
-    """How rates are apart across groups."""
+    """Name of the gap that compares rates across groups; None for the default."""
     minimum: int = 1
-    """Rows that the denominator of a rate must have."""
+    """Minimum number of rows in the denominator of a rate."""
     partition: int | None = None
-    """The number of groups of the first attribute, which hold every row once, where attributes are compared each on its
-    own; None if all groups together hold every row once."""
+    """Number of groups of the first attribute, which together contain every row once, if attributes are compared
+    separately; None if all groups together contain every row once."""
 
     @classmethod
     def of(cls, dataset: data.Dataset, across: str | None, minimum: int) -> "Structure":
-        """The structure of a data set."""
+        """Return the structure of a data set."""
         groups = dataset.groups
         ends = np.cumsum(np.asarray(dataset.a).sum(axis=0)).tolist() if dataset.a.ndim == 2 else []
         return cls(
@@ -53,10 +53,10 @@ class Structure:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "Structure":
-        """From what JSON holds.
+        """Restore a structure from the values that JSON contains.
 
         Raises:
-            ValueError, TypeError: for values of no sense.
+            ValueError, TypeError: for invalid values.
         """
         names = {field.name for field in dataclasses.fields(cls)}
         if set(values) - names:
@@ -71,7 +71,7 @@ class Structure:
 
     @property
     def is_binary(self) -> bool:
-        """Whether there are two groups and two classes."""
+        """Whether there are exactly two groups and two classes."""
         return len(self.groups) == 2 and len(self.classes) == 2
 
     @property
@@ -81,7 +81,7 @@ class Structure:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """Columns of counts, in the order of a table's entries."""
+        """Columns of counts in the order of a table's entries."""
         if self.is_binary:
             return CELLS
         classes, groups = range(len(self.classes)), range(len(self.groups))
@@ -94,25 +94,24 @@ class Structure:
         return tuple(name for name in self.groups if name not in out)
 
     def measure(self, name: str) -> Measure:
-        """A measure for these groups and classes.
+        """Return a measure for these groups and classes.
 
         Raises:
-            ValueError: if there is none of that name.
+            ValueError: if there is no measure of that name.
         """
-        if name not in MEASURES:
-            raise ValueError(f"a measure must be one of {', '.join(MEASURES)}, got {name!r}")
+        MEASURES.check("measure", name)
         return named(
             name, len(self.groups), len(self.classes), across=self.across, minimum=self.minimum, blocks=self.blocks
         )
 
     def told(self, name: str) -> list[str]:
-        """Sentences for people: which groups and classes a measure compares, and how.
+        """Explain which groups and classes a measure compares, and how.
 
         Args:
-            name: of the measure.
+            name: the name of the measure.
 
         Returns:
-            None for two groups and classes without names.
+            A list of sentences; empty for two groups and classes without names.
         """
         lines = []
         if len(self.classes) > 2:
@@ -122,7 +121,7 @@ class Structure:
         if self.measure(name) is not MEASURES[name]:
             across = self.across or ("shortfall" if name == "parity_ratio" else "spread")
             furthest = ", of the class that is furthest from parity" if len(self.classes) > 2 else ""
-            lines.append(f"Bias: {ACROSS[across]}{furthest}.")
+            lines.append(f"Bias: {GAPS.label(across)}{furthest}.")
             if self.blocks is not None and len(self.blocks) > 1:
                 lines.append("Each attribute is compared on its own, and the one furthest from parity counts.")
         if self.left_out:
@@ -133,4 +132,4 @@ class Structure:
 
 
 BINARY = Structure()
-"""Two groups and two classes, without names."""
+"""Two groups and two classes without names."""

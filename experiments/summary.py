@@ -1,4 +1,4 @@
-"""What `reproduce` makes of all its runs: tables, statistics, figures, and the page."""
+"""Combine all runs of `reproduce` into tables, statistics, figures and the page."""
 
 import functools
 import json
@@ -8,31 +8,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments import figures, published, report, reproduce, statistics
+from experiments import figures, methods, published, report, reproduce, statistics
 from experiments.folder import write_json, write_text
 from experiments.settings import Reproduce, plain
 from experiments.tables import main_rule
 from fairjax.objective import ConstrainedObjective, ExpectedObjective
 
 EPSILONS = tuple(np.round(np.linspace(0.01, 0.3, 30), 2).tolist())
-"""Bounds of the accuracy-bias curves."""
+"""Bounds of the curves of accuracy against bias."""
 
 RULES = {
     "objective": lambda epsilon: ConstrainedObjective(epsilon=epsilon, margin=0.2 * epsilon),
     "expected": lambda epsilon: ExpectedObjective(epsilon=epsilon),
 }
-"""Selection for a bound: a margin of 0.01 at 0.05 grows with the bound."""
+"""Selection rules for a bound; the margin is proportional to the bound, 0.01 at 0.05."""
 
 
 def write(settings: Reproduce, missing: list[str]) -> list[Path]:
-    """Everything that is made of finished runs.
+    """Write everything that is computed from the finished runs.
 
     Args:
-        settings: what was run.
-        missing: data sets that were left out.
+        settings: the settings of the reproduction.
+        missing: the data sets that were left out.
 
     Returns:
-        The files written.
+        The paths of the files written.
 
     Raises:
         ValueError: if there is nothing to summarise.
@@ -55,7 +55,7 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
         tables_md, tables_csv = published.write(results)
         text("tables.md", tables_md)
         text("tables.csv", tables_csv)
-        for name, frame in statistics.everything(results, epsilon, report.needs_a).items():
+        for name, frame in statistics.everything(results, epsilon, methods.needs_group).items():
             table(f"statistics/{name}.csv", frame)
         points = statistics.pareto(trajectories, RULES, EPSILONS)
         points["front"] = statistics.front(points)
@@ -87,7 +87,7 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
 
 
 def circumstances(settings: Reproduce, missing: list[str]) -> dict[str, Any]:
-    """What was run, on what, and how long it took: from the runs' own files."""
+    """Return settings, versions, devices and timings from the files of the runs."""
     runs = {}
     for one in (one for some in reproduce.plan(settings) for one in some):
         file = reproduce.folder_of(one) / reproduce.CIRCUMSTANCES

@@ -1,4 +1,4 @@
-"""The table of a run: what `results.csv` says, for people."""
+"""Tables of a run for people, made from `results.csv`."""
 
 import pandas as pd
 from rich import box
@@ -6,17 +6,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from experiments.methods import ABOUT, DATASETS, MEASURES, label
+from experiments.methods import dataset_label, label, needs_group
 from experiments.structure import BINARY, Structure
+from fairjax.parity import MEASURES
 
 COLUMNS = ("method", "needs a", "objective: median [25 %, 75 %]", "balanced accuracy", "bias", "within bound")
 
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
-    """One row per method and rule, from the test rows of `results.csv`, in the order of the rows.
+    """Return one row per method and rule, from the test rows of `results.csv`, in the order of the rows.
 
-    The constrained objective as median and quartiles over seeds, balanced accuracy and bias as mean and standard
-    deviation, and the number of test splits on which |bias| is below epsilon.
+    Each row contains the median and quartiles of the constrained objective over seeds, mean and standard deviation of
+    balanced accuracy and bias, and the number of test splits on which |bias| is below epsilon.
     """
     rows = []
     test = results[results["part"] == "test"]
@@ -26,7 +27,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             (
                 label(method, rule, main),
-                "yes" if method in ABOUT and ABOUT[method].needs_a else "no",
+                "yes" if needs_group(method) else "no",
                 f"{median:.2f} [{low:.2f}, {high:.2f}]",
                 _mean(group["balanced_accuracy"]),
                 _mean(group["bias"]),
@@ -37,7 +38,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def main_rule(results: pd.DataFrame) -> str:
-    """The rule that needs no mention: the first in the rows."""
+    """Return the main rule, which labels do not mention: the first rule in the rows."""
     named = results.loc[results["rule"] != "none", "rule"]
     return "none" if named.empty else named.iloc[0]
 
@@ -48,20 +49,20 @@ def _mean(values: pd.Series) -> str:
 
 
 def title(results: pd.DataFrame, structure: Structure = BINARY) -> str:
-    """What the table is of."""
+    """Return the title of the table."""
     first = results.iloc[0]
     name = named(first["dataset"], structure)
-    return f"{name}, {MEASURES[first['measure']]}, {results['seed'].nunique()} splits, test parts"
+    return f"{name}, {MEASURES.label(first['measure'])}, {results['seed'].nunique()} splits, test parts"
 
 
 def named(dataset: str, structure: Structure = BINARY) -> str:
-    """A data set as it is printed, with the attributes that its groups are made of."""
-    name = DATASETS.get(dataset, dataset)
+    """Return the display name of a data set, with the attributes that define its groups."""
+    name = dataset_label(dataset)
     return f"{name} by {' and '.join(structure.attributes)}" if structure.attributes else name
 
 
 def markdown(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> str:
-    """The table as Markdown."""
+    """Format the table as Markdown."""
     table = summary(results)
     lines = [" | ".join(("", *row, "")).strip() for row in (table.columns, ["---"] * len(table.columns))]
     lines += [" | ".join(("", *row, "")).strip() for row in table.itertuples(index=False)]
@@ -69,7 +70,7 @@ def markdown(results: pd.DataFrame, epsilon: float, structure: Structure = BINAR
 
 
 def caption(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> str:
-    """How to read the table."""
+    """Return an explanation of the table."""
     lines = [
         f"Objective: balanced accuracy where |bias| < {epsilon:g}, else 0. Balanced accuracy and bias: mean ± standard "
         "deviation over splits. Needs a: whether the protected attribute is needed at test time.",
@@ -79,7 +80,7 @@ def caption(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY
 
 
 def undefined(results: pd.DataFrame) -> str:
-    """What test parts lack: groups that have too few rows there to be compared, or a bias; empty if nothing."""
+    """Describe what is undefined in test parts: groups with too few rows, or a bias; empty if nothing is."""
     test, lines = results[(results["part"] == "test") & ~results["diverged"].astype(bool)], []
     counts = pd.to_numeric(test.get("groups_compared", pd.Series(dtype=int)), errors="coerce").dropna()
     if counts.nunique() > 1:
@@ -94,16 +95,16 @@ def undefined(results: pd.DataFrame) -> str:
 
 
 def printed(results: pd.DataFrame, epsilon: float, width: int = 80, structure: Structure = BINARY) -> Group:
-    """The table for a terminal.
+    """Return the table for a terminal.
 
-    Numbers are never cut: where the columns do not fit side by side, they are stacked in blocks, each of which begins
-    with the method.
+    Numbers are never cut. If the columns do not fit side by side, they are stacked in blocks, each of which begins with
+    the method.
 
     Args:
-        results: of a run, as in `results.csv`.
+        results: the results of a run, with the columns of `results.csv`.
         epsilon: the bound on |bias|, for the caption.
-        width: of the terminal, in characters.
-        structure: groups and classes, for the caption.
+        width: the width of the terminal in characters.
+        structure: the groups and classes, for the caption.
     """
     table = summary(results)
     widths = [max(map(len, [*_heading(name).split("\n"), *table[name]])) for name in table.columns]
@@ -122,22 +123,22 @@ def printed(results: pd.DataFrame, epsilon: float, width: int = 80, structure: S
 
 
 METHOD = 24
-"""Characters of the method's column that are worth keeping on one line; longer names may be wrapped."""
+"""Width of the method's column in characters up to which it is not wrapped; longer names may be wrapped."""
 
 GAP = 2
-"""Characters between two columns."""
+"""Number of characters between two columns."""
 
 
 def _heading(column: str) -> str:
-    """The heading of a column, on several lines."""
+    """Return the heading of a column, with line breaks."""
     return column if column == "method" else column.replace(": ", "\n").replace(" ", "\n", 1)
 
 
 def _block(table: pd.DataFrame) -> Table:
-    """Columns that stand side by side; the method alone may be wrapped."""
+    """Build a table of columns that fit side by side; only the method may be wrapped."""
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for i, column in enumerate(table.columns):
-        # a line that is too narrow even for one number folds it, and cuts nothing
+        # if a line is too narrow even for one number, the number is folded, so that nothing is cut
         shown.add_column(_heading(column), justify="right" if i else "left", overflow="fold", no_wrap=False)
     for row in table.itertuples(index=False):
         shown.add_row(*map(Text, row))

@@ -1,4 +1,4 @@
-"""How long the stages of a run take, compilation apart."""
+"""Measure how long the stages of a run take, with compilation counted separately."""
 
 import threading
 import time
@@ -17,10 +17,10 @@ _COMPILATION = (
 
 
 class Timings:
-    """Seconds by stage; what it waits for JAX to trace, lower and compile is counted apart."""
+    """Seconds of work and of compilation by stage; compilation is the time that a stage waits for it, with tracing."""
 
     def __init__(self):
-        """Start with no stage."""
+        """Initialise without any stages."""
         self.seconds: dict[str, float] = {}
         self.compilation: dict[str, float] = {}
         self._heard: dict[int, list[tuple[float, float]]] = {}  # by thread
@@ -34,18 +34,18 @@ class Timings:
 
     @property
     def ahead(self) -> float:
-        """Seconds that other threads have compiled beside the work."""
+        """Seconds of compilation in other threads, in parallel with the work."""
         return sum(self._of_thread(thread) for thread in list(self._heard) if thread != threading.get_ident())
 
     @contextmanager
     def listening(self) -> Iterator["Timings"]:
-        """Hear of compilations while the block runs."""
+        """Record compilation events while the block runs."""
 
         def hear(event: str, duration: float, **_) -> None:
             if event not in _COMPILATION:
                 return
             begun, heard = time.perf_counter() - duration, self._heard.setdefault(threading.get_ident(), [])
-            while heard and heard[-1][0] >= begun:  # a function traced inside this one: counted with it
+            while heard and heard[-1][0] >= begun:  # traced inside this function and included in its time
                 heard.pop()
             heard.append((begun, duration))
 
@@ -56,25 +56,25 @@ class Timings:
             jax.monitoring.unregister_event_duration_listener(hear)
 
     def copy(self) -> "Timings":
-        """Another count that begins with the same seconds."""
+        """Return an independent copy."""
         made = Timings()
         made.seconds, made.compilation = dict(self.seconds), dict(self.compilation)
         made._heard = {thread: list(heard) for thread, heard in self._heard.items()}
         return made
 
     def of(self, name: str) -> np.ndarray:
-        """Seconds of a stage's work and of its compilation."""
+        """Return the seconds of a stage's work and of its compilation."""
         return np.array([self.seconds.get(name, 0.0), self.compilation.get(name, 0.0)], np.float32)
 
     def add(self, name: str, seconds: Any) -> None:
-        """Add what an earlier call spent on a stage."""
+        """Add the seconds that an earlier call spent on a stage."""
         work, compilation = map(float, seconds)
         self.seconds[name] = self.seconds.get(name, 0.0) + work
         self.compilation[name] = self.compilation.get(name, 0.0) + compilation
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the block as compilation of the stage that it is in: it waits for another thread to compile."""
+        """Count the block, which waits for another thread to compile, as compilation of the current stage."""
         begun = time.perf_counter()
         try:
             yield
@@ -83,7 +83,7 @@ class Timings:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the block's time to a stage."""
+        """Add the time of the block to a stage."""
         begun, compiled = time.perf_counter(), self._compiled
         try:
             yield

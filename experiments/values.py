@@ -1,4 +1,4 @@
-"""Checks of the values of settings. Nothing of JAX is imported here: the benchmark's settings are checked too."""
+"""Checks of settings' values. This module does not import JAX, since the benchmark's settings use it too."""
 
 import dataclasses
 import functools
@@ -10,10 +10,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def short_repr(value: Any) -> str:
-    """A value in a message, which stays one short line whatever the value is."""
+    """Format a value for a message in one short line, whatever the value."""
     try:
         return _SHORT.repr(value)
-    except (ValueError, RecursionError):  # of numbers with thousands of digits
+    except (ValueError, RecursionError):  # numbers with thousands of digits, or deep nesting
         return f"a {type(value).__name__} too long to print"
 
 
@@ -35,26 +35,26 @@ MOST = {
     "simulations": 2**32 - 1,
     "key": 2**32 - 1,
 }
-"""The most that settings may be, by their names; other whole numbers may be what 32 bits hold."""
+"""Maximum values of settings by name; other integers may have any value that fits in 32 bits."""
 LARGEST = 1e30
-"""The most that other numbers may be: single precision holds up to 3.4e38."""
+"""Maximum of all other numbers; single precision represents numbers up to 3.4e38."""
 
 
 @functools.cache
 def field_types(kind: type) -> dict[str, Any]:
-    """The types of a dataclass's fields."""
+    """Return the types of a dataclass's fields."""
     return get_type_hints(kind)
 
 
 def check_values(settings: Any, where: str = "") -> None:
-    """Refuse names that are no choice, numbers that are not finite and whole numbers beyond all sense.
+    """Check that names are valid choices, numbers are finite and integers are within their bounds.
 
     Args:
-        settings: a dataclass; dataclasses in it are looked at too.
-        where: what stands before the names of its fields in a message.
+        settings: a dataclass; nested dataclasses are checked as well.
+        where: a prefix of the field names in messages.
 
     Raises:
-        ValueError: naming the field, what it must be, and the value.
+        ValueError: if a value is invalid; the message names the field, the expected values and the value.
     """
     for field in dataclasses.fields(settings):
         name, value = f"{where}{field.name}", getattr(settings, field.name)
@@ -69,7 +69,7 @@ def check_values(settings: Any, where: str = "") -> None:
 
 
 def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: int) -> None:
-    """Refuse one value of a setting."""
+    """Check one value of a setting."""
     if choices is not None and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {short_repr(value)}")
     if isinstance(value, float):
@@ -85,14 +85,14 @@ def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: i
 
 
 def at_home(name: str, path: Path) -> Path:
-    """A path in which a leading `~` or `~user` is that user's home folder, as in a shell.
+    """Expand a leading `~` or `~user` in a path to that user's home folder, as a shell does.
 
     Args:
-        name: of the setting, for the message.
+        name: the name of the setting, for the message.
         path: the path.
 
     Raises:
-        ValueError: if that folder is not known.
+        ValueError: if the home folder is unknown.
     """
     try:
         return path.expanduser()
@@ -103,10 +103,10 @@ def at_home(name: str, path: Path) -> Path:
 
 
 def expand_paths(settings: Any) -> None:
-    """Put home folders in the place of `~` in all paths of a dataclass.
+    """Expand home folders in all paths of a dataclass.
 
     Raises:
-        ValueError: if a home folder is not known.
+        ValueError: if a home folder is unknown.
     """
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)

@@ -1,8 +1,8 @@
 """Checks of the arrays that users pass to public functions.
 
-Shapes are checked always. Values are checked whenever they are concrete, which raises an error that names the value.
-Values that are traced cannot be looked at: whether they are valid is then an array, and a result of invalid values is
-NaN, never 0, since 0 means parity.
+Shapes are always checked. Values are checked whenever they are concrete, and the error names the invalid value. Traced
+values cannot be inspected: whether they are valid is then a traced boolean, and a result computed from invalid values
+is NaN, never 0, since 0 means parity.
 """
 
 from typing import Any, NamedTuple
@@ -15,41 +15,40 @@ from jaxtyping import Array, Bool, Float, Int
 from fairjax.types import AnyArray
 
 _SLACK = 1e-6
-"""How far rounding may carry a score out of [0, 1]."""
+"""Tolerance for scores that rounding has moved out of [0, 1]."""
 
 
 class Rows(NamedTuple):
     """Checked rows: columns of one length."""
 
     values: Float[Array, " n"] | Float[Array, "n c"]
-    """Decisions or scores of two classes, or probabilities of each class; in float32 or, where they were given so, in
-    float64."""
+    """Decisions or scores of two classes, or probabilities of each class; float64 if given in float64, else float32."""
     y: Bool[Array, " n"] | Int[Array, " n"]
     """Labels: booleans for two classes, codes for more."""
     a: Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"]
     """Groups: booleans for two groups, codes for any number of them, or memberships."""
     weights: Float[Array, " n"] | None
-    """Sample weights of the values' type."""
+    """Sample weights, of the same dtype as `values`."""
     valid: Bool[Array, ""] | None
-    """Whether all traced values are valid; None where nothing needed to be checked under a trace."""
+    """Whether all traced values are valid; None if nothing had to be checked under a trace."""
 
     def or_nan(self, result: Float[Array, "..."]) -> Float[Array, "..."]:
-        """The result, or NaN with a gradient of NaN if a traced value is invalid."""
+        """Return the result, or NaN with a NaN gradient if a traced value is invalid."""
         return nan_unless(self.valid, result)
 
 
 def nan_unless(valid: Bool[Array, ""] | None, result: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The result if a condition holds or needs no check, else NaN; so is its gradient.
+    """Return the result if a condition holds or needs no check, else NaN with a NaN gradient.
 
     Args:
-        valid: whether all traced values are valid, or None if that is known.
-        result: what was computed from them.
+        valid: whether all traced values are valid, or None if they are known to be.
+        result: the result computed from them.
 
     Example:
         >>> nan_unless(jnp.array(False), jnp.array(0.5)).item()
         nan
     """
-    # A product, since the gradient of a choice would be 0 where the value is NaN.
+    # Multiply by NaN: with `where`, the gradient would be 0 although the value is NaN.
     return result if valid is None else result * jnp.where(valid, 1.0, jnp.nan).astype(result.dtype)
 
 
@@ -74,11 +73,11 @@ def rows(
         weights: finite non-negative weights of shape (n,), or None.
         num_groups: number of groups.
         num_classes: number of classes.
-        weightless: whether all weights may be 0, as in a part of rows that are summed elsewhere.
-        group_name: what the argument `a` is called in messages.
+        weightless: whether all weights may be 0, as in a chunk of rows whose sums are added to others.
+        group_name: name of the argument `a` in messages.
 
     Returns:
-        The same as arrays of JAX.
+        The checked arguments as JAX arrays.
 
     Raises:
         ValueError: if shapes differ or are not as above, if a concrete value is invalid, or if pandas indices differ.
@@ -122,14 +121,14 @@ def _check_shapes(values: Any, y: Any, a: Any, num_groups: int, num_classes: int
 
 
 def predictions(values: Any, num_classes: int = 2) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
-    """Scores (n,) of two classes, or probabilities (n, num_classes); codes of more than two classes become one-hot.
+    """Check scores (n,) of two classes or probabilities (n, num_classes); codes of more classes become one-hot.
 
     Args:
-        values: from `numeric`, of one of the shapes that `rows` names.
+        values: array from `numeric`, of one of the shapes listed in `rows`.
         num_classes: number of classes.
 
     Returns:
-        The predictions, and whether traced ones are valid; None if that is known.
+        The predictions, and whether they are valid if they are traced, else None.
 
     Raises:
         ValueError: if a concrete value is invalid.
@@ -160,15 +159,16 @@ def predictions(values: Any, num_classes: int = 2) -> tuple[Float[Array, "..."],
 def group_column(
     a: Any, num_groups: int = 2, name: str = "a"
 ) -> tuple[Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"], Bool[Array, ""] | None]:
-    """Groups as booleans, codes, or memberships in [0, 1].
+    """Check groups given as booleans, codes, or memberships in [0, 1].
 
     Args:
-        a: from `numeric`.
+        a: array from `numeric`.
         num_groups: number of groups.
-        name: what the argument is called.
+        name: name of the argument in messages.
 
     Returns:
-        Booleans for two groups, codes for another number, memberships as they are; and whether traced ones are valid.
+        Booleans for two groups, codes for any other number of groups, or the memberships as given; and whether they
+        are valid if they are traced, else None.
 
     Raises:
         ValueError: if a concrete value is invalid.
@@ -193,18 +193,18 @@ def group_column(
 
 
 def codes(name: str, column: Any, count: int) -> tuple[Int[Array, " n"], Bool[Array, ""] | None]:
-    """A column of codes 0, 1, ..., count - 1.
+    """Check a column of codes 0, 1, ..., count - 1.
 
     Args:
-        name: what the argument is called.
-        column: from `vector`.
+        name: name of the argument in messages.
+        column: array from `vector`.
         count: number of codes.
 
     Returns:
-        Codes as int32, and whether a traced column is valid; None if that is known.
+        Codes as int32, and whether they are valid if the column is traced, else None.
 
     Raises:
-        ValueError: if a concrete value is no whole number from 0 to count - 1.
+        ValueError: if a concrete value is not a whole number from 0 to count - 1.
 
     Example:
         >>> codes("y", np.array([2.0, 0.0]), 3)[0].tolist()
@@ -234,17 +234,17 @@ def codes(name: str, column: Any, count: int) -> tuple[Int[Array, " n"], Bool[Ar
 
 
 def vector(name: str, values: Any) -> Any:
-    """Check that an argument is one number per row; NumPy's arrays, lists and pandas' objects are taken.
+    """Check that an argument has one number per row; arrays, lists and pandas objects are accepted.
 
     Args:
-        name: what the argument is called.
+        name: name of the argument in messages.
         values: anything array-like.
 
     Returns:
-        An array of JAX or NumPy, of shape (n,).
+        A JAX or NumPy array of shape (n,).
 
     Raises:
-        ValueError: if it does not have one axis.
+        ValueError: if it does not have exactly one axis.
         TypeError: if it is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
@@ -280,7 +280,7 @@ def numeric(name: str, values: Any) -> Any:
         if np.ma.getmaskarray(values).any():
             raise TypeError(f"{name} is a masked array with masked entries: drop these rows or fill the values in")
         values = np.asarray(values)
-    if hasattr(values, "to_numpy") and hasattr(values, "dtype"):  # a pandas series, whose own type may know NA
+    if hasattr(values, "to_numpy") and hasattr(values, "dtype"):  # a pandas series, whose dtype may allow NA
         if str(values.dtype) in ("category", "string", "str", "object"):
             _not_numbers(name, values.dtype)
         values = values.to_numpy(dtype=np.float64, na_value=np.nan) if _may_lack(values) else values.to_numpy()
@@ -294,14 +294,14 @@ def numeric(name: str, values: Any) -> Any:
 
 
 def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""] | None]:
-    """A column of 0 and 1 as booleans.
+    """Convert a column of 0 and 1 to booleans.
 
     Args:
-        name: what the argument is called.
-        column: from `vector`.
+        name: name of the argument in messages.
+        column: array from `vector`.
 
     Returns:
-        Booleans, and whether a traced column is valid; None if that is known.
+        Booleans, and whether the column is valid if it is traced, else None.
 
     Raises:
         ValueError: if a concrete value is neither 0 nor 1.
@@ -333,13 +333,13 @@ def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""
 
 
 def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
-    """Decisions or scores in floating point, half precision as float32.
+    """Convert decisions or scores to floating point, half precision to float32.
 
     Args:
-        values: from `numeric`.
+        values: array from `numeric`.
 
     Returns:
-        The values, and whether traced ones are valid; None if that is known.
+        The values, and whether they are valid if they are traced, else None.
 
     Raises:
         ValueError: if a concrete value is not in [0, 1].
@@ -367,10 +367,13 @@ def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
 def sample_weights(
     weights: Any, values: Float[AnyArray, "n ..."], *, weightless: bool = False
 ) -> tuple[Float[Array, " n"] | None, Any]:
-    """Sample weights of the values' type, and whether traced ones are valid.
+    """Check sample weights and convert them to the dtype of the values.
+
+    Returns:
+        The weights or None, and whether they are valid if they are traced, else None.
 
     Raises:
-        ValueError: if they do not fit the values, or a concrete weight is negative or not finite.
+        ValueError: if the shapes of weights and values differ, or a concrete weight is negative or not finite.
 
     Example:
         >>> sample_weights([1, 2], jnp.ones(2))[0].tolist()
@@ -399,9 +402,9 @@ def sample_weights(
 
 
 def floating(values: Any) -> Float[Array, "..."]:
-    """Booleans and integers in JAX's default precision, half precision as float32, float32 and float64 as they are.
+    """Convert booleans and integers to JAX's default float, and half precision to float32; keep float32 and float64.
 
-    Sums of half precision overflow at 65,504 rows.
+    Sums in half precision would overflow at 65,504 rows.
 
     Example:
         >>> floating(jnp.ones(2, jnp.float16)).dtype
@@ -415,7 +418,7 @@ def floating(values: Any) -> Float[Array, "..."]:
 
 
 def check_index(**columns: Any) -> None:
-    """Refuse pandas objects whose indices differ: by position, their rows might not belong together.
+    """Check that pandas objects have equal indices, since otherwise rows at one position may not belong together.
 
     Raises:
         ValueError: naming the first row in which they differ.
@@ -430,7 +433,7 @@ def check_index(**columns: Any) -> None:
     for name, other in others:
         if len(other) == len(index) and not index.equals(other):
             differ = np.flatnonzero(np.asarray(index != other))
-            if not differ.size:  # equal labels of other types
+            if not differ.size:  # equal labels of different types
                 continue
             row = int(differ[0])
             groups = not _is_pandas(columns[name])
@@ -442,7 +445,7 @@ def check_index(**columns: Any) -> None:
 
 
 def index_of(column: Any) -> Any:
-    """The index of a pandas object, or of groups that were made of one; None of anything else.
+    """Return the index of a pandas object, or of groups made from one; None for anything else.
 
     Example:
         >>> index_of([0, 1]) is None
@@ -453,8 +456,18 @@ def index_of(column: Any) -> Any:
     return getattr(column, "pandas_index", None)
 
 
+def is_named_groups(value: Any) -> bool:
+    """Return whether a value is a `fairjax.data.Groups`, without importing pandas.
+
+    Example:
+        >>> is_named_groups(np.array([0, 1]))
+        False
+    """
+    return hasattr(value, "pandas_index") and hasattr(value, "left_out")
+
+
 def both(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:
-    """Whether all of several checks hold; None if none of them was left to the trace.
+    """Return whether all checks hold; None if all of them are None.
 
     Example:
         >>> both(None, jnp.array(True), jnp.array(False)).item()
@@ -467,10 +480,10 @@ def both(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:
 
 
 def check_logits(logits: Any, x: Any, num_classes: int = 2) -> None:
-    """Check that a network gives one logit per row, or of more than two classes one logit per row and class.
+    """Check that a network returns one logit per row or, for more than two classes, one logit per row and class.
 
     Raises:
-        ValueError: naming the shape found and the way out.
+        ValueError: naming the shape found and how to correct it.
 
     Example:
         >>> check_logits(jnp.ones(3), jnp.ones((3, 2)))
@@ -494,7 +507,7 @@ def _is_pandas(column: Any) -> bool:
 
 
 def _may_lack(series: Any) -> bool:
-    """Whether a series is of one of pandas' own types, in which a value can be NA."""
+    """Return whether a series has one of pandas' own dtypes, in which a value can be NA."""
     return not isinstance(series.dtype, np.dtype)
 
 
@@ -506,15 +519,15 @@ def _not_numbers(name: str, dtype: Any) -> None:
 
 
 def check_merged(before: np.ndarray, after: np.ndarray, names: tuple[str, ...]) -> None:
-    """Refuse columns far from 0 whose differences a smaller floating type loses, such as Unix times in float32.
+    """Check that a smaller floating type keeps the differences in columns far from 0, such as Unix times in float32.
 
-    A column is looked at whole and, where a gap parts its values, on either side of the gap: one 0 for a missing time
-    must not hide that the times themselves merge. Values that are as near to each other as rounding in float64 makes
-    them count as one.
+    Each column is checked as a whole and, where a gap separates its values, on either side of the gap: a single 0 for
+    a missing time must not hide that the times themselves become equal. Values that differ by no more than rounding in
+    float64 count as one value.
 
     Args:
         before: numbers of shape (n, d).
-        after: the same as floats of the type in which they are computed with.
+        after: the same numbers in the floating type used for computation.
         names: names of the columns, for the message.
 
     Raises:

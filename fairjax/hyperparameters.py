@@ -1,6 +1,7 @@
-"""What the dataclasses of hyperparameters share.
+"""Helpers for dataclasses of hyperparameters.
 
-They are pytrees: numbers are leaves, which may be traced and mapped over; what shapes the program is static.
+The dataclasses are pytrees: numbers are leaves, which may be traced and mapped over; fields that shape the program are
+static.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from typing import Any
 
 
 def static(default: Any) -> Any:
-    """A field that is part of the program and not a leaf: changing it compiles anew.
+    """Make a dataclass field that is static and not a leaf: changing it recompiles the program.
 
     Example:
         >>> static(3).metadata["static"]
@@ -20,10 +21,10 @@ def static(default: Any) -> Any:
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a value that is not one of the allowed.
+    """Check that a value is one of the allowed ones.
 
     Raises:
-        ValueError: naming the field, the value and what is allowed.
+        ValueError: naming the field, the value and the allowed values.
 
     Example:
         >>> check_choice("part", "train", ("train", "valid"))
@@ -33,7 +34,7 @@ def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Refuse a number that is not positive and finite; what is traced cannot be looked at and passes.
+    """Check that a number is positive and finite; traced numbers cannot be inspected and pass.
 
     Raises:
         ValueError: naming the field and the value.
@@ -46,11 +47,11 @@ def check_positive(name: str, value: Any) -> None:
 
 
 MOST = 2**31 - 1
-"""The largest whole number that a 32-bit counter holds."""
+"""The largest whole number that fits into a 32-bit counter."""
 
 
 def check_at_least(name: str, value: Any, least: int, most: int = MOST) -> None:
-    """Refuse what is not a whole number, and a whole number that is too small or too large to make sense.
+    """Check that a value is a whole number within bounds.
 
     Raises:
         ValueError: naming the field, the bound and the value.

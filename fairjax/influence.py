@@ -21,22 +21,24 @@ def influence(
     reduction: Literal["mean", "sum"] = "mean",
     chunk: int | None = None,
 ) -> PyTree[Float[Array, "_"]]:
-    """S_lj = (1/N) sum_i d measure / d h_lj(x_i), for every unit at once (Eq. 4).
+    """Compute S_lj = (1/N) sum_i d measure / d h_lj(x_i) for every unit at once (Eq. 4).
 
-    The sum over rows is the derivative by one shift of the unit that all rows share, so a single backward pass with
-    memory of the order of the units gives it exactly. By chunks it is exact for every measure: the derivative by the
-    scores is taken over all rows first, and then pulled back chunk by chunk, which adds up.
+    The sum over rows is the derivative with respect to one shift of the unit that all rows share, so a single backward
+    pass computes it exactly, with memory proportional to the number of units. Computing it by chunks is exact for every
+    measure: the derivative with respect to the scores is taken over all rows first and then pulled back chunk by chunk,
+    and the pullbacks add up.
 
     Args:
-        measure: any differentiable function of (scores, y, a), and of weights where the rows have weights.
-        apply: the network; used in evaluation mode, in which rows do not see one another.
-        variables: its variables; `masks` tells the units.
+        measure: any differentiable function of (scores, y, a), and of weights if the rows have weights.
+        apply: the network; used in evaluation mode, in which a row's logit does not depend on other rows.
+        variables: the network's variables; `masks` defines the units.
         batch: the rows, standardised.
-        reduction: Eq. 4's mean over rows, or their sum.
-        chunk: at most so many rows at once; all if omitted. It bounds the memory, the result is the same.
+        reduction: the mean over rows, as in Eq. 4, or the sum.
+        chunk: maximal number of rows processed at once; all rows if omitted. It limits memory and does not change the
+            result.
 
     Returns:
-        A tree like `variables["masks"]`: in units of the measure per unit of activation; 0 at units that are cut.
+        A tree like `variables["masks"]`, in units of the measure per unit of activation; 0 at units that are cut.
 
     Raises:
         ValueError: if `chunk` is not positive or `reduction` is unknown.
@@ -67,7 +69,7 @@ def influence(
         check_logits(logits, x, num_classes(measure))
         return probabilities(logits)
 
-    with jax.default_matmul_precision("highest"):  # an order of units is made of these numbers
+    with jax.default_matmul_precision("highest"):  # units are ordered by these numbers
         if chunk is None or chunk >= n:
             total = jax.grad(lambda shifts: measure(shifted(shifts, batch.x), *others))(shifts)
         else:
@@ -77,7 +79,7 @@ def influence(
 
 
 def _by_chunks(measure, shifted, shifts, x: Float[AnyArray, "n d"], others: tuple[Any, ...], chunk: int):
-    """Scores by chunks, the measure's slope by every score, then a sum of pullbacks by chunks."""
+    """Compute scores by chunks, the gradient with respect to all scores, and then the sum of pullbacks by chunks."""
     n = x.shape[0]
     whole = n // chunk
     starts = jnp.arange(whole) * chunk

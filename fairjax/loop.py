@@ -1,16 +1,16 @@
-"""The one loop that all debiasing methods share: propose candidates, evaluate them, keep the best.
+"""The loop shared by all debiasing methods: propose candidates, evaluate them, keep the best.
 
-A method is a few pure functions and a number of steps. The loop evaluates each candidate on validation data with a
-threshold of its own, scores it by the rule, and keeps the best, the network as it came being candidate 0. `run` is
-one scan over all steps; `evaluate`, `start`, `advance` and `finish` are the same loop in chunks, for drivers that
-draw a bar and save between them.
+A method is a few pure functions and a number of steps. The loop tunes the threshold of each candidate on validation
+data, scores the candidate by the rule, and keeps the best; candidate 0 is the original network. `run` is one scan over
+all steps; `evaluate`, `start`, `advance` and `finish` are the same loop in chunks, for drivers that show progress and
+save between chunks.
 """
 
 import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,103 +18,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import objective
 from fairjax.checks import check_logits
+from fairjax.methods.base import Method, Parts, Task
 from fairjax.nn.flat import Flat
-from fairjax.nn.network import Network
-from fairjax.objective import Evaluation, PooledObjective, Rule
-from fairjax.parity import Measure, num_classes, num_groups, probabilities
-from fairjax.types import KeyArray, Number, Part, Rows, Split, Variables, pick, weights_of
-
-
-class Task(NamedTuple):
-    """What is debiased, and with respect to what: static, hashable, made once."""
-
-    network: Network
-    """The classifier."""
-    measure: Measure
-    """The measure of bias, on decisions; on scores, its proxy."""
-    selection: Literal["valid", "pooled"] = "valid"
-    """Whether candidates are evaluated on train data too, as rules need that pool them with validation data."""
-
-
-class Parts(NamedTuple):
-    """The parts of one split, standardised."""
-
-    train: Rows
-    valid: Rows
-    test: Rows
-
-    @classmethod
-    def of(cls, split: Split) -> "Parts":
-        """All three parts of a split."""
-        return cls(split.part("train"), split.part("valid"), split.part("test"))
-
-
-def one(config: Any) -> int:
-    """One candidate a step."""
-    del config
-    return 1
-
-
-def unheeding(config: Any, state: Any, evaluation: Evaluation, score: Float[Array, " members"], bound: Number) -> Any:
-    """The state as it is: what the evaluation says changes nothing."""
-    del config, evaluation, score, bound
-    return state
-
-
-def row_by_row(config: Any) -> bool:
-    """Candidates are evaluated in a mode in which rows do not see one another."""
-    del config
-    return True
-
-
-class Method(NamedTuple):
-    """A debiasing method.
-
-    `config` is the method's own dataclass of hyperparameters; `state` is whatever the method carries from step to step.
-    A step may propose several candidates, its members, which are evaluated side by side.
-    """
-
-    init: Callable[[Task, Any, KeyArray, Variables, Parts, Evaluation], Any]
-    """(task, config, key, variables, parts, evaluation of the network on valid) -> state."""
-    step: Callable[[Task, Any, Parts, Any], Any]
-    """(task, config, parts, state) -> state: one pruning step, one epoch, some draws."""
-    candidate: Callable[[Any, Int[Array, ""]], Variables | Flat]
-    """(state, member) -> the network that a member of the step's candidates is."""
-    steps: Callable[[Any, Variables], int]
-    """(config, variables) -> number of steps, known when tracing."""
-    logits: Callable[[Task, Any, Any, Float[Array, "n d"]], Float[Array, "members n *c"]]
-    """(task, config, state, x): the candidates' logits when they are evaluated; `evaluation_mode` for most."""
-    members: Callable[[Any], int] = one
-    """config -> number of candidates that a step proposes, known when tracing."""
-    threshold: Literal["accuracy", "rule"] = "accuracy"
-    """What a candidate's threshold maximises on validation data: balanced accuracy, or the rule's score."""
-    tell: Callable[[Any, Any, Evaluation, Float[Array, " members"], Number], Any] = unheeding
-    """(config, state, evaluation on valid, score, bound) -> state: for methods that learn from the evaluations."""
-    row_by_row: Callable[[Any], bool] = row_by_row
-    """config -> whether a row's logit depends on no other row: then all parts are evaluated in one go."""
-
-
-class Trace(NamedTuple):
-    """Every candidate in turn, candidate 0 first: an evaluation with a leading axis, for two parts of the data."""
-
-    valid: Evaluation
-    """On validation data, where threshold and candidate are chosen."""
-    test: Evaluation
-    """On test data at the threshold chosen on validation data: for curves; no choice depends on it."""
-    train: Evaluation | None = None
-    """On train data at the same threshold, if the task asks for it."""
-
-    def seen(self, rule: Rule) -> Evaluation:
-        """The evaluation that a rule looks at.
-
-        Raises:
-            ValueError: if it is not there.
-        """
-        if rule.data == "valid":
-            return self.valid
-        if self.train is None:
-            raise ValueError('the rule looks at train data too: make the task with Task(..., selection="pooled")')
-        return cast(PooledObjective, rule).pool(self.valid, self.train)
+from fairjax.objective import Evaluation, Rule
+from fairjax.parity import num_classes, num_groups, probabilities
+from fairjax.result import Debiased, Trace
+from fairjax.types import KeyArray, Part, Split, Variables, pick, weights_of
 
 
 class Progress(NamedTuple):
@@ -129,51 +38,17 @@ class Progress(NamedTuple):
     diverged: Bool[Array, ""]
 
 
-class Debiased(NamedTuple):
-    """What a method returns."""
-
-    variables: Variables
-    """The selected network: parameters, statistics and masks."""
-    threshold: Float[Array, ""]
-    """Its threshold, chosen on validation data."""
-    trace: Trace
-    """Every candidate."""
-    selected: Int[Array, ""]
-    """Which candidate was selected; 0 is the network as it came."""
-    satisfied: Bool[Array, ""]
-    """Whether the selected candidate meets the rule's bound on validation data."""
-    diverged: Bool[Array, ""]
-    """Whether a candidate's output stopped being finite; the run was frozen there and earlier candidates stand."""
-    undefined: Bool[Array, ""]
-    """Whether the selected candidate's bias cannot be computed, because a group that the measure compares has no rows
-    there. Then `satisfied` is false, whatever the network does."""
-
-
-def sign_of_bias(evaluation: Evaluation) -> Float[Array, ""]:
-    """Sign of a bias; 0, which moves nothing, where it is NaN because it cannot be computed."""
-    return jnp.where(jnp.isnan(evaluation.bias), 0.0, jnp.sign(evaluation.bias))
-
-
-def evaluation_mode(
-    task: Task, config: Any, state: Any, x: Float[Array, "n d"], *, candidate
-) -> Float[Array, "1 n *c"]:
-    """The only candidate's logits with dropout off and running statistics."""
-    del config
-    variables = Flat.of(candidate(state, jnp.zeros((), jnp.int32))).variables()
-    return task.network.apply(variables, x)[0][None]
-
-
 def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None = None) -> tuple[Trace, Bool[Array, ""]]:
-    """A network on valid, with the best threshold there, and on test at that threshold.
+    """Evaluate a network on validation data, at the best threshold, and on test data, at the same threshold.
 
     Args:
         task: network and measure.
-        variables: the network's.
+        variables: the network's variables.
         parts: the data.
         rule: the threshold maximises this rule's score; balanced accuracy if omitted.
 
     Returns:
-        A trace of one entry without an axis, and whether all outputs are finite.
+        A trace of one entry, without a leading axis, and whether all outputs are finite.
     """
     features = _features(task, parts, together=True)
     every = _logits(lambda x: task.network.apply(variables, x)[0][None], features, num_classes(task.measure))
@@ -183,61 +58,58 @@ def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None =
 def start(
     method: Method,
     task: Task,
-    config: Any,
     rule: Rule,
     key: KeyArray,
     variables: Variables,
     parts: Parts,
     evaluated: tuple[Trace, Bool[Array, ""]],
 ) -> Progress:
-    """The loop's state at candidate 0, the network as it came.
+    """Make the loop's state at candidate 0, the original network.
 
     Args:
         method: the method.
         task: network and measure.
-        config: the method's hyperparameters.
-        rule: scores candidates.
-        key: the run's randomness.
-        variables: the trained network.
+        rule: the rule that scores candidates.
+        key: random key of the run.
+        variables: variables of the trained network.
         parts: the data.
-        evaluated: what `evaluate` says of the network.
+        evaluated: result of `evaluate` for the network.
 
     Returns:
         The loop's state.
     """
     trace, finite = evaluated
-    state = method.init(task, config, key, variables, parts, trace.valid)
+    state = method.init(task, key, variables, parts, trace.valid)
     zero = jnp.zeros((), jnp.int32)
     seen = trace.seen(rule)
     score = rule(seen)
-    score = jnp.where(jnp.isnan(score), -jnp.inf, score)  # or no candidate would ever be better
+    score = jnp.where(jnp.isnan(score), -jnp.inf, score)  # otherwise no candidate would ever be better
     return Progress(zero, state, Flat.of(variables), seen, score, zero, ~finite)
 
 
 def advance(
-    method: Method, task: Task, config: Any, rule: Rule, parts: Parts, progress: Progress, steps: int
+    method: Method, task: Task, rule: Rule, parts: Parts, progress: Progress, steps: int
 ) -> tuple[Progress, Trace]:
-    """`steps` further steps, by one scan.
+    """Run `steps` further steps as one scan.
 
     Args:
         method: the method.
         task: network and measure.
-        config: the method's hyperparameters.
-        rule: scores candidates.
+        rule: the rule that scores candidates.
         parts: the data.
-        progress: where the loop stands.
-        steps: how many; a Python number.
+        progress: the loop's state.
+        steps: number of steps; a Python number.
 
     Returns:
-        Where the loop stands then, and the trace of these steps' candidates, step by step and member by member.
+        The loop's new state, and the trace of the candidates of these steps, ordered by step and then by member.
     """
-    members = method.members(config)
+    members = method.members
     by = rule if method.threshold == "rule" else None
-    features = _features(task, parts, together=method.row_by_row(config))
+    features = _features(task, parts, together=method.row_by_row)
 
     def one(progress: Progress, _):
-        state = method.step(task, config, parts, progress.state)
-        every = _logits(lambda x: method.logits(task, config, state, x), features, num_classes(task.measure))
+        state = method.step(task, parts, progress.state)
+        every = _logits(lambda x: method.logits(task, state, x), features, num_classes(task.measure))
         trace, finite = judge(task, every, parts, by)
         diverged = progress.diverged | ~finite.any()
         seen = trace.seen(rule)
@@ -245,7 +117,7 @@ def advance(
         member = objective.first_max(scores)
         score, evaluation = jax.tree.map(lambda entry: entry[member], (scores, seen))
         better = objective.improves(score, progress.score) & finite[member] & ~diverged
-        state = method.tell(config, state, seen, scores, rule.bound)
+        state = method.tell(state, seen, scores, rule.bound)
 
         new = Progress(
             step=progress.step + 1,
@@ -262,13 +134,16 @@ def advance(
     return progress, jax.tree.map(lambda entry: entry.reshape(-1, *entry.shape[2:]), trace)
 
 
-def finish(rule: Rule, progress: Progress, trace: Trace) -> Debiased:
-    """The selected candidate.
+def finish(method: Method, task: Task, rule: Rule, progress: Progress, trace: Trace, split: Split) -> Debiased:
+    """Return the selected candidate as a result.
 
     Args:
+        method: the method.
+        task: network and measure.
         rule: the rule of the run.
-        progress: where the loop ended.
-        trace: all candidates, candidate 0 first.
+        progress: the loop's final state.
+        trace: evaluations of all candidates, candidate 0 first.
+        split: the data.
 
     Returns:
         The result.
@@ -281,21 +156,24 @@ def finish(rule: Rule, progress: Progress, trace: Trace) -> Debiased:
         satisfied=jnp.abs(progress.evaluation.bias) < rule.bound,
         diverged=progress.diverged,
         undefined=jnp.isnan(progress.evaluation.bias) & ~progress.diverged,
+        method=jax.tree.map(jnp.asarray, method),
+        bound=jnp.asarray(rule.bound),
+        mean=split.mean,
+        scale=split.scale,
+        network=task.network,
+        measure=task.measure,
     )
 
 
-def run(
-    method: Method, task: Task, config: Any, rule: Rule, key: KeyArray, variables: Variables, split: Split
-) -> Debiased:
-    """Debias one network on one split: `start`, all steps in one scan, `finish`. Jit it, vmap it over seeds.
+def run(method: Method, task: Task, rule: Rule, key: KeyArray, variables: Variables, split: Split) -> Debiased:
+    """Debias one network on one split: `start`, all steps in one scan, `finish`.
 
     Args:
-        method: the method, a value of `fairjax.debias.METHODS`.
+        method: the method, with its hyperparameters.
         task: network and measure.
-        config: the method's hyperparameters.
-        rule: scores candidates; see `fairjax.objective`.
-        key: the run's randomness.
-        variables: the trained network.
+        rule: the rule that scores candidates; see `fairjax.objective`.
+        key: random key of the run.
+        variables: variables of the trained network.
         split: the data.
 
     Returns:
@@ -303,28 +181,27 @@ def run(
     """
     parts = Parts.of(split)
     evaluated = evaluate(task, variables, parts, rule if method.threshold == "rule" else None)
-    progress = start(method, task, config, rule, key, variables, parts, evaluated)
-    steps = method.steps(config, variables)
-    progress, rest = advance(method, task, config, rule, parts, progress, steps)
+    progress = start(method, task, rule, key, variables, parts, evaluated)
+    progress, rest = advance(method, task, rule, parts, progress, method.total_steps(variables))
     trace = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), evaluated[0], rest)
-    return finish(rule, progress, trace)
+    return finish(method, task, rule, progress, trace, split)
 
 
 def best_of(
     rule: Rule, traces: Sequence[Trace], selected: Sequence[Int[Array, ""]]
 ) -> tuple[Trace, Int[Array, ""], Int[Array, ""]]:
-    """Choose among the selected candidates of several methods, run on one network and split: a portfolio.
+    """Choose among the selected candidates of several methods that were run on one network and split (a portfolio).
 
-    No method is the best on all data, and validation data tell which one is on these.
+    No method is the best on all data; validation data show which one is best on the given data.
 
     Args:
-        rule: scores candidates.
-        traces: of each method.
-        selected: the candidate of each that was selected.
+        rule: the rule that scores candidates.
+        traces: trace of each method.
+        selected: position of each method's selected candidate in its trace.
 
     Returns:
-        The traces one after another, the number of the method chosen (the earliest on ties), and the position of its
-        selected candidate in the joined trace.
+        The concatenated traces, the number of the chosen method (the first on ties), and the position of its selected
+        candidate in the concatenated trace.
     """
     scores = []
     for trace, chosen in zip(traces, selected, strict=True):
@@ -336,15 +213,15 @@ def best_of(
 
 
 class _Features(NamedTuple):
-    """What candidates are evaluated on: the features of all parts in one array, or an array a part."""
+    """Features on which candidates are evaluated: one array for all parts together, or one array per part."""
 
     arrays: list[Float[Array, "_ d"]]
     sizes: list[int]
-    """Rows of each part."""
+    """Number of rows of each part."""
 
 
 def seen(task: Task) -> tuple[Part, ...]:
-    """The parts on which candidates are evaluated."""
+    """Return the parts on which candidates are evaluated."""
     return ("valid", "test", "train") if task.selection == "pooled" else ("valid", "test")
 
 
@@ -354,7 +231,7 @@ def _features(task: Task, parts: Parts, *, together: bool) -> _Features:
 
 
 def _logits(logits: Callable[[Array], Array], features: _Features, classes: int) -> list[Float[Array, "members _ *c"]]:
-    """Logits of every part."""
+    """Compute the logits of every part."""
     with jax.default_matmul_precision("highest"):
         every = [logits(x) for x in features.arrays]
     for some, x in zip(every, features.arrays, strict=True):
@@ -365,18 +242,19 @@ def _logits(logits: Callable[[Array], Array], features: _Features, classes: int)
 def judge(
     task: Task, logits: Sequence[Float[Array, "members _ *c"]], parts: Parts, rule: Rule | None = None
 ) -> tuple[Trace, Bool[Array, " members"]]:
-    """Thresholds on valid, evaluations on all parts, and whether a member's logits are all finite.
+    """Tune the threshold of each member on validation data, and evaluate it on all parts.
 
-    Scores that are not numbers accept nobody and so have, by chance, no bias: their accuracy and bias are put to NaN.
+    Decisions on scores that are NaN are all negative and would therefore have no bias: the accuracy and bias of a
+    member with such scores are set to NaN.
 
     Args:
-        task: its measure, and what `seen` says of it.
-        logits: of each part of `seen(task)`.
-        parts: labels and groups; features are not looked at.
+        task: network and measure.
+        logits: logits of each part of `seen(task)`.
+        parts: labels and groups; features are ignored.
         rule: the threshold maximises this rule's score; balanced accuracy if omitted.
 
     Returns:
-        A trace of one entry a member, and whether all the member's outputs are finite.
+        A trace with one entry per member, and whether all outputs of each member are finite.
     """
     many = num_groups(task.measure, parts.valid.a) > 2
     if task.selection == "pooled" and many and not objective.has_range(task.measure):

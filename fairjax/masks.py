@@ -12,7 +12,7 @@ Masks = PyTree[Bool[Array, "_"]]
 
 
 def count(masks: Masks) -> Int[Array, ""]:
-    """Number of units kept.
+    """Count the units that are kept.
 
     Example:
         >>> count({"a": jnp.array([True, False]), "b": jnp.array([True])}).item()
@@ -22,7 +22,7 @@ def count(masks: Masks) -> Int[Array, ""]:
 
 
 def size(masks: Masks) -> int:
-    """Number of units, kept or not; a Python number, known when tracing.
+    """Return the number of units, kept or not, as a Python number that is known when tracing.
 
     Example:
         >>> size({"a": jnp.array([True, False]), "b": jnp.array([True])})
@@ -36,11 +36,11 @@ def drop(masks: Masks, scores: PyTree[Float[Array, "_"]], k: int) -> Masks:
 
     Args:
         masks: which units are kept.
-        scores: a number a unit, a tree like `masks`; -inf spares a unit. Ties go by position.
-        k: how many units to cut.
+        scores: one number per unit, as a tree like `masks`; -inf spares a unit. Ties are broken by position.
+        k: number of units to cut.
 
     Returns:
-        New masks; the given ones are as they were.
+        New masks; the given ones are unchanged.
 
     Raises:
         ValueError: if `k` is negative or exceeds the number of units.
@@ -60,12 +60,12 @@ def drop(masks: Masks, scores: PyTree[Float[Array, "_"]], k: int) -> Masks:
 def drop_above(masks: Masks, scores: PyTree[Float[Array, "_"]], quantile: float | Float[Array, ""]) -> Masks:
     """Cut the units whose score lies above an empirical quantile of all units' scores (Algorithm 1, lines 5 and 6).
 
-    A unit that is cut already counts with the influence that it has, 0, and is not cut again.
+    A unit that is already cut counts with its influence, 0, and is not cut again.
 
     Args:
         masks: which units are kept.
-        scores: a number a unit, a tree like `masks`; -inf spares a unit and leaves it out of the quantile.
-        quantile: in [0, 1], with linear interpolation between order statistics.
+        scores: one number per unit, as a tree like `masks`; -inf spares a unit and excludes it from the quantile.
+        quantile: level of the quantile, in [0, 1]; order statistics are interpolated linearly.
 
     Returns:
         New masks.

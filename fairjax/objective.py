@@ -1,7 +1,7 @@
-"""Threshold search, and the rules by which one of many candidate networks is chosen.
+"""Threshold search, and the rules that select one of many candidate networks.
 
-A rule turns an `Evaluation` on validation data into a score; the candidate with the highest score is kept, the
-earliest on ties. Rules are interchangeable: anything with `bound` and `__call__(evaluation)` serves.
+A rule turns an `Evaluation` on validation data into a score; the candidate with the highest score is selected, the
+first on ties. Rules are interchangeable: any object that follows the protocol `Rule` can be used.
 """
 
 import dataclasses
@@ -18,56 +18,57 @@ from fairjax.metrics import Parity, Smooth
 from fairjax.metrics.gaps import spread
 from fairjax.metrics.shrinkage import expected_range_within
 from fairjax.parity import Measure, checked, num_classes, num_groups
+from fairjax.registry import Registry
 from fairjax.types import AnyArray, Number
 
 TIE = 1e-6
-"""Numbers in [0, 1] this close are a tie: some roundings of float32, so that ties do not depend on the device."""
+"""Scores in [0, 1] that differ by less are ties: a few float32 roundings, so that ties do not depend on the device."""
 
 
 class Rates(NamedTuple):
-    """The rates that a measure keeps within a range: a row per rate, and per block of groups where there are blocks."""
+    """The rates whose range a measure bounds: one row per rate, or per rate and block of groups if there are blocks."""
 
     values: Float[Array, "*c r g"]
     """The rate of each group."""
     sizes: Float[Array, "*c r g"]
-    """Its denominator, in rows."""
+    """The denominator of each rate, in rows."""
     there: Bool[Array, "*c r g"]
-    """Whether the group takes part."""
+    """Whether each group is compared."""
 
 
 class Evaluation(NamedTuple):
-    """A network with a threshold, on one part of the data."""
+    """Evaluation of a network with a threshold on one part of the data."""
 
     threshold: Float[Array, "*c"]
     """A row is accepted if its score exceeds this; NaN for more than two classes, where the largest score decides."""
     balanced_accuracy: Float[Array, "*c"]
     """Mean of true positive and true negative rate."""
     bias: Float[Array, "*c"]
-    """The parity measure on decisions; NaN where a group that it compares has no rows."""
+    """The parity measure on decisions; NaN if a group that it compares has no rows."""
     noise: Float[Array, "*c"]
-    """Squared slope of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
+    """Squared derivative of the measure summed over rows (`performance.noise_of_table`): 1/n_0 + 1/n_1 for spd."""
     table: Float[Array, "*c P Y G"] | None = None
-    """Counts by decision, label and group, from which all other measures follow."""
+    """Counts by decision, label and group, from which all other measures can be computed."""
     rates: Rates | None = None
-    """The rates of the groups, where the measure is how far the rates of more than two groups range."""
+    """The rates of the groups, if the measure is the range of the rates of more than two groups."""
 
 
 @runtime_checkable
 class Rule(Protocol):
-    """Scores candidates by their evaluation on validation data."""
+    """Rule that scores candidates by their evaluation on validation data."""
 
     @property
     def data(self) -> str:
-        """Where candidates' bias is taken from: valid, or pooled; then the rule has `pool` too."""
+        """The data from which the bias is estimated: "valid" or "pooled"; in the latter case, the rule has `pool`."""
         ...
 
     @property
     def bound(self) -> Number:
-        """A candidate satisfies the rule's constraint if its |bias| is below this."""
+        """The bound of the constraint: a candidate satisfies it if its |bias| is below."""
         ...
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
-        """The score: the higher the better."""
+        """Score a candidate; higher is better."""
         ...
 
 
@@ -95,24 +96,24 @@ class ConstrainedObjective:
     epsilon: Number = 0.05
     """Bound on |bias| (Eq. 3)."""
     margin: Number = 0.01
-    """How far inside the bound a candidate must be on validation data (gamma of Algorithms 1 and 2)."""
+    """Margin to the bound that a candidate must keep on validation data (gamma of Algorithms 1 and 2)."""
 
     def __post_init__(self):
-        """Refuse bounds that no candidate could meet."""
+        """Check that the bound can be met."""
         _bounds(self.epsilon, self.margin)
 
     @property
     def data(self) -> str:
-        """Validation data."""
+        """The data from which the bias is estimated, validation data."""
         return "valid"
 
     @property
     def bound(self) -> Number:
-        """Epsilon less the margin."""
+        """The bound on validation data, epsilon minus the margin."""
         return self.epsilon - self.margin
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
-        """Eq. 3."""
+        """Compute the constrained objective (Eq. 3)."""
         return constrained(evaluation.balanced_accuracy, evaluation.bias, self.bound)
 
 
@@ -121,12 +122,13 @@ class ConstrainedObjective:
 class ExpectedObjective:
     """Expectation of Eq. 3 on new data of the same size: BA * P(|b + noise| < epsilon), noise ~ N(0, 2 SE^2).
 
-    The bias of a candidate is known up to the standard error SE of the validation part, and the new data add as much
-    again. SE^2 = variance * (1/n_0 + 1/n_1), the groups conditioned as the measure conditions them.
+    The bias of a candidate is known up to the standard error SE of the validation part, and new data add noise of the
+    same size. SE^2 = variance * (1/n_0 + 1/n_1), where the groups are restricted to the rows on which the measure is
+    conditioned.
 
-    The range of the rates of more than two groups has another distribution: there P is that of all rates of new data
-    lying within epsilon of each other, of rates shrunk by empirical Bayes; see
-    `fairjax.metrics.shrinkage.expected_range_within`. Several rates count as independent.
+    The range of the rates of more than two groups has a different distribution: then P is the probability that all
+    rates on new data lie within epsilon of each other, with rates shrunk by empirical Bayes; see
+    `fairjax.metrics.shrinkage.expected_range_within`. Several rates are treated as independent.
 
     Example:
         >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, 0.05, 0.001)))
@@ -140,36 +142,35 @@ class ExpectedObjective:
     """Variance of a decision, p (1 - p)."""
 
     def __post_init__(self):
-        """Refuse bounds and variances that mean nothing."""
+        """Validate bounds and variances."""
         _bounds(self.epsilon, 0.0)
         _variance(self.variance)
 
     @property
     def data(self) -> str:
-        """Validation data."""
+        """The data from which the bias is estimated, validation data."""
         return "valid"
 
     @property
     def bound(self) -> Number:
-        """Epsilon: the noise is the margin."""
+        """The bound, epsilon; the noise takes the place of a margin."""
         return self.epsilon
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
-        """The expected objective."""
+        """Compute the expected objective."""
         return _expectation(evaluation, self.variance, self.epsilon)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PooledObjective:
-    """Expectation of Eq. 3 on new data, the bias estimated from train and validation data together.
+    """Expectation of Eq. 3 on new data, with the bias estimated from train and validation data together.
 
-    The train part has three times the rows of the validation part, so its bias is known better; but networks were
-    fitted
-    to these rows, and the bias shifts on others. With the standard error SE of a part and the standard deviation of the
-    shift, the two estimates are weighted by the inverse of SE_valid^2 and of SE_train^2 + shift^2: on small data the
-    train part has the say, on large data the validation part. The rates of more than two groups are weighted so, each
-    on its own, and the range is that of the weighted rates.
+    The train part has three times as many rows as the validation part, so its bias is estimated more precisely; but the
+    network was fitted to those rows, so its bias shifts on new data. With the standard error SE of a part and the
+    standard deviation of the shift, the two estimates are weighted by the inverses of SE_valid^2 and of
+    SE_train^2 + shift^2: on small data the training estimate dominates, on large data the validation estimate. For more
+    than two groups, the rate of each group is pooled in this way, and the range is that of the pooled rates.
 
     Example:
         >>> valid, train = (Evaluation(*map(jnp.array, (0.5, 0.8, bias, 0.01))) for bias in (0.06, 0.02))
@@ -183,10 +184,10 @@ class PooledObjective:
     variance: Number = 0.2
     """Variance of a decision, p (1 - p)."""
     shift: Number = 0.03
-    """Standard deviation of the change of the bias from the rows that networks were fitted to to others."""
+    """Standard deviation of the shift of the bias between the rows to which the network was fitted and new rows."""
 
     def __post_init__(self):
-        """Refuse bounds and variances that mean nothing."""
+        """Validate bounds and variances."""
         _bounds(self.epsilon, 0.0)
         _variance(self.variance)
         if isinstance(self.shift, int | float) and not 0 <= self.shift < float("inf"):
@@ -194,44 +195,44 @@ class PooledObjective:
 
     @property
     def data(self) -> str:
-        """Train and validation data."""
+        """The data from which the bias is estimated, train and validation data."""
         return "pooled"
 
     @property
     def bound(self) -> Number:
-        """Epsilon: the noise is the margin."""
+        """The bound, epsilon; the noise takes the place of a margin."""
         return self.epsilon
 
     def pool(self, valid: Evaluation, train: Evaluation) -> Evaluation:
-        """The evaluation on validation data with the bias of both parts, and the noise of that estimate.
+        """Pool the bias of both parts into the evaluation on validation data, with the noise of the pooled estimate.
 
         Args:
-            valid: on validation data.
-            train: on train data, at the same threshold.
+            valid: evaluation on validation data.
+            train: evaluation on train data, at the same threshold.
 
         Returns:
-            What `__call__` takes. Twice its noise is that of the estimate and of new data of the validation part's
-            size.
+            The evaluation that `__call__` takes. Twice its noise is the total noise of the estimate and of new data of
+            the size of the validation part.
         """
         ours, theirs = self.variance * valid.noise, self.variance * train.noise + self.shift**2
         weight = ours / jnp.maximum(ours + theirs, 1e-12)
         noise = weight * theirs / self.variance  # 1 / (1 / ours + 1 / theirs), in units of the variance
         bias = (1.0 - weight) * valid.bias + weight * train.bias
         rates = None
-        if valid.rates is not None and train.rates is not None:  # the mean of ranges is not the range of the means
+        if valid.rates is not None and train.rates is not None:  # the range of means is not the mean of ranges
             rates = _pooled_rates(valid.rates, train.rates, self.variance, self.shift)
             bias = jnp.where(jnp.isnan(valid.bias), jnp.nan, _range(rates))
         return valid._replace(bias=bias, noise=0.5 * (noise + valid.noise), rates=rates)
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
-        """The expected objective, of what `pool` returns."""
+        """Compute the expected objective from the result of `pool`."""
         return _expectation(evaluation, self.variance, self.epsilon)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AccuracyFloor:
-    """The least |bias| among candidates whose balanced accuracy reaches a floor (the authors' later code).
+    """Least |bias| among candidates whose balanced accuracy reaches a floor (the authors' later code).
 
     Example:
         >>> evaluation = Evaluation(*map(jnp.array, (0.5, 0.8, -0.25, 0.01)))
@@ -242,28 +243,28 @@ class AccuracyFloor:
     floor: Number = 0.55
     """Least balanced accuracy on validation data."""
     epsilon: Number = 0.05
-    """Bound on |bias| under which the choice counts as satisfying."""
+    """Bound on |bias| below which the selected candidate counts as satisfying."""
     margin: Number = 0.01
-    """How far inside the bound that must be on validation data."""
+    """Margin to the bound that the candidate must keep on validation data."""
 
     def __post_init__(self):
-        """Refuse floors and bounds that mean nothing."""
+        """Validate floor and bounds."""
         _bounds(self.epsilon, self.margin)
         if isinstance(self.floor, int | float) and not 0 <= self.floor < 1:
             raise ValueError(f"floor is a balanced accuracy, in [0, 1), got {self.floor}")
 
     @property
     def data(self) -> str:
-        """Validation data."""
+        """The data from which the bias is estimated, validation data."""
         return "valid"
 
     @property
     def bound(self) -> Number:
-        """Epsilon less the margin."""
+        """The bound on validation data, epsilon minus the margin."""
         return self.epsilon - self.margin
 
     def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
-        """1 - |bias| above the floor, 0 below it."""
+        """Return 1 - |bias| above the floor and 0 below it."""
         reached = evaluation.balanced_accuracy >= self.floor
         return jnp.where(reached, 1.0 - jnp.minimum(jnp.abs(evaluation.bias), 1.0), 0.0)
 
@@ -274,7 +275,7 @@ def _variance(variance: Number) -> None:
 
 
 def _expectation(evaluation: Evaluation, variance: Number, epsilon: Number) -> Float[Array, "*c"]:
-    """BA * P(|b + noise| < epsilon) for decisions of this variance."""
+    """Compute BA * P(|b + noise| < epsilon) for decisions with this variance."""
     if evaluation.rates is not None:
         within = expected_range_within(*evaluation.rates, epsilon, variance)
         inside = jnp.prod(jnp.where(jnp.isnan(within), 1.0, within), axis=-1)
@@ -286,9 +287,10 @@ def _expectation(evaluation: Evaluation, variance: Number, epsilon: Number) -> F
 
 
 def _pooled_rates(valid: Rates, train: Rates, variance: Number, shift: Number) -> Rates:
-    """Rates of two parts by inverse variance; each rate shifts by half the variance of a difference's shift.
+    """Pool the rates of two parts by inverse variance; each rate has half the shift variance of a difference.
 
-    The sizes are such that twice the variance of a decision over them is the variance of the estimate and of new data.
+    The sizes are such that twice the variance of a decision divided by them is the variance of the estimate and of new
+    data.
     """
     ours = variance / jnp.where(valid.there, valid.sizes, 1.0)
     theirs = variance / jnp.where(train.there, train.sizes, 1.0) + 0.5 * shift**2
@@ -300,7 +302,7 @@ def _pooled_rates(valid: Rates, train: Rates, variance: Number, shift: Number) -
 
 
 def _range(rates: Rates) -> Float[Array, "*c"]:
-    """The greatest range of a rate; NaN where no rate has two groups."""
+    """Return the greatest range of a rate; NaN if no rate has two groups."""
     top = jnp.max(jnp.where(rates.there, rates.values, -jnp.inf), axis=-1)
     bottom = jnp.min(jnp.where(rates.there, rates.values, jnp.inf), axis=-1)
     comparable = jnp.sum(rates.there, axis=-1) >= 2
@@ -309,7 +311,7 @@ def _range(rates: Rates) -> Float[Array, "*c"]:
 
 
 def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bound: Number) -> Float[Array, "*c"]:
-    """Eq. 3: `accuracy` where |bias| < bound, else 0.
+    """Compute Eq. 3: `accuracy` where |bias| < bound, else 0.
 
     Example:
         >>> constrained(jnp.array([0.7, 0.8]), jnp.array([-0.01, 0.06]), 0.05).tolist()
@@ -319,7 +321,7 @@ def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bo
 
 
 def first_max(scores: Float[Array, " c"]) -> Int[Array, ""]:
-    """Position of the highest score, the earliest on ties; a NaN is never it.
+    """Return the position of the highest score, the first on ties; NaN is never the highest.
 
     Example:
         >>> first_max(jnp.array([0.1, 0.7, 0.7])).item()
@@ -330,7 +332,7 @@ def first_max(scores: Float[Array, " c"]) -> Int[Array, ""]:
 
 
 def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]:
-    """Whether a later candidate's score beats the best so far, ties going to the earlier; a NaN never does.
+    """Return whether a later candidate's score is better than the best so far; ties and NaN are no improvement.
 
     Example:
         >>> improves(jnp.array(0.7), jnp.array(0.7)).item()
@@ -340,11 +342,11 @@ def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]
 
 
 def by_threshold(measure: Measure, counts: performance.Histogram, cuts: Float[AnyArray, " t"]) -> Evaluation:
-    """The evaluation at every threshold, from a histogram of scores.
+    """Evaluate at every threshold, from a histogram of scores.
 
     Args:
-        measure: bias by group.
-        counts: what `performance.histogram` returns for these cuts.
+        measure: the measure of bias.
+        counts: result of `performance.histogram` for these cuts.
         cuts: the thresholds.
 
     Returns:
@@ -360,16 +362,16 @@ def of_tables(
     squared: Float[Array, "t P Y G"] | None = None,
     whole: Float[Array, "t P Y"] | None = None,
 ) -> Evaluation:
-    """The evaluation of each confusion table.
+    """Evaluate confusion tables.
 
     Args:
-        measure: bias by group.
-        threshold: what to call the threshold of each.
+        measure: the measure of bias.
+        threshold: the threshold of each table.
         table: counts by decision, label and group.
-        squared: sums of squared weights by decision, label and group, where rows have weights: sizes and noise follow
-            from effective numbers of rows. If omitted, the tables' own sums are taken for numbers of rows.
-        whole: counts by decision and label of all rows, where groups overlap and a gap compares with the rate of all
-            rows; the sum over groups if omitted.
+        squared: sums of squared weights by decision, label and group, if rows have weights: sizes and noise are then
+            computed from effective numbers of rows. If omitted, the sums in the tables count as numbers of rows.
+        whole: counts of all rows by decision and label, if groups overlap and a gap depends on the rate of all rows;
+            the sum over groups if omitted.
 
     Returns:
         An evaluation with one entry per table.
@@ -387,7 +389,7 @@ def of_tables(
 
 
 def has_range(measure: Measure) -> bool:
-    """Whether a measure is the greatest range of rates, so that its bias follows from the rates of groups."""
+    """Return whether a measure is the greatest range of rates, so that its bias is determined by the groups' rates."""
     if not isinstance(measure, Parity):
         return False
     ranged = measure.across is spread or isinstance(measure.across, Smooth)
@@ -395,7 +397,7 @@ def has_range(measure: Measure) -> bool:
 
 
 def _rates(measure: Measure, table: Float[Array, "t P Y G"], squared: Float[Array, "t P Y G"] | None) -> Rates | None:
-    """The rates of the groups, where more than two are compared."""
+    """Compute the rates of the groups, if more than two are compared."""
     if table.shape[-1] == 2 or not has_range(measure):
         return None
     return Rates(*jax.vmap(measure.compared)(table, squared))
@@ -410,11 +412,11 @@ def at_threshold(
     *,
     weights: Any = None,
 ) -> Evaluation:
-    """The evaluation of scores at a given threshold.
+    """Evaluate scores at a given threshold.
 
     Args:
-        measure: bias by group.
-        scores: sigmoid outputs in (0, 1); of more than two classes probabilities (n, classes), of which the largest
+        measure: the measure of bias.
+        scores: sigmoid outputs in (0, 1); for more than two classes, probabilities (n, classes), of which the largest
             decides whatever the threshold.
         y: labels.
         a: protected attribute: booleans, or codes or memberships of as many groups as the measure has.
@@ -452,12 +454,12 @@ def best_threshold(
     count: int = 101,
     weights: Any = None,
 ) -> Evaluation:
-    """The evaluation at the first of `count` equally spaced thresholds that maximises balanced accuracy.
+    """Evaluate scores at the first of `count` equally spaced thresholds that maximises balanced accuracy.
 
     Args:
-        measure: bias by group.
-        scores: sigmoid outputs in (0, 1); of more than two classes probabilities (n, classes), of which the largest
-            decides: then there is no threshold to search.
+        measure: the measure of bias.
+        scores: sigmoid outputs in (0, 1); for more than two classes, probabilities (n, classes), of which the largest
+            decides, so that there is no threshold to search for.
         y: labels.
         a: protected attribute: booleans, or codes or memberships of as many groups as the measure has.
         rule: maximise this rule's score instead of balanced accuracy.
@@ -465,7 +467,7 @@ def best_threshold(
         weights: sample weights; 1 if omitted.
 
     Returns:
-        The evaluation at that threshold, with the threshold.
+        The evaluation at that threshold, which it contains.
 
     Example:
         >>> from fairjax.parity import spd
@@ -480,17 +482,17 @@ def best_threshold(
 
 
 class Tables(NamedTuple):
-    """The confusion table at every threshold."""
+    """Confusion tables at every threshold."""
 
     table: Float[Array, "t P Y G"]
     squared: Float[Array, "t P Y G"] | None = None
-    """Of squared weights, where rows have weights."""
+    """Sums of squared weights, if rows have weights."""
     whole: Float[Array, "t P Y"] | None = None
-    """Of all rows, where groups overlap and the measure looks at them."""
+    """Counts of all rows, if groups overlap and the measure depends on the rate of all rows."""
 
 
 def _tables(measure: Measure, rows: checks.Rows, cuts: Float[Array, " t"]) -> Tables:
-    """The confusion table at every threshold."""
+    """Compute the confusion tables at every threshold."""
 
     def count(rows: checks.Rows, groups: int, **options: bool) -> Float[Array, "t 2 2 G"]:
         return performance.tables(performance.histogram_of_rows(rows, cuts, groups, **options))
@@ -499,7 +501,7 @@ def _tables(measure: Measure, rows: checks.Rows, cuts: Float[Array, " t"]) -> Ta
 
 
 def _all_tables(measure: Measure, rows: checks.Rows, count: Callable[..., Float[Array, "t P Y G"]]) -> Tables:
-    """What `count(rows, number of groups, squared=)` says of the groups, of squared weights and of all rows."""
+    """Collect the results of `count(rows, groups, squared=...)` for groups, for squared weights and for all rows."""
     groups = num_groups(measure, rows.a)
     squared = None if rows.weights is None else count(rows, groups, squared=True)
     whole = None
@@ -509,7 +511,7 @@ def _all_tables(measure: Measure, rows: checks.Rows, count: Callable[..., Float[
 
 
 def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"]) -> Float[Array, "t P Y G"]:
-    """Tables as the measure counts memberships."""
+    """Convert tables to the measure's way of counting memberships."""
     if not isinstance(measure, Parity) or rows.a.ndim != 2 or measure.membership != "solved":
         return table
     products = metrics.gram(rows.a, rows.weights)
@@ -517,7 +519,7 @@ def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"])
 
 
 def _decided(measure: Measure, rows: checks.Rows) -> Evaluation:
-    """The evaluation of the most probable class."""
+    """Evaluate the decisions for the most probable class."""
     classes = num_classes(measure)
     decisions = jax.nn.one_hot(jnp.argmax(rows.values, axis=1), classes, dtype=rows.values.dtype)
 
@@ -528,7 +530,7 @@ def _decided(measure: Measure, rows: checks.Rows) -> Evaluation:
 
     tables = _all_tables(measure, rows, count)
     every = of_tables(measure, jnp.full(1, jnp.nan, tables.table.dtype), *tables)
-    finite = jnp.all(jnp.isfinite(rows.values))  # the largest of NaN is a class like any other
+    finite = jnp.all(jnp.isfinite(rows.values))  # argmax of NaN would be a valid class
     every = every._replace(
         balanced_accuracy=jnp.where(finite, every.balanced_accuracy, jnp.nan),
         bias=jnp.where(finite, every.bias, jnp.nan),
@@ -537,7 +539,7 @@ def _decided(measure: Measure, rows: checks.Rows) -> Evaluation:
 
 
 def _or_nan(rows: checks.Rows, evaluation: Evaluation) -> Evaluation:
-    """The evaluation, its accuracy and bias NaN where a traced row is invalid."""
+    """Return the evaluation, with accuracy and bias NaN if a traced row is invalid."""
     accuracy, bias = rows.or_nan(evaluation.balanced_accuracy), rows.or_nan(evaluation.bias)
     return evaluation._replace(balanced_accuracy=accuracy, bias=bias)
 
@@ -550,17 +552,17 @@ def best_of_counts(
     *,
     squared: performance.Histogram | None = None,
 ) -> Evaluation:
-    """The same search, from a histogram of scores.
+    """Search for the best threshold, as `best_threshold` does, in a histogram of scores.
 
     Args:
-        measure: bias by group.
-        counts: what `performance.histogram` returns for these cuts, or a sum of such.
+        measure: the measure of bias.
+        counts: result of `performance.histogram` for these cuts, or a sum of such results.
         cuts: the thresholds in increasing order.
         rule: maximise this rule's score instead of balanced accuracy.
-        squared: the same of squared weights, where rows have weights; see `of_tables`.
+        squared: the histogram of squared weights, if rows have weights; see `of_tables`.
 
     Returns:
-        The evaluation at the first of the thresholds that maximises it, with the threshold.
+        The evaluation at the first threshold with the maximum, which it contains.
 
     Example:
         >>> from fairjax.parity import spd
@@ -579,10 +581,19 @@ def _best(measure: Measure, tables: Tables, cuts: Float[AnyArray, " t"], rule: R
     return jax.tree.map(lambda entry: entry[chosen], every)
 
 
-RULES: dict[str, Callable[..., Rule]] = {
-    "objective": ConstrainedObjective,
-    "expected": ExpectedObjective,
-    "pooled": PooledObjective,
-    "accuracy_floor": AccuracyFloor,
-}
-"""The selection rules by name."""
+RULES: Registry[Callable[..., Rule]] = Registry(
+    "rule",
+    {
+        "objective": ConstrainedObjective,
+        "expected": ExpectedObjective,
+        "pooled": PooledObjective,
+        "accuracy_floor": AccuracyFloor,
+    },
+    labels={
+        "objective": "Eq. 3",
+        "expected": "expected",
+        "pooled": "pooled",
+        "accuracy_floor": "accuracy floor",
+    },
+)
+"""The selection rules by name. There is no other list of them."""

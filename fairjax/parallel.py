@@ -1,11 +1,10 @@
-"""The seeds axis: groups of lanes on every device.
+"""The seeds axis: map a function of one seed over many seeds, in groups of lanes on every device.
 
-Modules below this one know nothing of seeds. Here a function of one seed is mapped over many: seeds are packed into
-groups of a fixed number of lanes, a group runs under `vmap`, the groups of a device one after another, and the
-devices at once under `shard_map`. A program sees a group, not all seeds, so a seed's numbers depend neither on how many
-seeds run beside it nor on the number of devices: on CPU not in a single bit, since groups of 2 networks and of more
-compile to the same products. Groups of which every seed is finished are skipped, and
-finished seeds are packed together, so that they cost no time.
+Seeds are packed into groups of a fixed number of lanes. Each group runs under `vmap`, the groups of a device run one
+after another, and all devices run in parallel under `shard_map`. A program computes one group and not all seeds, so the
+results of a seed depend neither on the number of other seeds nor on the number of devices. On CPU they are equal bit by
+bit, since groups of 2 or more networks compile to the same matrix products. Finished seeds are packed together, and
+groups in which every seed is finished are skipped, so that they take no time.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +18,14 @@ from jaxtyping import Array, Bool, Int, PyTree
 from fairjax.types import pick
 
 AXIS = "seeds"
-"""The mesh axis over which seeds are spread."""
+"""Name of the mesh axis over which seeds are distributed."""
 
 CPU_LANES = 5
-"""Most seeds of a group on CPU."""
+"""Largest number of seeds per group on CPU."""
 
 
 def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """A mesh of one axis over the given devices; over all there are if omitted.
+    """Make a mesh with a seeds axis over the given devices, or over all devices if omitted.
 
     Example:
         >>> mesh().axis_names
@@ -46,19 +45,19 @@ def over_seeds(
     lanes: int | None = None,
     finished: Bool[Array, " seeds"] | None = None,
 ) -> PyTree[Array]:
-    """`function(*args)` for every seed, over all devices of the mesh. Call it inside `jit`.
+    """Compute `function(*args)` for every seed, on all devices of the mesh. Call it inside `jit`.
 
     Args:
-        function: of one seed.
-        args: its arguments, those that are per seed with a leading axis.
-        axes: for each argument a tree prefix of 0 (per seed) or None (shared), as `jax.vmap` takes them.
-        mesh: from `mesh()`.
-        lanes: seeds of a group, at least 2; by default see `lanes_of`.
-        finished: if given, seeds for which the first argument is returned unchanged, without computing where possible;
-            `function` then returns a tree like its first argument.
+        function: function of one seed.
+        args: arguments of the function; those that differ between seeds have a leading axis of seeds.
+        axes: for each argument, a tree prefix of 0 (per seed) or None (shared), as for `jax.vmap`.
+        mesh: mesh from `mesh()`.
+        lanes: number of seeds per group, at least 2; `lanes_of` by default.
+        finished: if given, the seeds for which the first argument is returned unchanged, without computation where
+            possible; `function` must then return a tree like its first argument.
 
     Returns:
-        The function's results with a leading seeds axis, a copy on every device.
+        The function's results with a leading seeds axis, replicated on every device.
 
     Raises:
         ValueError: if `lanes` is below 2 or no argument is per seed.
@@ -73,7 +72,7 @@ def over_seeds(
     lanes = lanes_of(mesh, seeds) if lanes is None else lanes
     if lanes < 2:
         raise ValueError(f"lanes must be at least 2, got {lanes}: one lane compiles to other matrix products than two")
-    groups = -(-seeds // (lanes * devices))  # of each device
+    groups = -(-seeds // (lanes * devices))  # per device
     place, back = _layout(seeds, lanes, devices, groups, finished)
     idle = jnp.zeros(seeds, bool) if finished is None else finished
 
@@ -107,24 +106,24 @@ def over_seeds(
 
 
 def _strong(leaf: Array) -> Array:
-    """Without a weak type, so that a result that is fed back does not compile its program again."""
+    """Drop the weak type, so that a program is not compiled again when its result is passed back to it."""
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
 def everywhere_on(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
-    """The sharding of an array of which every device of the mesh holds a copy."""
+    """Return the sharding of an array that is replicated on every device of the mesh."""
     return jax.sharding.NamedSharding(mesh, jax.P())
 
 
 def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
-    """Arrays with a copy on every device of the mesh, on all hosts.
+    """Replicate arrays on every device of the mesh, on all hosts.
 
     Args:
-        tree: arrays or keys; in a run of several processes every process gives the same numbers.
-        mesh: from `mesh()`.
+        tree: arrays or keys; with several processes, every process must pass the same values.
+        mesh: mesh from `mesh()`.
 
     Returns:
-        The same numbers, as programs over this mesh take and give them.
+        The same values, with the sharding that programs over this mesh take and return.
 
     Example:
         >>> everywhere({"a": jnp.ones(3)}, mesh())["a"].sharding.is_fully_replicated
@@ -144,7 +143,7 @@ def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
 
 
 def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
-    """Seeds of a group: all that a device holds, at least 2, and on CPU at most `CPU_LANES`.
+    """Return the number of seeds per group: all seeds of a device, but at least 2, and on CPU at most `CPU_LANES`.
 
     Example:
         >>> lanes_of(mesh(), 20)
@@ -155,11 +154,11 @@ def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
 
 
 def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
-    """What puts each seed in its place, and what takes each seed from its place again.
+    """Return two functions: one arranges seeds in lanes, groups and devices, and the other restores their order.
 
-    Unfinished seeds come first, and consecutive groups go to different devices; empty places repeat a finished seed
-    if there is one (they are idle then), else the last. Where all are unfinished they stay in their order, for which
-    nothing is gathered.
+    Unfinished seeds come first, and consecutive groups go to different devices. Empty lanes repeat a finished seed, if
+    there is one (so that they are idle), or else the last seed. If no seed is finished, the order is kept and nothing
+    is gathered.
     """
     places = groups * lanes * devices
     if finished is None:
@@ -170,7 +169,7 @@ def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
     shape = (groups, devices, lanes)
     spread = padded.reshape(shape).transpose(1, 0, 2).reshape(-1)
     rank = jnp.argsort(ranked)
-    at = jnp.arange(places).reshape(devices, groups, lanes).transpose(1, 0, 2).reshape(-1)  # place of each rank
+    at = jnp.arange(places).reshape(devices, groups, lanes).transpose(1, 0, 2).reshape(-1)  # position of each rank
     gather = at[rank]
     return lambda leaf: _rows(leaf, spread), lambda leaf: _rows(leaf, gather)
 
@@ -180,7 +179,7 @@ def _rows(leaf: Array, rows: Int[Array, " places"]) -> Array:
 
 
 def _flags(axes: Any, args: Any) -> list[int | None]:
-    """The axis of every leaf of `args`, from a tree prefix in which None is an entry like 0."""
+    """Return the axis of every leaf of `args`, from a tree prefix in which None is an entry like 0."""
     found: list[int | None] = []
     jax.tree.map(
         lambda axis, branch: found.extend([axis] * len(jax.tree.leaves(branch))),

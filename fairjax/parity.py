@@ -1,10 +1,10 @@
-"""Differences between the groups of a protected attribute: one definition each, hard or soft by what is passed in.
+"""Differences between the groups of a protected attribute, each with one definition for decisions and for scores.
 
 Every measure is a function `measure(values, y, a, weights=None)` of rows. On decisions (0 or 1) it is the metric; on
-scores in (0, 1) it is the metric's differentiable proxy, a term for any loss. All but the demographic-parity ratio
-are 0 when the groups fare alike, and positive when the unprivileged group (`a` = 0) has the higher rate.
+scores in (0, 1) it is the metric's differentiable proxy, which can be added to any loss. All measures but the
+demographic-parity ratio are 0 at parity, and positive when the unprivileged group (`a` = 0) has the higher rate.
 
-Whatever cannot be computed because a group is empty, as happens in small mini-batches, is exactly 0 with a zero
+A difference that cannot be computed because a group is empty, as in small mini-batches, is exactly 0 with a zero
 gradient (the ratio: exactly 1), never NaN.
 
 References:
@@ -24,21 +24,22 @@ from jaxtyping import Array, Bool, Float, Num
 from fairjax import checks, metrics, types
 from fairjax.metrics import GAPS, Difference, Distance, Parity, Quotient
 from fairjax.metrics.gaps import Gap, shortfall, spread
+from fairjax.registry import Registry
 from fairjax.types import AnyArray, columns
 
 Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
 Weights = Float[AnyArray, " n"]
 Measure = Callable[..., Float[Array, ""]]
-"""`measure(values, y, a, weights=None)`, a scalar."""
+"""A function `measure(values, y, a, weights=None)` that returns a scalar."""
 
 
 def rate(
     values: Rows, rows: Bool[AnyArray, " n"], weights: Weights | None = None
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """Weighted mean of `values` over `rows`, and whether there is one: 0 and false where the rows weigh nothing.
+    """Compute the weighted mean of `values` over `rows`, and whether it exists: 0 and false if all weights are 0.
 
     Raises:
-        ValueError: if `values`, `rows` and `weights` are not vectors of one length.
+        ValueError: if `values`, `rows` and `weights` are not vectors of the same length.
     """
     values = checks.floating(values)
     weights = jnp.ones_like(values) if weights is None else jnp.asarray(weights).astype(values.dtype)
@@ -48,23 +49,23 @@ def rate(
             f"{weights.shape}: squeeze columns of shape (n, 1), values[:, 0]"
         )
     total = jnp.sum(weights, where=rows)
-    some = ~(total <= 0)  # a weight that is NaN must not look like an empty group
+    some = ~(total <= 0)  # a NaN weight must not look like an empty group
     return jnp.sum(values * weights, where=rows) / jnp.where(some, total, 1.0), some
 
 
 def gap(
     values: Rows, first: Bool[AnyArray, " n"], second: Bool[AnyArray, " n"], weights: Weights | None = None
 ) -> Float[Array, ""]:
-    """Mean of `values` over `first` less that over `second`; exactly 0, with a zero gradient, if either is empty.
+    """Compute the mean of `values` over `first` minus that over `second`; 0, with a zero gradient, if one is empty.
 
     Args:
         values: decisions, scores, or any other number per row.
         first: the rows of the first group.
         second: the rows of the second group.
-        weights: a non-negative weight for each row; 1 if omitted. A row of weight 0 is not there.
+        weights: non-negative weights, one per row; 1 if omitted. Rows with weight 0 are ignored.
 
     Returns:
-        A scalar of the values' unit.
+        A scalar in the unit of the values.
 
     Example:
         >>> gap(jnp.array([1.0, 0.0, 1.0]), jnp.array([True, True, False]), jnp.array([False, False, True])).item()
@@ -90,7 +91,7 @@ def gap(
 def _gap(
     values: Rows, first: Bool[AnyArray, " n"], second: Bool[AnyArray, " n"], weights: Weights | None
 ) -> Float[Array, ""]:
-    """`gap` of rows that are checked."""
+    """Compute `gap` for checked rows."""
     of_first, any_first = rate(values, first, weights)
     of_second, any_second = rate(values, second, weights)
     return jnp.where(any_first & any_second, of_first - of_second, 0.0)
@@ -101,7 +102,7 @@ def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}; not used, here so that every measure is called alike.
+        y: labels in {0, 1}; not used, but all measures have the same signature.
         a: protected attribute, 1 = privileged.
         weights: sample weights; 1 if omitted.
 
@@ -135,7 +136,7 @@ def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
 
 
 def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
-    """P(f | y=0, a=0) - P(f | y=0, a=1), also called predictive equality.
+    """False positive rate difference, P(f | y=0, a=0) - P(f | y=0, a=1), also called predictive equality.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one per row.
@@ -156,8 +157,8 @@ def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weig
 def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Difference of the positive predictive values, P(y=1 | f, a=0) - P(y=1 | f, a=1).
 
-    On scores each row counts in proportion to its score: the expectation of numerator and denominator when decisions
-    are drawn with the scores as probabilities.
+    On scores, each row counts in proportion to its score, which gives the expectations of numerator and denominator
+    when decisions are drawn with the scores as probabilities.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one per row.
@@ -176,7 +177,7 @@ def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weight
 
 
 def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
-    """P(f = y | a=0) - P(f = y | a=1): Du et al.'s predictive quality parity, with accuracy as the quality.
+    """Accuracy difference, P(f = y | a=0) - P(f = y | a=1): predictive quality parity (Du et al.) for accuracy.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one per row.
@@ -233,7 +234,7 @@ def equalized_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights |
 
 
 def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
-    """P(f | a=0) / P(f | a=1): Du et al.'s demographic parity, AIF360's disparate impact.
+    """Ratio P(f | a=0) / P(f | a=1): demographic parity of Du et al., disparate impact in AIF360.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one per row.
@@ -242,8 +243,8 @@ def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | 
         weights: sample weights; 1 if omitted.
 
     Returns:
-        A non-negative scalar; 1 is parity, also returned if a group is empty or both rates are 0. Infinite, with a zero
-        gradient, if only the privileged group's rate is 0.
+        A non-negative scalar; 1 is parity, and is also returned if a group is empty or both rates are 0. Infinite, with
+        a zero gradient, if only the privileged group's rate is 0.
 
     Example:
         >>> demographic_parity_ratio(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).item()
@@ -253,7 +254,7 @@ def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | 
 
 
 def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
-    """The demographic-parity ratio less 1, so that 0 is parity and the debiasing methods can take it as a bias.
+    """The demographic-parity ratio minus 1, so that 0 is parity and the debiasing methods can use it as a bias.
 
     Args:
         values: decisions in {0, 1} or scores in (0, 1), one per row.
@@ -271,21 +272,36 @@ def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weight
     return _of_two(_TWO["parity_ratio"], values, y, a, weights)
 
 
-MEASURES: dict[str, Measure] = {
-    "spd": spd,
-    "eod": eod,
-    "fprd": false_positive_rate_difference,
-    "ppd": predictive_parity_difference,
-    "accuracy": accuracy_difference,
-    "average_odds": average_odds_difference,
-    "equalized_odds": equalized_odds_difference,
-    "parity_ratio": demographic_parity_shortfall,
-}
-"""The measures by their short names; each is 0 at parity."""
+MEASURES: Registry[Measure] = Registry(
+    "measure",
+    {
+        "spd": spd,
+        "eod": eod,
+        "fprd": false_positive_rate_difference,
+        "ppd": predictive_parity_difference,
+        "accuracy": accuracy_difference,
+        "average_odds": average_odds_difference,
+        "equalized_odds": equalized_odds_difference,
+        "parity_ratio": demographic_parity_shortfall,
+    },
+    labels={
+        "spd": "SPD",
+        "eod": "EOD",
+        "fprd": "FPRD",
+        "ppd": "PPD",
+        "accuracy": "accuracy difference",
+        "average_odds": "average odds",
+        "equalized_odds": "equalised odds",
+        "parity_ratio": "parity ratio",
+    },
+)
+"""The measures by short names, each 0 at parity. There is no other list of them. Add a measure with
+`MEASURES.register`: a function of (values, y, a, weights=None) for two groups, or a `fairjax.Parity` for any number of
+groups."""
 
 
 _SIGNED = Difference(0, 1)
-"""The rate of the unprivileged group less that of the privileged one."""
+"""The rate of the unprivileged group minus that of the privileged group."""
 
 _TWO: dict[str, Parity] = {
     "spd": metrics.demographic_parity(across=_SIGNED, absent=0.0, num_groups=2),
@@ -297,7 +313,7 @@ _TWO: dict[str, Parity] = {
     "equalized_odds": metrics.equalized_odds(across=Distance(0, 1), absent=0.0, num_groups=2),
     "parity_ratio": metrics.demographic_parity(across=Quotient(0, 1, less=1.0), absent=0.0, num_groups=2),
 }
-"""What the measures of two groups are made of; a gap that a missing group leaves undefined counts as 0."""
+"""The definitions of the measures for two groups; a gap that is undefined because a group is missing counts as 0."""
 
 _RATIO = metrics.demographic_parity(across=Quotient(0, 1), absent=1.0, num_groups=2)
 
@@ -318,20 +334,20 @@ def _refuse_memberships(a: Any) -> None:
 
 
 def checked(measure: Measure, values: Any, y: Any, a: Any, weights: Any = None) -> checks.Rows:
-    """Rows that are checked as a measure needs them.
+    """Check rows for a measure.
 
     Args:
-        measure: of bias.
+        measure: the measure of bias.
         values: decisions, scores, class codes or probabilities.
         y: labels.
-        a: groups, which have to be of as many as the measure compares.
+        a: groups, as many as the measure compares.
         weights: sample weights; 1 if omitted.
 
     Returns:
-        The rows; see `fairjax.checks.rows`.
+        The checked rows; see `fairjax.checks.rows`.
 
     Raises:
-        ValueError: for what `fairjax.checks.rows` raises it, or if the measure does not take such memberships.
+        ValueError: if `fairjax.checks.rows` raises it, or if the measure does not accept the memberships.
 
     Example:
         >>> checked(spd, [0.2, 0.9], [0, 1], [1, 0]).a.tolist()
@@ -342,17 +358,17 @@ def checked(measure: Measure, values: Any, y: Any, a: Any, weights: Any = None) 
 
 
 def taken(measure: Measure, rows: checks.Rows) -> checks.Rows:
-    """Checked rows, whose memberships are checked as a measure needs them.
+    """Check the memberships of checked rows for a measure.
 
     Args:
-        measure: of bias.
-        rows: from `fairjax.checks.rows`.
+        measure: the measure of bias.
+        rows: rows from `fairjax.checks.rows`.
 
     Returns:
-        The rows, where memberships are traced with what is known of them.
+        The rows; if memberships are traced, their validity is included in `valid`.
 
     Raises:
-        ValueError: if the measure does not take such memberships.
+        ValueError: if the measure does not accept the memberships.
 
     Example:
         >>> taken(spd, checks.rows([0.2, 0.9], [0, 1], [1, 0])).a.tolist()
@@ -371,7 +387,7 @@ _PARITIES: dict[Measure, Parity] = {
 
 
 def as_parity(measure: Measure) -> Parity | None:
-    """What a measure is made of, or None for a function of your own.
+    """Return the `Parity` that defines a measure, or None for a user's own function.
 
     Example:
         >>> as_parity(spd).rates == metrics.demographic_parity().rates
@@ -381,15 +397,15 @@ def as_parity(measure: Measure) -> Parity | None:
 
 
 def num_groups(measure: Measure, a: Any = None) -> int:
-    """The number of groups that a measure compares: two, unless it is a `Parity` that says otherwise.
+    """Return the number of groups that a measure compares: two, unless it is a `Parity` with another number.
 
     Args:
-        measure: of bias.
-        a: groups, from which the number is read where the measure does not say it: columns of memberships, or codes
+        measure: the measure of bias.
+        a: groups, from which the number is inferred if the measure does not define it: columns of memberships, or codes
             that are not traced.
 
     Raises:
-        ValueError: if it is stated nowhere and cannot be read off the groups.
+        ValueError: if the measure does not define the number and it cannot be inferred from the groups.
 
     Example:
         >>> num_groups(spd)
@@ -403,7 +419,7 @@ def num_groups(measure: Measure, a: Any = None) -> int:
 
 
 def num_classes(measure: Measure) -> int:
-    """The number of classes that a measure is about: two, unless it is a `Parity` that says otherwise.
+    """Return the number of classes of a measure: two, unless it is a `Parity` with another number.
 
     Example:
         >>> num_classes(metrics.demographic_parity(num_classes=3))
@@ -422,18 +438,18 @@ def named(
     blocks: tuple[tuple[int, ...], ...] | None = None,
     membership: Literal["weighted", "solved"] | None = None,
 ) -> Measure:
-    """A measure of `MEASURES` for any number of groups and classes.
+    """Make a measure of `MEASURES` for any number of groups and classes.
 
-    For two groups and classes it is the function of that name, which has a sign. For more the signed difference becomes
-    the greatest rate less the least, and several classes count by the one that is furthest apart.
+    For two groups and classes, it is the signed function of that name. For more groups, the signed difference becomes
+    the difference between the greatest and the least rate; for more classes, the class with the largest gap counts.
 
     Args:
-        name: one of `MEASURES`.
+        name: name of a measure in `MEASURES`.
         num_groups: number of groups.
         num_classes: number of classes.
-        across: how rates are apart across groups, by its name in `fairjax.metrics.GAPS` or as a function.
-        minimum: rows that a denominator must have for its group to be compared.
-        blocks: which groups are compared with each other; see `fairjax.metrics.Parity`.
+        across: the gap that compares rates across groups, as a name in `fairjax.metrics.GAPS` or as a function.
+        minimum: least denominator of a rate, in rows, for its group to be compared.
+        blocks: sets of groups that are compared with each other; see `fairjax.metrics.Parity`.
         membership: how soft memberships are counted; see `fairjax.metrics.Parity`.
 
     Returns:
@@ -448,18 +464,29 @@ def named(
         >>> named("spd", num_groups=3)([1, 1, 0], [1, 0, 0], [0, 1, 2]).item()
         1.0
     """
-    if name not in MEASURES:
-        raise ValueError(f"the measure must be one of {', '.join(MEASURES)}, got {name!r}")
-    if isinstance(across, str) and across not in GAPS:
-        raise ValueError(f"across must be one of {', '.join(GAPS)}, got {across!r}")
+    MEASURES.check("measure", name)
+    if isinstance(across, str):
+        GAPS.check("across", across)
+    measure = MEASURES[name]
     plain = across is None and minimum <= 1 and blocks is None and membership is None
     if num_groups == 2 and num_classes == 2 and plain:
-        return MEASURES[name]
-    gap_ = GAPS[across] if isinstance(across, str) else across or (shortfall if name == "parity_ratio" else spread)
+        return measure
+    gap_ = GAPS[across] if isinstance(across, str) else across
     options: dict[str, Any] = {"num_groups": num_groups, "blocks": blocks, "membership": membership}
-    if name == "average_odds":
-        options["over"] = "mean"
-    return _MAKERS[name](num_classes, gap_, minimum=minimum, **options)
+    if name in _MAKERS:
+        if name == "average_odds":
+            options["over"] = "mean"
+        gap_ = gap_ or (shortfall if name == "parity_ratio" else spread)
+        return _MAKERS[name](num_classes, gap_, minimum=minimum, **options)
+    if not isinstance(measure, Parity):
+        raise ValueError(
+            f"the measure {name!r} is a function of two groups and two classes: for {num_groups} groups and "
+            f"{num_classes} classes, or another gap, register a fairjax.Parity"
+        )
+    if measure.num_classes != num_classes:
+        raise ValueError(f"the measure {name!r} is about {measure.num_classes} classes, and there are {num_classes}")
+    gap_ = gap_ or (spread if isinstance(measure.across, Difference) else measure.across)
+    return dataclasses.replace(measure, across=gap_, minimum=minimum, **options)
 
 
 _MAKERS: dict[str, Callable[..., Parity]] = {
@@ -475,18 +502,18 @@ _MAKERS: dict[str, Callable[..., Parity]] = {
 
 
 class Cells(NamedTuple):
-    """What a measure needs to know of rows: sums by label and group, which add up over disjoint rows."""
+    """Sums of rows by label and group, from which a measure can be computed; they add up over disjoint rows."""
 
     total: Float[Array, "Y G"] | Float[Array, "P Y G"]
-    """Weighted sum of the values by (label, group); of more than two classes by (predicted class, label, group)."""
+    """Weighted sum of the values by (label, group); for more than two classes, by (predicted class, label, group)."""
     weight: Float[Array, "Y G"]
     """Sum of the weights by (label, group)."""
     squares: Any = None
-    """The cells of the squared weights, where a measure leaves out groups of few rows and rows have weights."""
+    """The cells of the squared weights, if a measure leaves out small groups and rows have weights."""
 
 
 def probabilities(logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"]) -> Float[Array, "..."]:
-    """Scores of logits: the sigmoid for two classes, the softmax for more.
+    """Convert logits to scores: the sigmoid for two classes, the softmax for more.
 
     Example:
         >>> probabilities(jnp.zeros(2)).tolist(), probabilities(jnp.zeros((1, 4))).tolist()
@@ -496,15 +523,15 @@ def probabilities(logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"]) -> Flo
 
 
 def of_mini_batches(measure: Measure, size: int, rows: int) -> Measure:
-    """A measure for mini-batches: the least number of rows of a denominator in proportion to their share of all rows.
+    """Adapt a measure to mini-batches by scaling its `minimum` with their share of all rows.
 
-    A group that has enough rows in the data has them in the mini-batches too, on average, and is compared there; with
-    the number that is right for all rows no group of a small mini-batch would be.
+    A group with enough rows in the data then has enough rows in mini-batches too, on average, and is compared there;
+    with the unscaled `minimum`, no group of a small mini-batch would be.
 
     Args:
-        measure: of bias.
-        size: rows of a mini-batch.
-        rows: rows of the part that mini-batches are drawn from.
+        measure: the measure of bias.
+        size: number of rows per mini-batch.
+        rows: number of rows of the part from which mini-batches are drawn.
 
     Returns:
         The measure.
@@ -521,10 +548,10 @@ def of_mini_batches(measure: Measure, size: int, rows: int) -> Measure:
 def proxy(
     measure: Measure, logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"], batch: types.Rows
 ) -> Float[Array, ""]:
-    """A measure on the scores of a batch: its differentiable proxy (Eq. 1 and 2).
+    """Compute a measure on the scores of a batch: its differentiable proxy (Eq. 1 and 2).
 
     Args:
-        measure: of bias.
+        measure: the measure of bias.
         logits: a network's output for the rows of the batch.
         batch: labels, groups and weights.
 
@@ -540,13 +567,13 @@ def proxy(
 
 
 def cells(values: Any, y: Any, a: Any, weights: Any = None, *, num_groups: int = 2, num_classes: int = 2) -> Cells:
-    """The weighted sums of values, and of weights, by label and group.
+    """Compute the weighted sums of values, and the sums of weights, by label and group.
 
-    The cells of disjoint rows, added leaf by leaf (`jax.tree.map(jnp.add, one, other)`), are the cells of all rows:
-    that is how a measure is computed over chunks, devices and hosts. Averages of a measure's own values are not it.
+    The cells of disjoint rows, added leaf by leaf (`jax.tree.map(jnp.add, one, other)`), are the cells of all rows.
+    This is how a measure is computed over chunks, devices and hosts; averaging the measure itself would be wrong.
 
     Args:
-        values: decisions in {0, 1} or scores in [0, 1], one per row; of more classes codes or probabilities.
+        values: decisions in {0, 1} or scores in [0, 1], one per row; for more classes, codes or probabilities.
         y: labels in {0, 1}, or codes.
         a: protected attribute, 1 = privileged; or codes or memberships of `num_groups` groups.
         weights: sample weights; 1 if omitted.
@@ -554,7 +581,7 @@ def cells(values: Any, y: Any, a: Any, weights: Any = None, *, num_groups: int =
         num_classes: number of classes.
 
     Returns:
-        The sums, differentiable by the values.
+        The sums, differentiable with respect to the values.
 
     Example:
         >>> cells(jnp.array([1, 1, 0, 1]), jnp.array([1, 1, 0, 1]), jnp.array([0, 0, 1, 1])).total.tolist()
@@ -573,20 +600,20 @@ def cells(values: Any, y: Any, a: Any, weights: Any = None, *, num_groups: int =
 
 
 def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
-    """A measure from sums by label and group instead of rows: a `Parity` of the sums, or a function of four rows.
+    """Compute a measure from sums by label and group instead of rows.
 
-    Every measure of this module depends on the values through these sums alone, so this is the measure of all rows that
-    were summed, and its derivative by `cells.total` leads to the derivative by each row's value: times the row's
-    weight. A measure of your own is called on four rows, the means of the cells of two groups, and must be of the same
-    kind, a function of the sums; one that looks at single values, such as a median or a squared score, gives something
-    else here.
+    Every measure of this module depends on the values only through these sums, so the result is the measure of all rows
+    that were summed, and its derivative with respect to a row's value is the derivative with respect to `cells.total`
+    times the row's weight. A user's own function is called on four rows, the means of the cells of two groups. It must
+    also be a function of the sums; one that depends on individual values, such as a median or a squared score, gives a
+    different result here.
 
     Args:
-        measure: of bias.
-        cells: from `cells`, or a sum of such.
+        measure: the measure of bias.
+        cells: result of `cells`, or a sum of such results.
 
     Returns:
-        The measure; where a cell is empty neither it nor its derivatives are NaN.
+        The measure. If a cell is empty, neither the measure nor its derivatives are NaN.
 
     Example:
         >>> f, y, a = jnp.array([0.9, 0.4, 0.2, 0.6]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])
@@ -600,10 +627,10 @@ def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
     there = ~(weight <= 0)
     mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
     cell = jnp.arange(4)
-    weight = jnp.where(jnp.any(weight > 0) | jnp.any(jnp.isnan(weight)), weight, 1.0)  # of no rows, measures refuse
+    weight = jnp.where(jnp.any(weight > 0) | jnp.any(jnp.isnan(weight)), weight, 1.0)  # measures reject weights of 0
     return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)
 
 
 def _tensor(cells: Cells) -> Float[Array, "P Y G"]:
-    """The confusion tensor of cells."""
+    """Convert cells to a confusion tensor."""
     return cells.total if cells.total.ndim == 3 else jnp.stack([cells.weight - cells.total, cells.total])

@@ -1,8 +1,8 @@
-"""How well decisions agree with labels, and the table of counts from which every hard number is computed.
+"""Balanced accuracy, and the confusion tables from which all metrics on decisions are computed.
 
-A threshold search needs the confusion table at each of 101 thresholds. Its counts come from one histogram of the
-scores and one cumulative sum, and they add up exactly over chunks of rows, devices and hosts. A measure of parity
-applied to a table is the same function as on rows: the table's eight cells are the rows and the counts are their
+A threshold search needs the confusion table at each of 101 thresholds. The counts are computed by one histogram of the
+scores and one cumulative sum, and they add up exactly over chunks of rows, devices and hosts. A measure of parity is
+applied to a table by the same function as to rows: the table's eight cells are the rows, and the counts are their
 weights.
 """
 
@@ -25,16 +25,16 @@ Table = Float[Array, "*t P Y G"]
 
 
 def balanced_accuracy(values: Any, y: Any, weights: Any = None, *, num_classes: int = 2) -> Float[Array, ""]:
-    """Mean over the classes of the share of their rows that are recognised (Brodersen et al. 2010); soft on scores.
+    """Compute balanced accuracy, the mean recall over classes (Brodersen et al. 2010); on scores, it is soft.
 
     Args:
-        values: decisions in {0, 1} or scores in [0, 1], one per row; of more classes codes or probabilities.
+        values: decisions in {0, 1} or scores in [0, 1], one per row; for more classes, codes or probabilities.
         y: labels in {0, 1}, or codes.
         weights: sample weights; 1 if omitted.
         num_classes: number of classes.
 
     Returns:
-        A scalar in [0, 1]; the mean over the classes that are there if some are not, and NaN if there is no row.
+        A scalar in [0, 1]. Classes without rows are left out of the mean; NaN if there are no rows.
 
     Example:
         >>> round(balanced_accuracy(jnp.array([1, 1, 0, 0]), jnp.array([1, 0, 0, 0])).item(), 4)
@@ -55,13 +55,13 @@ def balanced_accuracy(values: Any, y: Any, weights: Any = None, *, num_classes: 
 
 
 def _mean(rates: Float[Array, " c"], there: Bool[Array, " c"]) -> Float[Array, ""]:
-    """The mean of the rates that are there; NaN if none is."""
+    """Compute the mean of the rates that are defined; NaN if none is."""
     mean = jnp.sum(rates, where=there) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
     return jnp.where(jnp.any(there), mean, jnp.nan)
 
 
 def thresholds(count: int = 101) -> Float[Array, " t"]:
-    """`count` equally spaced thresholds in [0, 1].
+    """Return `count` equally spaced thresholds in [0, 1].
 
     Example:
         >>> thresholds(3).tolist()
@@ -69,16 +69,16 @@ def thresholds(count: int = 101) -> Float[Array, " t"]:
     """
     if count < 2:
         raise ValueError(f"count must be at least 2 thresholds, got {count}")
-    with jax.ensure_compile_time_eval():  # known when tracing, so that a search of them is quick
+    with jax.ensure_compile_time_eval():  # concrete when tracing, so that searching them is fast
         return jnp.asarray(_grid(count))
 
 
 def histogram(
     scores: Any, y: Any, a: Any, cuts: Float[AnyArray, " t"], weights: Any = None, *, num_groups: int = 2
 ) -> Histogram:
-    """Number of rows of each label and group whose score exceeds exactly 0, 1, ..., t of the sorted `cuts`.
+    """Count the rows of each label and group whose score exceeds exactly 0, 1, ..., t of the sorted `cuts`.
 
-    Histograms of disjoint rows add up to the histogram of all of them. Without weights the counts are integers, exact
+    Histograms of disjoint rows add up to the histogram of all rows. Without weights, the counts are integers and exact
     up to 2^31 rows.
 
     Args:
@@ -90,10 +90,10 @@ def histogram(
         num_groups: number of groups.
 
     Returns:
-        Counts (t + 1, label, group). Where traced rows are invalid, NaN or, of integers, `INVALID`.
+        Counts (t + 1, label, group). If traced rows are invalid, all counts are NaN or, for integers, `INVALID`.
 
     Raises:
-        ValueError: for what `fairjax.checks.rows` raises it, or if the cuts are not in increasing order.
+        ValueError: if `fairjax.checks.rows` raises it, or if the cuts are not in increasing order.
 
     Example:
         >>> yes, no = jnp.array([True, True]), jnp.array([False, False])
@@ -112,16 +112,16 @@ def histogram(
 def histogram_of_rows(
     rows: checks.Rows, cuts: Float[AnyArray, " t"], num_groups: int = 2, *, squared: bool = False
 ) -> Histogram:
-    """`histogram` of rows that are checked.
+    """Compute `histogram` for checked rows.
 
     Args:
         rows: scores, labels, groups and weights, from `fairjax.checks.rows`.
         cuts: thresholds in increasing order.
         num_groups: number of groups.
-        squared: whether to sum the squares of the weights, from which effective numbers of rows follow.
+        squared: whether to sum the squares of the weights, from which effective numbers of rows are computed.
 
     Returns:
-        Counts (t + 1, label, group); integers where rows have neither weights nor memberships.
+        Counts (t + 1, label, group); integers if rows have neither weights nor memberships.
     """
     cuts = jnp.asarray(cuts).astype(rows.values.dtype)
     exceeded = _below(cuts, rows.values)
@@ -139,11 +139,11 @@ def histogram_of_rows(
 
 
 INVALID = np.int32(np.iinfo(np.int32).min)
-"""What all integer counts are where traced rows are invalid, since integers have no NaN; tables of them are NaN."""
+"""Value of all integer counts if traced rows are invalid, since integers have no NaN; tables made from it are NaN."""
 
 
 def _sorted(cuts: Any) -> Float[AnyArray, " t"]:
-    """Thresholds, checked if they are concrete."""
+    """Check that thresholds are increasing, if they are concrete."""
     cuts = checks.floating(checks.vector("cuts", cuts))
     if not isinstance(cuts, jax.core.Tracer) and (not cuts.size or not np.all(np.diff(np.asarray(cuts)) >= 0)):
         raise ValueError(f"cuts must be one or more thresholds in increasing order, without NaN, got {cuts}")
@@ -151,27 +151,27 @@ def _sorted(cuts: Any) -> Float[AnyArray, " t"]:
 
 
 def _below(cuts: Float[Array, " t"], values: Float[Array, " n"]) -> Int[Array, " n"]:
-    """How many of the sorted cuts are less than each value; all of them where it is NaN."""
+    """Count the sorted cuts that are less than each value; all of them if the value is NaN."""
     last = cuts.shape[0] - 1
     if last < 1 or isinstance(cuts, jax.core.Tracer) or not np.array_equal(cuts, _grid(last + 1)):
         return jnp.searchsorted(cuts, values, side="left", method="scan_unrolled")
-    # on an even grid the nearest cut is known, and only that one has to be looked at
+    # On an even grid the nearest cut is known, and only that one has to be compared.
     known = jnp.where(jnp.isnan(values), 2.0, values)
     nearest = jnp.round(jnp.clip(known, 0.0, 1.0) * last).astype(jnp.int32)
     return nearest + (cuts[nearest] < known).astype(jnp.int32)
 
 
 def _grid(count: int) -> np.ndarray:
-    """Equally spaced numbers in [0, 1], each as near to c / (count - 1) as the type allows."""
-    every = np.linspace(0.0, 1.0, count, dtype=np.float64)  # inside jit JAX would round
+    """Make equally spaced numbers in [0, 1], each as close to c / (count - 1) as the dtype allows."""
+    every = np.linspace(0.0, 1.0, count, dtype=np.float64)  # jnp.linspace would round inside jit
     return every.astype(jnp.result_type(float))
 
 
 def tables(counts: Histogram) -> Float[Array, "t 2 2 G"]:
-    """The confusion table at every threshold, from a histogram by one cumulative sum.
+    """Compute the confusion table at every threshold, by one cumulative sum of a histogram.
 
     Args:
-        counts: what `histogram` returns, or a sum of such.
+        counts: result of `histogram`, or a sum of such results.
 
     Returns:
         Counts (threshold, decision, label, group) for the decision `score > threshold`.
@@ -193,16 +193,16 @@ def of_table(
     squared: Float[Array, "P Y G"] | None = None,
     whole: Float[Array, "P Y"] | None = None,
 ) -> Float[Array, ""]:
-    """A measure of parity on a confusion table (decision, label, group) instead of rows.
+    """Compute a measure of parity from a confusion table (decision, label, group) instead of rows.
 
     Args:
-        measure: of bias; a function that is no `Parity` needs a table of two classes and two groups.
+        measure: the measure of bias; a function that is not a `Parity` needs a table of two classes and two groups.
         table: counts by decision, label and group.
-        squared: sums of squared weights, where rows have weights; from them a `Parity` knows effective sizes.
-        whole: counts by decision and label of all rows, where groups overlap.
+        squared: sums of squared weights, if rows have weights; a `Parity` computes effective sizes from them.
+        whole: counts of all rows by decision and label, if groups overlap.
 
     Returns:
-        The measure of the rows that were counted.
+        The measure of the counted rows.
 
     Example:
         >>> from fairjax.parity import spd
@@ -221,20 +221,20 @@ def noise_of_table(
     squared: Float[Array, "P Y G"] | None = None,
     whole: Float[Array, "P Y"] | None = None,
 ) -> Float[Array, ""]:
-    """Sum over rows of the squared derivative of a measure by the row's value.
+    """Compute the sum over rows of the squared derivative of a measure with respect to the row's value.
 
-    A measure of values that scatter independently with variance v has, to first order, the variance v times this
-    number. For the statistical parity difference it is 1/n_0 + 1/n_1, for equal opportunity the same among the
-    positives. Of more than two classes it is the squared difference between the greatest and the least derivative.
+    If the values of rows are independent with variance v, the variance of the measure is, to first order, v times this
+    number. For the statistical parity difference it is 1/n_0 + 1/n_1, and for equal opportunity the same among the
+    positives. For more than two classes, the squared difference between the greatest and the least derivative is used.
 
     Args:
-        measure: of bias.
+        measure: the measure of bias.
         table: counts by decision, label and group.
-        squared: sums of squared weights by decision, label and group, where rows have weights.
-        whole: counts by decision and label of all rows, where groups overlap.
+        squared: sums of squared weights by decision, label and group, if rows have weights.
+        whole: counts of all rows by decision and label, if groups overlap.
 
     Returns:
-        A scalar, not negative. It does not change if all weights are multiplied by a number.
+        A scalar, not negative. It does not change if all weights are multiplied by a constant.
 
     Example:
         >>> from fairjax.parity import spd
@@ -247,7 +247,7 @@ def noise_of_table(
         return jnp.sum(rows * (jnp.max(slopes, axis=0) - jnp.min(slopes, axis=0)) ** 2)
     decision, y, a = _cells(table)
     weights = table.reshape(-1)
-    slope = jax.grad(measure)(decision, y, a, weights)  # of a cell, which is `weights` rows of one slope each
+    slope = jax.grad(measure)(decision, y, a, weights)  # per cell of `weights` rows
     square = slope**2 / jnp.where(weights > 0, weights, 1.0)
     if squared is not None:
         square *= squared.reshape(-1) / jnp.where(weights > 0, weights, 1.0)
@@ -257,18 +257,18 @@ def noise_of_table(
 def is_defined(
     measure: Measure, table: Float[Array, "P Y G"], squared: Float[Array, "P Y G"] | None = None
 ) -> Bool[Array, ""]:
-    """Whether a table has the rows that a measure compares.
+    """Return whether a table has the rows that a measure compares.
 
-    The measures of `fairjax.parity.MEASURES`, and every `Parity`, say which rows they need. Any other measure is taken
-    to be defined where it changes with the decisions of some row.
+    The measures of `fairjax.parity.MEASURES` and every `Parity` define which rows they need. Any other measure is
+    considered to be defined if it depends on the decision for at least one row.
 
     Args:
-        measure: bias by group.
+        measure: the measure of bias.
         table: counts by decision, label and group.
-        squared: sums of squared weights, where rows have weights.
+        squared: sums of squared weights, if rows have weights.
 
     Returns:
-        A boolean; where it is false, the value of the measure means nothing.
+        A boolean; if it is false, the value of the measure is meaningless.
 
     Example:
         >>> from fairjax.parity import eod
@@ -279,13 +279,13 @@ def is_defined(
     if parity is not None:
         return parity.is_defined(table, squared)
     decision, y, a = _cells(table)
-    # away from 0, 1 and equal rates, where a slope may vanish for other reasons
+    # Avoid 0, 1 and equal rates, at which a derivative may vanish for other reasons.
     slope = jax.grad(measure)(0.3 + 0.05 * jnp.arange(decision.shape[0], dtype=decision.dtype), y, a, table.reshape(-1))
     return jnp.any((slope != 0) & (table.reshape(-1) > 0))
 
 
 def accuracy_of_table(table: Float[Array, "P Y G"]) -> Float[Array, ""]:
-    """Balanced accuracy on a confusion table (decision, label, group) instead of rows.
+    """Compute balanced accuracy from a confusion table (decision, label, group) instead of rows.
 
     Example:
         >>> accuracy_of_table(jnp.array([[[3.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]])).item()
@@ -304,7 +304,7 @@ def accuracy_of_table(table: Float[Array, "P Y G"]) -> Float[Array, ""]:
 
 
 def _cells(table: Float[Array, "2 2 2"]) -> tuple[Float[Array, "8"], Bool[Array, "8"], Bool[Array, "8"]]:
-    """Decision, label and group of the eight cells of a table."""
+    """Return decision, label and group of the eight cells of a table."""
     if table.shape != (2, 2, 2):
         raise ValueError(
             f"a measure that is a plain function takes two classes and two groups, found a table of shape "

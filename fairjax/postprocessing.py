@@ -1,7 +1,7 @@
-"""Post-processing: decisions from scores and, unlike all methods of `debias`, from the protected attribute too.
+"""Post-processing: decisions from scores and, unlike all methods of `debias`, also from the protected attribute.
 
-Thresholds of their own for the groups are the known upper reference for a given scorer (Hardt et al. 2016; Cruz and
-Hardt 2024), at the price that the attribute must be known, and may be used, when decisions are made.
+Group-specific thresholds are the known upper reference for given scores (Hardt et al. 2016; Cruz and Hardt 2024), but
+they require that the attribute is known, and may be used, when decisions are made.
 """
 
 import numbers
@@ -15,37 +15,36 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks, objective, parity, performance
 from fairjax.metrics import Rate
-from fairjax.metrics.groups import Groups
 from fairjax.metrics.rates import selection
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Measure
 
 Search = Literal["auto", "pairs", "coordinate", "common rate"]
-"""How the thresholds of groups are searched for."""
+"""Search strategies for the thresholds of groups."""
 
 
 class GroupThresholds(NamedTuple):
-    """A threshold for each group."""
+    """One threshold per group."""
 
     thresholds: Float[Array, " g"]
-    """By group code; for two groups that of the unprivileged one (a = 0) and that of the privileged one (a = 1)."""
+    """Thresholds by group code; for two groups, those of the unprivileged (a = 0) and the privileged group (a = 1)."""
     evaluation: Evaluation
-    """On the rows that they were chosen on; its `threshold` is the last group's: of two, the privileged one's."""
+    """Evaluation on the rows used for the search; its `threshold` is that of the last (or privileged) group."""
 
     def decide(self, scores: Any, a: Any) -> Bool[Array, " n"]:
-        """Whether each row is accepted: its score exceeds its group's threshold.
+        """Accept the rows whose score exceeds the threshold of their group.
 
         Args:
             scores: sigmoid outputs in [0, 1], one per row.
             a: the group of each row, as booleans or codes.
 
         Returns:
-            Decisions. They are booleans, which have no NaN: where values are traced and cannot be checked, a row is
-            rejected if its score or its group's threshold is NaN, or if its code has no threshold.
+            Decisions. Since booleans have no NaN, a row whose traced values cannot be checked is rejected if its score
+            or its group's threshold is NaN, or if its code has no threshold.
 
         Raises:
             ValueError: if shapes or pandas indices differ, if the groups are memberships, if the thresholds are NaN or
-                of several seeds, or if a score that is not traced is not in [0, 1], or such a code has no threshold.
+                belong to several seeds, or if a concrete score is not in [0, 1] or a concrete code has no threshold.
             TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
         Example:
@@ -85,7 +84,7 @@ class GroupThresholds(NamedTuple):
 
 
 def _check_scores(scores: Any) -> None:
-    """Refuse scores outside [0, 1], and NaN, unless they are traced."""
+    """Check that scores are in [0, 1] and not NaN, unless they are traced."""
     if isinstance(scores, jax.core.Tracer):
         return
     known = np.asarray(scores).astype(np.float64)
@@ -99,7 +98,7 @@ def _check_scores(scores: Any) -> None:
 
 
 def _check_codes(a: Any, count: int) -> None:
-    """Refuse codes that have no threshold, unless they are traced."""
+    """Check that all codes have a threshold, unless they are traced."""
     if isinstance(a, jax.core.Tracer):
         return
     codes = np.asarray(a)
@@ -126,42 +125,42 @@ def group_thresholds(
     search: Search = "auto",
     sweeps: int = 3,
 ) -> GroupThresholds:
-    """Thresholds of highest score by the rule, from a grid: the best pair for two groups, good ones for more.
+    """Search a grid for the group thresholds that the rule scores highest.
 
     For two groups the search is exhaustive, and the first pair wins ties. For more groups there are too many
-    combinations, count^groups, and these searches are made:
+    combinations, count^groups, and the following searches are available:
 
-    * "coordinate" starts from the best threshold for all, and goes round the groups a few times, giving each the
-      threshold that is best while the others stay. A group's threshold changes only for a higher score.
-    * "common rate" gives each group the threshold at which its rate is nearest to a target, for targets spread
-      over [0, 1], and takes the best target; of equally near thresholds it is the one of higher accuracy. The rate is
-      the first that the measure compares, or the share of accepted rows if the measure does not say what it compares.
-    * "auto" goes round the groups from both of these starts and takes the better result. Two groups get the best pair.
+    * "coordinate" starts from the best common threshold and sweeps over the groups a few times, setting each group's
+      threshold to the best one while the others are fixed. A threshold changes only if that increases the score.
+    * "common rate" gives each group the threshold at which its rate is closest to a target, for targets spread over
+      [0, 1], and takes the best target; of equally close thresholds, it uses the one with the higher accuracy. The rate
+      is the first one that the measure compares, or the share of accepted rows if the measure does not define rates.
+    * "auto" sweeps over the groups from the results of both and takes the better result. Two groups get the best pair.
 
-    A group of which no row is there keeps the best threshold for all.
+    A group without rows gets the best common threshold.
 
-    All of them see confusion tables only, of which a combination's is put together from the groups' own.
+    All searches use confusion tables only; the table of a combination is the sum of tables of the groups.
 
     Args:
-        measure: bias by group; for more than two groups a `fairjax.metrics.Parity`.
+        measure: the measure of bias; for more than two groups, a `fairjax.metrics.Parity`.
         scores: sigmoid outputs in (0, 1).
         y: labels.
-        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of them.
-        rule: scores combinations, by their evaluation.
+        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of groups.
+        rule: the rule that scores combinations by their evaluation.
         count: number of equally spaced thresholds in [0, 1].
         weights: sample weights; 1 if omitted.
-        num_groups: number of groups; if omitted, the measure's, or what codes that are not traced show.
-        search: one of the above, or "pairs", which is for two groups.
-        sweeps: how many times to go round the groups.
+        num_groups: number of groups; if omitted, it is taken from the measure or inferred from codes that are not
+            traced.
+        search: one of the searches above, or "pairs", which requires two groups.
+        sweeps: number of sweeps over the groups.
 
     Returns:
-        The thresholds, and their evaluation on these rows; where traced rows are invalid, thresholds, accuracy and bias
-        are NaN.
+        The thresholds, and their evaluation on the given rows; if traced rows are invalid, thresholds, accuracy and
+        bias are NaN.
 
     Raises:
-        ValueError: for what `fairjax.checks.rows` raises it, if the groups are memberships or their number is not
-            known, if `search` is not one of these or is "pairs" for more than two groups, or if the measure is about
-            more than two classes.
+        ValueError: if `fairjax.checks.rows` raises it, if the groups are memberships or their number is not known, if
+            `search` is unknown or is "pairs" for more than two groups, or if the measure has more than two classes.
         TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
@@ -190,7 +189,7 @@ def group_thresholds(
     rows = checks.rows(scores, y, a, weights, num_groups=groups)
     if rows.values.ndim != 1:
         raise ValueError(f"scores must be one number per row, shape (n,), found shape {rows.values.shape}")
-    # threshold, decision, label, group
+    # Axes: threshold, decision, label, group.
     tables = performance.tables(performance.histogram_of_rows(rows, cuts, groups))
     squared = None
     if rows.weights is not None:
@@ -222,7 +221,7 @@ def group_thresholds(
     if search != "coordinate":
         accuracy = jax.vmap(performance.accuracy_of_table)(tables)
         tried.append(_at_common_rates(_first_rate(measure), tables, every[objective.first_max(accuracy)]))
-    # scored together: a rule may be a large program
+    # Score all combinations in one call, since a rule may be a large program.
     scores_of = jnp.split(score(jnp.concatenate(tried)), len(tried))
     best = [objective.first_max(scored) for scored in scores_of]
     starts = jnp.stack([some[place] for some, place in zip(tried, best, strict=True)])
@@ -233,7 +232,7 @@ def group_thresholds(
         starts, reached = jax.vmap(lambda start, begun: _go_round(score, start, begun, count, sweeps))(starts, reached)
     chosen = starts[objective.first_max(reached)]
     absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
-    chosen = jnp.where(absent, tried[0][best[0]], chosen)  # the threshold for all
+    chosen = jnp.where(absent, tried[0][best[0]], chosen)  # the best common threshold
     return result(jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])), chosen)
 
 
@@ -244,7 +243,7 @@ def _go_round(
     count: int,
     sweeps: int,
 ) -> tuple[Int[Array, " g"], Float[Array, ""]]:
-    """The start with one group's threshold changed after the other, wherever that raises the score; and the score."""
+    """Improve the thresholds by coordinate search from `start`; returns the thresholds and their score."""
     groups = start.shape[0]
     candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
 
@@ -261,12 +260,12 @@ def _go_round(
 
 
 def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:
-    """For each target the number of each group's threshold whose rate is nearest to it."""
+    """Return, for each target, the index of each group's threshold whose rate is closest to it."""
     rates, there = jax.vmap(rate.of)(tables)
     targets = performance.thresholds(rates.shape[0])
     distances = jnp.where(there[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
     nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + objective.TIE
-    # what a group's rows add to the balanced accuracy of all
+    # The contribution of each group's rows to the balanced accuracy of all rows.
     labels = jnp.maximum(jnp.sum(tables[0], axis=(0, 2)), 1e-12)
     gain = tables[:, 0, 0] / labels[0] + tables[:, 1, 1] / labels[1]
     chosen = jnp.argmax(jnp.where(nearest, gain[None], -jnp.inf), axis=1).astype(jnp.int32)
@@ -296,7 +295,7 @@ def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
 
 
 def _check_not_memberships(a: Any) -> None:
-    if isinstance(a, Groups):
+    if checks.is_named_groups(a):
         raise TypeError(f"a must be an array, found Groups: pass their column, groups.a, of {len(a)} groups")
     if np.ndim(a) != 1:
         raise ValueError(

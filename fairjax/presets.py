@@ -1,25 +1,25 @@
-"""Two readings of the first paper: its text, and its authors' code.
+"""Presets for two versions of the first paper: its text, and its authors' code.
 
-They differ in ways that matter. A preset sets every difference; `_replace` and `dataclasses.replace` override single
-ones.
+The two differ in ways that affect results. A preset sets everything that differs; use `_replace` and
+`dataclasses.replace` to override individual settings.
 
 | | `PAPER` | `AUTHORS` |
 |---|---|---|
 | influence measured at | the unit's output h = ReLU(...) | the pre-activation |
 | influence | mean over rows (Eq. 4) | sum over rows |
-| weights taken away | outgoing | incoming, with the bias |
+| weights removed | outgoing | incoming, with the bias |
 | first hidden layer | spared (Algorithm 1 prunes layers 1 to L of 0 to L) | pruned too, 352 units |
 | data for influence and fine-tuning | train | valid |
-| pruning schedule | quantile, B = 352 steps | one unit a step |
+| pruning schedule | quantile, B = 352 steps | one unit per step |
 | fine-tuning | plain gradient descent, 100 epochs | Adam, 200 epochs |
 | random perturbations | 500 | 101 |
-| candidates evaluated during fine-tuning | dropout off, running statistics | as they train |
+| candidates evaluated during fine-tuning | dropout off, running statistics | as in training |
 | selection | constrained objective (Eq. 3) with a margin | least |bias| above a floor on balanced accuracy |
 """
 
 from typing import NamedTuple
 
-from fairjax.debias import BiasGda, Pruning, RandomPerturbation
+from fairjax.methods import BiasGda, Pruning, RandomPerturbation
 from fairjax.nn import Mlp
 from fairjax.objective import AccuracyFloor, ConstrainedObjective, Rule
 
@@ -51,7 +51,7 @@ PAPER = Preset(
     random_perturbation=RandomPerturbation(draws=500, deviation=0.1),
     rule=ConstrainedObjective(),
 )
-"""The paper's text to the letter."""
+"""The text of the paper, followed literally."""
 
 AUTHORS = Preset(
     network=Mlp(site="preactivation", cut="incoming"),
@@ -68,7 +68,7 @@ AUTHORS = Preset(
     random_perturbation=RandomPerturbation(draws=101, deviation=0.1),
     rule=AccuracyFloor(floor=0.55),
 )
-"""The authors' published code, with the floor on balanced accuracy that it prunes by."""
+"""The authors' published code, with the floor on balanced accuracy that it uses for pruning."""
 
 PRESETS = {"paper": PAPER, "authors": AUTHORS}
 """The presets by name."""

@@ -1,18 +1,19 @@
-"""The rows axis: proxies, influence, gradients and evaluations of more rows than a device or a machine holds.
+"""The rows axis: proxies, influence, gradients and evaluations of data that do not fit on a device or in memory.
 
-A parity measure is not an average over rows, and the average of the biases of parts is not the bias of all: a part may
-lack a group. But everything here follows from sums over rows, which add up over chunks of rows, over devices and over
-hosts: sums of scores by label and group (`parity.cells`), histograms of scores, sums of losses. Derivatives take two
-passes: the sums and a measure's slopes by them come first, then the slopes are pulled back chunk by chunk, and what
-they give adds up as well.
+A parity measure is not an average over rows, and the average of the biases of chunks is not the bias of all rows, since
+a chunk may lack a group. But all functions of this module can be computed from sums over rows, which add up over chunks
+of rows, devices and hosts: sums of scores by label and group (`parity.cells`), histograms of scores, and sums of
+losses. Derivatives take two passes: the first computes the sums and the derivative of the measure with respect to them,
+and the second pulls this derivative back chunk by chunk, which adds up as well.
 
-A source is what a `for` loop goes through, chunk by chunk, as often as needed: a list of batches, `chunks` of arrays,
-or an object whose `__iter__` begins anew and reads files or draws by a key. Chunks of one size compile one program;
-a shorter one is padded with rows of weight 0. At most two chunks are in memory at a time. Do not write into the arrays
-of a chunk after it is handed over.
+A source is an iterable of chunks that can be iterated more than once: a list of batches, `chunks` of arrays, or an
+object whose `__iter__` starts again from the beginning and reads files or draws rows from a key. Chunks of one size
+compile one program; a shorter chunk is padded with rows of weight 0. At most two chunks are in memory at a time. Do not
+modify the arrays of a chunk after passing it on.
 
-With several processes (`jax.distributed`) every process goes through chunks of its own rows, all of them equally many
-chunks of equal size, on one mesh of all devices. The sums are over all processes, and each has the result.
+With several processes (`jax.distributed`), every process iterates over chunks of its own rows, with the same number of
+chunks of the same size on each, on one mesh of all devices. The sums are over all processes, and every process gets the
+result.
 """
 
 import dataclasses
@@ -29,28 +30,27 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from fairjax import checks, metrics, objective, parity, performance
 from fairjax.checks import check_logits, numeric, vector
 from fairjax.metrics import Parity
-from fairjax.metrics.groups import Groups
 from fairjax.nn.network import ApplyFn
 from fairjax.objective import Evaluation, Rule
 from fairjax.parity import Cells, Measure, Weights, cells, num_classes, num_groups, of_cells, probabilities
 from fairjax.types import AnyArray, Batch, Rows, Variables, WeightedBatch, weights_of
 
 AXIS = "rows"
-"""The mesh axis over which a chunk's rows are spread."""
+"""Name of the mesh axis over which a chunk's rows are distributed."""
 
 MOST = 2**24
-"""Rows of a chunk, of all processes together, up to which float32 counts them exactly."""
+"""Largest number of rows per chunk, over all processes, that float32 counts exactly."""
 
 
 Chunk = WeightedBatch
-"""Some rows, standardised, with weights; a `Batch` is one whose rows all weigh 1."""
+"""Standardised rows with weights; in a `Batch`, all rows have weight 1."""
 
 Source = Iterable[Batch | Chunk]
-"""Chunks of rows, to be gone through more than once."""
+"""Chunks of rows that can be iterated more than once."""
 
 
 class _Kind(NamedTuple):
-    """How many groups and classes a measure is about: static."""
+    """Number of groups and classes of a measure; static."""
 
     num_groups: int = 2
     num_classes: int = 2
@@ -66,12 +66,12 @@ class _Kind(NamedTuple):
 
 
 Loss = Callable[[Float[Array, " n"], Bool[Array, " n"]], Float[Array, " n"]]
-"""`loss(logits, y)`, one number per row."""
+"""A function `loss(logits, y)` that returns one number per row."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chunks:
-    """A source that slices arrays as it is gone through; made by `chunks`."""
+    """A source that slices arrays while it is iterated; made by `chunks`."""
 
     batch: Rows
     size: int
@@ -80,18 +80,18 @@ class Chunks:
     scaler: Any
 
     def __len__(self) -> int:
-        """Number of chunks."""
+        """Return the number of chunks."""
         return -(-self._count() // self.size)
 
     def __iter__(self) -> Iterator[Chunk]:
-        """The chunks, as NumPy arrays of their own."""
+        """Iterate over the chunks, as new NumPy arrays."""
         narrow = _Narrowed()
         for start in range(0, self._count(), self.size):
             some: Any = slice(start, start + self.size)
             some = some if self.rows is None else np.asarray(self.rows[some])
             x, y, a = (
                 np.asarray(numeric(name, column[some]))
-                for name, column in zip("xya", self.batch[:3], strict=True)  # what is sliced may be masked, too
+                for name, column in zip("xya", self.batch[:3], strict=True)  # slices may be masked arrays
             )
             y, a = y.astype(bool) if self._two_classes else y, a.astype(bool) if self._two_groups else a
             weights = weights_of(self.batch) if self.weights is None else self.weights
@@ -99,7 +99,7 @@ class Chunks:
             yield Chunk(self._scaled(x, narrow), y, a, weights)
 
     def _scaled(self, x: np.ndarray, narrow: "_Narrowed") -> np.ndarray:
-        """Features in JAX's precision, standardised before they lose digits."""
+        """Convert features to JAX's precision, after standardising them in their own precision."""
         if x.dtype.itemsize <= (2 if x.dtype.kind in "iu" else _float().itemsize):
             if self.scaler is None:
                 return np.asarray(x, _float())
@@ -124,18 +124,18 @@ class Chunks:
 
 
 class _Narrowed:
-    """Features of wide types, chunk after chunk, in JAX's precision; refused where that makes other numbers of them."""
+    """Converts features of wide types to JAX's precision, chunk by chunk; rejects values that this would merge."""
 
     def __init__(self):
         self._seen: np.ndarray | None = None
-        """The least and the greatest value of each feature so far: values may merge across chunks."""
+        """The least and the greatest value of each feature so far, since values may merge across chunks."""
         self._rows = 0
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         wide = x.reshape(len(x), -1)
         names = tuple(f"x{column}" for column in range(1, wide.shape[1] + 1))
         known = wide if self._seen is None else np.concatenate([self._seen, wide])
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
+        with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
             narrow = known.astype(_float())
         lost = np.argwhere(np.isfinite(known) & ~np.isfinite(narrow))
         if len(lost):
@@ -153,12 +153,12 @@ class _Narrowed:
 
 
 def _float() -> Any:
-    """Single precision, or double where JAX has it enabled."""
+    """Return single precision, or double precision if JAX has it enabled."""
     return jnp.result_type(float)
 
 
 def _holds_0_and_1(column: Any) -> bool:
-    """Whether a whole column holds 0 and 1 only: a chunk of a column of more codes may hold these two by chance."""
+    """Return whether a whole column holds only 0 and 1; a chunk of a column with more codes may do so by chance."""
     if len(column.shape) != 1 or getattr(column, "dtype", None) is np.dtype(bool):
         return False
     for start in range(0, column.shape[0], 2**20):
@@ -176,26 +176,25 @@ def chunks(
     rows: Int[AnyArray, " m"] | None = None,
     scaler: tuple[Float[AnyArray, " d"], Float[AnyArray, " d"]] | None = None,
 ) -> Chunks:
-    """A table as a source: chunks of `size` rows, the last one shorter, sliced only when they are asked for.
+    """Make a source from a table: chunks of `size` rows, the last one shorter, sliced on demand.
 
     Args:
-        batch: `Batch(x, y, a)` of whatever is sliced by rows: NumPy arrays, `np.memmap` of files larger than memory,
-            JAX arrays. Labels and groups as booleans, or codes, or memberships; they are checked when they are counted.
-            A column that holds 0 and 1 only becomes booleans. Features become JAX's floats; of those in double
-            precision, or whole numbers of 32 bits and more, every chunk is searched for values that would merge.
-        size: rows of a chunk, the unit of memory. Some ten thousand keep a device busy.
-        weights: sample weights; those of the batch if omitted, and 1 if it has none.
-        rows: go through these row numbers only, in this order, such as `split.train`.
-        scaler: mean and scale by which features are standardised, such as `(split.mean, split.scale)`; as they are if
-            omitted. Features in double precision are standardised in double precision.
+        batch: `Batch(x, y, a)` of objects that can be sliced by rows: NumPy arrays, `np.memmap` of files larger than
+            memory, or JAX arrays. Labels and groups are booleans, codes, or memberships; they are checked when they are
+            counted. A column that holds only 0 and 1 becomes booleans. Features become JAX's floats; if they are in
+            double precision, or whole numbers of 32 bits or more, every chunk is checked for values that would merge.
+        size: number of rows per chunk, which determines the memory used. Some ten thousand keep a device busy.
+        weights: sample weights; if omitted, those of the batch, or 1 if it has none.
+        rows: row numbers to iterate over, in this order, such as `split.train`; all rows if omitted.
+        scaler: mean and scale with which features are standardised, such as `(split.mean, split.scale)`; not
+            standardised if omitted. Features in double precision are standardised in double precision.
 
     Returns:
-        A source of NumPy arrays. It has a length, its number of chunks, and may be gone through any number of times.
+        A source of NumPy arrays. Its length is the number of chunks, and it can be iterated any number of times.
 
     Raises:
-        ValueError: if `size` is not positive, lengths or pandas indices differ, a row number is not there, or the
-            scaler does not fit; and while the source is gone through, if features lose their differences in JAX's
-            precision.
+        ValueError: if `size` is not positive, lengths or pandas indices differ, a row number does not exist, or the
+            scaler does not match; and, during iteration, if features lose their differences in JAX's precision.
         TypeError: if a column is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
@@ -219,8 +218,8 @@ def chunks(
 
 
 def _sliceable(name: str, column: Any) -> Any:
-    """A column that rows can be taken of by position: an array, or anything with a shape that is sliced like one."""
-    if isinstance(column, Groups):
+    """Convert a column to an object with a shape that can be sliced by row numbers, such as an array."""
+    if checks.is_named_groups(column):
         raise TypeError(f"{name} must be an array, found Groups: pass their column, groups.a")
     if hasattr(column, "iloc") and len(column.shape) == 2 and all(kind.kind in "biuf" for kind in column.dtypes):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -233,7 +232,7 @@ def _sliceable(name: str, column: Any) -> Any:
 
 
 def _row_numbers(rows: Any, count: int) -> Int[np.ndarray, " m"]:
-    """Row numbers, all of which are there."""
+    """Check that all row numbers exist."""
     rows = np.asarray(vector("rows", rows))
     if rows.dtype.kind not in "iu":
         raise ValueError(f"rows must be row numbers, found dtype {rows.dtype}: make them of a mask by np.flatnonzero")
@@ -244,7 +243,7 @@ def _row_numbers(rows: Any, count: int) -> Int[np.ndarray, " m"]:
 
 
 def _scaler(scaler: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """A mean and a scale for each feature."""
+    """Check that there are a mean and a scale for each feature."""
     if not isinstance(scaler, tuple | list) or len(scaler) != 2:
         raise ValueError("scaler must be a mean and a scale, such as (split.mean, split.scale)")
     mean, scale = (np.asarray(numeric(name, each)) for name, each in zip(("mean", "scale"), scaler, strict=True))
@@ -259,7 +258,7 @@ def _scaler(scaler: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray
 
 
 def _check_mean(mean: np.ndarray, scale: np.ndarray) -> None:
-    """Refuse means that are rounded by more than a thousandth of the scale: they would shift all rows."""
+    """Check that means are not rounded by more than a thousandth of the scale, which would shift all rows."""
     if mean.dtype.kind != "f":
         return
     rounded = np.spacing(np.abs(mean)).astype(np.float64) > 1e-3 * scale
@@ -272,7 +271,7 @@ def _check_mean(mean: np.ndarray, scale: np.ndarray) -> None:
 
 
 def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
-    """A mesh of the rows axis over the given devices; over all there are, of all processes, if omitted.
+    """Make a mesh with a rows axis over the given devices, or over all devices of all processes if omitted.
 
     Example:
         >>> mesh().axis_names
@@ -283,7 +282,7 @@ def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
 
 
 def padded(chunk: Batch | Chunk, size: int) -> Chunk:
-    """A chunk of `size` rows: those of weight 0 at its end are not there.
+    """Pad a chunk to `size` rows with rows of weight 0.
 
     Example:
         >>> padded(Batch(np.ones((1, 2)), np.array([True]), np.array([False])), 3).weights.tolist()
@@ -306,27 +305,27 @@ def total(
     num_classes: int = 2,
     mesh: jax.sharding.Mesh | None = None,
 ) -> PyTree[Array]:
-    """The sum over all chunks of `function(*args, batch, weights)`, a tree of sums over a chunk's rows.
+    """Sum `function(*args, batch, weights)`, a tree of sums over a chunk's rows, over all chunks.
 
-    On several devices the function sees a part of the chunk's rows on each, and the parts are added; so it must be a
-    sum of what single rows give, times their weights. Derivatives are taken inside the function, never through this
-    sum. Chunks are added with the rounding errors that this makes (Neumaier's sum), so the number of chunks does not
-    cost digits. Matrix products are at the highest precision.
+    On several devices, the function is called with a part of the chunk's rows on each, and the results are added; it
+    must therefore be a sum over rows of their contributions times their weights. Take derivatives inside the function,
+    not through this sum. The sum over chunks compensates rounding errors (Neumaier's sum), so its precision does not
+    depend on the number of chunks. Matrix products use the highest precision.
 
     Args:
-        function: pure and hashable, made once: it is compiled for itself and the shapes of a chunk. It takes `args`, a
-            `Batch` and its float32 weights, 0 for rows that are not there (their features are put to 0).
+        function: a pure and hashable function, which is compiled once per shape of a chunk; create it only once. It
+            takes `args`, a `Batch` and float32 weights, which are 0 for rows of padding (their features are set to 0).
         args: trees of arrays, the same for all chunks.
         source: the rows.
-        num_groups: number of groups, of which groups are codes or memberships if there are more than two.
-        num_classes: number of classes, of which labels are codes if there are more than two.
-        mesh: spread each chunk's rows over these devices; from `mesh()`. One device if omitted.
+        num_groups: number of groups; if there are more than two, groups are codes or memberships.
+        num_classes: number of classes; if there are more than two, labels are codes.
+        mesh: devices over which each chunk's rows are distributed, from `mesh()`; one device if omitted.
 
     Returns:
         The sums, as arrays of this process.
 
     Raises:
-        ValueError: if the source has no chunk, chunks do not fit together, or the mesh has other axes.
+        ValueError: if the source has no chunks, chunks do not match, or the mesh has other axes.
 
     Example:
         >>> def moments(power, batch, weights):
@@ -354,26 +353,26 @@ def evaluate(
     count: int = 101,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Evaluation:
-    """A network on all rows, at a given threshold or the best one, by one pass.
+    """Evaluate a network on all rows, at a given threshold or at the best one, in one pass.
 
-    The search is that of `objective.best_threshold`, from the sum of the chunks' histograms. Rows without weights, or
-    with whole ones, are counted exactly, up to 2^31; the table of the result is of float32.
+    The search is that of `objective.best_threshold`, in the sum of the chunks' histograms. Rows without weights, or
+    with whole weights, are counted exactly, up to 2^31; the table of the result is in float32.
 
     Args:
-        measure: bias by group.
+        measure: the measure of bias.
         apply: the network; used in evaluation mode.
-        variables: its variables.
+        variables: the network's variables.
         source: the rows.
-        threshold: evaluate at this threshold; search one if omitted.
-        rule: search the threshold that maximises this rule's score instead of balanced accuracy.
-        count: number of equally spaced thresholds in [0, 1] to search.
-        mesh: spread each chunk's rows over these devices; one device if omitted.
+        threshold: the threshold; if omitted, the best one is searched for.
+        rule: search for the threshold that maximises this rule's score instead of balanced accuracy.
+        count: number of equally spaced thresholds in [0, 1] for the search.
+        mesh: devices over which each chunk's rows are distributed; one device if omitted.
 
     Returns:
         The evaluation, with its threshold.
 
     Raises:
-        ValueError: if a group has no row, an output is not finite, or a threshold is given beside a rule.
+        ValueError: if a group has no rows, an output is not finite, or both a threshold and a rule are given.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
@@ -406,7 +405,7 @@ def evaluate(
         squares = jnp.asarray(squared, _float())[None]
         every = objective.of_tables(measure, jnp.full(1, jnp.nan, tables.dtype), tables, squares)
         return jax.tree.map(lambda entry: entry[0], every)
-    # float32 holds whole numbers up to 2^24, but tables are made by a cumulative sum, which int32 does exactly
+    # float32 holds whole numbers up to 2^24 only, but the cumulative sum of tables is exact in int32.
     whole = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
     of_squares = None if np.array_equal(counts, squared) else jnp.asarray(squared, _float())
     counts = jnp.asarray(counts, jnp.int32 if whole else _float())
@@ -421,17 +420,17 @@ def proxy(
     *,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Float[Array, ""]:
-    """A measure on the scores of all rows (Eq. 1 and 2), by one pass.
+    """Compute a measure on the scores of all rows (Eq. 1 and 2), in one pass.
 
     Args:
-        measure: of bias; a function of the sums by label and group, see `parity.of_cells`.
+        measure: the measure of bias; a function of the sums by label and group, see `parity.of_cells`.
         apply: the network; used in evaluation mode.
-        variables: its variables.
+        variables: the network's variables.
         source: the rows.
-        mesh: spread each chunk's rows over these devices; one device if omitted.
+        mesh: devices over which each chunk's rows are distributed; one device if omitted.
 
     Returns:
-        The proxy; like the measure, what an empty group leaves undefined is 0.
+        The proxy; like the measure, it is 0 where it is undefined because a group is empty.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
@@ -455,21 +454,21 @@ def influence(
     reduction: Literal["mean", "sum"] = "mean",
     mesh: jax.sharding.Mesh | None = None,
 ) -> PyTree[Float[Array, "_"]]:
-    """The influence of every unit (Eq. 4), as `fairjax.influence.influence` computes it, by two passes over the rows.
+    """Compute the influence of every unit (Eq. 4), as `fairjax.influence.influence` does, in two passes over the rows.
 
     Args:
-        measure: of bias; a function of the sums by label and group, see `parity.of_cells`.
-        apply: the network; used in evaluation mode, in which rows do not see one another.
-        variables: its variables; `masks` tells the units.
+        measure: the measure of bias; a function of the sums by label and group, see `parity.of_cells`.
+        apply: the network; used in evaluation mode, in which a row's logit does not depend on other rows.
+        variables: the network's variables; `masks` defines the units.
         source: the rows.
-        reduction: Eq. 4's mean over rows (weighted, if the rows are), or their sum.
-        mesh: spread each chunk's rows over these devices; one device if omitted.
+        reduction: the mean over rows, as in Eq. 4 (weighted if rows have weights), or the sum.
+        mesh: devices over which each chunk's rows are distributed; one device if omitted.
 
     Returns:
-        A tree like `variables["masks"]`: in units of the measure per unit of activation; 0 at units that are cut.
+        A tree like `variables["masks"]`, in units of the measure per unit of activation; 0 at units that are cut.
 
     Raises:
-        ValueError: if `reduction` is unknown or the source can be gone through only once.
+        ValueError: if `reduction` is unknown or the source can be iterated only once.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
@@ -503,24 +502,25 @@ def gradient(
     penalty: Callable[[Float[Array, ""]], Float[Array, ""]],
     mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[Float[Array, ""], PyTree[Array]]:
-    """Value and gradient of mean loss + penalty(proxy) over all rows, by two passes: one step of full-batch training.
+    """Compute value and gradient of mean loss + penalty(proxy) over all rows, in two passes (full-batch training).
 
     Args:
-        measure: of bias; a function of the sums by label and group, see `parity.of_cells`.
-        apply: the network; used in evaluation mode (no dropout, running statistics), in which rows do not see one
-            another.
-        variables: its variables; the gradient is by `params`.
+        measure: the measure of bias; a function of the sums by label and group, see `parity.of_cells`.
+        apply: the network; used in evaluation mode (no dropout, running statistics), in which a row's logit does not
+            depend on other rows.
+        variables: the network's variables; the gradient is with respect to `params`.
         source: the rows.
-        loss: one number per row from (logits, y), such as `optax.sigmoid_binary_cross_entropy`. It is compiled: give a
-            function that was made once. The mean is weighted if the rows are.
-        penalty: of the proxy, differentiable, such as `lambda bias: 2.0 * jnp.abs(bias)`; it may be made anew.
-        mesh: spread each chunk's rows over these devices; one device if omitted.
+        loss: a function of (logits, y) that returns one number per row, such as `optax.sigmoid_binary_cross_entropy`.
+            It is compiled: create it only once. The mean is weighted if rows have weights.
+        penalty: a differentiable function of the proxy, such as `lambda bias: 2.0 * jnp.abs(bias)`; it need not be the
+            same object in every call.
+        mesh: devices over which each chunk's rows are distributed; one device if omitted.
 
     Returns:
-        The objective, and a tree like `variables["params"]`.
+        The objective, and its gradient as a tree like `variables["params"]`.
 
     Raises:
-        ValueError: if the source can be gone through only once.
+        ValueError: if the source can be iterated only once.
 
     Example:
         >>> import optax
@@ -544,25 +544,25 @@ def gradient(
 
 
 def _counts_rows(measure: Measure) -> bool:
-    """Whether a measure leaves out groups of few rows, so that it needs effective numbers of rows."""
+    """Return whether a measure leaves out small groups, so that it needs effective numbers of rows."""
     return getattr(measure, "minimum", 1) > 1
 
 
 class _Fit(NamedTuple):
-    """What an objective knows of the rows."""
+    """Sums of rows from which an objective is computed."""
 
     cells: Cells
     loss: Float[Array, ""]
 
 
-# Functions for `total`: dataclasses, so that two made of one network are equal and compile once.
+# Functions for `total` are dataclasses, so that two that are made from one network are equal and compile once.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Counts:
-    """Histogram of the scores, or the confusion tensor of more classes; of squared weights too; and broken rows.
+    """Histogram of the scores, or confusion tensor for more classes, for weights and squared weights.
 
-    A row is broken if the network's output for it is not finite.
+    The last result is the number of broken rows, for which the network's output is not finite.
     """
 
     apply: ApplyFn
@@ -584,7 +584,7 @@ class _Counts:
 
 @dataclasses.dataclass(frozen=True)
 class _Scores:
-    """Scores by cell, with every unit shifted."""
+    """Sums of scores by cell, with a shift of every unit."""
 
     apply: ApplyFn
     kind: _Kind
@@ -602,7 +602,7 @@ class _Scores:
 
 @dataclasses.dataclass(frozen=True)
 class _Losses:
-    """Scores by cell, and the sum of the losses."""
+    """Sums of scores by cell, and the sum of the losses."""
 
     scores: _Scores
     loss: Loss
@@ -615,7 +615,7 @@ class _Losses:
 
 @dataclasses.dataclass(frozen=True)
 class _Pulled:
-    """Slopes by the sums that a function returns, pulled back to its first argument."""
+    """Pulls derivatives with respect to the sums that a function returns back to its first argument."""
 
     function: Callable[..., PyTree[Array]]
 
@@ -628,7 +628,7 @@ class _Pulled:
 
 
 def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: _Kind, measure: Measure):
-    """`of_sums(total of function(moved, fixed, ...))`, its gradient by `moved`, and the total."""
+    """Compute `of_sums` of the total of `function(moved, fixed, ...)`, its gradient by `moved`, and the total."""
     if isinstance(source, Iterator):
         raise ValueError(
             f"the source is gone through twice, but a {type(source).__name__} can be only once; give a list, chunks(), "
@@ -642,7 +642,7 @@ def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: _Ki
 def _summed(
     function, args, source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind, measure: Measure | None = None
 ):
-    """The sum over all chunks, and the rounding errors that adding them made: two trees."""
+    """Compute the sum over all chunks and the accumulated rounding error, as two trees."""
     if mesh is not None and mesh.axis_names != (AXIS,):
         raise ValueError(f"the mesh must have one axis named {AXIS!r}, got {mesh.axis_names}; make it by rows.mesh()")
     if mesh is not None:
@@ -651,7 +651,7 @@ def _summed(
     for chunk in _prepared(source, mesh, kind, measure):
         before = running
         running = _add(running, _part(function, mesh, args, chunk))
-        jax.block_until_ready(before)  # or chunks queue up in memory faster than they are computed with
+        jax.block_until_ready(before)  # otherwise chunks would queue up in memory
     if running is None:
         raise ValueError("the source has no chunk; a generator that was gone through before is empty")
     return running
@@ -659,7 +659,7 @@ def _summed(
 
 @partial(jax.jit, static_argnames=("function", "mesh"))
 def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
-    """A chunk's sums, the rows spread over the mesh."""
+    """Compute a chunk's sums, with its rows distributed over the mesh."""
 
     def local(args, chunk: Chunk):
         there = (chunk.weights > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
@@ -670,14 +670,14 @@ def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
 
     if mesh is None:
         return local(args, chunk)
-    # with the check, a gradient by arguments that all devices share would be summed over them before the psum
+    # With check_vma, gradients with respect to replicated arguments would already be summed before the psum.
     spread = jax.shard_map(local, mesh=mesh, in_specs=(jax.P(), jax.P(AXIS)), out_specs=jax.P(), check_vma=False)
     return spread(args, chunk)
 
 
 @jax.jit
 def _add(running, part):
-    """The total so far with what rounding took from it, and a chunk's sums: Neumaier's sum without branches."""
+    """Add a chunk's sums to the running total and its rounding error (Neumaier's sum without branches)."""
     if running is None:
         return part, jax.tree.map(jnp.zeros_like, part)
     high, low = running
@@ -685,7 +685,7 @@ def _add(running, part):
 
 
 def _lost(high, low, part):
-    """`low`, and what is lost when `part` is added to `high` (Knuth's two-sum)."""
+    """Add to `low` the rounding error of adding `part` to `high` (Knuth's two-sum)."""
     if not jnp.issubdtype(high.dtype, jnp.floating):
         return low
     sum_ = high + part
@@ -695,13 +695,13 @@ def _lost(high, low, part):
 
 
 def _joined(high, low):
-    """The total on the host: float64 for floats."""
+    """Add the total and its rounding error on the host, in float64 for floats."""
     kind = np.float64 if jnp.issubdtype(high.dtype, jnp.floating) else high.dtype
     return np.add(high, low, dtype=kind)
 
 
 def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind, measure: Measure | None) -> Iterator[Chunk]:
-    """The chunks, checked, of one size that the devices divide, and placed on the mesh."""
+    """Iterate over checked chunks, padded to one size that the number of devices divides and placed on the mesh."""
     devices, share = (1, 1) if mesh is None else (len(mesh.local_devices), mesh.size // len(mesh.local_devices))
     size, features, rows_before, narrow = devices, None, 0, _Narrowed()
     for number, chunk in enumerate(source):
@@ -730,7 +730,7 @@ def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: _Kind, measu
 
 
 def _chunk_features(x: Any, narrow: _Narrowed, number: int) -> Any:
-    """Features of a chunk as JAX takes them without changing them."""
+    """Convert features of a chunk to a dtype that JAX does not change."""
     x = numeric("x", x)
     if not x.shape:
         raise ValueError(f"chunk {number} has features without rows: pass an array of shape (n, d)")
@@ -747,7 +747,7 @@ def _chunk_features(x: Any, narrow: _Narrowed, number: int) -> Any:
 
 
 def _check_memberships(measure: Measure, y, members) -> None:
-    """Memberships that the measure takes, and that sums by group and label suffice for."""
+    """Check that the measure accepts the memberships, and that it can be computed from sums by group and label."""
     parity.taken(measure, checks.Rows(y, y, members, None, None))
     total = members.sum(axis=1)
     if isinstance(measure, Parity) and not measure.is_local and np.ptp(total) > 1e-3:
@@ -759,13 +759,13 @@ def _check_memberships(measure: Measure, y, members) -> None:
 
 
 def _placed(chunk: Chunk, mesh: jax.sharding.Mesh) -> Chunk:
-    """The chunks of all processes as one, its rows spread over all devices."""
+    """Join the chunks of all processes, with the rows distributed over all devices."""
     spread = jax.sharding.NamedSharding(mesh, jax.P(AXIS))
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(spread, array), chunk)
 
 
 def _weights(weights, number: int):
-    """Weights of a chunk, refused where they are negative or not finite."""
+    """Check that the weights of a chunk are finite and not negative."""
     if weights is None:
         return None
     known = np.asarray(weights)
@@ -777,7 +777,7 @@ def _weights(weights, number: int):
 
 
 def _codes(column, name: str, count: int, start: int):
-    """Booleans of a column of 0 and 1, or codes of more than two classes or groups."""
+    """Convert a column of 0 and 1 to booleans, or check codes of more than two classes or groups."""
     if column.dtype == bool and count == 2:
         return column
     column = np.asarray(column)
@@ -790,7 +790,7 @@ def _codes(column, name: str, count: int, start: int):
 
 
 def _members(column, start: int):
-    """Memberships in single precision."""
+    """Check memberships and convert them to single precision."""
     column = np.asarray(column, _float())
     wrong = ~((column >= -1e-6) & (column <= 1 + 1e-6))
     if wrong.any():

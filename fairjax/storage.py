@@ -1,7 +1,7 @@
-"""Save networks, and load them again: with `data`, the only module that touches the disk.
+"""Save and load networks. Only this module and `data` access the disk.
 
-A saved network is a folder: `network.json` says which module it is and what its user wants to remember, `variables`
-is an orbax checkpoint. Reading never unpickles, and a folder under the name that was asked for is always complete.
+A saved network is a folder: `network.json` describes the module and holds the user's notes, and `variables` is an orbax
+checkpoint. Loading never unpickles, and a folder with the requested name is always complete.
 """
 
 import json
@@ -25,36 +25,37 @@ _ABOUT, _VARIABLES = "network.json", "variables"
 
 
 class StorageError(ValueError):
-    """A folder that is no saved network, or a place that cannot take one."""
+    """Raised when a folder is not a saved network, or when a network cannot be saved."""
 
 
 class Saved(NamedTuple):
-    """A network as it was saved."""
+    """A saved network."""
 
     module: Mlp
-    """Its Linen module."""
+    """The Linen module."""
     variables: Variables
-    """Its variables; with a leading axis where several were saved together."""
+    """The variables, with a leading axis if several networks were saved together."""
     about: dict[str, Any]
-    """What was said about it."""
+    """The user's notes."""
 
 
 def save(
     path: str | Path, module: Mlp, variables: Variables, *, about: dict[str, Any] | None = None, overwrite: bool = False
 ) -> None:
-    """Save a network, or many of one module with a leading axis of seeds.
+    """Save one network, or many networks of one module with a leading axis of seeds.
 
     Args:
-        path: the folder to make; a leading `~` is the home folder.
+        path: the folder to create; a leading `~` is the home folder.
         module: the Linen module.
-        variables: the variables; of a run of several processes, one saves them, and they are whole there.
-        about: anything that JSON can hold.
-        overwrite: replace a saved network that is there. Nothing else is ever replaced.
+        variables: the variables. With several processes, call this function in one process, which must have the whole
+            arrays.
+        about: the user's notes, as a dictionary that JSON can represent.
+        overwrite: whether to replace an existing saved network. Nothing else is ever replaced.
 
     Raises:
         FileExistsError: if the path exists and `overwrite` is false.
-        StorageError: if the disk does not take it, or if `overwrite` would replace something that is no saved network,
-            such as a symbolic link, a file or a folder without `network.json`; what was there before stands.
+        StorageError: if writing fails, or if `overwrite` would replace something that is not a saved network, such as a
+            symbolic link, a file or a folder without `network.json`; what existed before is unchanged.
 
     Example:
         >>> from fairjax.nn import from_linen
@@ -98,17 +99,17 @@ def save(
 
 
 def load(path: str | Path) -> Saved:
-    """Load what `save` made.
+    """Load a network that was saved by `save`.
 
     Args:
         path: the folder; a leading `~` is the home folder.
 
     Returns:
-        The module, the variables (on the default device) and what was said about them.
+        The module, the variables (on the default device) and the user's notes.
 
     Raises:
-        FileNotFoundError: if there is nothing.
-        StorageError: if it is no saved network, of another format, or damaged.
+        FileNotFoundError: if the path does not exist.
+        StorageError: if the folder is not a saved network, has another format, or is damaged.
     """
     path = _expanded(path).resolve()
     if not path.exists():
@@ -146,7 +147,7 @@ def load(path: str | Path) -> Saved:
 
 
 def _expanded(path: str | Path) -> Path:
-    """The path with a leading `~` replaced by the home folder."""
+    """Replace a leading `~` of a path by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -154,7 +155,7 @@ def _expanded(path: str | Path) -> Path:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to replace anything but a saved network."""
+    """Check that the folder to be replaced is a saved network."""
     if path.is_symlink():
         what = "a symbolic link"
     elif not path.exists() or (path.is_dir() and (path / _ABOUT).is_file()):
@@ -167,7 +168,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def _check_shapes(described: Any, stored: Any, name: str = "") -> None:
-    """Compare described shapes with those of the checkpoint, before any memory is reserved for them.
+    """Compare described shapes with those of the checkpoint, before memory is allocated for them.
 
     Raises:
         ValueError: naming the first array that differs.
@@ -184,7 +185,7 @@ def _check_shapes(described: Any, stored: Any, name: str = "") -> None:
 
 
 def checkpointer() -> ocp.Checkpointer:
-    """Orbax in this process alone, for NumPy's arrays: it waits for no other process of the run, if there are any."""
+    """Make an orbax checkpointer for NumPy arrays that does not wait for other processes."""
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.StandardCheckpointHandler())
     here = jax.process_index()
@@ -195,14 +196,14 @@ def checkpointer() -> ocp.Checkpointer:
 
 
 def _shapes(tree: Any) -> Any:
-    """A tree of dictionaries with [shape, dtype] for each array."""
+    """Describe a tree by dictionaries with [shape, dtype] for each array."""
     if isinstance(tree, dict):
         return {name: _shapes(branch) for name, branch in tree.items()}
     return [list(tree.shape), str(tree.dtype)]
 
 
 def _abstract(shapes: Any) -> Any:
-    """What `_shapes` describes, for orbax to restore into."""
+    """Convert a description from `_shapes` to abstract arrays into which orbax restores."""
     if isinstance(shapes, dict):
         return {name: _abstract(branch) for name, branch in shapes.items()}
     shape, dtype = shapes
@@ -210,7 +211,7 @@ def _abstract(shapes: Any) -> Any:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Put the new folder in the old one's place; the old one goes only when the new one is there."""
+    """Replace the old folder by the new one; the old one is removed only after the new one is in place."""
     if not path.exists():
         temporary.rename(path)
         return
@@ -226,6 +227,6 @@ def _replace(temporary: Path, path: Path) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind if it says nothing."""
+    """Return the first line of an error's message, or the error's type if the message is empty."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__

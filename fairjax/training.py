@@ -1,4 +1,4 @@
-"""Fit a classifier on one split, with early stopping and a plateau schedule of its own (Table 2 and appendix D.2)."""
+"""Train a classifier on one split, with early stopping and a plateau schedule (Table 2 and appendix D.2)."""
 
 import dataclasses
 import math
@@ -19,33 +19,33 @@ from fairjax.types import KeyArray, Labels, Number, Rows, Split, Variables, pick
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-    """Adam on binary cross-entropy, learning rate cut on a plateau, early stopping."""
+    """Training with Adam on cross-entropy, a learning rate reduced on plateaus, and early stopping."""
 
     learning_rate: Number = 1e-3
-    """Adam's first step size."""
+    """Adam's initial step size."""
     plateau_factor: float = static(0.1)
-    """The learning rate is multiplied by this on a plateau."""
+    """Factor by which the learning rate is multiplied on a plateau."""
     plateau_tolerance: float = static(1e-4)
     """Least relative improvement of the validation loss that counts."""
     plateau_patience: int = static(10)
-    """Epochs without improvement before the cut; the cut comes at the next, as in PyTorch's ReduceLROnPlateau."""
+    """Epochs without improvement that are tolerated; the next reduces the rate, as in PyTorch's ReduceLROnPlateau."""
     batch_size: int = static(64)
-    """Rows of a mini-batch; an epoch's last one is filled up with rows of its first."""
+    """Rows per mini-batch; an epoch's last batch is filled up with rows of the first."""
     epochs: int = static(1000)
-    """Passes over the train part, at most."""
+    """Maximal number of passes over the train part."""
     check_every: int = static(10)
     """Epochs between checks of the validation loss for early stopping."""
     stopping_patience: int = static(10)
-    """Training stops at one more than so many checks in a row without improvement."""
+    """Consecutive checks without improvement that are tolerated; training stops at the next."""
 
     def __post_init__(self):
-        """Refuse values that mean nothing."""
+        """Validate the hyperparameters."""
         check_positive("learning_rate", self.learning_rate)
         if not 0 < self.plateau_factor < 1:
             raise ValueError(f"plateau_factor must be between 0 and 1, got {self.plateau_factor}")
         if not 0 <= self.plateau_tolerance < 1:
             raise ValueError(f"plateau_tolerance must be in [0, 1), got {self.plateau_tolerance}")
-        check_at_least("batch_size", self.batch_size, 2)  # batch normalisation has no variance over one row
+        check_at_least("batch_size", self.batch_size, 2)  # batch normalisation needs a variance
         for name in ("epochs", "check_every"):
             check_at_least(name, getattr(self, name), 1)
         for name in ("plateau_patience", "stopping_patience"):
@@ -53,34 +53,34 @@ class Training:
 
 
 class Trained(NamedTuple):
-    """Training's state between epochs; its `best` is the result."""
+    """State of training between epochs; its `best` is the result."""
 
     variables: Flat
-    """As they stand."""
+    """Current variables."""
     best: Flat
-    """At the best check so far; as initialised before the first."""
+    """Variables at the best check so far; the initial ones before the first check."""
     best_loss: Float[Array, ""]
     """Validation loss of `best`; infinite before the first check."""
     optimiser: optax.OptState
     plateau: optax.contrib.ReduceLROnPlateauState
     key: KeyArray
     epoch: Int[Array, ""]
-    """Epochs done."""
+    """Number of epochs done."""
     stale: Int[Array, ""]
-    """Checks since the last improvement."""
+    """Number of checks since the last improvement."""
     done: Bool[Array, ""]
-    """Whether training has stopped; a stopped state changes no more."""
+    """Whether training has stopped; the state then no longer changes."""
     diverged: Bool[Array, ""]
-    """Whether it stopped because the validation loss was not finite."""
+    """Whether training stopped because the validation loss was not finite."""
 
 
 def init(network: Network, config: Training, key: KeyArray, split: Split) -> Trained:
-    """A fresh network on its way.
+    """Make the initial training state.
 
     Args:
         network: the classifier.
         config: hyperparameters.
-        key: the run's randomness: initialisation, order of rows, dropout.
+        key: random key for initialisation, order of rows and dropout.
         split: the data.
 
     Returns:
@@ -103,17 +103,17 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
 
 
 def advance(network: Network, config: Training, split: Split, state: Trained, epochs: int) -> Trained:
-    """Up to `epochs` further epochs, by one scan; a state that is done stays as it is.
+    """Train for up to `epochs` further epochs, in one scan; a state that is done does not change.
 
     Args:
         network: the classifier.
         config: hyperparameters.
         split: the data.
-        state: where training stands.
-        epochs: a Python number.
+        state: the current state.
+        epochs: number of epochs; a Python number.
 
     Returns:
-        Where training stands then.
+        The new state.
     """
     valid = split.part("valid")
 
@@ -125,12 +125,12 @@ def advance(network: Network, config: Training, split: Split, state: Trained, ep
 
 
 def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trained:
-    """Train one network on one split. Jit it, vmap it over seeds.
+    """Train one network on one split. The function can be jitted, and mapped over seeds with vmap.
 
     Args:
         network: the classifier.
         config: hyperparameters.
-        key: the run's randomness.
+        key: random key for initialisation, order of rows and dropout.
         split: the data.
 
     Returns:
@@ -145,7 +145,7 @@ def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trai
 
 
 def loss(apply: ApplyFn, variables: Variables, batch: Rows) -> Float[Array, ""]:
-    """Mean cross-entropy in evaluation mode, in nats; weighted if the rows are, and NaN if all of them weigh 0."""
+    """Compute the (weighted) mean cross-entropy in evaluation mode, in nats; NaN if all weights are 0."""
     logits, _ = apply(variables, batch.x)
     weights = weights_of(batch)
     there = None if weights is None else jnp.any(jnp.asarray(weights) > 0)
@@ -153,7 +153,7 @@ def loss(apply: ApplyFn, variables: Variables, batch: Rows) -> Float[Array, ""]:
 
 
 def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]:
-    """Mean cross-entropy of the rows of a batch, in nats; weighted if they are.
+    """Compute the mean cross-entropy of a batch, in nats; it is weighted if the rows have weights.
 
     Args:
         logits: one per row for two classes, one per row and class for more.
@@ -163,8 +163,8 @@ def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]
         A scalar.
 
     Raises:
-        ValueError: if the logits do not fit the labels: booleans need shape (n,), codes (n, classes); or if labels or
-            weights that are not traced are invalid. Where they are traced, the result is NaN.
+        ValueError: if the shape of the logits does not match the labels (booleans need shape (n,), codes need shape
+            (n, classes)), or if concrete labels or weights are invalid. If traced ones are invalid, the result is NaN.
     """
     check_logits(logits, batch.x, 2 if batch.y.dtype == bool or logits.ndim != 2 else logits.shape[1])
     valid = check_targets(logits, batch)
@@ -172,17 +172,17 @@ def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]
 
 
 def check_targets(logits: Float[Array, "n *c"], batch: Rows) -> Bool[Array, ""] | None:
-    """Check labels and weights against the classes that logits tell apart.
+    """Check labels and weights against the number of classes of the logits.
 
     Args:
         logits: one per row for two classes, one per row and class for more.
         batch: labels and weights.
 
     Returns:
-        Whether traced labels and weights are valid; None if that is known.
+        Whether labels and weights are valid if they are traced, else None.
 
     Raises:
-        ValueError: if a label or weight that is not traced is invalid.
+        ValueError: if a concrete label or weight is invalid.
     """
     y = vector("y", batch.y)
     _, of_labels = indicator("y", y) if logits.ndim == 1 else codes("y", y, logits.shape[1])
@@ -191,7 +191,7 @@ def check_targets(logits: Float[Array, "n *c"], batch: Rows) -> Bool[Array, ""] 
 
 
 def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels) -> Float[Array, " n"]:
-    """Cross-entropy of every row: of a sigmoid for logits (n,), of a softmax for logits (n, classes).
+    """Compute the cross-entropy of every row, with a sigmoid for logits (n,) and a softmax for logits (n, classes).
 
     Example:
         >>> cross_entropies(jnp.zeros((1, 4)), jnp.array([2])).tolist()
@@ -203,7 +203,7 @@ def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels)
 
 
 def weighted_mean(values: Float[Array, " n"], weights: Float[Array, " n"] | None) -> Float[Array, ""]:
-    """Mean of the values, weighted if there are weights; 0 of a mini-batch whose rows all weigh 0.
+    """Compute the mean of the values, weighted if there are weights; 0 if all weights are 0.
 
     Example:
         >>> weighted_mean(jnp.array([1.0, 4.0]), jnp.array([3.0, 0.0])).item()
@@ -217,14 +217,14 @@ def weighted_mean(values: Float[Array, " n"], weights: Float[Array, " n"] | None
 
 
 def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Array, "batches m"]:
-    """The rows in random order, cut into mini-batches of one size; the last is filled up from the front of the order.
+    """Shuffle rows into mini-batches of one size; the last one is filled up from the beginning of the order.
 
-    So every row is seen in an epoch, no mini-batch holds a row twice, and all have the size that was asked for.
+    Every row is used in an epoch, no mini-batch contains a row twice, and all mini-batches have the requested size.
 
     Args:
-        key: the order.
+        key: random key of the order.
         rows: row numbers.
-        batch_size: of a mini-batch; all rows make one if they are fewer.
+        batch_size: number of rows per mini-batch; if there are fewer rows, they form one mini-batch.
 
     Returns:
         Row numbers (batches, batch size).
@@ -241,17 +241,18 @@ def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Arra
 
 
 def permutation(key: KeyArray, rows: Int[Array, " n"]) -> Int[Array, " n"]:
-    """The rows in random order: the same numbers as `jax.random.permutation(key, rows)`, in less time.
+    """Shuffle rows: the result equals `jax.random.permutation(key, rows)` and takes less time.
 
-    On CPU a sort of pairs is six times slower than a sort of numbers, and shuffling pairs is a tenth of a small
-    network's epoch. Here the random numbers are sorted alone, and rows are put in the places where theirs are found.
+    On CPU, sorting pairs is six times slower than sorting numbers, and shuffling by a sort of pairs takes a tenth of a
+    small network's epoch. Here only the random numbers are sorted, and each row is moved to the position at which its
+    number is found.
 
     Args:
-        key: the order.
-        rows: what to put in order.
+        key: random key of the order.
+        rows: the rows to shuffle.
 
     Returns:
-        The same rows in another order.
+        The same rows in random order.
 
     Example:
         >>> key, rows = jax.random.key(0), jnp.arange(1000)
@@ -259,7 +260,7 @@ def permutation(key: KeyArray, rows: Int[Array, " n"]) -> Int[Array, " n"]:
         True
     """
     n = rows.shape[0]
-    # so many rounds make ties among 32-bit numbers harmless: jax.random.permutation's count
+    # The number of rounds of jax.random.permutation, which makes ties among 32-bit numbers harmless.
     for _ in range(math.ceil(3 * math.log(max(1, n)) / math.log(2**32 - 1))):
         key, of_round = jax.random.split(key)
         rows = rows[_argsort(jax.random.bits(of_round, (n,), jnp.uint32))]
@@ -267,19 +268,19 @@ def permutation(key: KeyArray, rows: Int[Array, " n"]) -> Int[Array, " n"]:
 
 
 def _argsort(numbers: UInt32[Array, " n"]) -> Int[Array, " n"]:
-    """`jnp.argsort(numbers)`, stable, by a sort of the numbers alone and a search."""
+    """Compute a stable `jnp.argsort(numbers)` by sorting only the numbers, followed by a search."""
     n = numbers.shape[0]
     here = jnp.arange(n)
 
     def holders(place):
-        """Of each place, the earliest position that claims it."""
+        """Return, for each place, the first position that claims it."""
         return jnp.full(n, n, here.dtype).at[place].min(here, mode="promise_in_bounds")
 
     def again(state):
         place, held = state
         place = place + (held[place] != here).astype(
             place.dtype
-        )  # equal numbers claim one place: all but the earliest move on
+        )  # equal numbers claim one place: all but the first move to the next
         return place, holders(place)
 
     place = jnp.searchsorted(jnp.sort(numbers), numbers, method="scan_unrolled").astype(here.dtype)
@@ -287,7 +288,7 @@ def _argsort(numbers: UInt32[Array, " n"]) -> Int[Array, " n"]:
 
 
 def _epoch(network: Network, config: Training, split: Split, state: Trained) -> Trained:
-    """One pass over the train part."""
+    """Run one pass over the train part."""
     of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     batches = shuffled(of_order, split.train, config.batch_size)
     scale = state.plateau.scale
@@ -303,7 +304,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
             return cross_entropy(logits, batch), updated
 
         grads, updated = jax.grad(objective, has_aux=True)(flat.params)
-        with jax.numpy_dtype_promotion("standard"):  # within optax
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
         params = flat.params + scale * cast(Array, updates)
         return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
@@ -314,10 +315,10 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
 
 
 def _check(network: Network, config: Training, valid: Rows, state: Trained) -> Trained:
-    """After an epoch: the plateau schedule, and at every `check_every`-th and the last one the early stopping."""
+    """Update the plateau schedule after an epoch and, every `check_every` epochs and at the last, early stopping."""
     value = loss(network.apply, state.variables.variables(), valid)
     diverged = ~jnp.isfinite(value)
-    with jax.numpy_dtype_promotion("standard"):  # within optax
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         _, plateau = _plateau(config).update(state.variables.params, state.plateau, value=value)
     due = (state.epoch % config.check_every == 0) | (state.epoch == config.epochs)
     checked = due & ~diverged
@@ -334,7 +335,7 @@ def _check(network: Network, config: Training, valid: Rows, state: Trained) -> T
 
 
 def _plateau(config: Training) -> optax.GradientTransformationExtraArgs:
-    """PyTorch's schedule: optax cuts at the `patience`-th bad epoch, PyTorch at the next."""
+    """Make PyTorch's schedule: optax reduces the rate at the `patience`-th bad epoch, PyTorch at the next one."""
     return optax.contrib.reduce_on_plateau(
         factor=config.plateau_factor,
         patience=config.plateau_patience + 1,

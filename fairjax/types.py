@@ -1,4 +1,4 @@
-"""The arrays that functions exchange, and the names of their parts."""
+"""Core data types: Batch, Split and array aliases."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -8,26 +8,26 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 AnyArray = Array | np.ndarray
-"""Array types that public functions take: JAX's arrays, NumPy's, and tracers."""
+"""Array types accepted by public functions: JAX arrays, NumPy arrays and tracers."""
 
 Number = float | Float[Array, "..."]
-"""A hyperparameter that may be traced, and so mapped over: a Python float or an array."""
+"""A hyperparameter that may be traced and mapped over: a Python float or an array."""
 
 KeyArray = Key[Array, ""]
-"""A typed key, `jax.random.key`."""
+"""A typed key, from `jax.random.key`."""
 
 Variables = dict[str, PyTree[AnyArray]]
-"""A network's collections: at least `params` and `masks`; `batch_stats` where there is batch normalisation."""
+"""A network's collections: at least `params` and `masks`, and `batch_stats` if there is batch normalisation."""
 
 Part = Literal["train", "valid", "test"]
 
 
 Labels = Bool[Array, " n"] | Int[Array, " n"]
-"""Two classes as booleans, or any number of classes as codes 0, 1, ..."""
+"""Booleans for two classes, or codes 0, 1, ... for any number of classes."""
 
 Groups = Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"] | Bool[Array, "n g"]
-"""Two groups as booleans, true in the privileged one; any number of groups as codes 0, 1, ...; or memberships,
-one column per group."""
+"""Booleans for two groups, true in the privileged one; codes 0, 1, ... for any number of groups; or memberships, one
+column per group."""
 
 
 class Batch(NamedTuple):
@@ -36,13 +36,13 @@ class Batch(NamedTuple):
     x: Float[Array, "n d"]
     """Features."""
     y: Labels
-    """Labels: the raw class, as the data codes it."""
+    """Labels: the raw class, as coded in the data."""
     a: Groups
     """Protected attribute."""
 
 
 class WeightedBatch(NamedTuple):
-    """Rows with sample weights; a `Batch` is one whose rows all weigh 1."""
+    """Rows with sample weights; in a `Batch`, all rows have weight 1."""
 
     x: Float[AnyArray, "n d"]
     """Features."""
@@ -51,7 +51,7 @@ class WeightedBatch(NamedTuple):
     a: Any
     """Protected attribute."""
     weights: Float[AnyArray, " n"] | None = None
-    """A non-negative weight for each row; 1 if omitted. A row of weight 0 is not there."""
+    """Non-negative weights, one per row; 1 if omitted. Rows with weight 0 are ignored."""
 
 
 Rows = Batch | WeightedBatch
@@ -59,26 +59,26 @@ Rows = Batch | WeightedBatch
 
 
 def weights_of(batch: Rows) -> Float[AnyArray, " n"] | None:
-    """The weights of rows, or None if they all weigh 1."""
+    """Return the weights of rows, or None if all weights are 1."""
     return batch.weights if isinstance(batch, WeightedBatch) else None
 
 
 def columns(batch: Rows) -> tuple[Any, ...]:
-    """Labels, groups and, where there are any, weights: what a measure takes after the values."""
+    """Return labels, groups and, if there are any, weights: the arguments of a measure after the values."""
     weights = weights_of(batch)
     return (batch.y, batch.a) if weights is None else (batch.y, batch.a, weights)
 
 
 def take(batch: Rows, rows: Int[Array, " m"]) -> Rows:
-    """The given rows of a batch. They must be there: this is not checked."""
+    """Return the given rows of a batch. Row numbers must be valid, which is not checked."""
     return jax.tree.map(lambda column: column[rows], batch)
 
 
 class Split(NamedTuple):
     """One train/valid/test split of a data set.
 
-    The table (`x`, `y`, `a`, `weights`) is kept once; a split owns row numbers and a scaler. For several seeds the
-    latter gain a leading axis, and `SHARED` are the `in_axes` that leave the table where it is.
+    The table (`x`, `y`, `a`, `weights`) is shared by all splits; each split has its own row numbers and scaler. For
+    several seeds, the latter have a leading axis, and `SHARED` are the `in_axes` that do not map over the table.
     """
 
     x: Float[Array, "n d"]
@@ -96,12 +96,12 @@ class Split(NamedTuple):
     mean: Float[Array, " d"]
     """Mean of each feature over the train part."""
     scale: Float[Array, " d"]
-    """Standard deviation of each feature over the train part; 1 where it is 0."""
+    """Standard deviation of each feature over the train part; 1 if it would be 0."""
     weights: Float[Array, " n"] | None = None
-    """A non-negative weight for each row of the table; 1 if omitted."""
+    """Non-negative weights, one per row of the table; 1 if omitted."""
 
     def batch(self, rows: Int[Array, " m"]) -> Rows:
-        """The given rows, standardised. They must be rows of the table: this is not checked."""
+        """Return the given rows, standardised. Row numbers must be valid, which is not checked."""
         table = Batch(self.x, self.y, self.a)
         if self.weights is not None:
             table = WeightedBatch(*table, self.weights)
@@ -109,15 +109,15 @@ class Split(NamedTuple):
         return taken._replace(x=(taken.x - self.mean[None, :]) / self.scale[None, :])
 
     def part(self, name: Part) -> Rows:
-        """All rows of one part, standardised."""
+        """Return all rows of one part, standardised."""
         return self.batch(getattr(self, name))
 
 
 def pick(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
-    """`new` where the condition holds, else `old`, leaf by leaf.
+    """Return `new` if the condition holds and `old` otherwise, leaf by leaf.
 
-    A leaf that is the same in both is passed on as it is: it stays visibly constant for the compiler, and keys can be
-    among the leaves.
+    A leaf that is the same object in both is returned unchanged, so that the compiler knows that it is constant, and
+    leaves may be keys.
 
     Example:
         >>> pick(jnp.array(False), {"a": jnp.array(1)}, {"a": jnp.array(2)})["a"].item()
@@ -127,4 +127,4 @@ def pick(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array]) -> 
 
 
 SHARED = Split(x=None, y=None, a=None, train=0, valid=0, test=0, mean=0, scale=0)  # type: ignore[arg-type]
-"""`in_axes` for splits of one shared table."""
+"""The `in_axes` for splits of one shared table."""

@@ -8,31 +8,34 @@ import numpy as np
 import quick
 
 from fairjax import data, loop, training
-from fairjax.debias import (
+from fairjax.methods import (
     METHODS,
     AdversarialDebiasing,
     AdversarialFineTuning,
     BiasGda,
     FineTuning,
+    Lagrangian,
+    LastLayer,
     LayerwiseOptimisation,
+    Parts,
     RandomPerturbation,
+    Task,
 )
-from fairjax.loop import Parts, Task
 from fairjax.nn import Mlp, from_linen
 from fairjax.objective import ConstrainedObjective
 from fairjax.parity import spd
 
 TASK = Task(from_linen(Mlp(widths=(6, 5))), spd)
 UNITS = 11
-CONFIGS = {name: kind() for name, (kind, _) in METHODS.items()} | {
+CONFIGS = {name: kind() for name, kind in METHODS.items()} | {
     "bias_gda": BiasGda(epochs=5, learning_rate=1e-3),
     "random_perturbation": RandomPerturbation(draws=25, batch=5),
     "layerwise": LayerwiseOptimisation(generations=2, population=4),
     "adversarial_fine_tuning": AdversarialFineTuning(epochs=5, critic_steps=10, network_steps=10),
     "adversarial_debiasing": AdversarialDebiasing(epochs=5, learning_rate=1e-3),
-    "last_layer": METHODS["last_layer"][0](epochs=5),
+    "last_layer": LastLayer(epochs=5),
     "fine_tuning": FineTuning(epochs=5, learning_rate=1e-3),
-    "lagrangian": METHODS["lagrangian"][0](epochs=5, learning_rate=1e-3),
+    "lagrangian": Lagrangian(epochs=5, learning_rate=1e-3),
 }
 RULE = ConstrainedObjective(epsilon=0.15, margin=0.01)
 
@@ -41,7 +44,7 @@ TRACES = []
 
 
 def _run(method, *args):
-    TRACES.append(method)
+    TRACES.append(type(method))
     return loop.run(method, *args)
 
 
@@ -49,10 +52,10 @@ class Programs:
     """The loop, whole and in parts, compiled in one way."""
 
     def __init__(self, jit):
-        self.run = jit(_run, static_argnums=(0, 1))
-        self.advance = jit(loop.advance, static_argnums=(0, 1, 6))
+        self.run = jit(_run, static_argnums=1)
+        self.advance = jit(loop.advance, static_argnums=(1, 5))
         self.evaluate = jit(loop.evaluate, static_argnums=0)
-        self.start = jit(loop.start, static_argnums=(0, 1))
+        self.start = jit(loop.start, static_argnums=1)
 
 
 QUICK = Programs(quick.jit)
@@ -85,17 +88,16 @@ def variables():
 def begin(name, config=None, task=TASK, parts_=None, rule=RULE, programs=QUICK):
     """The loop's state at candidate 0, and the evaluation of candidate 0."""
     parts_ = parts() if parts_ is None else parts_
-    by = rule if METHODS[name][1].threshold == "rule" else None
-    evaluated = programs.evaluate(task, variables(), parts_, by)
-    config = CONFIGS[name] if config is None else config
-    begun = programs.start(METHODS[name][1], task, config, rule, jax.random.key(2), variables(), parts_, evaluated)
+    method = CONFIGS[name] if config is None else config
+    evaluated = programs.evaluate(task, variables(), parts_, rule if method.threshold == "rule" else None)
+    begun = programs.start(method, task, rule, jax.random.key(2), variables(), parts_, evaluated)
     return begun, evaluated
 
 
 def debias(name, config=None, rule=RULE, programs=QUICK):
     """A whole run, with the key of `begin`."""
-    config = CONFIGS[name] if config is None else config
-    return programs.run(METHODS[name][1], TASK, config, rule, jax.random.key(2), variables(), split())
+    method = CONFIGS[name] if config is None else config
+    return programs.run(method, TASK, rule, jax.random.key(2), variables(), split())
 
 
 @functools.cache

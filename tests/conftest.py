@@ -26,6 +26,30 @@ import pytest  # noqa: E402  (after the hook, like everything that may import fa
 collect_ignore = ["reference"]  # a script for where PyTorch is installed
 
 
+SLOW = (
+    "test_bench.py",
+    "test_benchmark.py",
+    "test_documents.py",
+    "test_experiments.py",
+    "test_frozen.py",
+    "test_hosts.py",
+    "test_lowering.py",
+    "test_many_groups.py",
+    "test_many_groups_run.py",
+    "test_output.py",
+    "test_precision.py",
+    "test_rows.py",
+)
+"""Modules that make whole runs or compile many programs: `make test` leaves them out, `make test-all` does not."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of slow modules."""
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def key():
     """A fresh key."""

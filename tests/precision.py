@@ -26,8 +26,8 @@ from fairjax import (
     training,
     types,
 )
-from fairjax.debias import METHODS, AdversarialFineTuning, BiasGda, FineTuning, LayerwiseOptimisation
-from fairjax.debias.random_perturbation import RandomPerturbation
+from fairjax.methods import METHODS, AdversarialFineTuning, BiasGda, FineTuning, LayerwiseOptimisation
+from fairjax.methods.random_perturbation import RandomPerturbation
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -43,16 +43,16 @@ CHANCES = RNG.dirichlet(np.ones(3), N)
 WEIGHTS = RNG.integers(1, 4, N)
 BLOCKS = ((0, 1), (2, 3))
 RULES = {name: rule() for name, rule in objective.RULES.items()}
-CONFIGS = {name: kind() for name, (kind, _) in METHODS.items()} | {
+CONFIGS = {name: kind() for name, kind in METHODS.items()} | {
     "pruning": fairjax.Pruning(units=2),
     "bias_gda": BiasGda(epochs=1, batch_size=16),
     "random_perturbation": RandomPerturbation(draws=3, batch=2),
     "layerwise": LayerwiseOptimisation(generations=1, population=4),
     "adversarial_fine_tuning": AdversarialFineTuning(epochs=1, critic_steps=2, network_steps=2, batch_size=16),
     "adversarial_debiasing": fairjax.AdversarialDebiasing(epochs=1, batch_size=16),
-    "last_layer": METHODS["last_layer"][0](epochs=1, batch_size=16),
+    "last_layer": fairjax.LastLayer(epochs=1, batch_size=16),
     "fine_tuning": FineTuning(epochs=1, batch_size=16, weighting="multiplier"),
-    "lagrangian": METHODS["lagrangian"][0](epochs=1, batch_size=16),
+    "lagrangian": fairjax.Lagrangian(epochs=1, batch_size=16),
 }
 
 CALLS = {}
@@ -295,12 +295,12 @@ for _method in METHODS:
         kinds = [(1, parity.spd, Y, A, None), (3, parity.named("spd", 4, 3), CLASSES, CODES, WEIGHTS)]
         for outputs, measure, y, groups, weights in kinds[: 1 if name == "adversarial_debiasing" else 2]:
             net, variables = network(outputs)
-            run = jax.jit(loop.run, static_argnums=(0, 1))
+            run = jax.jit(loop.run, static_argnums=1)
             pooled = outputs == 3 and name in ("fine_tuning", "threshold")
             task = loop.Task(net, measure, "pooled" if pooled else "valid")
             rule = RULES["pooled" if pooled else "objective"]
             split = split_of(y, groups, weights)
-            found += [run(METHODS[name][1], task, CONFIGS[name], rule, jax.random.key(1), variables, split)]
+            found += [run(CONFIGS[name], task, rule, jax.random.key(1), variables, split)]
         return found
 
 
@@ -308,9 +308,7 @@ for _method in METHODS:
 def _():
     net, variables = network()
     task, split = loop.Task(net, parity.spd), split_of()
-    done = loop.run(
-        METHODS["standard"][1], task, CONFIGS["standard"], RULES["objective"], jax.random.key(1), variables, split
-    )
+    done = loop.run(CONFIGS["standard"], task, RULES["objective"], jax.random.key(1), variables, split)
     return loop.best_of(RULES["objective"], [done.trace, done.trace], [done.selected, done.selected])
 
 

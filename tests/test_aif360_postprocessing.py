@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.processes import METHODS, Job, decisions
+from experiments.processes import POSTPROCESSORS, Job, decisions
 from fairjax.adapters.aif360_postprocessing import POLARITIES, EqualizedOdds, equalized_odds, reject_option
 from fairjax.adapters.aif360_postprocessing.theirs import EqOddsPostprocessing, RejectOptionClassification, quiet
 
@@ -256,7 +256,8 @@ def job(method, seed, **changes):
 
 @pytest.mark.slow
 def test_side_by_side_is_one_after_another():
-    jobs = [job(method, seed) for method in METHODS for seed in (1, 2)]
+    names = [name for name, entry in POSTPROCESSORS.items() if entry.decide is not None]
+    jobs = [job(method, seed) for method in names for seed in (1, 2)]
     before = dict(os.environ)
     alone = {(a.job.method, a.job.seed): a for a in decisions(jobs, processes=1)}
     together = {(a.job.method, a.job.seed): a for a in decisions(jobs, processes=2)}

@@ -13,9 +13,8 @@ from jax.flatten_util import ravel_pytree
 
 from fairjax import data, loop, objective, training
 from fairjax.adapters.torch import from_torch, to_torch
-from fairjax.debias import BiasGda, Pruning, RandomPerturbation, bias_gda, pruning
 from fairjax.influence import influence
-from fairjax.loop import Parts, Task
+from fairjax.methods import BiasGda, Parts, Pruning, RandomPerturbation, Task
 from fairjax.nn import Mlp, from_linen
 from fairjax.parity import MEASURES
 
@@ -171,10 +170,10 @@ def test_the_same_units_are_pruned(measure):
     task, config = Task(network, MEASURES[measure]), Pruning()
     parts = Parts.of(split())
     evaluation = jax.jit(loop.evaluate, static_argnums=0)(task, variables, parts)[0].valid
-    state, order = pruning.init(task, config, jax.random.key(0), variables, parts, evaluation), []
-    step = jax.jit(pruning.step, static_argnums=0)
+    state, order = config.init(task, jax.random.key(0), variables, parts, evaluation), []
+    step = jax.jit(lambda method, *args: method.step(*args), static_argnums=1)
     for _ in range(6):
-        new = step(task, config, parts, state)
+        new = step(config, task, parts, state)
         masks = (some.variables.masks for some in (state, new))
         order += np.flatnonzero(np.logical_xor(*masks)).tolist()
         state = new
@@ -188,8 +187,8 @@ def test_the_result_of_pruning_agrees():
     settings = dataclasses.replace(SETTINGS, epsilon=0.15)
     rule = objective.ConstrainedObjective(epsilon=0.15, margin=0.01)
     task = Task(network, MEASURES["spd"])
-    run = jax.jit(loop.run, static_argnums=(0, 1))
-    ours = run(pruning.METHOD, task, Pruning(), rule, jax.random.key(0), variables, split())
+    run = jax.jit(loop.run, static_argnums=1)
+    ours = run(Pruning(), task, rule, jax.random.key(0), variables, split())
     found = sequential.prune(fitted(), tensors(), settings)
     assert found["selected"] == int(ours.selected) and found["satisfied"] == bool(ours.satisfied)
     at = (found[name] for name in ("threshold", "balanced_accuracy", "bias"))
@@ -202,14 +201,14 @@ def test_bias_gda_agrees_by_whole_batches():
     task, config = Task(network, MEASURES["spd"]), BiasGda(batch_size=1000, learning_rate=1e-3)
     parts = Parts.of(split())
     evaluation = jax.jit(loop.evaluate, static_argnums=0)(task, variables, parts)[0].valid
-    state = bias_gda.init(task, config, jax.random.key(0), variables, parts, evaluation)
-    step = jax.jit(bias_gda.step, static_argnums=0)
+    state = config.init(task, jax.random.key(0), variables, parts, evaluation)
+    step = jax.jit(lambda method, *args: method.step(*args), static_argnums=1)
     theirs = copy.deepcopy(fitted())
     optimiser = torch.optim.Adam(theirs.parameters(), lr=1e-3)
     settings = dataclasses.replace(SETTINGS, bias_gda_batch_size=1000)
     before = measured(theirs)
     for _ in range(3):
-        state = step(task, config, parts, state)
+        state = step(config, task, parts, state)
         sign = float(jnp.sign(evaluation.bias))
         assert sequential.descend(theirs, optimiser, tensors().train, sign, settings, torch.Generator()) == 1
     close(state.variables.variables(), theirs, rtol=1e-3, atol=5e-5)

@@ -12,10 +12,12 @@ import pytest
 from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
 from sklearn.metrics import balanced_accuracy_score
 
-from experiments import cli, driver, methods, processes, programs, published, report, reproduce, statistics
-from experiments.settings import METHODS, POSTPROCESSORS, MethodName, Reproduce, get_args, updated
+from experiments import cli, methods, processes, published, report, reproduce, statistics
+from experiments.processes import POSTPROCESSORS
+from experiments.settings import Reproduce, updated
 from experiments.structure import CELLS
-from fairjax import data
+from fairjax import data, seeds
+from fairjax.methods import METHODS
 from fairjax.objective import ConstrainedObjective, Evaluation, ExpectedObjective
 
 CONFIG = """
@@ -64,8 +66,8 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
     (folder / "config.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(data.DATASETS, "compas", small)
-        patched.setitem(data.DATASETS, "mimic", absent)
+        patched.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=small))
+        patched.setitem(data.DATASETS, "mimic", data.DATASETS["mimic"]._replace(load=absent))
         assert cli.main(["reproduce", "--config", str(folder / "config.yaml"), "--out", str(folder / "all")]) == 0
     return folder / "all"
 
@@ -168,9 +170,9 @@ def test_the_portfolio_is_the_best_of_its_members_on_validation_data(finished, r
 
 
 def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
-    monkeypatch.setitem(data.DATASETS, "compas", None)
-    monkeypatch.setitem(data.DATASETS, "mimic", absent)
-    monkeypatch.setattr(programs, "advance_training", None)
+    monkeypatch.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=None))
+    monkeypatch.setitem(data.DATASETS, "mimic", data.DATASETS["mimic"]._replace(load=absent))
+    monkeypatch.setattr(seeds, "advance_training", None)
     before = {path: path.read_bytes() for path in finished.rglob("*.csv")}
     config = finished.parent / "config.yaml"
     assert cli.main(["reproduce", "--config", str(config), "--out", str(finished)]) == 0
@@ -179,11 +181,11 @@ def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
 
 
 def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch):
-    monkeypatch.setitem(data.DATASETS, "compas", small)
+    monkeypatch.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=small))
     words = ["reproduce", "--config", str(finished.parent / "config.yaml"), "--out", str(tmp_path / "r")]
     words += ["--datasets", "compas", "--measures", "spd", "--alphas", "--each.methods", "standard", "bias_gda"]
     words += ["--each.methods", "standard", "bias_gda", "equalized_odds"]
-    calls, advance = [], programs.advance_debiasing
+    calls, advance = [], seeds.advance_debiasing
 
     def stopping(*args, **options):
         calls.append(1)
@@ -192,10 +194,10 @@ def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch)
         return advance(*args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(programs, "advance_debiasing", stopping)
+        patched.setattr(seeds, "advance_debiasing", stopping)
         assert cli.main(words) == 130
     with monkeypatch.context() as patched:
-        patched.setattr(programs, "advance_training", None)  # training is not done again
+        patched.setattr(seeds, "advance_training", None)  # training is not done again
         assert cli.main(words) == 0
     keys = ["method", "rule", "seed", "part", "bias", "balanced_accuracy", *CELLS]
     mine = pd.read_csv(tmp_path / "r" / "results.csv", keep_default_na=False)[keys]
@@ -214,20 +216,21 @@ def test_a_sweep_has_each_simulation_at_each_value(finished):
     assert row["bias"] == pytest.approx(first.loc[first["parameter"] == 2.0, "bias"].mean(), abs=1e-5)
 
 
-def test_the_settings_know_every_method():
-    names = get_args(MethodName)
-    assert set(names) == set(methods.ABOUT) and names[: len(METHODS) + 1] == (*METHODS, "portfolio")
-    assert all(methods.ABOUT[name].needs_a == (name in POSTPROCESSORS) for name in names)
-    numbers = [*driver.STREAMS.values(), 0, 1]
+def test_every_method_can_be_chosen_and_has_a_stream_of_random_numbers_of_its_own():
+    names = methods.names()
+    assert names == (*METHODS, "portfolio", *POSTPROCESSORS)
+    assert all(methods.needs_group(name) == (name in POSTPROCESSORS) for name in names)
+    moving = [kind for name, kind in METHODS.items() if name not in ("standard", "threshold")]
+    numbers = [*(kind.random_stream() for kind in moving), 0, 1]
     assert len(set(numbers)) == len(numbers)
-    assert set(driver.STREAMS) == set(METHODS) - {"standard", "threshold"}
+    assert sorted(numbers) == [0, 1, *range(4, 13)]  # published results were made with these
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"datasets": ["loh"]}, "datasets are benchmark files, got loh"),
-        ({"datasets": ["iris"]}, r"datasets\[0\] must be one of"),
+        ({"datasets": ["iris"]}, "there is no data set named 'iris'"),
         ({"measures": []}, "at least one measure"),
         ({"each": {"dataset": "compas", "path": "x"}}, "use alphas, thetas, FAIRJAX_DATA"),
         ({"each": {"methods": ["portfolio", "bias_gda"]}}, "put bias_gda, adversarial_debiasing, lagrangian there"),
@@ -240,7 +243,7 @@ def test_a_reproduction_refuses_what_it_cannot_do(changes, message):
 
 
 def test_a_reproduction_without_any_data_says_what_to_do(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(data.DATASETS, "mimic", absent)
+    monkeypatch.setitem(data.DATASETS, "mimic", data.DATASETS["mimic"]._replace(load=absent))
     words = ["reproduce", "--datasets", "mimic", "--alphas", "--thetas", "--out", str(tmp_path / "r")]
     assert cli.main(words) == 2
     assert "the files of mimic are not there" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Pruning and bias GD/A against plain loops; presets."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -12,19 +13,23 @@ from biased import RULE, TASK, UNITS, debias, evaluate, parts, result, split, va
 from jax.flatten_util import ravel_pytree
 
 from fairjax import loop
-from fairjax.debias import BiasGda, Pruning, bias_gda, pruning
 from fairjax.influence import influence
-from fairjax.loop import Parts, Task
+from fairjax.methods import BiasGda, Parts, Pruning, Task
 from fairjax.nn import Flat, Mlp, from_linen
 from fairjax.nn.network import scores
 from fairjax.objective import AccuracyFloor, ConstrainedObjective
 from fairjax.parity import MEASURES, spd
 from fairjax.presets import AUTHORS, PAPER
 
-begin_pruning = quick.jit(pruning.init, static_argnums=0)
-prune = quick.jit(pruning.step, static_argnums=0)
-begin_gda = quick.jit(bias_gda.init, static_argnums=0)
-descend = quick.jit(bias_gda.step, static_argnums=0)
+
+@functools.partial(quick.jit, static_argnums=1)
+def begin_method(method, *args):
+    return method.init(*args)
+
+
+@functools.partial(quick.jit, static_argnums=1)
+def advance(method, *args):
+    return method.step(*args)
 
 
 @quick.jit
@@ -47,9 +52,9 @@ def test_pruning_is_a_greedy_loop(schedule, how, part, spared):
     steps = 7 if schedule == "units" else 4
     config = Pruning(schedule=schedule, units=2, steps=steps, influence=how, part=part, spared_layers=spared)
     evaluation = evaluate(TASK, variables(), parts())[0].valid
-    state, found = begin_pruning(TASK, config, jax.random.key(0), variables(), parts(), evaluation), []
+    state, found = begin_method(config, TASK, jax.random.key(0), variables(), parts(), evaluation), []
     for _ in range(steps):
-        state = prune(TASK, config, parts(), state)
+        state = advance(config, TASK, parts(), state)
         found.append(np.asarray(state.variables.masks))
 
     unravel = ravel_pytree(variables()["masks"])[1]
@@ -77,26 +82,26 @@ def test_pruning_is_a_greedy_loop(schedule, how, part, spared):
 
 def test_a_first_unit_is_one_that_pushes_the_bias_further_from_0():
     evaluation = evaluate(TASK, variables(), parts())[0].valid
-    state = begin_pruning(TASK, Pruning(), jax.random.key(0), variables(), parts(), evaluation)
-    cut = prune(TASK, Pruning(), parts(), state).variables.masks
+    state = begin_method(Pruning(), TASK, jax.random.key(0), variables(), parts(), evaluation)
+    cut = advance(Pruning(), TASK, parts(), state).variables.masks
     unit = int(np.flatnonzero(~np.asarray(cut))[0])
     slopes = np.asarray(measured(variables(), parts().train))
     assert np.sign(slopes[unit]) == np.sign(evaluation.bias) and unit == np.argmax(slopes * np.sign(evaluation.bias))
 
 
 def test_pruning_takes_as_many_steps_as_there_are_units():
-    assert pruning.steps(Pruning(), variables()) == UNITS
-    assert pruning.steps(Pruning(units=4), variables()) == 3
-    assert pruning.steps(Pruning(spared_layers=1), variables()) == 5
-    assert pruning.steps(Pruning(schedule="quantile", units=4), variables()) == UNITS
-    assert pruning.steps(Pruning(steps=7), variables()) == 7
+    assert Pruning().total_steps(variables()) == UNITS
+    assert Pruning(units=4).total_steps(variables()) == 3
+    assert Pruning(spared_layers=1).total_steps(variables()) == 5
+    assert Pruning(schedule="quantile", units=4).total_steps(variables()) == UNITS
+    assert Pruning(steps=7).total_steps(variables()) == 7
 
 
 def begin_descent(config, task=TASK, parts_=None):
     """The state before the first epoch, and the bias on validation data."""
     parts_ = parts() if parts_ is None else parts_
     evaluation = evaluate(task, variables(), parts_)[0].valid
-    return begin_gda(task, config, jax.random.key(2), variables(), parts_, evaluation), evaluation.bias
+    return begin_method(config, task, jax.random.key(2), variables(), parts_, evaluation), evaluation.bias
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
@@ -116,7 +121,7 @@ def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part):
         state, bias = begin_descent(config, task, given)
         before = proxy(state)
         for _ in range(3 if part == "train" else 8):
-            state = descend(task, config, given, state)
+            state = advance(config, task, given, state)
         assert abs(proxy(state)) < abs(before) - 0.02
         signs.append(float(jnp.sign(bias)))
     assert signs == [-1.0, 1.0]
@@ -138,7 +143,7 @@ def test_plain_descent_is_written_out():
 
     tree = variables()
     for _ in range(3):
-        state = descend(task, config, parts(), state)
+        state = advance(config, task, parts(), state)
         gradient, updated = slope(tree)
         tree = {**updated, "params": jax.tree.map(lambda p, g: p - 0.1 * g, tree["params"], gradient)}
     chex.assert_trees_all_close(state.variables.variables(), tree, rtol=1e-3, atol=1e-5)
@@ -147,19 +152,19 @@ def test_plain_descent_is_written_out():
 
 def test_an_epoch_may_give_several_candidates():
     one, four = BiasGda(batch_size=50, epochs=2), BiasGda(batch_size=50, epochs=2, evaluations=4)
-    assert (bias_gda.steps(one, variables()), bias_gda.steps(four, variables())) == (2, 8)
+    assert (one.total_steps(variables()), four.total_steps(variables())) == (2, 8)
     states, every = {}, []
     for name, config, count in (("one", one, 2), ("four", four, 8)):
         states[name], _ = begin_descent(config)
         for _ in range(count):
-            states[name] = descend(TASK, config, parts(), states[name])
+            states[name] = advance(config, TASK, parts(), states[name])
             every.append(np.asarray(states[name].variables.params).tobytes())
     np.testing.assert_allclose(states["one"].variables.params, states["four"].variables.params, rtol=1e-4, atol=1e-6)
     assert len(set(every[2:])) == 8
     many = dataclasses.replace(four, evaluations=20)
     message = "evaluations = 20 exceeds the 12 mini-batches of an epoch over the train part"
     with pytest.raises(ValueError, match=message):
-        bias_gda.step(TASK, many, parts(), begin_descent(many)[0])
+        many.step(TASK, parts(), begin_descent(many)[0])
 
 
 def test_candidates_can_be_evaluated_as_they_train():
@@ -177,10 +182,10 @@ def test_mini_batches_without_a_group_do_no_harm(optimiser):
     lacking = parts()._replace(train=parts().train._replace(a=~rare))
     config = BiasGda(batch_size=8, learning_rate=1e-3, optimiser=optimiser)
     state, _ = begin_descent(config)
-    after = descend(TASK, config, lacking, state)
+    after = advance(config, TASK, lacking, state)
     assert jnp.isfinite(after.variables.params).all() and not (after.variables.params == state.variables.params).all()
     without = lacking._replace(train=lacking.train._replace(a=jnp.ones_like(rare)))
-    unmoved = descend(TASK, config, without, state)
+    unmoved = advance(config, TASK, without, state)
     np.testing.assert_array_equal(unmoved.variables.params, state.variables.params)
     assert not (unmoved.variables.rest == state.variables.rest).all()
 
@@ -188,7 +193,7 @@ def test_mini_batches_without_a_group_do_no_harm(optimiser):
 def test_learning_rates_can_be_mapped_over():
     def biases(rate):
         config = BiasGda(learning_rate=rate, epochs=2)
-        return loop.run(bias_gda.METHOD, TASK, config, RULE, jax.random.key(0), variables(), split()).trace.valid.bias
+        return loop.run(config, TASK, RULE, jax.random.key(0), variables(), split()).trace.valid.bias
 
     found = quick.jit(jax.vmap(biases))(jnp.array([1e-5, 1e-2]))
     assert found.shape == (2, 3) and found[0, 0] == found[1, 0] and found[0, 2] != found[1, 2]

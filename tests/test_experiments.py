@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, driver, figures, loading, programs, results, statistics, tables
+from experiments import cli, driver, figures, loading, results, statistics, tables
 from experiments.folder import FolderError, RunFolder, atomic
 from experiments.settings import Debias, Selection, identity, preset, updated
 from experiments.structure import BINARY, CELLS
-from fairjax import data, loop, objective, parallel, performance, storage
+from fairjax import data, loop, objective, parallel, performance, seeds, storage
 from fairjax.nn import from_linen
 from fairjax.parity import MEASURES
 
@@ -95,7 +95,7 @@ def test_the_selected_candidate_is_the_best_of_its_trajectory(finished):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkeypatch, capsys):
-    advance, calls = programs.advance_debiasing, []
+    advance, calls = seeds.advance_debiasing, []
 
     def stopping(*args, **options):
         calls.append(1)
@@ -104,20 +104,20 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkey
         return advance(*args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(driver, "CHUNK", 10)
-        patched.setattr(programs, "advance_debiasing", stopping)
+        patched.setattr(seeds, "CHUNK", 10)
+        patched.setattr(seeds, "advance_debiasing", stopping)
         assert run(tmp_path / "r") == 130
     assert "goes on from the last saved state" in capsys.readouterr().err
     assert not (tmp_path / "r" / "results.csv").exists()
     with monkeypatch.context() as patched:
-        patched.setattr(programs, "advance_training", None)  # training is not done again
+        patched.setattr(seeds, "advance_training", None)  # training is not done again
         assert run(tmp_path / "r") == 0
     same_results(finished, tmp_path / "r")
 
 
 def test_a_finished_run_is_not_computed_again(finished, monkeypatch):
-    monkeypatch.setattr(programs, "advance_training", None)
-    monkeypatch.setattr(programs, "advance_debiasing", None)
+    monkeypatch.setattr(seeds, "advance_training", None)
+    monkeypatch.setattr(seeds, "advance_debiasing", None)
     before = (finished / "results.csv").read_bytes()
     assert run(finished) == 0
     assert (finished / "results.csv").read_bytes() == before
@@ -365,7 +365,9 @@ def test_stratifying_is_not_advised_for_attributes_side_by_side(monkeypatch):
     monkeypatch.setattr(data, "split_seeds", refuse)
     for options, advised in (({}, True), ({"stratify": True}, False), ({"intersect": False}, False)):
         table = made if options.get("intersect", True) else apart
-        monkeypatch.setitem(data.DATASETS, "compas", lambda *args, table=table, **options: table)
+        monkeypatch.setitem(
+            data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=lambda *args, table=table, **options: table)
+        )
         settings = Debias(dataset="compas", protected=("race", "sex"), **options)
         with pytest.raises(ValueError, match="a larger --minimum") as refused:
             loading.load(settings)

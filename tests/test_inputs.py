@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fairjax import loop, metrics, nn, objective, parity, performance, training, types
-from fairjax.debias import BiasGda, FineTuning, bias_gda, fine_tuning
+from fairjax.methods import BiasGda, FineTuning, fine_tuning
 from fairjax.metrics import Quotient, gaps
 from fairjax.metrics.confusion import cell_sums, group_sums
 from fairjax.objective import ConstrainedObjective
@@ -173,8 +173,8 @@ def test_a_method_moves_although_no_group_of_a_mini_batch_has_enough_rows(config
     task = loop.Task(network, parity.named("spd", 3, minimum=20))
     parts = loop.Parts.of(split)
     evaluation = loop.evaluate(task, variables, parts)[0].valid
-    state = bias_gda.init(task, config, jax.random.key(1), variables, parts, evaluation)
-    moved = bias_gda.step(task, config, parts, state)
+    state = config.init(task, jax.random.key(1), variables, parts, evaluation)
+    moved = config.step(task, parts, state)
     assert np.abs(moved.variables.params - state.variables.params).max() > 1e-3
 
 
@@ -189,8 +189,8 @@ def test_multipliers_pass_over_mini_batches_without_the_groups():
     task = loop.Task(network, metrics.demographic_parity(num_groups=2))
     parts = loop.Parts.of(split)
     evaluation = loop.evaluate(task, variables, parts)[0].valid
-    state = fine_tuning.init(task, config, jax.random.key(1), variables, parts, evaluation)
-    assert np.isfinite(fine_tuning.step(task, config, parts, state).weights).all()
+    state = config.init(task, jax.random.key(1), variables, parts, evaluation)
+    assert np.isfinite(config.step(task, parts, state).weights).all()
 
 
 def test_sums_keep_their_digits_where_one_group_has_almost_all_rows():

@@ -1,7 +1,6 @@
 """The loop that all methods share, on every method: protocol, selection, chunks, many seeds, what is not finite."""
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -25,16 +24,17 @@ from biased import (
     split,
     variables,
 )
+from jaxtyping import Array, Float
 
 from fairjax import loop, objective
-from fairjax.debias import METHODS, Pruning
-from fairjax.loop import Debiased, Method
+from fairjax.methods import METHODS, Method, Pruning, method
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import scores
 from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective
+from fairjax.result import Debiased
 
 STEPPING = [name for name in METHODS if name not in ("standard", "threshold")]
-BY_ACCURACY = [name for name in METHODS if METHODS[name][1].threshold == "accuracy"]
+BY_ACCURACY = [name for name in METHODS if METHODS[name].threshold == "accuracy"]
 
 
 def test_the_network_to_debias_is_biased():
@@ -43,15 +43,16 @@ def test_the_network_to_debias_is_biased():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_keeps_the_protocol(name):
-    kind, method = METHODS[name]
-    assert isinstance(method, Method) and isinstance(result(name), Debiased) and type(kind()) is type(CONFIGS[name])
-    state, steps = begin(name)[0].state, method.steps(CONFIGS[name], variables())
-    new = jax.eval_shape(lambda state: method.step(TASK, CONFIGS[name], parts(), state), state)
+    method = CONFIGS[name]
+    assert isinstance(method, Method) and isinstance(result(name), Debiased) and type(method) is METHODS[name]
+    assert METHODS[name].label and METHODS[name].reference and METHODS[name].equation
+    state, steps = begin(name)[0].state, method.total_steps(variables())
+    new = jax.eval_shape(lambda state: method.step(TASK, parts(), state), state)
     chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda state: state, state))
     chex.assert_trees_all_equal(
         Flat.of(method.candidate(state, jnp.zeros((), jnp.int32))), Flat.of(variables())
     )  # nothing is done before the first step
-    candidates = steps * method.members(CONFIGS[name]) + 1
+    candidates = steps * method.members + 1
     assert (steps > 0) == (name in STEPPING)
     assert result(name).trace.valid.bias.shape == result(name).trace.test.bias.shape == (candidates,)
     chex.assert_trees_all_equal_shapes_and_dtypes(result(name).variables, variables())
@@ -93,28 +94,28 @@ def test_a_run_is_a_start_and_chunks_of_steps(name):
     # the search's sums are rounded differently in programs that are compiled quickly
     programs = Programs(jax.jit) if name == "layerwise" else QUICK
     whole = debias(name, programs=programs) if name == "layerwise" else result(name)
-    method, config, (begun, evaluated) = METHODS[name][1], CONFIGS[name], begin(name, programs=programs)
-    steps = method.steps(config, variables())
+    method, (begun, evaluated) = CONFIGS[name], begin(name, programs=programs)
+    steps = method.total_steps(variables())
     progress, traces = begun, []
     for chunk in (2, steps - 4, 2):
-        progress, trace = programs.advance(method, TASK, config, RULE, parts(), progress, chunk)
+        progress, trace = programs.advance(method, TASK, RULE, parts(), progress, chunk)
         traces.append(trace)
     trace = jax.tree.map(lambda one, *chunks: jnp.concatenate([one[None], *chunks]), evaluated[0], *traces)
-    chex.assert_trees_all_equal(loop.finish(RULE, progress, trace), whole)
+    chex.assert_trees_all_equal(loop.finish(method, TASK, RULE, progress, trace, split()), whole)
 
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_many_seeds_are_each_seed_alone(name):
-    method, config = METHODS[name][1], CONFIGS[name]
+    method = CONFIGS[name]
     other = jax.tree.map(lambda leaf: leaf[::-1] if leaf.ndim == 1 else leaf, variables())
     both = jax.tree.map(lambda a, b: jnp.stack([a, b]), variables(), other)
 
     def one(number, tree):
-        return loop.run(method, TASK, config, RULE, jax.random.key(number), tree, split())
+        return loop.run(method, TASK, RULE, jax.random.key(number), tree, split())
 
     together = quick.jit(jax.vmap(one))(jnp.arange(2), both)
     for i, tree in enumerate((variables(), other)):
-        single = run(method, TASK, config, RULE, jax.random.key(i), tree, split())
+        single = run(method, TASK, RULE, jax.random.key(i), tree, split())
         for part in ("valid", "test"):
             ours, theirs = getattr(together.trace, part), getattr(single.trace, part)
             np.testing.assert_allclose(ours.bias[i], theirs.bias, atol=0.03)  # a row more or less
@@ -126,7 +127,7 @@ def test_many_seeds_are_each_seed_alone(name):
 def test_numbers_of_a_config_change_without_compiling_again(name):
     config, _ = CONFIGS[name], result(name)
     traced = len(TRACES)
-    assert TRACES.count(METHODS[name][1]) >= 1
+    assert TRACES.count(METHODS[name]) >= 1
     debias(name, rule=ConstrainedObjective(epsilon=0.2, margin=0.02))
     numbers = [field.name for field in dataclasses.fields(config) if not field.metadata.get("static")]
     for number in numbers:
@@ -143,24 +144,29 @@ def test_rules_are_interchangeable(rule):
     assert bool(found.satisfied) == (abs(float(found.trace.valid.bias[found.selected])) < float(rule.bound))
 
 
-def _scale(task, config, parts, state):
-    count, tree = state
-    return count + 1, {**tree, "params": jax.tree.map(lambda leaf: leaf * config[count], tree["params"])}
+@method
+class Scripted(Method):
+    """Multiplies the parameters by a number at every step, so that it is known what its candidates are."""
 
+    factors: Float[Array, " steps"]
 
-SCRIPTED = Method(
-    init=lambda task, config, key, variables, parts, evaluation: (jnp.zeros((), jnp.int32), variables),
-    step=_scale,
-    candidate=lambda state, member: state[1],
-    steps=lambda config, variables: config.shape[0],
-    logits=functools.partial(loop.evaluation_mode, candidate=lambda state, member: state[1]),
-)
-"""Its settings are numbers by which the steps multiply the parameters: what its candidates are is known."""
+    def init(self, task, key, variables, parts, evaluation):
+        return jnp.zeros((), jnp.int32), variables
+
+    def step(self, task, parts, state):
+        count, tree = state
+        return count + 1, {**tree, "params": jax.tree.map(lambda leaf: leaf * self.factors[count], tree["params"])}
+
+    def candidate(self, state, member):
+        return state[1]
+
+    def total_steps(self, variables):
+        return self.factors.shape[0]
 
 
 def test_ties_go_to_the_earliest_candidate():
     always = AccuracyFloor(floor=0.0)
-    found = run(SCRIPTED, TASK, jnp.ones(4), always, jax.random.key(0), variables(), split())
+    found = run(Scripted(factors=jnp.ones(4)), TASK, always, jax.random.key(0), variables(), split())
     assert found.selected == 0 and not found.diverged
 
 
@@ -170,8 +176,8 @@ def test_a_candidate_that_is_not_finite_is_never_selected_and_freezes_the_run(at
     """Without scores above a threshold there is no bias: such a candidate would be the best by far."""
     better = jnp.array([1.0, -1.0, 1.0, 1.0])  # the signs of the weights turn, and with them the bias changes
     always = AccuracyFloor(floor=0.0)
-    sound = run(SCRIPTED, TASK, better, always, jax.random.key(0), variables(), split())
-    found = run(SCRIPTED, TASK, better.at[at].set(value), always, jax.random.key(0), variables(), split())
+    sound = run(Scripted(factors=better), TASK, always, jax.random.key(0), variables(), split())
+    found = run(Scripted(factors=better.at[at].set(value)), TASK, always, jax.random.key(0), variables(), split())
     assert found.diverged and not sound.diverged
     scores = always(sound.trace.valid)[: at + 1]  # of the candidates before it
     assert found.selected == objective.first_max(scores)
@@ -184,7 +190,8 @@ def test_a_network_that_is_not_finite_to_begin_with_is_told():
 
     @jax.vmap
     def many(tree):
-        return loop.run(SCRIPTED, TASK, jnp.full(2, 0.5), AccuracyFloor(floor=0.0), jax.random.key(0), tree, split())
+        halved = Scripted(factors=jnp.full(2, 0.5))
+        return loop.run(halved, TASK, AccuracyFloor(floor=0.0), jax.random.key(0), tree, split())
 
     many = quick.jit(many)
     found, sound = many(both), many(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables()))

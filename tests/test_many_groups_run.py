@@ -3,15 +3,14 @@
 import json
 import os
 from pathlib import Path
-from typing import get_args
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, driver, loading, methods, report, settings, statistics, tables
-from experiments.settings import ATTRIBUTES, GROUPING, MULTICLASS, Debias, identity
+from experiments import cli, driver, loading, methods, report, statistics, tables
+from experiments.settings import GROUPING, Debias, identity
 from experiments.structure import BINARY, CELLS, Structure
 from fairjax import data, metrics, parity, storage
 from fairjax.nn import from_linen
@@ -55,8 +54,10 @@ def three_classes(path=None, protected=("sex",), intersect=True, minimum=50, sma
 @pytest.fixture(scope="module")
 def small_tables():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(data.DATASETS, "compas", two_classes)
-        patched.setitem(data.DATASETS, "compas_score_text", three_classes)
+        patched.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=two_classes))
+        patched.setitem(
+            data.DATASETS, "compas_score_text", data.DATASETS["compas_score_text"]._replace(load=three_classes)
+        )
         yield
 
 
@@ -278,10 +279,22 @@ def test_a_run_about_two_groups_has_the_identity_that_it_had_before_groups_could
     assert identity(Debias(dataset="adult", protected=("sex",))) != identity(Debias(dataset="adult"))
 
 
-def test_everything_in_a_registry_can_be_picked_and_has_a_name_to_be_printed_by():
-    assert get_args(settings.MeasureName) == tuple(methods.MEASURES) == tuple(parity.MEASURES)
-    assert get_args(settings.AcrossName) == tuple(methods.ACROSS) == tuple(metrics.GAPS)
-    assert set(get_args(settings.DatasetName)) == set(methods.DATASETS) == {*data.DATASETS, *settings.SIMULATED}
+@pytest.mark.parametrize("name", methods.datasets())
+def test_every_data_set_can_be_picked_and_has_a_name_to_be_printed_by(name):
+    assert Debias(dataset=name).dataset == name
+    assert methods.dataset_label(name) != name
+
+
+@pytest.mark.parametrize("name", parity.MEASURES)
+def test_every_measure_can_be_picked_and_has_a_name_to_be_printed_by(name):
+    assert Debias(measure=name).measure == name
+    assert parity.MEASURES.label(name) != name
+
+
+@pytest.mark.parametrize("name", metrics.GAPS)
+def test_every_gap_can_be_picked_and_has_words(name):
+    assert Debias(dataset="adult", protected=("sex",), across=name).across == name
+    assert len(metrics.GAPS.label(name).split()) > 3
 
 
 @pytest.mark.parametrize("measure", parity.MEASURES)
@@ -332,15 +345,16 @@ def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_
 
 
 @pytest.mark.skipif("FAIRJAX_DATA" not in os.environ, reason="set FAIRJAX_DATA to the folder of raw files")
-@pytest.mark.parametrize("dataset", ATTRIBUTES)
+@pytest.mark.parametrize("dataset", [name for name, entry in data.DATASETS.items() if entry.attributes])
 def test_benchmark_files_give_groups_and_classes_with_names(dataset):
-    attributes = ATTRIBUTES[dataset][:1] if dataset == "german" else ATTRIBUTES[dataset]
+    benchmark = data.DATASETS[dataset]
+    attributes = benchmark.attributes if benchmark.intersections else benchmark.attributes[:1]
     # a rate of few rows may be undefined in some split: intersections of six classes are not split here
     chosen = Debias(dataset=dataset, protected=attributes, seeds=(42,), minimum=50, stratify=dataset != "german")
     if not Path(os.environ.get("FAIRJAX_DATA", "nowhere"), dataset.partition("_")[0]).is_dir():
         pytest.skip(f"the data of {dataset} are not there: set FAIRJAX_DATA")
     splits, _, structure, facts = loading.load(chosen)
-    assert len(structure.classes) == (2 if dataset not in MULTICLASS else 6 if dataset == "adult_occupation" else 3)
+    assert len(structure.classes) == (2 if not benchmark.several_classes else 6 if dataset == "adult_occupation" else 3)
     assert splits.x.shape[0] == facts["rows"]
     if dataset != "german":
         assert set(facts["group_rows"]) == set(structure.groups)

@@ -14,22 +14,18 @@ from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, run, sp
 from jax.flatten_util import ravel_pytree
 
 from fairjax import loop, objective
-from fairjax.debias import (
-    METHODS,
+from fairjax.methods import (
     AdversarialDebiasing,
     AdversarialFineTuning,
     FineTuning,
+    Lagrangian,
     LayerwiseOptimisation,
     RandomPerturbation,
+    Task,
     adversarial_debiasing,
-    adversarial_fine_tuning,
-    fine_tuning,
-    layerwise,
-    random_perturbation,
 )
-from fairjax.debias.descent import descend, tuned
-from fairjax.debias.fine_tuning import balanced_cross_entropy, class_shares
-from fairjax.loop import Task
+from fairjax.methods.descent import descend, tuned
+from fairjax.methods.fine_tuning import balanced_cross_entropy, class_shares
 from fairjax.nn import Flat, Mlp, Network, from_linen
 from fairjax.nn.network import scores
 from fairjax.objective import ConstrainedObjective, PooledObjective
@@ -50,22 +46,22 @@ def evaluated():
     return evaluate(TASK, variables(), parts())[0].valid
 
 
-@functools.partial(quick.jit, static_argnums=(0, 1))
-def _init(module, task, config, key, variables, parts, evaluation):
-    return module.init(task, config, key, variables, parts, evaluation)
+@functools.partial(quick.jit, static_argnums=1)
+def _init(method, task, key, variables, parts, evaluation):
+    return method.init(task, key, variables, parts, evaluation)
 
 
-def begin(module, config, task=TASK):
-    return _init(module, task, config, key(), variables(), parts(), evaluated())
+def begin(method, task=TASK):
+    return _init(method, task, key(), variables(), parts(), evaluated())
 
 
-@functools.partial(quick.jit, static_argnums=(0, 1))
-def _step(module, task, config, parts, state):
-    return module.step(task, config, parts, state)
+@functools.partial(quick.jit, static_argnums=1)
+def _step(method, task, parts, state):
+    return method.step(task, parts, state)
 
 
-def step(module, config, state, task=TASK):
-    return _step(module, task, config, parts(), state)
+def step(method, state, task=TASK):
+    return _step(method, task, parts(), state)
 
 
 # random perturbation
@@ -73,10 +69,10 @@ def step(module, config, state, task=TASK):
 
 def test_a_draw_multiplies_every_parameter_by_its_own_noise():
     config = RandomPerturbation(draws=40, batch=4, deviation=0.1)
-    state = begin(random_perturbation, config)
+    state = begin(config)
     factors = []
-    for _ in range(random_perturbation.steps(config, variables())):
-        state = step(random_perturbation, config, state)
+    for _ in range(config.total_steps(variables())):
+        state = step(config, state)
         factors.append(np.asarray(state.params / Flat.of(variables()).params[None]))
     factors = np.concatenate(factors)
     assert factors.shape[0] == 40 and len({row.tobytes() for row in factors}) == 40
@@ -144,9 +140,9 @@ def test_fine_tuning_is_written_out(penalty, measure):
     matter."""
     task = Task(PLAIN, MEASURES[measure])
     config = FineTuning(weights=(0.5, 3.0), penalty=penalty, batch_size=1000, epochs=2, learning_rate=1e-2)
-    state = begin(fine_tuning, config, task)
+    state = begin(config, task)
     for _ in range(2):
-        state = step(fine_tuning, config, state, task)
+        state = step(config, state, task)
     batch, adam = parts().train, optax.adam(1e-2)
     positives = jnp.mean(batch.y.astype(jnp.float32))
 
@@ -166,9 +162,7 @@ def test_fine_tuning_is_written_out(penalty, measure):
             grads, updated = gradient(tree["params"], tree, weight)
             updates, optimiser = adam.update(grads, optimiser)
             tree = {**updated, "params": optax.apply_updates(tree["params"], updates)}
-        chex.assert_trees_all_close(
-            fine_tuning.METHOD.candidate(state, jnp.array(member)).variables(), tree, rtol=2e-3, atol=2e-4
-        )
+        chex.assert_trees_all_close(config.candidate(state, jnp.array(member)).variables(), tree, rtol=2e-3, atol=2e-4)
 
 
 def test_the_members_of_a_path_are_what_each_weight_gives_alone():
@@ -187,10 +181,10 @@ def test_a_heavier_weight_leaves_less_bias():
 @pytest.mark.parametrize("penalty", ["absolute", "signed"])
 def test_multipliers_grow_while_the_constraint_is_violated(penalty):
     config = FineTuning(weights=(0.0, 0.5), weighting="multiplier", penalty=penalty, learning_rate=1e-4)
-    state = begin(fine_tuning, config)
-    after = step(fine_tuning, config, state)
+    state = begin(config)
+    after = step(config, state)
     assert (after.weights > state.weights).all()
-    fixed = step(fine_tuning, dataclasses.replace(config, weighting="fixed"), state)
+    fixed = step(dataclasses.replace(config, weighting="fixed"), state)
     np.testing.assert_array_equal(fixed.weights, state.weights)
     np.testing.assert_array_equal(
         after.variables.params, fixed.variables.params
@@ -199,8 +193,8 @@ def test_multipliers_grow_while_the_constraint_is_violated(penalty):
 
 def test_only_the_layers_named_are_tuned():
     config = FineTuning(weights=(1.0,), layers=("output",), learning_rate=1e-2, epochs=1)
-    state = step(fine_tuning, config, begin(fine_tuning, config))
-    after = fine_tuning.METHOD.candidate(state, jnp.array(0)).variables()
+    state = step(config, begin(config))
+    after = config.candidate(state, jnp.array(0)).variables()
     chex.assert_trees_all_equal(after["batch_stats"], variables()["batch_stats"])
     for name, tree in after["params"].items():
         same = jax.tree.map(lambda a, b: bool((a == b).all()), tree, variables()["params"][name])
@@ -246,9 +240,9 @@ def test_the_projected_direction_is_zhang_s():
     batch = parts().train
     config = AdversarialDebiasing(batch_size=1000, weight=2.0, learning_rate=1e-3)
     task = Task(PLAIN, spd)
-    state = begin(adversarial_debiasing, config, task)
+    state = begin(config, task)
     adversary = adversarial_debiasing.Adversary(jnp.array(0.5), jnp.array([1.5, 0.0, 0.0]), jnp.array(-0.3))
-    after = step(adversarial_debiasing, config, state._replace(adversary=adversary), task)
+    after = step(config, state._replace(adversary=adversary), task)
     flat = Flat.of(variables())
 
     def logits(params):
@@ -270,10 +264,10 @@ def test_the_projected_direction_is_zhang_s():
 @pytest.mark.parametrize(("measure", "negatives"), [("spd", True), ("eod", False)])
 def test_the_adversary_sees_what_the_measure_looks_at(measure, negatives):
     some = Batch(jnp.zeros((4, 1)), jnp.array([True, True, False, False]), jnp.array([True, False, True, False]))
-    rows = adversarial_debiasing._rows(Task(PLAIN, MEASURES[measure]), AdversarialDebiasing(), some)
+    rows = AdversarialDebiasing()._rows(Task(PLAIN, MEASURES[measure]), some)
     assert rows.tolist() == [1, 1, float(negatives), float(negatives)]
     for kind, expected in (("opportunity", 0.0), ("parity", 1.0), ("odds", 1.0)):
-        rows = adversarial_debiasing._rows(Task(PLAIN, MEASURES[measure]), AdversarialDebiasing(adversary=kind), some)
+        rows = AdversarialDebiasing(adversary=kind)._rows(Task(PLAIN, MEASURES[measure]), some)
         assert rows.tolist() == [1, 1, expected, expected]
 
 
@@ -283,7 +277,7 @@ def test_methods_reduce_the_bias(name):
         "adversarial_debiasing": AdversarialDebiasing(
             epochs=20, learning_rate=3e-3, weight=2.0, adversary_rate=0.1, batch_size=64
         ),
-        "lagrangian": METHODS["lagrangian"][0](epochs=20, learning_rate=3e-3, batch_size=64),
+        "lagrangian": Lagrangian(epochs=20, learning_rate=3e-3, batch_size=64),
     }[name]
     found = debias(name, config)
     assert found.satisfied and found.selected > 0
@@ -293,9 +287,9 @@ def test_methods_reduce_the_bias(name):
 
 def test_the_critic_learns_the_bias_of_mini_batches():
     config = AdversarialFineTuning(epochs=1, critic_steps=400, network_steps=1, batch_size=200)
-    state = begin(adversarial_fine_tuning, config)
-    after = step(adversarial_fine_tuning, config, state)
-    batch, critic = parts().train, adversarial_fine_tuning._critic(config)
+    state = begin(config)
+    after = step(config, state)
+    batch, critic = parts().train, config._critic()
 
     def errors(weights):
         found = []
@@ -313,7 +307,7 @@ def test_the_critic_learns_the_bias_of_mini_batches():
 def test_adversarial_fine_tuning_needs_the_last_hidden_layer():
     task = Task(Network(TASK.network.init, TASK.network.apply), spd)
     with pytest.raises(ValueError, match="has no `features`"):
-        adversarial_fine_tuning.init(task, AdversarialFineTuning(), key(), variables(), parts(), evaluated())
+        AdversarialFineTuning().init(task, key(), variables(), parts(), evaluated())
 
 
 def test_features_are_what_the_last_layer_sees():
@@ -334,27 +328,27 @@ def test_features_are_what_the_last_layer_sees():
 
 def test_each_layer_is_searched_from_the_network_as_it_came():
     config = LayerwiseOptimisation(generations=2, population=4)
-    state = begin(layerwise, config)
-    assert layerwise.steps(config, variables()) == 2 * 3
+    state = begin(config)
+    assert config.total_steps(variables()) == 2 * 3
     original = Flat.of(variables())
     owner = np.asarray(
         ravel_pytree({name: jax.tree.map(lambda leaf, i=i: jnp.full(leaf.shape, i), tree)
                       for i, (name, tree) in enumerate(sorted(variables()["params"].items()))})[0]
     )  # fmt: skip
     for i in range(6):
-        state = step(layerwise, config, state)
+        state = step(config, state)
         moved = np.asarray(state.params != original.params[None])
         assert not moved[:, owner != i // 2].any() and moved[:, owner == i // 2].any(axis=1).all()
-        state = layerwise.tell(config, state, evaluated(), jnp.arange(4.0), 0.1)
+        state = config.tell(state, evaluated(), jnp.arange(4.0), 0.1)
 
 
 def test_the_search_moves_to_what_is_within_the_bound_first():
     config = LayerwiseOptimisation(generations=3, population=4)
-    state = step(layerwise, config, begin(layerwise, config))
+    state = step(config, begin(config))
     population = np.asarray(state.population)
     ones = jnp.ones(4)
     evaluation = objective.Evaluation(ones, ones, jnp.array([0.3, 0.2, 0.01, 0.4]), ones)
-    after = layerwise.tell(config, state, evaluation, jnp.array([0.9, 0.9, 0.5, 0.9]), 0.05)
+    after = config.tell(state, evaluation, jnp.array([0.9, 0.9, 0.5, 0.9]), 0.05)
     towards = [float(np.dot(np.asarray(after.search.mean), row) / np.linalg.norm(row)) for row in population]
     assert int(np.argmax(towards)) == 2
 
@@ -363,7 +357,7 @@ def test_the_search_moves_to_what_is_within_the_bound_first():
 
 
 def test_pooled_rules_need_train_data():
-    with pytest.raises(ValueError, match='selection="pooled"'):
+    with pytest.raises(ValueError, match="looks at train data too"):
         debias("standard", rule=PooledObjective())
 
 
@@ -390,7 +384,7 @@ def test_pooled_bias_is_the_weighted_mean_of_both_parts():
 def test_a_pooled_rule_selects_by_both_parts():
     task = Task(TASK.network, spd, "pooled")
     rule, config = PooledObjective(epsilon=0.1), CONFIGS["bias_gda"]
-    found = run(METHODS["bias_gda"][1], task, config, rule, key(), variables(), split())
+    found = run(config, task, rule, key(), variables(), split())
     seen = found.trace.seen(rule)
     assert found.selected == objective.first_max(rule(seen))
     assert bool(found.satisfied) == (abs(float(seen.bias[found.selected])) < 0.1)

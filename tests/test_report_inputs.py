@@ -188,7 +188,7 @@ def test_settings_without_a_bound_are_refused(folder, settings):
 
 def test_statistics_refuse_unknown_measures_and_doubled_rows():
     results = table()
-    with pytest.raises(ValueError, match="a measure must be one of"):
+    with pytest.raises(ValueError, match="there is no measure named"):
         statistics.inconsistency(results.assign(measure="happiness"))
     with pytest.raises(ValueError, match="more than one result"):
         statistics.comparisons(pd.concat([results, results]), np.random.default_rng(0))

@@ -1,1 +1,1 @@
-"""Benchmarks of speed, and the contenders that fairjax is held against."""
+"""Benchmarks of speed, and the contenders that fairjax is compared with."""

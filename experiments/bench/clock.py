@@ -1,4 +1,4 @@
-"""Timings: how often, of what, and how much memory."""
+"""Measurements of time and memory."""
 
 import platform
 import resource
@@ -10,16 +10,16 @@ from typing import Any
 
 
 def repeated(function: Callable[[], Any], repetitions: int, work: float) -> list[float]:
-    """Seconds a unit of work, once a repetition.
+    """Time a function repeatedly, in seconds per unit of work.
 
     Args:
-        function: does the work and returns when it is done; everything that is done only once, such as compilation,
-            was done before.
-        repetitions: how often.
+        function: does the work and returns when it is done. Anything that is done only once, such as compilation, must
+            have been done before.
+        repetitions: the number of timed calls.
         work: units of work of one call, such as networks times steps.
 
     Returns:
-        A number a repetition.
+        One number per repetition.
     """
     seconds = []
     for _ in range(repetitions):
@@ -30,18 +30,18 @@ def repeated(function: Callable[[], Any], repetitions: int, work: float) -> list
 
 
 def median(raw: list[float]) -> float:
-    """The median of repetitions."""
+    """Return the median over repetitions."""
     return statistics.median(raw)
 
 
 def peak_memory_gib() -> float:
-    """The most memory that this process has had in use, in GiB.
+    """Return the peak memory use of this process in GiB.
 
-    Linux hands a parent's `ru_maxrss` on to its child, so the process's own high-water mark is read where there is one.
+    On Linux a child process inherits its parent's `ru_maxrss`, so the process's own high-water mark is used if known.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**20
     except (OSError, StopIteration, ValueError):
-        unit = 2**30 if platform.system() == "Darwin" else 2**20  # bytes there, KiB elsewhere
+        unit = 2**30 if platform.system() == "Darwin" else 2**20  # macOS reports bytes, Linux KiB
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -10,11 +10,11 @@ from experiments.folder import write_text
 
 
 def bench(settings: Bench, console: Console) -> int:
-    """Measure what is not measured yet, and write tables and figures.
+    """Measure what has not been measured yet, and write tables and figures.
 
     Args:
         settings: what to measure.
-        console: where progress and goals are told.
+        console: where progress and goals are printed.
 
     Returns:
         The exit status: 0, or 1 if a contender failed.
@@ -33,7 +33,7 @@ def bench(settings: Bench, console: Console) -> int:
 
 
 def bench_compare(words: list[str], console: Console) -> int:
-    """Print the ratios of two files of results."""
+    """Print the ratios between two files of results."""
     if len(words) != 2 or words[0].startswith("-"):
         usage = (
             "usage: python -m experiments bench-compare FIRST.json SECOND.json\n\nprints the ratios of two bench.json"

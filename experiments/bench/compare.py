@@ -1,4 +1,4 @@
-"""Two benchmarks beside each other."""
+"""Comparison of two benchmark results."""
 
 from typing import Any
 
@@ -10,14 +10,15 @@ from experiments.bench.report import number
 
 
 def ratios(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str, float, float, float]]:
-    """Every measure that both have: contender, measure, the medians, and the second over the first.
+    """Compare every measure that both results contain.
 
     Args:
         first: the content of a `bench.json`.
-        second: of another.
+        second: the content of another `bench.json`.
 
     Returns:
-        A row a measure, in the order of the first.
+        One row per measure, in the order of the first result: contender, measure, both medians, and the second median
+        divided by the first.
     """
     rows = []
     for key, found in first["contenders"].items():
@@ -30,7 +31,7 @@ def ratios(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
-    """In what else the two differ, in words."""
+    """Describe the other differences between two results, such as settings, machine and versions."""
     return [
         f"{part}.{name}: {first[part].get(name)} and {second[part].get(name)}"
         for part in ("machine", "versions", "settings")
@@ -40,7 +41,7 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 
 def printed(rows: list[tuple[str, str, float, float, float]]) -> Table:
-    """The table for a terminal; times are in seconds."""
+    """Return the table for a terminal; times are in seconds."""
     shown = Table(box=box.SIMPLE_HEAD, caption="Medians in seconds, and the second over the first: below 1 is faster.")
     for heading in ("contender", "measure"):
         shown.add_column(heading, overflow="fold")

@@ -1,4 +1,4 @@
-"""Figures of the benchmark: contenders side by side, and costs that grow."""
+"""Figures of the benchmark: contenders side by side, and how costs grow."""
 
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ ROWS = {
 
 
 def draw(results: dict[str, Any], folder: Path) -> list[Path]:
-    """All figures for which there are numbers.
+    """Draw all figures for which there are numbers.
 
     Args:
         results: the content of `bench.json`.
-        folder: where to write them.
+        folder: the folder that the figures are written to.
 
     Returns:
-        The files, PNG and SVG.
+        The paths of the files written, PNG and SVG.
     """
     written = []
     if any(view.value(results, f"steps/{shape}/{OURS}", "training") for shape in view.shapes(results)):
@@ -62,12 +62,12 @@ def _compilation(results: dict[str, Any], sizes: list[int]) -> Curve:
 
 
 def curves_figure(panels: dict[str, dict[str, Curve]], xlabel: str, path: Path) -> list[Path]:
-    """Costs by size on logarithmic axes, with fitted power laws.
+    """Draw costs by size on logarithmic axes, with fitted power laws.
 
     Args:
-        panels: by unit of cost, curves by name.
-        xlabel: what the sizes are.
-        path: where to write, without a suffix.
+        panels: the curves of each panel by name; panels are named by their unit of cost.
+        xlabel: the label of the horizontal axis.
+        path: the path to write to, without a suffix.
 
     Returns:
         The files written.
@@ -105,7 +105,7 @@ def _draw(axis, name: str, curve: Curve, colour: str, marker: str) -> None:
 
 
 def _ticks(axis, sizes: list[int]) -> None:
-    """Sizes themselves where they are small, some of them where they are many; powers of ten elsewhere."""
+    """Label every size, or some of them if there are many; from 10,000 on keep the default labels at powers of ten."""
     if max(sizes) >= 10_000:
         return
     shown = sizes[:1]
@@ -117,7 +117,7 @@ def _ticks(axis, sizes: list[int]) -> None:
 
 
 def _room(axis, values: list[float], curves: int) -> None:
-    """At least most of a decade, so that noise does not look like growth, and room for the legend."""
+    """Make the axis span most of a decade or more, so that noise does not look like growth, with space for a legend."""
     low, high = np.log10(min(values)), np.log10(max(values))
     extent = max(high - low, 0.8)
     bottom = (low + high - extent) / 2 - 0.08 * extent
@@ -130,11 +130,11 @@ def _room(axis, values: list[float], curves: int) -> None:
 
 
 def steps_figure(results: dict[str, Any], path: Path) -> list[Path]:
-    """The training step of every contender and the matrix products, a panel a table.
+    """Draw the training step of every contender and the matrix products, with one panel per table.
 
     Args:
         results: the content of `bench.json`.
-        path: where to write, without a suffix.
+        path: the path to write to, without a suffix.
 
     Returns:
         The files written.

@@ -1,4 +1,4 @@
-"""How fast a cost grows: exponents of power laws."""
+"""Exponents of fitted power laws: how fast a cost grows."""
 
 import math
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ import numpy as np
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The exponent b of cost = c * size^b, by least squares on logarithms; NaN for fewer than two sizes.
+    """Fit the exponent b of cost = c * size^b by least squares on logarithms; NaN for fewer than two sizes.
 
     Args:
-        sizes: positive.
-        costs: positive.
+        sizes: positive numbers.
+        costs: positive numbers, one per size.
 
     Returns:
-        The slope of log cost by log size.
+        The slope of log cost against log size.
     """
     if len(set(sizes)) < 2:
         return math.nan
@@ -22,14 +22,14 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def upper(sizes: Sequence[float], costs: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The points in the upper half of the range of sizes, on a log scale, where fixed costs matter less.
+    """Return the points in the upper half of the range of sizes on a log scale, where fixed costs matter less.
 
     Args:
-        sizes: positive.
-        costs: as many.
+        sizes: positive numbers.
+        costs: one number per size.
 
     Returns:
-        Sizes and costs.
+        Sizes and costs of these points.
     """
     middle = math.sqrt(min(sizes) * max(sizes))
     kept = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size >= middle * (1 - 1e-9)]
@@ -37,7 +37,7 @@ def upper(sizes: Sequence[float], costs: Sequence[float]) -> tuple[list[float], 
 
 
 def exponents(sizes: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:
-    """The exponent over all sizes, and over the upper half of their range."""
+    """Fit the exponent over all sizes, and over the upper half of their range."""
     if not sizes:
         return math.nan, math.nan
     return exponent(sizes, costs), exponent(*upper(sizes, costs))

@@ -1,4 +1,4 @@
-"""What the machine can do: a training step's matrix products and nothing else, a square product, a copy."""
+"""Limits of the machine: the matrix products of a training step alone, a product of square matrices, and a copy."""
 
 import itertools
 from typing import Any
@@ -15,15 +15,15 @@ BATCH = ours.ENDLESS.batch_size
 
 
 def limits(settings: Bench, shape: str) -> dict[str, Any]:
-    """The matrix products of a training step, spread over the same devices in the same groups of networks.
+    """Measure the matrix products of a training step, spread over the same devices in the same groups of networks.
 
     Args:
-        settings: repetitions.
-        shape: compas or adult.
+        settings: the number of repetitions.
+        shape: the table, compas or adult.
 
     Returns:
-        The measures products (seconds a network and step), square (seconds a floating-point operation of a product of
-        two matrices of 2048 x 2048 on every device) and copy (seconds a byte read or written).
+        The measures products (seconds per network and step), square (seconds per floating-point operation of a product
+        of two 2048 x 2048 matrices on every device) and copy (seconds per byte read or written).
     """
     use_cores(jax)
     features = tables.read(settings, shape).x.shape[1]
@@ -55,21 +55,21 @@ def products(
 ) -> list[float]:
     """Time forward products, weight gradients and input gradients (none for the first layer) of many networks.
 
-    A step's weight gradients are the next step's weights, and a layer's output the next one's input, so that no product
-    can be left out, merged or taken out of the scan. All numbers are 0, which takes as long as any others and never
-    overflows; the program does not know it.
+    The weight gradients of one step are the weights of the next step, and the output of one layer is the input of the
+    next layer, so the compiler can neither drop nor merge products nor move them out of the scan. All numbers are 0,
+    which takes as long as any other value and never overflows; the compiler does not know the values.
 
     Args:
-        features: of the mini-batch.
-        widths: of the hidden layers.
-        seeds: networks.
-        steps: of one scan.
-        repetitions: how many scans are timed.
+        features: the number of features of the mini-batch.
+        widths: the widths of the hidden layers.
+        seeds: the number of networks.
+        steps: the number of steps of one scan.
+        repetitions: the number of scans that are timed.
         mesh: the devices.
-        lanes: networks of a group.
+        lanes: the number of networks per group.
 
     Returns:
-        Seconds a network and step.
+        Seconds per network and step, one number per repetition.
     """
 
     def one(x, weights):
@@ -97,7 +97,7 @@ def products(
 
 
 def square(mesh, repetitions: int, size: int = 2048) -> list[float]:
-    """Time a product of square matrices on every device at once; seconds a floating-point operation of all of them."""
+    """Time a product of square matrices on every device at once, in seconds per floating-point operation overall."""
     sharding = jax.sharding.NamedSharding(mesh, jax.P(parallel.AXIS))
     matrices = jax.device_put(jnp.ones((mesh.size, size, size)), sharding)
     each = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=jax.P(parallel.AXIS), out_specs=jax.P(parallel.AXIS))
@@ -107,7 +107,7 @@ def square(mesh, repetitions: int, size: int = 2048) -> list[float]:
 
 
 def copy(mesh, mib: int, repetitions: int) -> list[float]:
-    """Time an array plus one, spread over all devices; seconds a byte, read or written."""
+    """Time adding one to an array that is spread over all devices, in seconds per byte read or written."""
     sharding = jax.sharding.NamedSharding(mesh, jax.P(parallel.AXIS))
     count = mib * 2**18 // mesh.size * mesh.size
     array = jax.device_put(jnp.zeros(count), sharding)
@@ -117,5 +117,5 @@ def copy(mesh, mib: int, repetitions: int) -> list[float]:
 
 
 def _shapes(features: int, widths: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Of every weight matrix."""
+    """Return the shapes of all weight matrices."""
     return list(itertools.pairwise((features, *widths, 1)))

@@ -7,23 +7,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments import programs
 from experiments.bench import clock, tables
 from experiments.bench.settings import Bench
 from experiments.cli import use_cores
-from experiments.programs import Axes, Machine
 from experiments.timings import Timings
-from fairjax import loop, objective, parallel
-from fairjax.debias import METHODS, BiasGda, Pruning
-from fairjax.loop import Task
+from fairjax import loop, objective, parallel, seeds
+from fairjax.methods import BiasGda, Method, Pruning, Task
 from fairjax.nn import Mlp, Network, from_linen
 from fairjax.nn.flat import Flat
 from fairjax.parity import MEASURES
+from fairjax.seeds import Axes, Machine
 from fairjax.training import Training
 from fairjax.types import SHARED, Split
 
 ENDLESS = Training(epochs=10**9, stopping_patience=10**9)
-"""Training that is not stopped while it is timed; its epochs are those of any training."""
+"""Training that does not stop early while it is timed; its epochs are those of ordinary training."""
 
 AXES = Axes(SHARED)
 
@@ -35,40 +33,40 @@ class Case:
     network: Network
     splits: Split
     machine: Machine
-    seeds: int
+    count: int
 
     @property
     def device(self) -> dict[str, Any]:
-        """On what it runs."""
+        """The platform, kind and number of the devices."""
         first = jax.devices()[0]
         return {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
 
     @property
     def keys(self) -> jax.Array:
-        """A key a seed."""
-        return jax.vmap(jax.random.key)(jnp.arange(self.seeds, dtype=jnp.uint32))
+        """One key per seed."""
+        return jax.vmap(jax.random.key)(jnp.arange(self.count, dtype=jnp.uint32))
 
     def batches(self, size: int) -> int:
-        """Mini-batches of an epoch."""
+        """Return the number of mini-batches per epoch."""
         rows = self.splits.train.shape[-1]
         return math.ceil(rows / min(size, rows))
 
 
 def case(splits: Any, widths: tuple[int, ...]) -> Case:
-    """Networks of these widths on the splits of some seeds, on all devices."""
+    """Create networks of the given widths on the splits of several seeds, on all devices."""
     use_cores(jax)
     mesh = parallel.mesh()
-    seeds = splits.train.shape[0]
+    count = splits.train.shape[0]
     placed = jax.device_put(jax.tree.map(jnp.asarray, Split(*splits)), parallel.everywhere_on(mesh))
-    return Case(from_linen(Mlp(widths=widths)), placed, Machine(mesh, None), seeds)
+    return Case(from_linen(Mlp(widths=widths)), placed, Machine(mesh, None), count)
 
 
 def steps(settings: Bench, shape: str) -> dict[str, Any]:
-    """Every kind of step on the table of a shape; seconds a network and step.
+    """Time every kind of step on one table, in seconds per network and step.
 
     Args:
-        settings: repetitions and their length.
-        shape: compas or adult.
+        settings: the number of repetitions and their length.
+        shape: the table, compas or adult.
 
     Returns:
         The measures training, pruning, bias_gda and threshold.
@@ -79,7 +77,7 @@ def steps(settings: Bench, shape: str) -> dict[str, Any]:
         raw, networks = train(here, timings, epochs=settings.epochs, repetitions=settings.repetitions)
         task = Task(here.network, MEASURES["spd"])
         measures = {"training": raw}
-        for name, config, count, work in (
+        for name, method, count, work in (
             ("pruning", Pruning(), settings.pruning_steps, settings.pruning_steps),
             (
                 "bias_gda",
@@ -88,46 +86,46 @@ def steps(settings: Bench, shape: str) -> dict[str, Any]:
                 settings.bias_gda_epochs * here.batches(BiasGda().batch_size),
             ),
         ):
-            measures[name] = debias(here, timings, task, networks, name, config, count, settings.repetitions, work)
+            measures[name] = debias(here, timings, task, networks, name, method, count, settings.repetitions, work)
         measures["threshold"] = threshold(here, timings, task, networks, settings.repetitions)
     return {
         "measures": measures,
         "compilation_seconds": timings.compilation,
-        "facts": {"device": here.device, "seeds": here.seeds, "training_steps_an_epoch": here.batches(64)},
+        "facts": {"device": here.device, "seeds": here.count, "training_steps_an_epoch": here.batches(64)},
     }
 
 
 def train(here: Case, timings: Timings, *, epochs: int, repetitions: int) -> tuple[list[float], Flat]:
-    """Time whole epochs: shuffling, steps, validation loss.
+    """Time whole epochs, including shuffling, steps and the validation loss.
 
     Args:
         here: the networks.
-        timings: where compilation is counted.
-        epochs: of one repetition.
-        repetitions: how many.
+        timings: records the time of compilation.
+        epochs: the number of epochs per repetition.
+        repetitions: the number of repetitions.
 
     Returns:
-        Seconds a network and step, and the networks at the end.
+        Seconds per network and step, and the networks at the end.
 
     Raises:
-        FloatingPointError: if a network diverged, since diverged networks cost no time.
+        FloatingPointError: if a network diverged, since diverged networks take no time.
     """
 
     def some(state):
         return jax.block_until_ready(
-            programs.advance_training(
+            seeds.advance_training(
                 here.network, ENDLESS, here.splits, state, axes=AXES, machine=here.machine, epochs=epochs
             )
         )
 
     with timings.stage("training"):
-        begun = programs.begin_training(here.network, ENDLESS, here.keys, here.splits, axes=AXES, machine=here.machine)
+        begun = seeds.begin_training(here.network, ENDLESS, here.keys, here.splits, axes=AXES, machine=here.machine)
         held = [some(begun)]
 
     def again():
-        held.append(some(held.pop()))  # the state is given away and comes back
+        held.append(some(held.pop()))  # the state is donated and returned
 
-    raw = clock.repeated(again, repetitions, here.seeds * epochs * here.batches(ENDLESS.batch_size))
+    raw = clock.repeated(again, repetitions, here.count * epochs * here.batches(ENDLESS.batch_size))
     if bool(held[0].done.any()):
         raise FloatingPointError("training diverged while it was timed")
     return raw, held[0].variables
@@ -139,72 +137,69 @@ def debias(
     task: Task,
     networks: Flat,
     name: str,
-    config: Any,
+    method: Method,
     count: int,
     repetitions: int,
     work: int,
 ) -> list[float]:
-    """Time a method's steps, candidates evaluated and compared as in a run.
+    """Time the steps of a method, including the evaluation and comparison of candidates as in a run.
 
     Args:
-        here: where.
-        timings: where compilation is counted.
-        task: network and measure.
-        networks: those to debias.
-        name: of the method.
-        config: its hyperparameters.
-        count: its steps in one repetition.
-        repetitions: how many.
-        work: units of work of a network in one repetition.
+        here: the data and the devices.
+        timings: records the time of compilation.
+        task: the network and the measure.
+        networks: the networks to debias.
+        name: the name of the stage.
+        method: the method.
+        count: the number of its steps per repetition.
+        repetitions: the number of repetitions.
+        work: units of work per network and repetition.
 
     Returns:
-        Seconds a network and unit of work.
+        Seconds per network and unit of work.
     """
-    method, rule = METHODS[name][1], objective.ConstrainedObjective()
+    rule = objective.ConstrainedObjective()
     with timings.stage(name):
-        progress = start(here, task, networks, name, config)
-        progress = advance(here, method, task, config, rule, progress, count)
+        progress = start(here, task, networks, method)
+        progress = advance(here, method, task, rule, progress, count)
     held = [progress]
 
     def again():
-        held.append(advance(here, method, task, config, rule, held.pop(), count))
+        held.append(advance(here, method, task, rule, held.pop(), count))
 
-    return clock.repeated(again, repetitions, here.seeds * work)
+    return clock.repeated(again, repetitions, here.count * work)
 
 
-def start(here: Case, task: Task, networks: Flat, name: str, config: Any) -> loop.Progress:
-    """A method before its first step."""
+def start(here: Case, task: Task, networks: Flat, method: Method) -> loop.Progress:
+    """Return the state of a method before its first step."""
     rule = objective.ConstrainedObjective()
     machine = here.machine.for_parts()
-    logits = programs.evaluate(task, networks, here.splits, axes=AXES, machine=machine)
-    return programs.begin_debiasing(
-        METHODS[name][1],
+    logits = seeds.evaluate(task, networks, here.splits, axes=AXES, machine=machine)
+    return seeds.begin_debiasing(
+        method,
         task,
-        config,
         rule,
         here.keys,
         networks,
         here.splits,
-        programs.judge(task, None, logits),
+        seeds.judge(task, None, logits),
         axes=AXES,
         machine=machine,
     )
 
 
-def advance(here: Case, method, task: Task, config: Any, rule, progress: loop.Progress, count: int) -> loop.Progress:
-    """So many further steps of a method; its state is given away."""
+def advance(here: Case, method: Method, task: Task, rule, progress: loop.Progress, count: int) -> loop.Progress:
+    """Advance a method by a number of steps; the buffers of the given state are donated."""
     machine = here.machine.for_parts()
     progress, _ = jax.block_until_ready(
-        programs.advance_debiasing(
-            method, task, config, rule, here.splits, progress, axes=AXES, machine=machine, steps=count
-        )
+        seeds.advance_debiasing(method, task, rule, here.splits, progress, axes=AXES, machine=machine, steps=count)
     )
     return progress
 
 
 def threshold(here: Case, timings: Timings, task: Task, networks: Flat, repetitions: int) -> list[float]:
-    """Time the search of 101 thresholds on validation data, from scores; seconds a network."""
-    valid = programs.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine.for_parts()).valid
+    """Time the search over 101 thresholds on validation data, given the scores, in seconds per network."""
+    valid = seeds.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine.for_parts()).valid
 
     @jax.jit
     def search(scores, y, a):
@@ -213,10 +208,10 @@ def threshold(here: Case, timings: Timings, task: Task, networks: Flat, repetiti
     args = jax.block_until_ready((jax.nn.sigmoid(valid.x[..., 0]), valid.y, valid.a))
     with timings.stage("threshold"):
         jax.block_until_ready(search(*args))
-    calls = 10  # a call takes a millisecond
+    calls = 10  # one call takes about a millisecond
 
     def again():
         for _ in range(calls):
             jax.block_until_ready(search(*args))
 
-    return clock.repeated(again, repetitions, here.seeds * calls)
+    return clock.repeated(again, repetitions, here.count * calls)

@@ -1,4 +1,4 @@
-"""Who is measured, in which order."""
+"""Which contenders are measured, and in which order."""
 
 import importlib.util
 import shutil
@@ -8,21 +8,21 @@ from typing import Any, NamedTuple
 from experiments.bench.settings import Bench
 
 CURVES = {"seeds": "seeds", "rows": "many_rows", "width": "width", "depth": "depth"}
-"""Parts that are curves, and what measures a point."""
+"""Parts that are curves, and the function of `scaling` that measures one point of each."""
 
 
 class Contender(NamedTuple):
-    """One process."""
+    """A contender: a function that is measured in a process of its own."""
 
     function: str
-    """Module and function in this folder."""
+    """Module and function in this package."""
     arguments: dict[str, Any]
     needs: str | None = None
-    """A package without which it is passed over."""
+    """A package that the contender requires; without it the contender is skipped."""
 
 
 def contenders(settings: Bench) -> dict[str, Contender]:
-    """All contenders of the chosen parts by key: part, then table or size, then name."""
+    """Return all contenders of the chosen parts by key: part, then table or size, then name."""
     made = dict(_steps(settings))
     if "whole" in settings.parts:
         made["whole/compas/fairjax"] = Contender("whole.ours", {"real": settings.data == "found"})
@@ -66,7 +66,7 @@ def _adams(settings: Bench) -> Iterator[tuple[str, bool, int]]:
 
 
 def counted(threads: int) -> str:
-    """A number of threads in words."""
+    """Return a number of threads in words."""
     return f"{threads} thread" + ("s" if threads > 1 else "")
 
 
@@ -75,7 +75,7 @@ def _setting(part: str) -> str:
 
 
 def lacking(contender: Contender) -> str | None:
-    """What a contender needs and this machine has not, in words; None if it can run."""
+    """Describe what a contender needs but this machine lacks; None if it can run."""
     if contender.needs is not None and importlib.util.find_spec(contender.needs) is None:
         return f"{contender.needs} is not installed: pip install 'fairjax[bench]'"
     if contender.arguments.get("compiled") and not any(map(shutil.which, ("c++", "g++", "clang++"))):

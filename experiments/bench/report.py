@@ -1,4 +1,4 @@
-"""`bench.md`: what `bench.json` says, for people."""
+"""Write `bench.md`, a readable version of `bench.json`."""
 
 import itertools
 import math
@@ -21,18 +21,18 @@ CURVES = {
     "width": ("width", "training", "Training step by width", "units a layer", "a seed and step, µs", 1e6),
     "depth": ("depth", "training", "Training step by depth", "hidden layers", "a seed and step, µs", 1e6),
 }
-"""Part: part, measure, title, heading of the sizes, heading of the costs, and what seconds are multiplied by."""
+"""The curves: part, measure, title, heading of the sizes, heading of the costs, and a factor that converts seconds."""
 
 
 def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
-    """The page.
+    """Return the whole page.
 
     Args:
         results: the content of `bench.json`.
-        pictures: names of PNG files beside it.
+        pictures: names of PNG files in the same folder.
 
     Returns:
-        Markdown.
+        The text in Markdown.
     """
     sections = [*_machine(results), *goals(results)]
     for shape in view.shapes(results):
@@ -47,13 +47,13 @@ def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown, its first column to the left and the others to the right."""
+    """Return a table in Markdown, with the first column left-aligned and the others right-aligned."""
     ruler = ["---", *["---:"] * (len(headings) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (headings, ruler, *rows))
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """So many significant digits, in full; a dash for none."""
+    """Format a number to some significant digits without an exponent; a dash if there is no number."""
     if value is None or math.isnan(value):
         return "–"
     if value == 0:
@@ -63,7 +63,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def goals(results: dict[str, Any]) -> Iterator[str]:
-    """Goals and measured values."""
+    """Yield the section on goals and measured values."""
     words = {True: "reached", False: "missed", None: "not measured"}
     rows = [
         (goal.name, f"{goal.wanted} {goal.unit}", number(goal.measured), words[goal.reached])

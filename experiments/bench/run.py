@@ -1,4 +1,4 @@
-"""Run the contenders one after another, and write what each found as soon as it has found it."""
+"""Run the contenders one after another, and save the result of each as soon as it is available."""
 
 import importlib.util
 import json
@@ -19,22 +19,22 @@ from experiments.bench.settings import Bench, identity, plain
 from experiments.folder import write_json
 
 FORMAT = "fairjax bench 1"
-"""What the first entry of a file of results says."""
+"""The format identifier, which is the first entry of a file of results."""
 PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "torch", "scikit-learn")
 
 
 def run(settings: Bench, console: Console) -> dict[str, Any]:
-    """All contenders that are not finished.
+    """Run all contenders that are not finished.
 
     Args:
         settings: what to measure.
-        console: where progress is told.
+        console: where progress is printed.
 
     Returns:
         The content of `bench.json`, which is written after every contender.
 
     Raises:
-        ValueError: if the folder holds a benchmark of other settings or of another machine.
+        ValueError: if the folder holds a benchmark with other settings or from another machine.
     """
     path = settings.out / "bench.json"
     results = opened(settings, path)
@@ -57,10 +57,10 @@ def run(settings: Bench, console: Console) -> dict[str, Any]:
 
 
 def opened(settings: Bench, path: Path) -> dict[str, Any]:
-    """The results so far; none yet if there is no file.
+    """Read the results so far; they are empty if there is no file.
 
     Raises:
-        ValueError: if the file holds other settings or another machine's numbers.
+        ValueError: if the file holds other settings or results from another machine.
     """
     fresh = {
         "format": FORMAT,
@@ -84,10 +84,10 @@ def opened(settings: Bench, path: Path) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file of results.
+    """Read a file of results.
 
     Raises:
-        ValueError: if there is none, or it is something else.
+        ValueError: if there is no such file, or it is not a file of results.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _job(settings: Bench, key: str, contender: plan.Contender, results: dict[str, Any]) -> dict[str, Any]:
-    """One contender's result; what stopped it, if it failed."""
+    """Run one contender and return its result, or the error if it failed."""
     absent = plan.lacking(contender)
     if absent is not None:
         return {"skipped": absent}
@@ -113,7 +113,7 @@ def _job(settings: Bench, key: str, contender: plan.Contender, results: dict[str
     root = str(Path(spec.origin).parents[1]) if spec is not None and spec.origin is not None else ""
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     with tempfile.TemporaryDirectory() as scratch:
-        environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch) / "inductor")  # nothing is compiled already
+        environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch) / "inductor")  # start without compiled programs
         job, result = Path(scratch) / "job.json", Path(scratch) / "result.json"
         told = {"function": contender.function, "settings": plain(settings), "arguments": arguments}
         job.write_text(json.dumps(told), encoding="utf-8")
@@ -127,7 +127,10 @@ def _job(settings: Bench, key: str, contender: plan.Contender, results: dict[str
 
 
 def _alone(command: list[str], environment: dict[str, str], timeout: float) -> tuple[int | None, str]:
-    """Exit status and output of a process; no status if it took too long. It ends with all that it started."""
+    """Run a process and return its exit status and output; the status is None if it timed out.
+
+    The process ends together with all processes that it started.
+    """
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
         try:
@@ -135,7 +138,7 @@ def _alone(command: list[str], environment: dict[str, str], timeout: float) -> t
         except subprocess.TimeoutExpired:
             status = None
         finally:
-            if process.poll() is None:  # too long, or ctrl-C
+            if process.poll() is None:  # timed out, or interrupted by Ctrl-C
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         output.seek(0)
@@ -143,12 +146,12 @@ def _alone(command: list[str], environment: dict[str, str], timeout: float) -> t
 
 
 def _ordered(found: dict[str, Any], every: dict[str, Any]) -> dict[str, Any]:
-    """In the order of the plan; what belongs to other parts comes first."""
+    """Sort results in the order of the plan; those of other parts come first."""
     return {key: found[key] for key in (*(key for key in found if key not in every), *every) if key in found}
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and memory."""
+    """Return the processor, the number of cores and the memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     model = platform.processor() or platform.machine()
     try:
@@ -167,7 +170,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that matter for speed."""
+    """Return the versions of the packages that affect speed."""
     found = {}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""How cost grows: a point of a curve a process, so that memory is each point's own."""
+"""How costs grow: each point of a curve runs in a process of its own, so that its memory use is measured separately."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +12,7 @@ from experiments.bench.settings import SHAPES, Bench
 from experiments.cli import use_cores
 from experiments.timings import Timings
 from fairjax import data, parallel, rows
-from fairjax.debias import Pruning
-from fairjax.loop import Task
+from fairjax.methods import Pruning, Task
 from fairjax.nn import Mlp, from_linen
 from fairjax.parity import MEASURES, spd
 from fairjax.rows import Chunk
@@ -22,7 +21,7 @@ FEATURES = SHAPES["adult"][1]
 
 
 def seeds(settings: Bench, size: int) -> dict[str, Any]:
-    """Training of so many networks on COMPAS; seconds a network and step."""
+    """Time training a number of networks on COMPAS, in seconds per network and step."""
     use_cores(jax)
     table = tables.read(settings, "compas")
     dataset = data.from_arrays(table.x, table.y, table.a)
@@ -30,12 +29,12 @@ def seeds(settings: Bench, size: int) -> dict[str, Any]:
 
 
 def width(settings: Bench, size: int) -> dict[str, Any]:
-    """Training with so many units in every layer; seconds a network and step."""
+    """Time training with a number of units in every layer, in seconds per network and step."""
     return _training(settings, _table(settings), settings.width_seeds, (size,) * len(settings.widths))
 
 
 def depth(settings: Bench, size: int) -> dict[str, Any]:
-    """Training with so many layers; seconds a network and step."""
+    """Time training with a number of hidden layers, in seconds per network and step."""
     return _training(settings, _table(settings), settings.seeds, (settings.widths[0],) * size)
 
 
@@ -57,17 +56,17 @@ def _training(settings: Bench, dataset, seeds: int, widths: tuple[int, ...]) -> 
 
 
 class Drawn:
-    """A source of rows drawn by a key, chunk by chunk: as many as one likes in the memory of one chunk."""
+    """A source of random rows that are generated chunk by chunk, so that memory holds only one chunk at a time."""
 
     def __init__(self, count: int, size: int, features: int):
-        """So many rows in chunks of this size."""
+        """Define the total number of rows, the rows per chunk and the number of features."""
         self._count, self._size = count, min(size, count)
         rng = np.random.default_rng(0)
         self._x = rng.standard_normal((self._size, features), np.float32)
         self._y, self._a = rng.random((2, self._size)) < 0.5
 
     def __iter__(self) -> Iterator[Chunk]:
-        """The chunks: the first one's features, moved by a number that the chunk's own key draws."""
+        """Yield the chunks: the features of the first chunk, shifted by a random number that depends on the chunk."""
         for number, begin in enumerate(range(0, self._count, self._size)):
             some = slice(min(self._size, self._count - begin))
             shift = np.random.default_rng((1, number)).standard_normal(dtype=np.float32)
@@ -75,15 +74,15 @@ class Drawn:
 
 
 def many_rows(settings: Bench, size: int) -> dict[str, Any]:
-    """A network's evaluation with its threshold search, and the influence of its units, on so many rows.
+    """Time the evaluation of a network with its threshold search, and the influence of its units, on many rows.
 
     Args:
-        settings: repetitions and the rows of a chunk.
-        size: rows.
+        settings: the number of repetitions and the rows per chunk.
+        size: the number of rows.
 
     Returns:
-        The measures evaluate and influence, and drawing, which is a part of both: once of the first, twice of the
-        second. Seconds.
+        The measures evaluate, influence and drawing, in seconds. Drawing the rows is part of both others: once of
+        evaluate, twice of influence.
     """
     use_cores(jax)
     network, timings = from_linen(Mlp(widths=settings.widths)), Timings()
@@ -99,7 +98,7 @@ def many_rows(settings: Bench, size: int) -> dict[str, Any]:
     with timings.listening():
         for name, function in work.items():
             with timings.stage(name):
-                jax.block_until_ready(function(first))  # chunks of one size compile one program
+                jax.block_until_ready(function(first))  # chunks of one size share one compiled program
             if size > settings.chunk and size % settings.chunk:
                 jax.block_until_ready(function(Drawn(size % settings.chunk, settings.chunk, FEATURES)))
 
@@ -120,33 +119,33 @@ def many_rows(settings: Bench, size: int) -> dict[str, Any]:
 
 
 def pruned(settings: Bench) -> dict[str, Any]:
-    """Pruning from the first unit to the last on COMPAS; seconds a network and step as masks fill up.
+    """Time pruning from the first unit to the last on COMPAS, in seconds per network and step as the masks fill up.
 
     Returns:
-        A measure for each chunk of steps, named by the units that are cut at its end; one repetition a run of pruning.
+        One measure per chunk of steps, named by the number of units pruned at its end, with one repetition per run.
     """
     use_cores(jax)
     here, timings = ours.case(tables.read(settings, "compas"), settings.widths), Timings()
-    task, config, units = Task(here.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
+    task, method, units = Task(here.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
     count = next(size for size in (16, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 1) if units % size == 0)
-    method, rule = ours.METHODS["pruning"][1], ours.objective.ConstrainedObjective()
+    rule = ours.objective.ConstrainedObjective()
     found: dict[str, list[float]] = {f"{end:04d}": [] for end in range(count, units + 1, count)}
     with timings.listening():
         _, networks = ours.train(here, timings, epochs=1, repetitions=1)
         for run in range(1 + settings.scaling_repetitions):
-            held = [ours.start(here, task, networks, "pruning", config)]
+            held = [ours.start(here, task, networks, method)]
 
             def again(held=held):
-                held.append(ours.advance(here, method, task, config, rule, held.pop(), count))
+                held.append(ours.advance(here, method, task, rule, held.pop(), count))
 
             if run == 0:
                 with timings.stage("pruning"):
                     again()
                 continue
             for raw in found.values():
-                raw += clock.repeated(again, 1, here.seeds * count)
+                raw += clock.repeated(again, 1, here.count * count)
     return {
         "measures": found,
         "compilation_seconds": timings.compilation,
-        "facts": {"device": here.device, "seeds": here.seeds, "units": units},
+        "facts": {"device": here.device, "seeds": here.count, "units": units},
     }

@@ -1,4 +1,4 @@
-"""What the benchmark of speed is told. Nothing of JAX or PyTorch is imported here: every contender reads it."""
+"""Settings of the benchmark of speed. This module imports neither JAX nor PyTorch, since every contender reads it."""
 
 import dataclasses
 import math
@@ -11,83 +11,85 @@ Part = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pr
 Shape = Literal["compas", "adult"]
 
 SHAPES = {"compas": (6167, 401), "adult": (45222, 98)}
-"""Rows and features of the tables, the protected attribute not counted: it is one of the features."""
+"""Rows and features of the tables; the protected attribute is one of the features and not counted again."""
 
 CIRCUMSTANCES = (
     *("parts", "shapes", "threads", "compiled", "out", "timeout"),
     *("scaling_seeds", "scaling_rows", "scaling_widths", "scaling_depths"),
 )
-"""Settings that say who is measured, and how numbers are kept, but that no contender's numbers depend on."""
+"""Settings that choose contenders or the handling of results; the numbers of a contender do not depend on them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Measure the speed of fairjax beside PyTorch's, scikit-learn's and that of the machine, one process at a time."""
+    """Measure the speed of fairjax, PyTorch, scikit-learn and the machine itself, one process at a time."""
 
     parts: tuple[Part, ...] = get_args(Part)
-    """steps: our steps and the machine's limits. torch: PyTorch's and scikit-learn's steps. whole: a whole COMPAS run,
-    and compilation. seeds, rows, width, depth, pruned: how cost grows. Other parts may be added later to one file."""
+    """Parts of the benchmark to run; others can be added to the same results later. steps: the steps of fairjax and the
+    machine's limits. torch: the steps of PyTorch and scikit-learn. whole: a whole COMPAS run, including compilation.
+    seeds, rows, width, depth, pruned: how costs grow."""
     shapes: tuple[Shape, ...] = get_args(Shape)
-    """Tables for steps and torch."""
+    """Tables that the parts steps and torch use."""
     data: Literal["found", "simulated"] = "found"
-    """The real tables where their files are found or downloaded, else tables of normal numbers of the same shape."""
+    """Source of the tables, found or simulated. found: the real tables if their files are found or can be downloaded,
+    else simulated ones. simulated: normal features in tables of the same shapes."""
     rows: int | None = None
-    """So many rows of each table, the first; all if omitted."""
+    """Number of rows to use from the beginning of each table; all by default."""
     seeds: int = 20
-    """Networks trained at once, one split each."""
+    """Number of networks trained at once, one split per network."""
     widths: tuple[int, ...] = (32,) * 11
-    """Units of each hidden layer."""
+    """Number of units in each hidden layer."""
     repetitions: int = 5
-    """Timings of everything; results are their medians."""
+    """Number of timings of each measure; results are their medians."""
     epochs: int = 10
-    """Epochs of training in one timing."""
+    """Number of training epochs per timing."""
     pruning_steps: int = 10
-    """Pruning steps in one timing."""
+    """Number of pruning steps per timing."""
     bias_gda_epochs: int = 5
-    """Epochs of bias gradient descent/ascent in one timing."""
+    """Number of epochs of bias gradient descent/ascent per timing."""
     torch_epochs: int = 2
-    """Epochs of training of one seed in one timing of PyTorch; of all seeds where they are vectorised."""
+    """Number of PyTorch training epochs per timing. A timing trains one seed, or all seeds if they are vectorised."""
     torch_pruning_steps: int = 40
-    """Pruning steps of one seed in one timing of PyTorch."""
+    """Number of PyTorch pruning steps per timing, for one seed."""
     torch_bias_gda_epochs: int = 5
-    """Epochs of bias gradient descent/ascent of one seed in one timing of PyTorch."""
+    """Number of PyTorch epochs of bias gradient descent/ascent per timing, for one seed."""
     threads: tuple[int, ...] = (1, 2)
-    """PyTorch's threads; the better count is quoted."""
+    """Numbers of threads that PyTorch is timed with; the faster one is reported."""
     compiled: bool = True
-    """Try torch.compile as well: a minute for each count of threads, and it needs a C++ compiler."""
+    """Also time torch.compile. Compilation takes about a minute per number of threads and needs a C++ compiler."""
     copy_mib: int = 256
-    """Size of the array that is copied to measure memory bandwidth."""
+    """Size in MiB of the array that is copied to measure memory bandwidth."""
     whole_epochs: int = 1000
-    """Whole run: epochs of training, at most."""
+    """Whole run: maximum number of training epochs."""
     whole_bias_gda_epochs: int = 100
-    """Whole run: epochs of bias gradient descent/ascent."""
+    """Whole run: number of epochs of bias gradient descent/ascent."""
     whole_draws: int = 500
-    """Whole run: random perturbations."""
+    """Whole run: number of random perturbations."""
     torch_seeds: int = 2
-    """Whole run: seeds that PyTorch runs; its time is extrapolated to all of them."""
+    """Whole run: number of seeds that PyTorch runs; its time is extrapolated to all seeds."""
     scaling_repetitions: int = 3
-    """Timings of every point of the parts seeds, rows, width and depth."""
+    """Number of timings of each point in the parts seeds, rows, width and depth."""
     scaling_table: int = 2048
-    """Rows of the simulated table for width and depth; it has Adult's features."""
+    """Number of rows of the simulated table for the parts width and depth. The table has as many features as Adult."""
     width_seeds: int = 4
-    """Networks trained at once for the part width: twenty of width 1024 take some 20 GiB."""
+    """Number of networks trained at once in the part width. Twenty networks of width 1024 need about 20 GiB."""
     scaling_seeds: tuple[int, ...] = (1, 2, 5, 10, 20, 40, 80, 160, 320)
-    """Numbers of networks trained at once, on COMPAS."""
+    """Part seeds: numbers of networks trained at once on COMPAS."""
     scaling_rows: tuple[int, ...] = (10**3, 10**4, 10**5, 10**6, 10**7)
-    """Rows of drawn tables that are evaluated chunk by chunk."""
+    """Part rows: numbers of rows of simulated tables, which are evaluated chunk by chunk."""
     scaling_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
-    """Units of every hidden layer."""
+    """Part width: numbers of units in every hidden layer."""
     scaling_depths: tuple[int, ...] = (2, 4, 8, 11, 16, 24, 40)
-    """Hidden layers."""
+    """Part depth: numbers of hidden layers."""
     chunk: int = 65536
-    """Rows of a chunk."""
+    """Part rows: number of rows per chunk."""
     timeout: float = 3600.0
-    """Seconds after which a contender is given up."""
+    """Maximum time of one contender in seconds; a contender that takes longer is stopped."""
     out: Path = Path("results/bench")
-    """Folder of the results. A benchmark stopped before its end continues there."""
+    """Folder of the results. An interrupted benchmark continues from there."""
 
     def __post_init__(self):
-        """Refuse values that mean nothing."""
+        """Validate the settings."""
         for name, allowed in (("parts", Part), ("shapes", Shape)):
             values = getattr(self, name)
             unknown = [value for value in values if value not in get_args(allowed)]
@@ -110,18 +112,18 @@ class Bench:
 
 
 def plain(settings: Bench) -> dict[str, Any]:
-    """The settings as JSON holds them."""
+    """Convert the settings to values that JSON can represent."""
     values = dataclasses.asdict(settings)
     values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     return {**values, "out": str(settings.out)}
 
 
 def identity(settings: Bench) -> dict[str, Any]:
-    """What the numbers depend on, as JSON holds it."""
+    """Return the settings that the numbers depend on, as values that JSON can represent."""
     return {name: value for name, value in plain(settings).items() if name not in CIRCUMSTANCES}
 
 
 def from_plain(values: dict[str, Any]) -> Bench:
-    """The settings again, from what `plain` made."""
+    """Restore the settings from the result of `plain`."""
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     return Bench(**{**values, "out": Path(values["out"])})

@@ -1,4 +1,4 @@
-"""The tables that contenders share: written once, read by processes with and without JAX."""
+"""Tables that all contenders share: written once, and read by processes with and without JAX."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from experiments.bench.settings import SHAPES, Bench
 
 
 class Arrays(NamedTuple):
-    """A table without weights and the splits of all seeds, in the order of `fairjax.types.Split`."""
+    """An unweighted table and the splits of all seeds, with fields in the order of `fairjax.types.Split`."""
 
     x: np.ndarray
     y: np.ndarray
@@ -22,12 +22,12 @@ class Arrays(NamedTuple):
 
 
 def path(settings: Bench, shape: str) -> Path:
-    """Where a table lies."""
+    """Return the path of a table."""
     return settings.out / "data" / f"{shape}.npz"
 
 
 def read(settings: Bench, shape: str) -> Arrays:
-    """A table that `make` wrote."""
+    """Read a table that `make` wrote."""
     with np.load(path(settings, shape)) as file:
         return Arrays(**{name: file[name] for name in Arrays._fields})
 
@@ -36,11 +36,11 @@ def make(settings: Bench, shape: str) -> dict[str, Any]:
     """Write the table of a shape, real or simulated, and its splits.
 
     Args:
-        settings: source and size.
-        shape: compas or adult.
+        settings: the source and size of the table.
+        shape: the table, compas or adult.
 
     Returns:
-        A contender's result without timings: what the table is.
+        A contender's result without timings: a description of the table.
     """
     from experiments.folder import atomic
     from fairjax import data
@@ -65,7 +65,7 @@ def make(settings: Bench, shape: str) -> dict[str, Any]:
 
 
 def seeds_of(settings: Bench) -> list[int]:
-    """The seeds: those of the command line's runs, then further ones."""
+    """Return the seeds: first those of the command line's runs, then further ones."""
     from fairjax.data import SEEDS
 
     others = (seed for seed in range(10**6, 10**6 + settings.seeds) if seed not in SEEDS)
@@ -73,12 +73,12 @@ def seeds_of(settings: Bench) -> list[int]:
 
 
 def simulated(rows: int, features: int, name: str = "simulated"):
-    """A table that can be learned, with a bias: normal features, the last one the protected attribute.
+    """Simulate a biased table that can be learned: normal features, the last of which is the protected attribute.
 
     Args:
-        rows: how many.
-        features: how many, the protected attribute among them.
-        name: of the data set.
+        rows: the number of rows.
+        features: the number of features, including the protected attribute.
+        name: the name of the data set.
 
     Returns:
         A `fairjax.data.Dataset`.

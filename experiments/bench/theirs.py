@@ -1,6 +1,6 @@
 """PyTorch and scikit-learn as contenders: one seed after another, and all seeds at once by `torch.func.vmap`.
 
-Everything runs on CPU. A sequential contender is timed on one seed, since each takes as long as the others.
+Everything runs on the CPU. A sequential contender is timed on one seed, since all seeds take equally long.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ from experiments.bench.settings import Bench
 
 
 def sequential(settings: Bench, shape: str, fused: bool, threads: int) -> dict[str, Any]:
-    """The sequential protocol's steps; seconds a network and step.
+    """Time the steps of the sequential protocol, in seconds per network and step.
 
     Args:
-        settings: repetitions and their length.
-        shape: compas or adult.
-        fused: PyTorch's fused Adam instead of its default.
-        threads: PyTorch's.
+        settings: the number of repetitions and their length.
+        shape: the table, compas or adult.
+        fused: whether to use PyTorch's fused Adam instead of its default.
+        threads: the number of PyTorch's threads.
 
     Returns:
         The measures training, pruning, bias_gda and threshold.
@@ -69,7 +69,7 @@ def sequential(settings: Bench, shape: str, fused: bool, threads: int) -> dict[s
 
 
 def sklearn_scan(settings: Bench, shape: str) -> dict[str, Any]:
-    """The threshold search by scikit-learn's balanced accuracy, 101 times; seconds a network."""
+    """Time the threshold search by 101 calls of scikit-learn's balanced accuracy, in seconds per network."""
     torch.set_num_threads(1)
     part = next(torch_sequential.splits_of(tables.read(settings, shape), [0])).valid
     scores = torch.rand(len(part.y), generator=torch.Generator().manual_seed(0))
@@ -80,19 +80,19 @@ def sklearn_scan(settings: Bench, shape: str) -> dict[str, Any]:
 
 
 def vmapped(settings: Bench, shape: str, compiled: bool, threads: int) -> dict[str, Any]:
-    """Training and influence of all seeds at once; seconds a network and step.
+    """Time training and the influence of all seeds at once, in seconds per network and step.
 
-    A training epoch has what ours has: an order of rows a seed, steps, validation losses. A pruning step has the
-    influence of all units, and the threshold search on validation data, seed after seed.
+    A training epoch does the same work as in fairjax: an order of rows per seed, steps, validation losses. A pruning
+    step computes the influence of all units, and then searches thresholds on validation data, one seed after another.
 
     Args:
-        settings: repetitions and their length.
-        shape: compas or adult.
-        compiled: by torch.compile.
-        threads: PyTorch's.
+        settings: the number of repetitions and their length.
+        shape: the table, compas or adult.
+        compiled: whether to use torch.compile.
+        threads: the number of PyTorch's threads.
 
     Returns:
-        The measures training and, where nothing is compiled, pruning.
+        The measures training and, without torch.compile, pruning.
     """
     torch.set_num_threads(threads)
     splits = list(torch_sequential.splits_of(tables.read(settings, shape), range(settings.seeds)))
@@ -105,7 +105,7 @@ def vmapped(settings: Bench, shape: str, compiled: bool, threads: int) -> dict[s
     y, valid_y = train.y.float(), valid.y.float()
     size = min(torch_sequential.Settings().batch_size, rows)
     count = -(-rows // size)
-    fill = torch.arange(count * size) % rows  # all mini-batches have one size, for which a compiled step is compiled
+    fill = torch.arange(count * size) % rows  # equal mini-batch sizes, so that torch.compile compiles one step
     which = torch.arange(seeds)[:, None]
     generator = torch.Generator().manual_seed(0)
     held = [torch_vmap.make(range(seeds), train.x.shape[2], settings.widths)]
@@ -152,15 +152,15 @@ def vmapped(settings: Bench, shape: str, compiled: bool, threads: int) -> dict[s
 
 
 def whole(settings: Bench, fused: bool, threads: int) -> dict[str, Any]:
-    """The whole COMPAS run, a few seeds one after another; seconds a seed, by stage.
+    """Time the whole COMPAS run for a few seeds, one after another, in seconds per seed and stage.
 
     Args:
-        settings: seeds and limits.
-        fused: PyTorch's fused Adam instead of its default.
-        threads: PyTorch's.
+        settings: the seeds and limits.
+        fused: whether to use PyTorch's fused Adam instead of its default.
+        threads: the number of PyTorch's threads.
 
     Returns:
-        A measure a stage and `whole`, with a number a seed.
+        One measure per stage and the measure `whole`, each with one number per seed.
     """
     torch.set_num_threads(threads)
     seeds = range(min(settings.torch_seeds, settings.seeds))

@@ -1,8 +1,8 @@
-"""A contender in PyTorch: the first paper's protocol as a script runs it, one seed after another.
+"""A contender in PyTorch: the protocol of the first paper as a script runs it, one seed after another.
 
-Written from the paper (Table 2, Algorithms 1 and 2, appendix D) without JAX, so that a process that is timed holds
-PyTorch alone. Where a batch, an order of rows or a rounding of the dropout rate differs from fairjax's, fairjax's
-docstrings say so; the counts of epochs, steps and draws are the same.
+The code follows the paper (Table 2, Algorithms 1 and 2, appendix D) and does not use JAX, so that a timed process
+contains PyTorch alone. fairjax's docstrings mention where its batches, orders of rows or rounding of the dropout rate
+differ from these; the numbers of epochs, steps and draws are the same.
 """
 
 import contextlib
@@ -19,64 +19,64 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 TIE = 1e-9
-"""Numbers of float64 in [0, 1] this close differ by rounding alone."""
+"""Tolerance for ties: float64 numbers in [0, 1] that are this close differ by rounding alone."""
 
 METHODS = ("standard", "pruning", "bias_gda", "random_perturbation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The protocol, with limits that cut it short: the counts done come back, so that a part tells of the whole."""
+    """The protocol, with limits that shorten it; results contain the counts done, so that they can be extrapolated."""
 
     widths: tuple[int, ...] = (32,) * 11
-    """Units of each hidden layer."""
+    """Number of units in each hidden layer."""
     dropout: float = 0.05
-    """Drop probability."""
+    """Dropout probability."""
     learning_rate: float = 1e-3
-    """Adam's first step size."""
+    """Initial step size of Adam."""
     plateau_factor: float = 0.1
-    """The learning rate is multiplied by this on a plateau."""
+    """Factor on the learning rate when the validation loss stops improving."""
     plateau_tolerance: float = 1e-4
-    """Least relative improvement of the validation loss that counts."""
+    """Smallest relative improvement of the validation loss that counts."""
     plateau_patience: int = 10
-    """Epochs without improvement before the cut."""
+    """Number of epochs without improvement before the learning rate is reduced."""
     batch_size: int = 64
-    """Rows of a mini-batch in training."""
+    """Number of rows per mini-batch in training."""
     epochs: int = 1000
-    """Passes over the train part, at most."""
+    """Maximum number of passes over the train part."""
     check_every: int = 10
-    """Epochs between checks of the validation loss for early stopping."""
+    """Number of epochs between checks of the validation loss for early stopping."""
     stopping_patience: int = 10
-    """Training stops at one more than so many checks in a row without improvement."""
+    """Training stops after more than this number of consecutive checks without improvement."""
     fused: bool = False
-    """PyTorch's fused Adam instead of its default, which goes parameter by parameter."""
+    """Use PyTorch's fused Adam instead of its default, which updates one parameter after another."""
     measure: Literal["spd", "eod"] = "spd"
-    """Statistical parity or equal opportunity."""
+    """The measure of bias: statistical parity or equal opportunity."""
     epsilon: float = 0.05
     """Bound on |bias| (Eq. 3)."""
     margin: float = 0.01
-    """How far inside the bound a candidate must be on validation data."""
+    """Distance inside the bound that a candidate must keep on validation data."""
     search: Literal["histogram", "scan"] = "histogram"
-    """All 101 thresholds in one pass, or scikit-learn's balanced accuracy 101 times, as scripts have it."""
+    """Search all 101 thresholds in one pass, or call scikit-learn's balanced accuracy 101 times, as scripts do."""
     methods: tuple[str, ...] = METHODS
-    """Those to run."""
+    """Methods to run."""
     pruning_steps: int | None = None
-    """Units pruned, one a step; all if omitted."""
+    """Number of units pruned, one per step; all by default."""
     bias_gda_learning_rate: float = 1e-5
     """Step size of bias gradient descent/ascent."""
     bias_gda_batch_size: int = 256
-    """Rows of a mini-batch there."""
+    """Number of rows per mini-batch in bias gradient descent/ascent."""
     bias_gda_epochs: int = 100
-    """Passes over the train part there."""
+    """Number of passes over the train part in bias gradient descent/ascent."""
     draws: int = 500
-    """Random perturbations."""
+    """Number of random perturbations."""
     deviation: float = 0.1
-    """Standard deviation of their factors."""
+    """Standard deviation of the random factors."""
     seeds: int | None = None
-    """So many of the seeds, the first; all if omitted."""
+    """Number of seeds to run, the first ones; all by default."""
 
     def __post_init__(self):
-        """Refuse what would be passed over in silence."""
+        """Validate settings that would otherwise be ignored silently."""
         unknown = sorted(set(self.methods) - set(METHODS))
         if unknown:
             raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {', '.join(unknown)}")
@@ -87,7 +87,7 @@ class Settings:
 
     @property
     def bound(self) -> float:
-        """Epsilon less the margin."""
+        """The bound on validation data, epsilon - margin."""
         return self.epsilon - self.margin
 
 
@@ -99,11 +99,11 @@ class Part(NamedTuple):
     y: Tensor
     """Labels, bool (n,)."""
     a: Tensor
-    """Protected attribute, bool (n,); true in the privileged group."""
+    """Protected attribute, bool (n,); true for the privileged group."""
 
 
 class Split(NamedTuple):
-    """One seed and its parts."""
+    """A seed and the parts of its split."""
 
     seed: int
     train: Part
@@ -112,7 +112,7 @@ class Split(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """A network with a threshold, on one part."""
+    """The evaluation of a network with a threshold on one part."""
 
     threshold: float
     balanced_accuracy: float
@@ -123,23 +123,23 @@ class Best(NamedTuple):
     """The best candidate so far."""
 
     selected: int
-    """Its number; 0 is the network as it came."""
+    """Number of the selected candidate; 0 is the original network."""
     state: dict[str, Tensor]
     """A copy of its parameters and buffers."""
     evaluation: Evaluation
-    """On validation data."""
+    """Its evaluation on validation data."""
     objective: float
-    """Eq. 3 there, at epsilon less the margin."""
+    """Its objective (Eq. 3) on validation data, at the bound epsilon - margin."""
 
 
 class Network(nn.Module):
-    """Linear, ReLU, dropout, batch normalisation for each hidden layer, then a logit (Table 2).
+    """A multilayer perceptron: linear map, ReLU, dropout, batch normalisation per hidden layer, then a logit (Table 2).
 
-    The names are those that `fairjax.adapters.torch` reads and writes.
+    `fairjax.adapters.torch` reads and writes these attribute names.
     """
 
     def __init__(self, features: int, widths: Sequence[int] = (32,) * 11, dropout: float = 0.05):
-        """PyTorch's default initialisation, from the global stream of random numbers: see `seeded`."""
+        """Initialise with PyTorch's defaults from the global random number generator: see `seeded`."""
         super().__init__()
         self.fc0, self.bn0 = nn.Linear(features, widths[0]), nn.BatchNorm1d(widths[0])
         self.fcs = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
@@ -149,11 +149,11 @@ class Network(nn.Module):
 
     @property
     def linears(self) -> list[nn.Linear]:
-        """The hidden layers' linear maps, in order."""
+        """Return the linear maps of the hidden layers, in order."""
         return [self.fc0, *self.fcs]
 
     def forward(self, x: Tensor, preactivations: list[Tensor] | None = None) -> Tensor:
-        """Logits (n,); the hidden layers' pre-activations are appended to the list if one is given."""
+        """Compute logits (n,); if a list is given, append the pre-activations of the hidden layers to it."""
         for linear, norm in zip(self.linears, [self.bn0, *self.bns], strict=True):
             x = linear(x)
             if preactivations is not None:
@@ -163,16 +163,16 @@ class Network(nn.Module):
 
 
 def splits_of(splits: Any, seeds: Sequence[int]) -> Iterator[Split]:
-    """One seed's tensors after another, from the arrays that `fairjax.data.split_seeds` returns.
+    """Yield the tensors of one seed after another, from the arrays that `fairjax.data.split_seeds` returns.
 
     Args:
-        splits: with the fields of `fairjax.types.Split` and a leading axis of seeds from `train` on.
-        seeds: the seed of each.
+        splits: arrays with the fields of `fairjax.types.Split`, with a leading seeds axis from `train` on.
+        seeds: the seed of each split.
 
     Yields:
-        A split, made when it is asked for, so that one copy of the table is held and not one a seed.
+        One split at a time, made on demand, so that memory holds one copy of the table instead of one per seed.
     """
-    x, y, a = (np.asarray(array) for array in splits[:3])  # one copy off the device
+    x, y, a = (np.asarray(array) for array in splits[:3])  # copy from the device once
 
     def part(rows: Any, mean: np.ndarray, scale: np.ndarray) -> Part:
         rows = np.asarray(rows)
@@ -185,13 +185,13 @@ def splits_of(splits: Any, seeds: Sequence[int]) -> Iterator[Split]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[torch.Generator]:
-    """A generator of this seed, and PyTorch's global stream, which `nn.Dropout` draws from, at this seed for the block.
+    """Return a generator with this seed, and seed PyTorch's global generator, used by `nn.Dropout`, within the block.
 
     Args:
-        seed: of both.
+        seed: the seed of both generators.
 
     Yields:
-        The generator, for orders of rows and noise. The global stream is put back at the end.
+        The generator for orders of rows and noise. The state of the global generator is restored at the end.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -199,12 +199,12 @@ def seeded(seed: int) -> Iterator[torch.Generator]:
 
 
 def proxy(values: Tensor, y: Tensor, a: Tensor, measure: str) -> Tensor:
-    """Eq. 1 (spd) or 2 (eod); exactly 0, with a zero gradient, if a group is empty.
+    """Compute Eq. 1 (spd) or 2 (eod); exactly 0, with a zero gradient, if a group is empty.
 
     Args:
         values: scores or decisions (n,).
-        y: labels.
-        a: protected attribute.
+        y: labels (n,).
+        a: protected attribute (n,).
         measure: spd or eod.
 
     Returns:
@@ -220,25 +220,25 @@ def proxy(values: Tensor, y: Tensor, a: Tensor, measure: str) -> Tensor:
 
 
 def thresholds() -> Tensor:
-    """101 equally spaced values in [0, 1]."""
+    """Return 101 equally spaced thresholds in [0, 1]."""
     return torch.arange(101) / 100
 
 
 def rates(scores: Tensor, part: Part, cuts: Tensor, measure: str) -> tuple[Tensor, Tensor]:
-    """Balanced accuracy and bias of the decisions score > cut at every cut, from one histogram of the scores.
+    """Compute balanced accuracy and bias of the decisions score > cut for all cuts from one histogram of the scores.
 
     Args:
-        scores: (n,).
+        scores: scores (n,).
         part: the rows.
-        cuts: (t,), increasing.
+        cuts: thresholds (t,) in increasing order.
         measure: spd or eod.
 
     Returns:
-        Two vectors of float64 (t,).
+        Two vectors (t,) in float64.
     """
     bins = len(cuts) + 1
     cell = (torch.searchsorted(cuts, scores) * 2 + part.y) * 2 + part.a
-    counts = torch.bincount(cell, minlength=bins * 4).reshape(bins, 2, 2).double()  # exceeded cuts, label, group
+    counts = torch.bincount(cell, minlength=bins * 4).reshape(bins, 2, 2).double()  # cuts exceeded, label, group
     total = counts.sum(0)
     accepted = total - counts.cumsum(0)[:-1]
     by_label = accepted.sum(2) / total.sum(1)
@@ -249,16 +249,16 @@ def rates(scores: Tensor, part: Part, cuts: Tensor, measure: str) -> tuple[Tenso
 def threshold_search(
     scores: Tensor, part: Part, settings: Settings, by: Literal["accuracy", "objective"] = "accuracy"
 ) -> Evaluation:
-    """The first of 101 thresholds that maximises balanced accuracy, or Eq. 3 at epsilon less the margin.
+    """Find the first of 101 thresholds that maximises balanced accuracy, or Eq. 3 at the bound epsilon - margin.
 
     Args:
-        scores: (n,).
-        part: the rows, of the validation part.
-        settings: measure and bound.
+        scores: scores (n,).
+        part: the rows of the validation part.
+        settings: the measure and the bound.
         by: what to maximise.
 
     Returns:
-        The evaluation at that threshold.
+        The evaluation at this threshold.
     """
     cuts = thresholds()
     accuracy, bias = rates(scores, part, cuts, settings.measure)
@@ -270,8 +270,8 @@ def threshold_search(
 def threshold_scan(
     scores: Tensor, part: Part, settings: Settings, by: Literal["accuracy", "objective"] = "accuracy"
 ) -> Evaluation:
-    """What `threshold_search` returns, by a loop over scikit-learn's balanced accuracy."""
-    from sklearn.metrics import balanced_accuracy_score  # here, so that other processes do without it
+    """Return the result of `threshold_search`, computed by a loop over scikit-learn's balanced accuracy."""
+    from sklearn.metrics import balanced_accuracy_score  # imported here, since other processes do not need it
 
     best, most = None, -1.0
     y, values = part.y.numpy(), scores.numpy()
@@ -288,7 +288,7 @@ def threshold_scan(
 
 @torch.no_grad()
 def scores(network: Network, x: Tensor) -> Tensor:
-    """Sigmoid outputs of a network in evaluation mode."""
+    """Compute the sigmoid outputs of a network in evaluation mode."""
     network.eval()
     return torch.sigmoid(network(x))
 
@@ -296,18 +296,18 @@ def scores(network: Network, x: Tensor) -> Tensor:
 def evaluate(
     network: Network, part: Part, settings: Settings, by: Literal["accuracy", "objective"] = "accuracy"
 ) -> Evaluation:
-    """A network on validation data, with the threshold that is best there."""
+    """Evaluate a network on validation data, at the threshold that is best there."""
     search = threshold_search if settings.search == "histogram" else threshold_scan
     return search(scores(network, part.x), part, settings, by)
 
 
 def constrained(evaluation: Evaluation, bound: float) -> float:
-    """Eq. 3: balanced accuracy if |bias| < bound, else 0."""
+    """Compute Eq. 3: balanced accuracy if |bias| < bound, else 0."""
     return evaluation.balanced_accuracy if abs(evaluation.bias) < bound else 0.0
 
 
 def select(best: Best | None, network: Network, number: int, evaluation: Evaluation, settings: Settings) -> Best:
-    """The better one of the best candidate so far and this one, the earlier on ties."""
+    """Return the better of the best candidate so far and this candidate; ties go to the earlier one."""
     objective = constrained(evaluation, settings.bound)
     if best is not None and objective <= best.objective + TIE:
         return best
@@ -315,7 +315,7 @@ def select(best: Best | None, network: Network, number: int, evaluation: Evaluat
 
 
 def result(best: Best, network: Network, test: Part, settings: Settings) -> dict[str, Any]:
-    """The selected candidate on test data. The network is left with its parameters."""
+    """Evaluate the selected candidate on test data. Its parameters are loaded into the network."""
     network.load_state_dict(best.state)
     cut = torch.tensor([best.evaluation.threshold])
     accuracy, bias = (value.item() for value in rates(scores(network, test.x), test, cut, settings.measure))
@@ -329,7 +329,7 @@ def result(best: Best, network: Network, test: Part, settings: Settings) -> dict
 
 
 def training_step(network: Network, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """One step down the binary cross-entropy of a mini-batch, the loss before it; y is float."""
+    """Take one step on the binary cross-entropy of a mini-batch and return the loss before the step; y is float."""
     optimiser.zero_grad()
     loss = functional.binary_cross_entropy_with_logits(network(x), y)
     loss.backward()
@@ -338,15 +338,15 @@ def training_step(network: Network, optimiser: torch.optim.Optimizer, x: Tensor,
 
 
 def train(split: Split, settings: Settings, generator: torch.Generator) -> tuple[Network, dict[str, Any]]:
-    """Fit a network (Table 2 and appendix D.2): the best of the checked parameters.
+    """Fit a network (Table 2 and appendix D.2) and keep the best parameters among the checked ones.
 
     Args:
         split: the data.
         settings: the protocol.
-        generator: the order of rows.
+        generator: generates the order of rows.
 
     Returns:
-        The network, and how far training went.
+        The network, and a record of the training.
     """
     network = Network(split.train.x.shape[1], settings.widths, settings.dropout)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, fused=settings.fused or None)
@@ -376,7 +376,7 @@ def train(split: Split, settings: Settings, generator: torch.Generator) -> tuple
 
 
 def influence(network: Network, part: Part, measure: str) -> Tensor:
-    """Sum over rows of the proxy's derivative by every pre-activation, layer after layer (Eq. 4 but for 1/N)."""
+    """Compute the sum over rows of the proxy's derivative with respect to every pre-activation (Eq. 4 without 1/N)."""
     network.eval()
     preactivations: list[Tensor] = []
     values = torch.sigmoid(network(part.x, preactivations))
@@ -385,15 +385,15 @@ def influence(network: Network, part: Part, measure: str) -> Tensor:
 
 
 def prune(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
-    """Algorithm 1, one unit a step, influence on train data measured anew at every step.
+    """Prune units one per step (Algorithm 1), with the influence on train data recomputed at every step.
 
     Args:
-        network: the trained one; it is not changed.
+        network: the trained network; it is not changed.
         split: the data.
         settings: the protocol.
 
     Returns:
-        The result, with `steps` done and the `order` in which units were cut, numbered layer after layer.
+        The result, with the number of `steps` and the `order` in which units were pruned, numbered layer by layer.
     """
     network = copy.deepcopy(network)
     evaluation = evaluate(network, split.valid, settings)
@@ -406,7 +406,7 @@ def prune(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
         signed[order] = -torch.inf
         order.append(int(torch.argmax(signed)))
         linear, row = units[order[-1]]
-        with torch.no_grad():  # batch normalisation then passes on a constant
+        with torch.no_grad():  # batch normalisation then receives a constant input
             linear.weight[row] = 0
             linear.bias[row] = 0
         best = select(best, network, step, evaluate(network, split.valid, settings), settings)
@@ -414,16 +414,16 @@ def prune(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
 
 
 def bias_gda(network: Network, split: Split, settings: Settings, generator: torch.Generator) -> dict[str, Any]:
-    """Algorithm 2: descent on sgn(mu_0) * proxy by mini-batches of the train part, a candidate an epoch.
+    """Descend on sgn(mu_0) * proxy over mini-batches of the train part (Algorithm 2), with one candidate per epoch.
 
     Args:
-        network: the trained one; it is not changed.
+        network: the trained network; it is not changed.
         split: the data.
         settings: the protocol.
-        generator: the order of rows.
+        generator: generates the order of rows.
 
     Returns:
-        The result, with `epochs` and `steps` done.
+        The result, with the numbers of `epochs` and `steps`.
     """
     network = copy.deepcopy(network)
     evaluation = evaluate(network, split.valid, settings)
@@ -445,7 +445,7 @@ def descend(
     settings: Settings,
     generator: torch.Generator,
 ) -> int:
-    """One epoch of bias gradient descent/ascent in training mode; the number of steps."""
+    """Run one epoch of bias gradient descent/ascent in training mode and return the number of steps."""
     network.train()
     batches = shuffled(len(part.x), settings.bias_gda_batch_size, generator)
     for rows in batches:
@@ -459,16 +459,16 @@ def descend(
 def random_perturbation(
     network: Network, split: Split, settings: Settings, generator: torch.Generator
 ) -> dict[str, Any]:
-    """Multiplicative noise N(1, deviation^2) on every parameter, many times; thresholds by Eq. 3 (Savani et al.).
+    """Multiply every parameter by noise N(1, deviation^2), many times, with thresholds by Eq. 3 (Savani et al.).
 
     Args:
-        network: the trained one; it is not changed.
+        network: the trained network; it is not changed.
         split: the data.
         settings: the protocol.
-        generator: the noise.
+        generator: generates the noise.
 
     Returns:
-        The result, with `draws` done.
+        The result, with the number of `draws`.
     """
     network, original = copy.deepcopy(network), list(network.parameters())
     best = select(None, network, 0, evaluate(network, split.valid, settings, "objective"), settings)
@@ -483,20 +483,20 @@ def random_perturbation(
 
 
 def standard(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
-    """The network as it came, with the threshold that is best on validation data."""
+    """Evaluate the original network at the threshold that is best on validation data."""
     evaluation = evaluate(network, split.valid, settings)
     return result(select(None, network, 0, evaluation, settings), network, split.test, settings)
 
 
 def run_seed(split: Split, settings: Settings) -> dict[str, Any]:
-    """Training and all methods on one split.
+    """Train a network and run all methods on one split.
 
     Args:
         split: the data.
         settings: the protocol.
 
     Returns:
-        `seed`, `training` (epochs, steps, whether it stopped early, loss), a result a method, and `seconds` by stage.
+        `seed`, `training` (epochs, steps, early stopping, loss), one result per method, and `seconds` by stage.
     """
     seconds: dict[str, float] = {}
     with seeded(split.seed) as generator:
@@ -512,14 +512,14 @@ def run_seed(split: Split, settings: Settings) -> dict[str, Any]:
 
 
 def run(splits: Iterable[Split], settings: Settings | None = None) -> dict[str, Any]:
-    """The whole protocol, one seed after another.
+    """Run the whole protocol, one seed after another.
 
     Args:
-        splits: see `splits_of`.
-        settings: the protocol; the paper's if omitted.
+        splits: the splits; see `splits_of`.
+        settings: the protocol; by default that of the paper.
 
     Returns:
-        `seeds`, what `run_seed` returns for each, and `seconds` by stage over all of them.
+        `seeds`, the list of results of `run_seed`, and `seconds` by stage over all seeds.
 
     Raises:
         ValueError: if there is no split.
@@ -535,10 +535,10 @@ def run(splits: Iterable[Split], settings: Settings | None = None) -> dict[str, 
 
 
 def shuffled(n: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Row numbers in random order, cut into mini-batches; none is dropped.
+    """Return row numbers in random order, divided into mini-batches; no row is dropped.
 
-    The last mini-batch is smaller than the others, but a single row, over which batch normalisation has no variance,
-    joins the one before it.
+    The last mini-batch may be smaller than the others. If it were a single row, for which batch normalisation has no
+    variance, the row is added to the previous mini-batch instead.
     """
     batches = list(torch.randperm(n, generator=generator).split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:

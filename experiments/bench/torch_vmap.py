@@ -1,7 +1,7 @@
 """A contender in PyTorch: the training step and the influence of all units for many seeds at once, by `torch.func`.
 
-The parameters of all seeds are stacked. The network is written as a function of parameters and running statistics,
-since a module updates its running statistics in place, which `vmap` cannot follow for each seed apart.
+The parameters of all seeds are stacked. The network is a function of its parameters and running statistics, since a
+module updates its running statistics in place, which `vmap` cannot do separately for each seed.
 """
 
 import functools
@@ -17,41 +17,41 @@ from torch.nn import functional
 from experiments.bench.torch_sequential import Network, proxy, seeded
 
 MOMENTUM, EPSILON = 0.1, 1e-5
-"""Of batch normalisation, PyTorch's defaults."""
+"""Momentum and epsilon of batch normalisation, PyTorch's defaults."""
 FIRST, SECOND, SMALL = 0.9, 0.999, 1e-8
-"""Adam's two decays and its epsilon, PyTorch's defaults."""
+"""The two decay rates of Adam and its epsilon, PyTorch's defaults."""
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
-"""Names and shapes of one seed's tensors, in the order in which a vector holds them."""
+"""Names and shapes of the tensors of one seed, in the order in which a vector stores them."""
 
 
 class State(NamedTuple):
-    """Training's state of S seeds: vectors, so that a step of Adam is a few large operations."""
+    """The training state of S seeds, stored as vectors, so that a step of Adam consists of a few large operations."""
 
     params: Tensor
     """Parameters (S, p)."""
     statistics: Tensor
     """Running means and variances (S, r)."""
     first: Tensor
-    """Adam's mean of gradients (S, p)."""
+    """Adam's running mean of gradients (S, p)."""
     second: Tensor
-    """Adam's mean of squared gradients (S, p)."""
+    """Adam's running mean of squared gradients (S, p)."""
     rate: Tensor
-    """Learning rates (S, 1), which the plateau schedule cuts seed by seed."""
+    """Learning rates (S, 1), which the plateau schedule reduces separately for each seed."""
     steps: int
-    """Steps done."""
+    """Number of steps done."""
     layouts: tuple[Layout, Layout]
-    """Of parameters and of statistics."""
+    """Layouts of the parameters and of the statistics."""
 
 
 def make(seeds: Sequence[int], features: int, widths: Sequence[int] = (32,) * 11, learning_rate: float = 1e-3) -> State:
-    """Fresh networks with PyTorch's default initialisation.
+    """Create networks with PyTorch's default initialisation.
 
     Args:
-        seeds: of each network's initialisation.
-        features: of the data.
-        widths: units of each hidden layer.
-        learning_rate: Adam's first step size.
+        seeds: the seed of each network's initialisation.
+        features: the number of features.
+        widths: the number of units in each hidden layer.
+        learning_rate: Adam's initial step size.
 
     Returns:
         The state before the first step.
@@ -64,8 +64,8 @@ def make(seeds: Sequence[int], features: int, widths: Sequence[int] = (32,) * 11
 
 
 def stack(networks: Sequence[Network], learning_rate: float = 1e-3) -> State:
-    """The state before the first step of given networks of one shape."""
-    params, buffers = stack_module_state(list(networks))  # type: ignore[arg-type]  (a list of any module)
+    """Return the state before the first step of given networks, which must have the same shape."""
+    params, buffers = stack_module_state(list(networks))  # type: ignore[arg-type]  (a list of any modules)
     buffers = {name: value for name, value in buffers.items() if "running" in name}
     vectors = [torch.cat([value.detach().flatten(1) for value in tree.values()], 1) for tree in (params, buffers)]
     layouts = tuple(tuple((name, value.shape[1:]) for name, value in tree.items()) for tree in (params, buffers))
@@ -75,14 +75,14 @@ def stack(networks: Sequence[Network], learning_rate: float = 1e-3) -> State:
 
 
 def unstack(state: State, seed: int) -> dict[str, Tensor]:
-    """The state dictionary of one seed's network, less the number of batches that PyTorch counts.
+    """Return the state dictionary of one seed's network, without PyTorch's counts of batches.
 
     Args:
-        state: of all seeds.
-        seed: its position.
+        state: the state of all seeds.
+        seed: the position of the seed.
 
     Returns:
-        Names to tensors, for `load_state_dict(..., strict=False)` or `fairjax.adapters.torch.from_torch`.
+        Tensors by name, for `load_state_dict(..., strict=False)` or `fairjax.adapters.torch.from_torch`.
     """
     vectors = state.params[seed], state.statistics[seed]
     return {
@@ -99,21 +99,21 @@ def training_step(
     generator: torch.Generator | None = None,
     compiled: bool = False,
 ) -> tuple[State, Tensor]:
-    """One step of Adam on each seed's own mini-batch.
+    """Take one step of Adam, each seed on a mini-batch of its own.
 
     Args:
-        state: of S seeds.
+        state: the state of S seeds.
         x: features (S, m, d).
         y: labels, float (S, m).
-        dropout: drop probability.
-        generator: dropout's; needed unless `dropout` is 0.
-        compiled: by `torch.compile`, which needs a C++ compiler and, for the first step, a minute.
+        dropout: dropout probability.
+        generator: generates the dropout; required unless `dropout` is 0.
+        compiled: whether to use `torch.compile`, which needs a C++ compiler and about a minute for the first step.
 
     Returns:
         The state after the step, and the losses (S,).
     """
     kept, steps = _kept(state, x, dropout, generator), state.steps + 1
-    # tensors and not numbers, for which a compiled step would be compiled anew
+    # tensors instead of numbers, which would cause torch.compile to compile the step again
     corrections = torch.tensor([1 - FIRST**steps, (1 - SECOND**steps) ** 0.5])
     step = _compiled() if compiled else _step
     *vectors, losses = step(*state[:5], corrections, state.layouts, x, y, kept)
@@ -121,17 +121,17 @@ def training_step(
 
 
 def influence(state: State, x: Tensor, y: Tensor, a: Tensor, measure: str) -> Tensor:
-    """Derivative of the proxy by a shift of each unit's pre-activation that all rows share: Eq. 4 but for 1/N.
+    """Differentiate the proxy with respect to a shift of each unit that all rows share (Eq. 4 without 1/N).
 
     Args:
-        state: of S seeds; the networks are in evaluation mode.
+        state: the state of S seeds; the networks are in evaluation mode.
         x: features (S, n, d).
         y: labels, bool (S, n).
         a: protected attribute, bool (S, n).
         measure: spd or eod.
 
     Returns:
-        A number a unit, layer after layer (S, units).
+        One number per unit, layer by layer (S, units).
     """
     units = _units(state)
 
@@ -143,7 +143,7 @@ def influence(state: State, x: Tensor, y: Tensor, a: Tensor, measure: str) -> Te
 
 
 def logits(state: State, x: Tensor) -> Tensor:
-    """Logits (S, n) in evaluation mode of features (S, n, d)."""
+    """Compute logits (S, n) in evaluation mode for features (S, n, d)."""
     shifts = torch.zeros(_units(state))
 
     def one(params: Tensor, statistics: Tensor, x: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def _step(
     y: Tensor,
     kept: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """`training_step` as a function of tensors: the four vectors after it, and the losses."""
+    """Compute `training_step` as a function of tensors: the four updated vectors, and the losses."""
 
     def loss(params: Tensor, statistics: Tensor, x: Tensor, y: Tensor, kept: Tensor | None):
         logits, updated = _trained(params, statistics, layouts, x, kept)
@@ -188,7 +188,7 @@ def _compiled() -> Callable[..., tuple[Tensor, ...]]:
 def _trained(
     params: Tensor, statistics: Tensor, layouts: tuple[Layout, Layout], x: Tensor, kept: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """One seed's logits in training mode, and its running statistics after that; `kept` is scaled, 0 where dropped."""
+    """Return one seed's logits in training mode and its new running statistics; `kept` is scaled, 0 where dropped."""
     tree, running = _tree(params, layouts[0]), _tree(statistics, layouts[1])
     updated, unbiased = [], len(x) / (len(x) - 1)
     names = _names(layouts[0])
@@ -208,7 +208,7 @@ def _trained(
 
 
 def _evaluated(params: Tensor, statistics: Tensor, layouts: tuple[Layout, Layout], x: Tensor, shifts: Tensor) -> Tensor:
-    """One seed's logits in evaluation mode, each unit's pre-activation shifted by a number."""
+    """Return one seed's logits in evaluation mode, with the pre-activation of each unit shifted by a number."""
     tree, running = _tree(params, layouts[0]), _tree(statistics, layouts[1])
     names = _names(layouts[0])
     for (linear, norm), shift in zip(names, shifts.split([_width(tree, linear) for linear, _ in names]), strict=True):
@@ -219,7 +219,7 @@ def _evaluated(params: Tensor, statistics: Tensor, layouts: tuple[Layout, Layout
 
 
 def _kept(state: State, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor | None:
-    """All layers' dropout factors from one draw: `vmap` over `dropout` would take no generator."""
+    """Draw the dropout factors of all layers at once, since `vmap` over `dropout` would not accept a generator."""
     if dropout == 0:
         return None
     if generator is None:
@@ -229,7 +229,7 @@ def _kept(state: State, x: Tensor, dropout: float, generator: torch.Generator | 
 
 
 def _names(layout: Layout) -> list[tuple[str, str]]:
-    """Names of the hidden layers' linear maps and batch normalisations, in order."""
+    """Return the names of the linear maps and batch normalisations of the hidden layers, in order."""
     rest = sum(name.startswith("fcs.") and name.endswith(".weight") for name, _ in layout)
     return [("fc0", "bn0"), *((f"fcs.{i}", f"bns.{i}") for i in range(rest))]
 
@@ -243,6 +243,6 @@ def _width(tree: dict[str, Tensor], linear: str) -> int:
 
 
 def _tree(vector: Tensor, layout: Layout) -> dict[str, Tensor]:
-    """A vector's tensors by name; the backward pass of one split is one concatenation."""
+    """Split a vector into named tensors; the backward pass of this split is a single concatenation."""
     pieces = vector.split([torch.Size(shape).numel() for _, shape in layout])
     return {name: piece.view(shape) for (name, shape), piece in zip(layout, pieces, strict=True)}

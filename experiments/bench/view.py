@@ -1,4 +1,4 @@
-"""What is in `bench.json`, asked by name: medians, the better of several lines, curves, goals."""
+"""Queries of `bench.json` by name: medians, the best of several contenders, curves, goals."""
 
 import math
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from experiments.bench import clock
 
 OURS = "fairjax"
 SEQUENTIAL = "PyTorch sequential, default Adam"
-"""The first words of the contenders that are the protocol as scripts run it."""
+"""Prefix of the names of contenders that run the protocol as scripts do."""
 
 
 class Curve(NamedTuple):
@@ -19,18 +19,18 @@ class Curve(NamedTuple):
 
     @property
     def medians(self) -> list[float]:
-        """A number a size."""
+        """One median per size."""
         return [clock.median(raw) for raw in self.raw]
 
     def times(self, factors: list[int]) -> "Curve":
-        """The cost of everything, from that of one."""
+        """Multiply the cost at each size by a factor: the cost of all units from that of one."""
         return Curve(
             self.sizes, [[value * factor for value in raw] for raw, factor in zip(self.raw, factors, strict=True)]
         )
 
 
 class Goal(NamedTuple):
-    """What was wanted, and what was measured; no number if it was not."""
+    """A goal and the measured value, which is None if it was not measured."""
 
     name: str
     wanted: str
@@ -40,35 +40,35 @@ class Goal(NamedTuple):
 
 
 def raw(results: dict[str, Any], key: str, measure: str) -> list[float] | None:
-    """The repetitions of a contender's measure; None if there are none."""
+    """Return the repetitions of a contender's measure; None if there are none."""
     return results["contenders"].get(key, {}).get("measures", {}).get(measure)
 
 
 def value(results: dict[str, Any], key: str, measure: str) -> float | None:
-    """Their median."""
+    """Return the median of a contender's measure; None if it was not measured."""
     found = raw(results, key, measure)
     return clock.median(found) if found else None
 
 
 def names(results: dict[str, Any], prefix: str) -> list[str]:
-    """The contenders of a table, those that failed too."""
+    """Return the names of the contenders of a table, including those that failed."""
     return [key.removeprefix(prefix) for key in results["contenders"] if key.startswith(prefix)]
 
 
 def best(results: dict[str, Any], prefix: str, measure: str) -> tuple[str, float] | None:
-    """The contender with the least median among those whose keys begin so."""
+    """Return the contender with the smallest median among those whose keys begin with the prefix."""
     keys = [key for key in results["contenders"] if key.startswith(prefix)]
     found = [(key, number) for key in keys if (number := value(results, key, measure)) is not None]
     return min(found, key=lambda pair: pair[1], default=None)
 
 
 def shapes(results: dict[str, Any]) -> list[str]:
-    """Tables on which steps were measured."""
+    """Return the tables on which steps were measured."""
     return list(dict.fromkeys(key.split("/")[1] for key in results["contenders"] if key.startswith("steps/")))
 
 
 def curve(results: dict[str, Any], part: str, measure: str) -> Curve:
-    """A measure by size, of the points that were measured."""
+    """Return a measure by size, for all points that were measured."""
     found = {
         int(key.split("/")[1]): numbers
         for key in results["contenders"]
@@ -79,28 +79,28 @@ def curve(results: dict[str, Any], part: str, measure: str) -> Curve:
 
 
 def pruned(results: dict[str, Any]) -> Curve:
-    """Seconds a network and pruning step by the units that are cut at the end of the steps."""
+    """Return seconds per network and pruning step, by the number of units pruned at the end of the steps."""
     found = results["contenders"].get("pruned/all", {}).get("measures", {})
     return Curve([int(name) for name in found], list(found.values()))
 
 
 def peak(results: dict[str, Any], key: str) -> float | None:
-    """The most memory of a contender's process, in GiB."""
+    """Return the peak memory use of a contender's process in GiB."""
     return results["contenders"].get(key, {}).get("peak_memory_gib")
 
 
 def compilation(results: dict[str, Any], key: str, stage: str = "training") -> float | None:
-    """Seconds of compiling a stage."""
+    """Return the compilation time of a stage in seconds."""
     return results["contenders"].get(key, {}).get("compilation_seconds", {}).get(stage)
 
 
 def ratio(above: float | None, below: float | None) -> float | None:
-    """A quotient, where both are there."""
+    """Return a quotient; None if either number is missing."""
     return None if above is None or below is None else above / below
 
 
 def extrapolated(results: dict[str, Any]) -> tuple[str, float] | None:
-    """PyTorch's default protocol: its faster line, and seconds of the whole run of all seeds."""
+    """Return the faster contender with PyTorch's default protocol, and its seconds for a whole run of all seeds."""
     keys = [key for key in results["contenders"] if key.startswith(f"whole/compas/{SEQUENTIAL}")]
     found = [(key, numbers) for key in keys if (numbers := raw(results, key, "whole"))]
     totals = [(key, sum(numbers) / len(numbers) * results["settings"]["seeds"]) for key, numbers in found]
@@ -108,7 +108,7 @@ def extrapolated(results: dict[str, Any]) -> tuple[str, float] | None:
 
 
 def goals(results: dict[str, Any]) -> list[Goal]:
-    """All goals beside what was measured."""
+    """Compare all goals with the measurements."""
     made = []
     for shape in shapes(results):
         mine = value(results, f"steps/{shape}/{OURS}", "training")

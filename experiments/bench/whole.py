@@ -1,4 +1,4 @@
-"""The whole COMPAS run by the command line, without and with JAX's persistent cache of compiled programs."""
+"""The whole COMPAS run from the command line, without and with JAX's persistent compilation cache."""
 
 import json
 import os
@@ -16,16 +16,16 @@ METHODS = ("standard", "random_perturbation", "pruning", "bias_gda")
 
 
 def ours(settings: Bench, real: bool) -> dict[str, Any]:
-    """`python -m experiments debias` twice in fresh processes: with an empty cache, then with that cache filled.
+    """Run `python -m experiments debias` twice in new processes: first with an empty cache, then with the filled cache.
 
     Args:
-        settings: seeds and limits.
-        real: whether the table is COMPAS; a simulated one takes its place otherwise.
+        settings: the seeds and limits.
+        real: whether to use COMPAS itself; otherwise a simulated table is used.
 
     Returns:
         The measures whole and whole_cached (seconds of a process from start to end, all seeds), compilation and
-        compilation_cached (that stages waited for), compilation_ahead and compilation_ahead_cached (by the thread that
-        compiles while networks train); in the facts what `run.json` says of both.
+        compilation_cached (seconds that stages waited for compilation), compilation_ahead and compilation_ahead_cached
+        (seconds of the thread that compiles while networks train), and as facts the contents of both files `run.json`.
     """
     with tempfile.TemporaryDirectory() as scratch:
         environment = os.environ | {
@@ -52,7 +52,7 @@ def ours(settings: Bench, real: bool) -> dict[str, Any]:
 
 
 def words(settings: Bench, out: Path) -> list[str]:
-    """The command's settings."""
+    """Return the arguments of the command."""
     return [
         *("debias", "--dataset", "compas", "--out", str(out), "--save_every", "1000000000"),
         *("--methods", *METHODS),
@@ -79,7 +79,7 @@ def _run(settings: Bench, real: bool, out: Path, environment: dict[str, str]) ->
 
 
 def main(arguments: list[str]) -> int:
-    """The command line with the table of a file in the place of COMPAS."""
+    """Run the command line with the table in a file instead of COMPAS."""
     import numpy as np
 
     from experiments import cli

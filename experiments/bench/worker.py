@@ -1,4 +1,4 @@
-"""One contender, in a process of its own: `python -m experiments.bench.worker JOB.json RESULT.json`."""
+"""Run one contender in a process of its own: `python -m experiments.bench.worker JOB.json RESULT.json`."""
 
 import importlib
 import json
@@ -11,11 +11,11 @@ from experiments.bench.settings import from_plain
 
 
 def main(job: Path, result: Path) -> None:
-    """Run the function that a job names, and write what it found.
+    """Run the function that a job names, and write its result.
 
     Args:
-        job: JSON with `function` ("module.name" in this folder), `settings` and further `arguments`.
-        result: where the result goes; written when all is done.
+        job: JSON with `function` ("module.name" in this package), `settings` and further `arguments`.
+        result: the path of the result, which is written at the end.
     """
     told = json.loads(job.read_text(encoding="utf-8"))
     module, _, name = told["function"].partition(".")

@@ -1,1 +1,1 @@
-"""Adapters: networks and data of other libraries to fairjax's, and back. No other module imports them."""
+"""Adapters: convert networks and data of other libraries to fairjax's types, and back. No other module imports them."""

@@ -1,4 +1,4 @@
-"""AIF360's `BinaryLabelDataset` in and out, for its data, its metrics and its post-processors."""
+"""Convert AIF360's `BinaryLabelDataset` from and to `Dataset`, for AIF360's data, metrics and post-processors."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -18,24 +18,24 @@ _NEEDED = ("features", "labels", "protected_attribute_names", "privileged_protec
 
 
 def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) -> Dataset:
-    """A data set of AIF360's as a checked `Dataset`.
+    """Convert an AIF360 data set to a checked `Dataset`.
 
-    Labels coded 0 and 1 are kept as they are coded, whichever of them AIF360 calls favorable; of other codes, such as
-    1 and 2, the favorable one becomes 1.
+    Labels coded 0 and 1 keep their codes, whichever of them AIF360 calls favorable. If labels have other codes, such
+    as 1 and 2, the favorable one becomes 1.
 
     Args:
-        dataset: AIF360's.
-        protected: name of the protected attribute; not needed if there is one.
+        dataset: AIF360's data set.
+        protected: name of the protected attribute; not needed if there is only one.
 
     Returns:
         Features, labels, the protected attribute (true where AIF360 has a privileged value), and the instance weights
         unless all of them are 1.
 
     Raises:
-        ValueError: if the attribute is not given or not there, if a label is neither favorable nor unfavorable, or a
-            value of the attribute neither privileged nor unprivileged, or if the data are refused by
-            `fairjax.data.from_arrays`.
-        TypeError: if it is no data set of AIF360's.
+        ValueError: if the attribute is not given or does not exist, if a label is neither favorable nor unfavorable,
+            if a value of the attribute is neither privileged nor unprivileged, or if `fairjax.data.from_arrays`
+            rejects the data.
+        TypeError: if `dataset` is not an AIF360 data set.
     """
     if not all(hasattr(dataset, name) for name in _NEEDED):
         raise TypeError(
@@ -67,7 +67,7 @@ def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) 
 
 
 def _privileged(dataset: Any, names: list[str], position: int) -> np.ndarray:
-    """Whether each row has a privileged value of an attribute."""
+    """Return whether each row has a privileged value of an attribute."""
     name = names[position]
     known = (dataset.privileged_protected_attributes, dataset.unprivileged_protected_attributes)
     if any(len(lists) != len(names) for lists in known):
@@ -89,7 +89,7 @@ def _privileged(dataset: Any, names: list[str], position: int) -> np.ndarray:
 
 
 def _favorable(dataset: Any) -> np.ndarray:
-    """The labels as 0 and 1."""
+    """Convert the labels to 0 and 1."""
     labels = np.asarray(dataset.labels, np.float64)
     if labels.ndim == 2 and labels.shape[1] != 1:
         raise ValueError(f"the data set must have one label per row, found labels of shape {labels.shape}")
@@ -110,20 +110,21 @@ def _favorable(dataset: Any) -> np.ndarray:
 def to_aif360(
     dataset: Dataset, *, labels: ArrayLike | None = None, scores: ArrayLike | None = None
 ) -> "BinaryLabelDataset":
-    """A `Dataset` as AIF360's, with 1 as the favorable label and 1 as the privileged group.
+    """Convert a `Dataset` to AIF360's data set, with 1 as the favorable label and 1 as the privileged group.
 
     Args:
         dataset: the data.
-        labels: decisions to put in the labels' place.
+        labels: decisions that replace the labels.
         scores: sigmoid outputs, for post-processors.
 
     Returns:
         AIF360's data set; its protected attribute has the name of `dataset.protected`.
 
     Raises:
-        ValueError: if labels are not 0 or 1 in every row, scores not in [0, 1], or pandas indices of either are not
-            0, 1, ...; if there are more than two groups or classes, or names and columns of the data set do not fit.
-        TypeError: if anything is sparse, masked, or holds anything but numbers and booleans.
+        ValueError: if labels are not 0 or 1 in every row, scores are not in [0, 1], or the pandas index of either is
+            not 0, 1, ...; if there are more than two groups or classes; or if names and columns of the data set do not
+            match.
+        TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
     """
     if not isinstance(dataset, Dataset):
         raise TypeError(
@@ -168,7 +169,7 @@ def to_aif360(
 
 
 def _unused(name: str, other: str, taken: tuple[str, ...]) -> str:
-    """A name that no column has: the first, or the other with as many stars as it needs."""
+    """Return a name that no column has: `name`, or `other` with as many stars as necessary."""
     if name not in taken:
         return name
     while other in taken:
@@ -177,7 +178,7 @@ def _unused(name: str, other: str, taken: tuple[str, ...]) -> str:
 
 
 def _rows(name: str, values: Any, n: int) -> Float[np.ndarray, " n"]:
-    """One number per row of the data set, in its order."""
+    """Check that there is one number per row of the data set, in the order of its rows."""
     if isinstance(values, Groups):
         raise TypeError(f"{name} must be an array, found Groups: pass their column, groups.a")
     if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(pd.RangeIndex(len(values))):

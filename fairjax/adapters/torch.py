@@ -1,4 +1,4 @@
-"""Networks trained with the first paper's PyTorch code. PyTorch itself is not needed: a network is names and arrays."""
+"""Convert networks trained with the first paper's PyTorch code. PyTorch itself is not needed."""
 
 import re
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ _STATS = {"mean": "running_mean", "var": "running_var"}
 def from_torch(
     arrays: Mapping[str, Any], *, site: Site = "preactivation", cut: Cut = "incoming", dropout: float = 0.05
 ) -> tuple[Mlp, Variables]:
-    """The network of a PyTorch state dictionary.
+    """Convert a PyTorch state dictionary to a Linen module and its variables.
 
     The names are those of the first paper's code: `fc0`, `bn0`, `fcs.0` ... `fcs.9`, `bns.0` ... `bns.9` and `out`,
-    each with `.weight` and `.bias`, the batch normalisations also with `.running_mean` and `.running_var`. Any number
-    of hidden layers of any widths is taken; `.num_batches_tracked` is passed over.
+    each with `.weight` and `.bias`, and batch normalisations also with `.running_mean` and `.running_var`. There may be
+    any number of hidden layers of any width; `.num_batches_tracked` is ignored.
 
     Args:
-        arrays: names to arrays; PyTorch's tensors will do.
+        arrays: arrays by name; PyTorch tensors are accepted.
         site: where influence is measured.
-        cut: which weights a mask takes away.
-        dropout: drop probability, which a state dictionary does not hold.
+        cut: which weights a mask removes.
+        dropout: drop probability, which a state dictionary does not contain.
 
     Returns:
-        The Linen module and its variables, all units kept; `fairjax.from_linen(module)` is the network.
+        The Linen module and its variables, with all units kept; `fairjax.from_linen(module)` is the network.
 
     Raises:
-        ValueError: for an entry that is missing, unknown, of a wrong shape or not finite, naming it.
+        ValueError: if an entry is missing, unknown, of a wrong shape or not finite; the message names it.
 
     Example:
         >>> arrays = {"fc0.weight": np.ones((2, 3)), "fc0.bias": np.zeros(2), "out.weight": np.ones((1, 2))}
@@ -82,16 +82,16 @@ def from_torch(
 
 
 def to_torch(variables: Variables) -> dict[str, np.ndarray]:
-    """The state dictionary of a network, with the names that `from_torch` reads.
+    """Convert the variables of a network to a state dictionary with the names that `from_torch` reads.
 
     Args:
-        variables: of an `Mlp`, without a seeds axis and with all units kept.
+        variables: variables of an `Mlp`, without a seeds axis and with all units kept.
 
     Returns:
-        Names to NumPy arrays; `torch.from_numpy` makes tensors of them.
+        NumPy arrays by name; `torch.from_numpy` makes tensors of them.
 
     Raises:
-        ValueError: if units are cut, or the variables are those of several seeds.
+        ValueError: if units are cut, or the variables belong to several seeds.
     """
     if np.ndim(variables["params"]["output"]["kernel"]) != 2:
         raise ValueError(
@@ -114,19 +114,19 @@ def to_torch(variables: Variables) -> dict[str, np.ndarray]:
 
 
 def _layers(found: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
-    """Names of the linear maps and batch normalisations of the hidden layers, in order."""
+    """Return the names of the linear maps and batch normalisations of the hidden layers, in order."""
     numbers = {int(match[1]) for name in found if (match := re.match(r"(?:fcs|bns)\.(\d+)\.", name))}
     return [("fc0", "bn0"), *((f"fcs.{i}", f"bns.{i}") for i in range(max(numbers, default=-1) + 1))]
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    """An entry as a finite float32 array; a tensor is taken off its graph and its device."""
+    """Convert an entry to a finite float32 array; a tensor is detached and moved to the CPU."""
     for step in ("detach", "cpu"):
         value = getattr(value, step)() if hasattr(value, step) else value
     if np.ma.is_masked(value):
         raise ValueError(f"{name} is a masked array with masked entries: fill the values in")
     try:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite and are rejected below
             array = np.asarray(value, np.float32)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {type(value).__name__}") from error
@@ -137,7 +137,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 
 
 def _shaped(found: Mapping[str, np.ndarray], name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """An entry, if it has the shape; None allows any size."""
+    """Return an entry after checking its shape; None allows any size."""
     array = found[name]
     fits = array.ndim == len(shape) and all(
         want in (None, size) for want, size in zip(shape, array.shape, strict=False)

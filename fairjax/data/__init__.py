@@ -1,8 +1,8 @@
-"""Data: find, verify, load, check, split and simulate it.
+"""Find, verify, load, check, split and simulate data.
 
-`DATASETS` are the benchmarks by name, `from_arrays` makes a data set of one's own arrays or frames, `groups` names the
-groups of one or several attributes, `split_seeds` makes one train/valid/test split for each seed, and `loh` and `zafar`
-draw synthetic data whose bias is known.
+`DATASETS` holds the benchmarks by name, `from_arrays` makes a data set from a user's own arrays or frames, `groups`
+names the groups of one or several attributes, `split_seeds` makes one train/valid/test split per seed, and `loh` and
+`zafar` draw synthetic data whose bias is known.
 """
 
 from fairjax.data.benchmarks import DATASETS, adult, bank, bank_full, compas, german

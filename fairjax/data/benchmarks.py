@@ -9,7 +9,7 @@ import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,18 +18,19 @@ from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.files import FILES, DataError, PathLike, find, user_path
 from fairjax.data.mimic import mimic
 from fairjax.metrics.groups import Groups, groups
+from fairjax.registry import Registry
 
 Protected = str | Sequence[str] | None
-"""One or several protected attributes, all groups of which are told apart; None for the two of the benchmark."""
+"""One or several protected attributes, all of whose groups are distinguished; None for the benchmark's two groups."""
 
 ADULT_COLUMNS = (
     "age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship", "race",
     "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income-per-year",
 )  # fmt: skip
-"""Columns of `adult.data`, which has no header, as `adult.names` gives them."""
+"""Columns of `adult.data`, which has no header, named as in `adult.names`."""
 
 ADULT_FORMAT: dict[str, Any] = {"skipinitialspace": True, "na_values": ["?"]}
-"""How `pandas.read_csv` is to read Adult's files."""
+"""Options of `pandas.read_csv` for Adult's files."""
 
 COMPAS_COLUMNS = (
     "sex", "age", "age_cat", "race", "juv_fel_count", "juv_misd_count", "juv_other_count", "priors_count",
@@ -38,7 +39,7 @@ COMPAS_COLUMNS = (
 """Columns of ProPublica's file that are used."""
 
 COMPAS_FILTER = ("days_b_screening_arrest", "is_recid", "score_text")
-"""Columns of ProPublica's file that decide, with the charge's degree, which rows are used."""
+"""Columns of ProPublica's file that determine, with the degree of the charge, which rows are used."""
 
 BANK_COLUMNS = (
     "age", "job", "marital", "education", "default", "housing", "loan", "contact", "month", "day_of_week", "duration",
@@ -59,7 +60,7 @@ GERMAN_COLUMNS = (
     "installment_plans", "housing", "number_of_credits", "skill_level", "people_liable_for", "telephone",
     "foreign_worker", "credit",
 )  # fmt: skip
-"""Columns of `german.data`, which has no header, as AIF360 names them."""
+"""Columns of `german.data`, which has no header, named as in AIF360."""
 
 GERMAN_SEX = {"A91": "male", "A92": "female", "A93": "male", "A94": "male", "A95": "female"}
 """Sex by code of the column `personal_status`."""
@@ -87,10 +88,10 @@ ADULT_OCCUPATIONS = {
     "manual": ("Craft-repair", "Machine-op-inspct", "Transport-moving", "Handlers-cleaners", "Farming-fishing"),
     "service": ("Other-service", "Priv-house-serv", "Protective-serv", "Armed-Forces"),
 }
-"""The classes of Adult's occupation as a label, and the words of the file that make each."""
+"""Classes of the label "occupation" of Adult, and the values in the file that belong to each."""
 
 COMPAS_SCORES = ("Low", "Medium", "High")
-"""The classes of COMPAS's own score as a label."""
+"""Classes of the label "score_text", COMPAS's own score."""
 
 GERMAN_NUMBERS = (
     "month", "credit_amount", "investment_as_income_percentage", "residence_since", "age", "number_of_credits",
@@ -108,28 +109,28 @@ def adult(
     small: str = "leave out",
     verify: bool = True,
 ) -> Dataset:
-    """Adult (census income): does a person earn more than 50,000 dollars a year? Protected: sex, 1 = male.
+    """Load Adult (census income): predict an income above 50,000 dollars per year. Protected: sex, 1 = male.
 
-    45,222 rows and 98 features, of the training and the test file together, as in AIF360's `AdultDataset`. With
+    The training and the test file together have 45,222 rows and 98 features, as in AIF360's `AdultDataset`. With
     occupation as the label there are six classes, `ADULT_OCCUPATIONS`, and neither the occupation nor the income is
     among the features.
 
     Args:
-        path: Folder with `adult.data` and `adult.test`; looked for as `fairjax.data.find` does if not given.
-        protected: "race", "sex", or both, to tell all their groups apart; sex, 1 = male, if not given.
-        target: The label.
-        intersect: See `fairjax.data.groups`, for several attributes.
-        minimum: Rows that a group must have to be compared.
-        small: What is done with smaller groups; see `fairjax.data.groups`.
-        verify: Refuse files whose checksum is not the expected one.
+        path: Folder with `adult.data` and `adult.test`; if omitted, `fairjax.data.find` looks for the files.
+        protected: "race", "sex", or both, to distinguish all their groups; sex, 1 = male, if omitted.
+        target: The label, "income" or "occupation".
+        intersect: Whether several attributes are intersected; see `fairjax.data.groups`.
+        minimum: Least number of rows for a group to be compared.
+        small: Treatment of smaller groups; see `fairjax.data.groups`.
+        verify: Whether to reject files whose checksum is not the expected one.
 
     Returns:
-        The data set; y = 1: more than 50K; or codes of occupations.
+        The data set; y is 1 for an income above 50K, or the code of the occupation.
 
     Raises:
         ValueError: If there is no such attribute or target.
-        FileNotFoundError: If a file is nowhere and cannot be downloaded.
-        DataError: If a file has another checksum or other columns.
+        FileNotFoundError: If a file is not found and cannot be downloaded.
+        DataError: If a file does not have the expected checksum or columns.
         ModuleNotFoundError: If AIF360 is not installed.
 
     Example:
@@ -183,28 +184,28 @@ def compas(
     small: str = "leave out",
     verify: bool = True,
 ) -> Dataset:
-    """COMPAS (ProPublica): does a defendant reoffend within two years? Protected: race, 1 = Caucasian.
+    """Load COMPAS (ProPublica): predict reoffending within two years. Protected: race, 1 = Caucasian.
 
-    6,167 rows and 401 features, as in AIF360's `CompasDataset`, after ProPublica's own filter. Mind the polarity: y = 1
-    is recidivism, as the file codes it, although AIF360 calls 0 the favorable label. With COMPAS's own score as the
-    label there are three classes, `COMPAS_SCORES`, of the same features.
+    After ProPublica's own filter there are 6,167 rows and 401 features, as in AIF360's `CompasDataset`. Note the
+    polarity: y = 1 is recidivism, as coded in the file, although AIF360 calls 0 the favorable label. With COMPAS's own
+    score as the label there are three classes, `COMPAS_SCORES`, and the same features.
 
     Args:
-        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
-        protected: "race", "sex", or both, to tell all their groups apart; race, 1 = Caucasian, if not given.
-        target: The label.
-        intersect: See `fairjax.data.groups`, for several attributes.
-        minimum: Rows that a group must have to be compared.
-        small: What is done with smaller groups; see `fairjax.data.groups`.
-        verify: Refuse a file whose checksum is not the expected one. Copies with other line ends are such files.
+        path: The file, or its folder; if omitted, `fairjax.data.find` looks for it.
+        protected: "race", "sex", or both, to distinguish all their groups; race, 1 = Caucasian, if omitted.
+        target: The label, "two_year_recid" or "score_text".
+        intersect: Whether several attributes are intersected; see `fairjax.data.groups`.
+        minimum: Least number of rows for a group to be compared.
+        small: Treatment of smaller groups; see `fairjax.data.groups`.
+        verify: Whether to reject a file whose checksum is not the expected one, such as a copy with other line ends.
 
     Returns:
-        The data set; y = 1: reoffended; or codes of scores.
+        The data set; y is 1 for defendants who reoffended, or the code of the score.
 
     Raises:
         ValueError: If there is no such attribute or target.
-        FileNotFoundError: If the file is nowhere and cannot be downloaded.
-        DataError: If the file has another checksum or other columns.
+        FileNotFoundError: If the file is not found and cannot be downloaded.
+        DataError: If the file does not have the expected checksum or columns.
         ModuleNotFoundError: If AIF360 is not installed.
 
     Example:
@@ -246,22 +247,22 @@ def compas(
 
 
 def bank(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
-    """Bank marketing: does a client subscribe to a term deposit? Protected: age, 1 = 25 and older.
+    """Load the bank marketing data: predict the subscription to a term deposit. Protected: age, 1 = 25 and older.
 
-    30,488 rows and 57 features of `bank-additional-full.csv`, as in AIF360's `BankDataset` up to version 0.4: later
-    versions also count clients of 60 and older as unprivileged. Only 2.8 % of the clients are younger than 25, so
-    estimates of bias are noisy.
+    The file `bank-additional-full.csv` gives 30,488 rows and 57 features, as in AIF360's `BankDataset` up to version
+    0.4; later versions also count clients of 60 and older as unprivileged. Only 2.8 % of the clients are younger than
+    25, so estimates of bias are noisy.
 
     Args:
-        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
-        verify: Refuse a file whose checksum is not the expected one.
+        path: The file, or its folder; if omitted, `fairjax.data.find` looks for it.
+        verify: Whether to reject a file whose checksum is not the expected one.
 
     Returns:
-        The data set; y = 1: subscribed.
+        The data set; y is 1 for clients who subscribed.
 
     Raises:
-        FileNotFoundError: If the file is nowhere and cannot be downloaded.
-        DataError: If the file has another checksum or other columns.
+        FileNotFoundError: If the file is not found and cannot be downloaded.
+        DataError: If the file does not have the expected checksum or columns.
         ModuleNotFoundError: If AIF360 is not installed.
 
     Example:
@@ -289,21 +290,21 @@ def bank(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
 
 
 def bank_full(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
-    """Bank marketing, the older and larger release. Protected: age, 1 = 25 and older.
+    """Load the older and larger release of the bank marketing data. Protected: age, 1 = 25 and older.
 
-    45,211 rows and 51 features of `bank-full.csv`. Nothing is dropped: "unknown" is one more category, and the age in
-    years stays a feature. AIF360 does not read this file; it is not needed here.
+    The file `bank-full.csv` gives 45,211 rows and 51 features. No row is dropped: "unknown" is one more category, and
+    the age in years remains a feature. AIF360 has no loader for this file and is not needed.
 
     Args:
-        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
-        verify: Refuse a file whose checksum is not the expected one.
+        path: The file, or its folder; if omitted, `fairjax.data.find` looks for it.
+        verify: Whether to reject a file whose checksum is not the expected one.
 
     Returns:
-        The data set; y = 1: subscribed.
+        The data set; y is 1 for clients who subscribed.
 
     Raises:
-        FileNotFoundError: If the file is nowhere and cannot be downloaded.
-        DataError: If the file has another checksum or other columns.
+        FileNotFoundError: If the file is not found and cannot be downloaded.
+        DataError: If the file does not have the expected checksum or columns.
 
     Example:
         >>> bank_full().x.shape  # doctest: +SKIP
@@ -322,22 +323,22 @@ def bank_full(path: PathLike | None = None, *, verify: bool = True) -> Dataset:
 
 
 def german(path: PathLike | None = None, protected: str = "sex", *, verify: bool = True) -> Dataset:
-    """German credit: is a customer a good risk? Protected: sex, 1 = male, or age, 1 = older than 25.
+    """Load the German credit data: predict good credit risks. Protected: sex, 1 = male, or age, 1 = older than 25.
 
-    1,000 rows and 58 features, as in AIF360's `GermanDataset`. The file's labels are 1 (good) and 2 (bad).
+    There are 1,000 rows and 58 features, as in AIF360's `GermanDataset`. The file's labels are 1 (good) and 2 (bad).
 
     Args:
-        path: The file, or its folder; looked for as `fairjax.data.find` does if not given.
+        path: The file, or its folder; if omitted, `fairjax.data.find` looks for it.
         protected: The protected attribute, "sex" or "age".
-        verify: Refuse a file whose checksum is not the expected one.
+        verify: Whether to reject a file whose checksum is not the expected one.
 
     Returns:
-        The data set; y = 1: good.
+        The data set; y is 1 for good risks.
 
     Raises:
         ValueError: If `protected` is neither "sex" nor "age".
-        FileNotFoundError: If the file is nowhere and cannot be downloaded.
-        DataError: If the file has another checksum or other columns.
+        FileNotFoundError: If the file is not found and cannot be downloaded.
+        DataError: If the file does not have the expected checksum or columns.
         ModuleNotFoundError: If AIF360 is not installed.
 
     Example:
@@ -369,21 +370,55 @@ def german(path: PathLike | None = None, protected: str = "sex", *, verify: bool
     )  # fmt: skip
 
 
-DATASETS: dict[str, Callable[..., Dataset]] = {
-    "adult": adult,
-    "compas": compas,
-    "bank": bank,
-    "bank_full": bank_full,
-    "german": german,
-    "mimic": mimic,
-    "adult_occupation": functools.partial(adult, protected="sex", target="occupation"),
-    "compas_score_text": functools.partial(compas, protected="race", target="score_text"),
-}
-"""The benchmarks by name. Every loader takes `path` and `verify`."""
+class Benchmark(NamedTuple):
+    """A data set that can be chosen by name."""
+
+    load: Callable[..., Dataset]
+    """The loader, `load(path=None, *, verify=True, **choices)`."""
+    label: str = ""
+    """Name in tables and figures."""
+    attributes: tuple[str, ...] = ()
+    """Protected attributes whose groups can all be distinguished; empty if the protected attribute is fixed."""
+    intersections: bool = True
+    """Whether several attributes can be chosen at once."""
+    several_classes: bool = False
+    """Whether the label has more than two classes."""
+
+    def __call__(self, *args: Any, **options: Any) -> Dataset:
+        """Load the data set."""
+        return self.load(*args, **options)
+
+
+_ATTRIBUTES = ("race", "sex")
+
+DATASETS: Registry[Benchmark] = Registry(
+    "data set",
+    {
+        "adult": Benchmark(adult, "Adult", _ATTRIBUTES),
+        "compas": Benchmark(compas, "COMPAS", _ATTRIBUTES),
+        "bank": Benchmark(bank, "Bank"),
+        "bank_full": Benchmark(bank_full, "Bank-full"),
+        "german": Benchmark(german, "German", ("sex", "age"), intersections=False),
+        "mimic": Benchmark(mimic, "MIMIC-III"),
+        "adult_occupation": Benchmark(
+            functools.partial(adult, protected="sex", target="occupation"),
+            "Adult occupation",
+            _ATTRIBUTES,
+            several_classes=True,
+        ),
+        "compas_score_text": Benchmark(
+            functools.partial(compas, protected="race", target="score_text"),
+            "COMPAS score",
+            _ATTRIBUTES,
+            several_classes=True,
+        ),
+    },
+)
+"""The benchmarks by name. There is no other list of them. Every loader takes `path` and `verify`."""
 
 
 def _check_choices(protected: Protected, attributes: Sequence[str], target: str, targets: Sequence[str]) -> None:
-    """Refuse attributes and labels that a benchmark does not have, before anything is read."""
+    """Check that a benchmark has the attributes and the label, before any file is read."""
     named = () if protected is None else (protected,) if isinstance(protected, str) else tuple(protected)
     wrong = [name for name in named if name not in attributes]
     if wrong or len(set(named)) < len(named) or named == () and protected is not None:
@@ -400,7 +435,7 @@ def _named(
     minimum: int,
     small: str,
 ) -> Groups | None:
-    """All groups of the attributes that were asked for."""
+    """Make the groups of the requested attributes; None if none was requested."""
     if protected is None:
         return None
     names = [protected] if isinstance(protected, str) else list(protected)
@@ -414,7 +449,7 @@ def _named(
 
 
 def _at_least_25(age: Any) -> Any:
-    """Bank's privileged group, of one age or of a column of them."""
+    """Return whether an age, or each age of a column, belongs to Bank's privileged group."""
     return age >= 25
 
 
@@ -434,7 +469,7 @@ def _headed(file: Path, columns: Sequence[str], numbers: Sequence[str], **option
 
 
 def _headless(file: Path, columns: Sequence[str], numbers: Sequence[str], **options: Any) -> pd.DataFrame:
-    """Read a file without a header line, which must have as many columns as are named."""
+    """Read a file without a header line, and check that it has one column per name."""
     frame = _read(file, header=None, **options)
     if frame.shape[1] != len(columns):
         raise DataError(
@@ -447,10 +482,10 @@ def _headless(file: Path, columns: Sequence[str], numbers: Sequence[str], **opti
 
 
 def _read(file: Path, **options: Any) -> pd.DataFrame:
-    """Read a file with pandas, its index being the lines of the records; space at line ends does not count."""
+    """Read a file with pandas, indexed by the line numbers of the records; spaces at line ends are ignored."""
     try:
         lines = [line.rstrip(" \t\r") for line in file.read_text(encoding="utf-8-sig").split("\n")]
-        if lines[0].startswith("|"):  # the first line of adult.test is no record
+        if lines[0].startswith("|"):  # the first line of adult.test is not a record
             lines[0] = ""
         frame = pd.read_csv(io.StringIO("\n".join(lines)), low_memory=False, **options)
     except (ValueError, OSError) as error:
@@ -463,14 +498,14 @@ def _read(file: Path, **options: Any) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{file} has no records: get it anew from its publisher")
     filled = [i for i, line in enumerate(lines, start=1) if line][0 if options["header"] is None else 1 :]
-    # fields may hold line ends, and then records are counted
+    # Fields may contain line ends; in that case, records are numbered instead of lines.
     frame.index = pd.Index(filled if len(filled) == len(frame) else range(1, len(frame) + 1))
     frame.index.name = "line" if len(filled) == len(frame) else "record"
     return frame
 
 
 def _numeric(frame: pd.DataFrame, columns: Sequence[str], file: Path) -> None:
-    """Refuse words in columns of numbers, as a header line has them in a file that should have none."""
+    """Convert columns to numbers; reject words, such as those of a header line in a file that should have none."""
     for column in columns:
         if pd.api.types.is_numeric_dtype(frame[column]):
             continue
@@ -485,7 +520,7 @@ def _numeric(frame: pd.DataFrame, columns: Sequence[str], file: Path) -> None:
 
 
 def _known(frame: pd.DataFrame, column: str, known: Sequence[object], file: Path, *, missing: bool = False) -> None:
-    """Spell a column's words as they are known, whatever their case, and refuse all others."""
+    """Replace a column's words by their known spelling, ignoring case, and reject all others."""
     values = frame[column]
     if not pd.api.types.is_numeric_dtype(values):
         spelled = {str(word).casefold(): word for word in known}
@@ -502,9 +537,9 @@ def _known(frame: pd.DataFrame, column: str, known: Sequence[object], file: Path
 
 
 def _standard_dataset(name: str) -> Any:
-    """AIF360's class that prepares tables."""
+    """Import AIF360's class that prepares tables."""
     try:
-        from aif360.datasets import StandardDataset  # takes seconds, so only when needed
+        from aif360.datasets import StandardDataset  # the import takes seconds, so it is done only when needed
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{name} is prepared by AIF360: install it with `pip install aif360`") from error
     return StandardDataset
@@ -522,11 +557,11 @@ def _standard(
     groups: Groups | None = None,
     classes: tuple[pd.Series, tuple[str, ...]] | None = None,
 ) -> Dataset:
-    """A frame as AIF360 prepares it, with other groups or labels of its complete rows if they are given."""
+    """Prepare a frame with AIF360; `groups` and `classes`, if given, replace the groups and labels of complete rows."""
     StandardDataset = _standard_dataset(name)
-    # AIF360 would drop these rows too, but with a warning on the root logger
+    # AIF360 would drop these rows too, but with a warning on the root logger.
     complete = frame.dropna()
-    # AIF360 takes strings as objects only, and not as the type that pandas 3 infers
+    # AIF360 accepts strings as objects only, not as the dtype that pandas 3 infers.
     words = {column: object for column in frame if not pd.api.types.is_numeric_dtype(complete[column])}
     table = StandardDataset(
         complete.astype(words),
@@ -537,7 +572,7 @@ def _standard(
         categorical_features=list(categorical),
     )
     group = table.protected_attributes[:, table.protected_attribute_names.index(protected)]
-    # AIF360 leaves 0/1 and 1/2 labels alone and codes others as 1 = favorable, so 1 is the class to predict in all
+    # AIF360 keeps 0/1 and 1/2 labels and codes others as 1 = favorable, so 1 is the class to predict in all cases.
     label_is_one = np.ravel(table.labels) == 1
     return from_arrays(
         table.features,

@@ -1,4 +1,4 @@
-"""A data set as checked arrays: everything that can be wrong with a table is found here, on the host."""
+"""Data sets as checked arrays: invalid tables are detected here, on the host."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,23 +19,23 @@ class Dataset(NamedTuple):
     """A table of features with labels and groups, not yet split or standardised."""
 
     name: str
-    """What to call it in tables and messages."""
+    """Name in tables and messages."""
     x: Float32[np.ndarray, "n d"]
     """Features, finite."""
     y: Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]
-    """Labels: of two classes the raw class, as the data codes it; of more, codes in the order of `classes`."""
+    """Labels: for two classes the raw class, as coded in the data; for more, codes in the order of `classes`."""
     a: Column
-    """Protected attribute: of two groups true in the privileged one; of more, codes or memberships."""
+    """Protected attribute: for two groups true in the privileged one; for more, codes or memberships."""
     features: tuple[str, ...]
-    """Name of each feature."""
+    """Names of the features."""
     protected: str
     """Name of the protected attribute."""
     weights: Float32[np.ndarray, " n"] | None = None
     """Sample weights, or None where every row weighs 1."""
     groups: Groups | None = None
-    """Names of the groups, and which of them are compared; None of two groups without names."""
+    """Names of the groups, and which of them are compared; None for two groups without names."""
     classes: tuple[str, ...] | None = None
-    """Names of the classes; None of two classes without names."""
+    """Names of the classes; None for two classes without names."""
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -58,15 +58,15 @@ class Dataset(NamedTuple):
         return len(self.class_names)
 
     def measure(self, name: str, *, across: str | Gap | None = None, minimum: float | int = 1) -> Measure:
-        """A measure of `fairjax.parity.MEASURES` for the groups and classes of this table.
+        """Make a measure of `fairjax.parity.MEASURES` for the groups and classes of this table.
 
         Args:
-            name: such as "spd".
-            across: how rates are apart across groups; see `fairjax.parity.named`.
-            minimum: rows that the denominator of a rate must have for its group to be compared.
+            name: name of the measure, such as "spd".
+            across: the gap that compares rates across groups; see `fairjax.parity.named`.
+            minimum: least denominator of a rate, in rows, for its group to be compared.
 
         Returns:
-            Of two groups and classes the function of that name, which has a sign; else a `fairjax.metrics.Parity`.
+            For two groups and classes, the signed function of that name; otherwise a `fairjax.metrics.Parity`.
 
         Raises:
             ValueError: if there is no such measure or gap.
@@ -94,27 +94,27 @@ def from_arrays(
     weights: ArrayLike | pd.Series | None = None,
     classes: Sequence[Any] | None = None,
 ) -> Dataset:
-    """Check a table and make a data set of it.
+    """Check a table and make a data set from it.
 
     Args:
-        x: Features, one row a sample: an array, a list of rows, or a frame. Numbers and booleans only; categories have
-            to be encoded first.
-        y: Labels, 0 and 1; or with `classes` any of these.
-        a: Protected attribute, 1 in the privileged group and 0 in the other; or what `fairjax.data.groups`,
-            `memberships` or `continuous` returns.
-        name: What to call the data set.
-        features: Names of the features; a frame's own column names, or x1, x2, ..., if not given.
-        protected: Name of the protected attribute; those of the groups, or "a", if not given.
+        x: Features, one row per sample: an array, a list of rows, or a frame. Numbers and booleans only; categories
+            must be encoded first.
+        y: Labels, 0 and 1; or, with `classes`, any of these.
+        a: Protected attribute, 1 in the privileged group and 0 in the other; or the result of `fairjax.data.groups`,
+            `memberships` or `continuous`.
+        name: Name of the data set.
+        features: Names of the features; if omitted, a frame's own column names, or x1, x2, ...
+        protected: Name of the protected attribute; if omitted, that of the groups, or "a".
         weights: Sample weights, finite and not negative.
-        classes: All values that a label can have, in the order of their codes; of two, the second is y = 1.
+        classes: All values that a label can have, in the order of their codes; if there are two, the second is y = 1.
 
     Returns:
-        The data set, features as float32, labels and groups as booleans, or of more than two as int32 codes. A
-        constant feature is allowed.
+        The data set, with features as float32, and labels and groups as booleans or, if there are more than two, as
+        int32 codes. A constant feature is allowed.
 
     Raises:
-        ValueError: If a shape, a length, a name or a value is wrong, a value is missing, a class or group is absent, or
-            pandas indices differ, among them that of the rows of which groups were made.
+        ValueError: If a shape, length, name or value is invalid, a value is missing, a class or group is absent, or
+            pandas indices differ, including the index of the rows from which groups were made.
         TypeError: If `x`, `y` or `a` holds anything but numbers and booleans.
 
     Example:
@@ -131,7 +131,7 @@ def from_arrays(
     checks.check_index(x=x, y=y, a=a, weights=weights)
     wide = _table(x)
     names = _names(x, features, wide.shape[1])
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
+    with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
         table = wide.astype(np.float32)
     _check_finite(table, names)
     _check_merged(wide, table, names)
@@ -158,7 +158,7 @@ def from_arrays(
 
 
 def _weights(weights: Any, x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, " n"] | None:
-    """Sample weights, one per row, finite and not negative."""
+    """Check sample weights: one per row, finite and not negative."""
     if weights is None:
         return None
     column = checks.vector("weights", weights)
@@ -168,7 +168,7 @@ def _weights(weights: Any, x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray,
 
 
 def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]:
-    """Labels as codes of the classes, all of which must be there."""
+    """Convert labels to codes of the classes, all of which must occur."""
     if len(classes) < 2 or len(set(map(str, classes))) < len(classes):
         raise ValueError(f"classes must be two or more values of different names, got {classes}")
     if not hasattr(y, "toarray") and np.ndim(y) != 1:
@@ -189,12 +189,12 @@ def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " 
 
 
 def _check_merged(wide: Float[np.ndarray, "n d"], table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
-    """Refuse features far from 0 whose differences float32 loses, such as Unix times."""
+    """Check that float32 keeps the differences in features far from 0, such as Unix times."""
     checks.check_merged(wide, table, names)
 
 
 def _table(x: Any) -> Float[np.ndarray, "n d"]:
-    """The features as a float64 matrix."""
+    """Convert the features to a float64 matrix."""
     values = _frame_numbers(x) if isinstance(x, pd.DataFrame) else np.asarray(checks.numeric("x", x), np.float64)
     if values.ndim != 2:
         raise ValueError(
@@ -206,7 +206,7 @@ def _table(x: Any) -> Float[np.ndarray, "n d"]:
 
 
 def _frame_numbers(x: pd.DataFrame) -> Float[np.ndarray, "n d"]:
-    """A frame as numbers, missing values as NaN."""
+    """Convert a frame to numbers, with missing values as NaN."""
     refused = [name for name, dtype in zip(x.columns, x.dtypes, strict=True) if not _is_number(dtype)]
     if refused:
         types = ", ".join(f"{name!r} ({x.dtypes[name]})" for name in refused[:5])
@@ -219,12 +219,12 @@ def _frame_numbers(x: pd.DataFrame) -> Float[np.ndarray, "n d"]:
 
 
 def _is_number(dtype: Any) -> bool:
-    """Whether a NumPy or pandas type is boolean, integer or float."""
+    """Return whether a NumPy or pandas dtype is boolean, integer or float."""
     return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype)
 
 
 def _names(x: Any, features: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """Names of the features: those given, the frame's, or x1, x2, ..."""
+    """Return the names of the features: those given, the frame's, or x1, x2, ..."""
     if isinstance(features, str):
         raise ValueError(f"features must be a sequence with one name per column, found the string {features!r}")
     if features is not None:
@@ -242,7 +242,7 @@ def _names(x: Any, features: Sequence[str] | None, count: int) -> tuple[str, ...
 
 
 def _check_finite(table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
-    """Refuse NaN and infinity."""
+    """Check that the table has neither NaN nor infinity."""
     bad = ~np.isfinite(table)
     columns = np.flatnonzero(bad.any(axis=0))
     if columns.size:
@@ -256,7 +256,7 @@ def _check_finite(table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> 
 
 
 def _binary(values: Any, label: str, kind: str, rows: int) -> Bool[np.ndarray, " n"]:
-    """A column of 0 and 1, both present, as booleans."""
+    """Convert a column of 0 and 1, in which both occur, to booleans."""
     column = checks.vector(label, values)
     if len(column) != rows:
         raise ValueError(f"x and {label} must have the same length, found {rows} and {len(column)} rows")

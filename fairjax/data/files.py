@@ -1,4 +1,4 @@
-"""The raw files of the benchmarks: where to look for them, what they must be, and where their publishers keep them."""
+"""Raw files of the benchmarks: find them, verify their checksums, and download them from their publishers."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pooch
 
 FOLDER = "FAIRJAX_DATA"
-"""The environment variable that names the folder of raw files."""
+"""Name of the environment variable for the folder of raw files."""
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases"
 
@@ -18,20 +18,20 @@ PathLike = str | os.PathLike[str]
 
 
 class DataError(ValueError):
-    """A raw file is not what it should be."""
+    """Raised when a raw file is not as expected."""
 
 
 class RawFile(NamedTuple):
     """A file as its publisher distributes it."""
 
     path: str
-    """Where it lies in a data folder, such as `adult/adult.data`."""
+    """Path inside a data folder, such as `adult/adult.data`."""
     sha256: str
-    """Checksum of its bytes, in hexadecimal."""
+    """SHA-256 checksum, in hexadecimal."""
     url: str
-    """The publisher's address of the file, or of the zip archive that holds it."""
+    """The publisher's address of the file, or of the zip archive that contains it."""
     member: str | None = None
-    """Its name in the archive, if `url` is one."""
+    """Name of the file in the archive, if `url` is an archive."""
 
 
 FILES = {
@@ -72,13 +72,13 @@ FILES = {
 
 
 def user_path(path: PathLike) -> Path:
-    """Expand a leading `~` of a path.
+    """Expand a leading `~` in a path.
 
     Args:
         path: The path.
 
     Returns:
-        The path with the home folder in place of `~` or `~user`.
+        The path, with `~` or `~user` replaced by the home folder.
 
     Raises:
         FileNotFoundError: If there is no such user.
@@ -94,19 +94,20 @@ def user_path(path: PathLike) -> Path:
 def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) -> Path:
     """Find a raw file, or download it, and verify its checksum.
 
-    Looked at in this order: `path`, and nothing else if it is given; the folder named by the environment variable
-    `FAIRJAX_DATA`; the user's cache folder; the publisher, from whom the file is downloaded into the cache folder.
+    If `path` is given, only this path is searched. Otherwise, the function searches the folder named by the environment
+    variable `FAIRJAX_DATA` and then the user's cache folder. If the file is in neither of them, it is downloaded from
+    its publisher into the cache folder.
 
     Args:
-        file: The file.
-        path: The file itself, or a folder that holds it (directly, or laid out as in `RawFile.path`).
-        verify: Refuse a file whose checksum is not the expected one.
+        file: The file to find.
+        path: The file itself, or a folder that contains it (directly, or at `RawFile.path`).
+        verify: Whether to reject a file whose checksum is not the expected one.
 
     Returns:
-        Where the file is.
+        Path of the file.
 
     Raises:
-        FileNotFoundError: If the file is nowhere, and cannot be downloaded.
+        FileNotFoundError: If the file is not found and cannot be downloaded.
         DataError: If the checksum is wrong.
 
     Example:
@@ -120,14 +121,14 @@ def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) ->
     cached = Path(pooch.os_cache("fairjax")) / file.path
     looked = [*_in_folder(file), cached]
     for place in looked:
-        # a damaged file in the cache is ours to replace, one in the user's folder is not
+        # A damaged file in the cache is replaced, but one in the user's folder is not.
         if place.is_file() and (place != cached or not verify or _sha256(place) == file.sha256):
             return _verified(place, file, verify)
     return _download(file, cached, looked, verify)
 
 
 def _given(file: RawFile, path: Path, verify: bool) -> Path:
-    """The file at a path that the user gave."""
+    """Return the file at a path given by the user."""
     places = [path] if not path.is_dir() else [path / file.path, path / Path(file.path).name]
     for place in places:
         if place.is_file():
@@ -137,19 +138,19 @@ def _given(file: RawFile, path: Path, verify: bool) -> Path:
 
 
 def _in_folder(file: RawFile) -> list[Path]:
-    """Where the file would lie in the folder of the environment variable; nothing if that is not set."""
+    """Return the possible paths in the folder of the environment variable; empty if the variable is not set."""
     folder = os.environ.get(FOLDER)
     return [user_path(folder) / file.path] if folder else []
 
 
 def _sha256(path: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
+    """Compute the SHA-256 checksum of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _verified(path: Path, file: RawFile, verify: bool) -> Path:
-    """The path, if its checksum is right or nobody asks."""
+    """Return the path after checking the checksum, unless `verify` is false."""
     if verify and (found := _sha256(path)) != file.sha256:
         raise DataError(
             f"{path} has the sha256 checksum {found}, expected {file.sha256}: it is damaged or another version. "
@@ -159,7 +160,7 @@ def _verified(path: Path, file: RawFile, verify: bool) -> Path:
 
 
 def _download(file: RawFile, target: Path, looked: list[Path], verify: bool) -> Path:
-    """Download a file to `target`, which appears whole and verified or not at all."""
+    """Download a file to `target`, which is created only when the file is complete and verified."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -172,8 +173,8 @@ def _download(file: RawFile, target: Path, looked: list[Path], verify: bool) -> 
 
 
 def _retrieve(file: RawFile, folder: str) -> Path:
-    """Download a file, or the archive that holds it, into a folder."""
-    # the publisher's archives have no known checksum, so it is always the file itself that is verified, by the caller
+    """Download a file, or the archive that contains it, into a folder."""
+    # The checksums of the publishers' archives are not known, so the caller verifies the file itself.
     name = file.url.rpartition("/")[-1]
     unzip = None if file.member is None else pooch.Unzip(members=[file.member])
     try:

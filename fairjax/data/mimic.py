@@ -1,4 +1,4 @@
-"""MIMIC-III: does a patient die in hospital? The cohort of the first paper, from a user's own raw tables."""
+"""MIMIC-III: predict death in hospital. The cohort of the first paper is built from a user's own raw tables."""
 
 import tempfile
 from pathlib import Path
@@ -43,7 +43,7 @@ URINE = (
     40055, 40056, 40057, 40069, 40085, 40086, 40094, 40096, 40405, 40428, 40473, 40651, 40715, 43175, 226557, 226558,
     226559, 226560, 226561, 226563, 226564, 226565, 226567, 226584, 227488, 227489,
 )  # fmt: skip
-"""Items of urine output, in ml, of both systems; 227488 is what was put in for irrigation, and counts negative."""
+"""Items of urine output in ml, of both systems; 227488 is the irrigant volume put in, which counts as negative."""
 
 NORMAL = {
     "heart_rate": 80.0,
@@ -59,7 +59,7 @@ NORMAL = {
     "bicarbonate": 25.0,
     "bilirubin": 0.7,
 }
-"""What stands for a variable that was never measured: a value to which SAPS-II gives no points."""
+"""Values used for variables that were never measured: values to which SAPS-II gives no points."""
 
 AIDS = "042|043|044"
 METASTATIC_CANCER = "196|197|198|1990|1991|2097[0-5]|20979|78951"
@@ -74,7 +74,7 @@ CATEGORIES = {
     "marital_status": ("MARRIED", "SINGLE", "WIDOWED", "DIVORCED"),
     "ethnicity": ("WHITE", "BLACK", "HISPANIC", "ASIAN"),
 }  # fmt: skip
-"""Admission data: the categories that are features of their own; all others, and missing ones, are one more."""
+"""Categories of the admission data that become one feature each; all others, and missing ones, share one feature."""
 
 
 INSURANCES = ("medicare", "medicaid", "private", "government", "self pay")
@@ -82,42 +82,37 @@ INSURANCES = ("medicare", "medicaid", "private", "government", "self pay")
 
 
 def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2GB") -> Dataset:
-    """MIMIC-III v1.4: does a patient die in hospital? Protected: insurance, 1 = Medicare or Medicaid.
+    """Load MIMIC-III v1.4: predict death in hospital. Protected: insurance, 1 = Medicare or Medicaid.
 
-    The first admission of each patient who was older than 15 then. The features are the 17 variables of SAPS-II,
-    averaged
-    over the admission, and admission data. Insurance is no feature.
+    Each row is a patient's first admission, provided that the patient was older than 15 at the time. The features are
+    the 17 variables of SAPS-II, averaged over the admission, and admission data. Insurance is not a feature.
 
     * Heart rate, systolic blood pressure, temperature (in Celsius) and the Glasgow coma scale are means of charted
-    values;
-      where eye, motor and verbal response are charted at one time the scale is their sum, where only the total is,
-      that;
-      times at which a tube prevents speech count as 15, as in the MIMIC code repository.
-    * PaO2/FiO2 is the ratio of the means; FiO2 is in percent, values up to 1 are fractions.
+      values. Where eye, motor and verbal response are charted at one time, the scale is their sum; where only the total
+      is charted, it is that total. Times at which a tube prevents speech count as 15, as in the MIMIC code repository.
+    * PaO2/FiO2 is the ratio of the means; FiO2 is in percent, and values up to 1 are taken as fractions.
     * Urine output is in ml per 24 hours in intensive care.
-    * Values out of a plausible range, events marked as errors and repeated events do not count; a variable that was
-    never
-      measured has a normal value, a constant, so that nothing leaks from one part of the data to another.
+    * Values out of a plausible range, events marked as errors and repeated events are ignored. A variable that was
+      never measured is set to a normal value, which is a constant, so that no information leaks between the parts of a
+      split.
     * AIDS, haematologic malignancy and metastatic cancer follow ICD-9 codes; the type of admission is scheduled
-    surgical,
-      unscheduled surgical or medical.
+      surgical, unscheduled surgical or medical.
 
-    The tables are streamed by DuckDB, within a limit of memory whatever their size.
+    DuckDB streams the tables within a memory limit, whatever their size.
 
     Args:
         path: Folder of the raw tables as .csv or .csv.gz: PATIENTS, ADMISSIONS, ICUSTAYS, SERVICES, DIAGNOSES_ICD,
             CHARTEVENTS, LABEVENTS, OUTPUTEVENTS. If omitted, `mimic-iii` in the folder that `FAIRJAX_DATA` names or in
-            the
-            user's cache. There is no download: the data are credentialed.
-        verify: Read compressed tables to their end first, to see that none is cut off, and refuse tables that do not
-            belong together or have another checksum than the folder's SHA256SUMS.txt says.
-        memory: Most that DuckDB may use; beyond it, it writes to a temporary folder.
+            the user's cache. The data are credentialed, so they cannot be downloaded.
+        verify: Whether to read compressed tables to their end first, to detect truncated files, and to reject tables
+            that do not belong together or do not match the folder's SHA256SUMS.txt.
+        memory: Most memory that DuckDB may use; beyond it, DuckDB writes to a temporary folder.
 
     Returns:
-        The data set; y = 1: died in hospital.
+        The data set; y is 1 for patients who died in hospital.
 
     Raises:
-        FileNotFoundError: If the folder or a table is not there.
+        FileNotFoundError: If the folder or a table does not exist.
         DataError: If a table lacks a column, is cut off, or cannot be read.
         ModuleNotFoundError: If DuckDB is not installed.
 
@@ -152,7 +147,7 @@ def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2
 
 
 def _refuse_unknown(file: Path, column: str, values: pd.Series, known: tuple[object, ...]) -> None:
-    """Refuse values that would silently mean 0."""
+    """Check that all values are known, since unknown ones would silently be encoded as 0."""
     unknown = values[~values.isin(known)]
     if len(unknown):
         raise DataError(
@@ -164,7 +159,7 @@ def _refuse_unknown(file: Path, column: str, values: pd.Series, known: tuple[obj
 def _frame(
     connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], scratch: Path, verify: bool
 ) -> pd.DataFrame:
-    """One row an admission of the cohort, by patient."""
+    """Query one row per admission of the cohort, ordered by patient."""
     import duckdb
 
     for table, file in tables.items():
@@ -202,13 +197,13 @@ _REFERENCES = (
     ("SERVICES", "hadm_id", "ADMISSIONS"),
     ("DIAGNOSES_ICD", "hadm_id", "ADMISSIONS"),
 )
-"""Tables whose rows must have a row of the same key in another one."""
+"""Tables each of whose rows needs a row with the same key in another table."""
 
 
 def _refuse_orphans(
     connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], table: str, key: str, parent: str
 ) -> None:
-    """Refuse tables that do not belong together, as when one is cut off at the end of a line."""
+    """Check that tables belong together, which fails if one is truncated at the end of a line."""
     query = f"SELECT count(*), min({key}) FROM {table} WHERE {key} NOT IN (SELECT {key} FROM {parent})"
     count, first = connection.execute(query).fetchone() or (0, None)
     if count:
@@ -219,7 +214,7 @@ def _refuse_orphans(
 
 
 def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
-    """The features as numbers: normal values for what was not measured, one feature a category."""
+    """Encode the features as numbers: normal values for what was not measured, and one feature per category."""
     numbers = frame.drop(columns=[*CATEGORIES, "sex", "kind"]).astype("float64").fillna(NORMAL)
     ageless = int(np.count_nonzero(numbers["age"].isna()))
     if ageless:
@@ -236,7 +231,7 @@ def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _category(word: str, categories: tuple[str, ...]) -> str:
-    """The category that a word begins with: WHITE - RUSSIAN is WHITE."""
+    """Return the category that a value begins with; for example, WHITE - RUSSIAN belongs to WHITE."""
     return next((category for category in categories if word.strip().upper().startswith(category)), "OTHER")
 
 
@@ -305,7 +300,7 @@ ORDER BY subject
 
 
 def _charted() -> str:
-    """Means of charted values by admission; the Glasgow coma scale by time first."""
+    """SQL for the means of charted values per admission; the Glasgow coma scale is first computed per time."""
     return f"""
 CREATE TABLE charted AS
 WITH events AS (
@@ -341,7 +336,7 @@ SELECT * FROM means LEFT JOIN scale USING (admission)
 
 
 def _measured() -> str:
-    """Means of laboratory values by admission."""
+    """SQL for the means of laboratory values per admission."""
     means = ", ".join(f"avg(number) FILTER (WHERE name = '{name}') AS {name}" for name in LABS if name != "fio2")
     return f"""
 CREATE TABLE measured AS
@@ -362,7 +357,7 @@ FROM named WHERE {_ranges(LABS)} GROUP BY admission
 
 
 def _urine() -> str:
-    """Urine output by admission, ml per 24 hours in intensive care; at least an hour of it."""
+    """SQL for the urine output per admission, in ml per 24 hours in intensive care (at least one hour)."""
     return f"""
 CREATE TABLE urine AS
 WITH events AS (
@@ -386,12 +381,12 @@ def _items(variables: dict[str, tuple[tuple[int, ...], float, float]]) -> str:
 
 
 def _names(variables: dict[str, tuple[tuple[int, ...], float, float]]) -> str:
-    """The variable that an item is of."""
+    """SQL for the variable that an item belongs to."""
     cases = (f"WHEN item IN ({', '.join(map(str, items))}) THEN '{name}'" for name, (items, _, _) in variables.items())
     return f"CASE {' '.join(cases)} END"
 
 
 def _ranges(variables: dict[str, tuple[tuple[int, ...], float, float]]) -> str:
-    """Whether a number is plausible."""
+    """SQL for the condition that a value is plausible."""
     cases = (f"WHEN name = '{name}' THEN number BETWEEN {low} AND {high}" for name, (_, low, high) in variables.items())
     return f"CASE {' '.join(cases)} END"

@@ -1,4 +1,4 @@
-"""MIMIC-III's raw tables: where they are, whether they are whole, and how DuckDB streams them."""
+"""MIMIC-III's raw tables: find them, check that they are complete, and stream them with DuckDB."""
 
 import csv
 import gzip
@@ -28,22 +28,22 @@ COLUMNS = {
     "LABEVENTS": ("hadm_id", "itemid", "charttime", "valuenum"),
     "OUTPUTEVENTS": ("hadm_id", "itemid", "charttime", "value", "iserror"),
 }  # fmt: skip
-"""The tables that are read, and their columns that are used."""
+"""The tables that are read, and the columns used of each."""
 
 _CHUNK = 1 << 20
 
 
 def folder_of(path: PathLike | None) -> Path:
-    """The folder of the user's tables.
+    """Find the folder of the user's tables.
 
     Args:
-        path: the folder; if omitted, `mimic-iii` in the folder that `FAIRJAX_DATA` names, then in the user's cache.
+        path: The folder; if omitted, `mimic-iii` in the folder that `FAIRJAX_DATA` names, then in the user's cache.
 
     Returns:
         The folder.
 
     Raises:
-        FileNotFoundError: If there is none; MIMIC-III cannot be downloaded without credentials.
+        FileNotFoundError: If the folder does not exist; MIMIC-III cannot be downloaded without credentials.
     """
     if path is not None:
         places = [user_path(path)]
@@ -62,18 +62,19 @@ def folder_of(path: PathLike | None) -> Path:
 
 
 def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
-    """The file of each table, `.csv` or `.csv.gz`, in upper or lower case.
+    """Find the file of each table, `.csv` or `.csv.gz`, in upper or lower case.
 
     Args:
-        folder: of the tables.
-        verify: read compressed files to their end, to see that none is cut off: some minutes for the largest.
+        folder: Folder of the tables.
+        verify: Whether to read compressed files to their end, to detect truncated ones, which takes some minutes for
+            the largest.
 
     Returns:
         Paths by table.
 
     Raises:
-        FileNotFoundError: If a table is not there, naming all that are missing.
-        DataError: If a file lacks a column or is cut off.
+        FileNotFoundError: If tables are missing; the message names all of them.
+        DataError: If a file lacks a column or is truncated.
     """
     entries = {entry.name.lower(): entry for entry in sorted(folder.iterdir())}
     names = {table: (f"{table.lower()}.csv", f"{table.lower()}.csv.gz") for table in COLUMNS}
@@ -103,7 +104,7 @@ def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
 
 
 def header(file: Path) -> list[str]:
-    """Names of a file's columns, in lower case."""
+    """Return the names of a file's columns, in lower case."""
     try:
         with _opened(file) as stream:
             return [name.strip().lower() for name in next(csv.reader([stream.readline().decode("utf-8-sig")]), [])]
@@ -112,8 +113,8 @@ def header(file: Path) -> list[str]:
 
 
 def view(connection: "duckdb.DuckDBPyConnection", table: str, file: Path, scratch: Path) -> None:
-    """Make a file known to DuckDB, which streams it whenever it is read: text columns, names in lower case."""
-    # names that are not used never reach SQL, as a file's header may hold anything
+    """Create a DuckDB view of a file, which is streamed whenever it is read: text columns, names in lower case."""
+    # A file's header may contain anything, so names that are not used never reach SQL.
     names = [name if name in COLUMNS[table] else f"unused_{i}" for i, name in enumerate(header(file))]
     columns = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
     quoted = str(_without_wildcards(table, file, scratch)).replace("'", "''")
@@ -125,7 +126,7 @@ def view(connection: "duckdb.DuckDBPyConnection", table: str, file: Path, scratc
 
 
 def _without_wildcards(table: str, file: Path, scratch: Path) -> Path:
-    """A path of the file that DuckDB does not take as a pattern: its own, or a link in the temporary folder."""
+    """Return a path that DuckDB does not take as a pattern: the file's own, or a link in the temporary folder."""
     file = file.absolute()
     if not any(sign in str(file) for sign in "*?["):
         return file
@@ -142,7 +143,7 @@ def _without_wildcards(table: str, file: Path, scratch: Path) -> Path:
 
 
 def _check_rows(file: Path) -> None:
-    """Refuse a table that has a header alone."""
+    """Check that a table has rows and not only a header."""
     try:
         with _opened(file) as stream:
             stream.readline()
@@ -154,7 +155,7 @@ def _check_rows(file: Path) -> None:
 
 
 def _check_sums(folder: Path, found: dict[str, Path]) -> None:
-    """Refuse a table whose checksum differs from the one in the folder's SHA256SUMS.txt, if there is one."""
+    """Check that the checksums of the tables match the folder's SHA256SUMS.txt, if there is one."""
     sums = folder / "SHA256SUMS.txt"
     if not sums.is_file():
         return
@@ -174,7 +175,7 @@ def _opened(file: Path):
 
 
 def _check_end(file: Path, verify: bool) -> None:
-    """Refuse a file whose last line is not complete, or whose compressed data end too early."""
+    """Check that a file's last line is complete and that its compressed data do not end too early."""
     last = b""
     try:
         if file.suffix.lower() == ".gz":

@@ -1,6 +1,6 @@
-"""Synthetic data whose bias is set by one number.
+"""Synthetic data whose bias is set by one parameter.
 
-Every generator is a pure function of a key, can be jitted with the sizes static, and mapped over keys and parameters.
+Every generator is a pure function of a key. It can be jitted with static sizes, and mapped over keys and parameters.
 """
 
 import jax
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from fairjax.types import Batch, KeyArray, Number
 
 MEAN = np.array([[-2.0, -2.0], [2.0, 2.0]], np.float32)
-"""Mean of the two features of Zafar et al. in class 0 and in class 1."""
+"""Means of the two features of Zafar et al. in class 0 and in class 1."""
 
 COVARIANCE = np.array([[[10.0, 1.0], [1.0, 3.0]], [[5.0, 1.0], [1.0, 5.0]]], np.float32)
 """Covariance of the two features of Zafar et al. in class 0 and in class 1."""
@@ -29,14 +29,14 @@ def loh(key: KeyArray, n: int, alpha: Number = 1.0) -> Batch:
 
        logit = (X1 + X2 - X5) / 2 + 2 alpha A 1{X6 is odd}.
 
-    X6 is one numeric column; an encoding of its ten categories is left to the caller. Since A is independent of the
-    features, a classifier that does not see it has a statistical parity difference of 0 up to sampling error, whatever
-    `alpha`: use `append_protected` to give it to the classifier.
+    X6 is one numeric column; encoding its ten categories is left to the caller. Since A is independent of the features,
+    a classifier that does not use A has a statistical parity difference of 0 up to sampling error, whatever `alpha`:
+    use `append_protected` to make A a feature.
 
     Args:
         key: Random key.
         n: Number of rows.
-        alpha: Size of the effect, not negative; the paper takes 0 to 2.5.
+        alpha: Size of the effect, not negative; the paper uses 0 to 2.5.
 
     Returns:
         The rows, with 10 features that are not standardised.
@@ -88,27 +88,28 @@ def zafar(
     hidden: int = 100,
     map_key: KeyArray | None = None,
 ) -> Batch:
-    """Draw from the model of Zafar et al. behind a random nonlinear map; the angle `theta` sets the bias.
+    """Draw from the model of Zafar et al. followed by a random nonlinear map; the angle `theta` sets the bias.
 
-    Steps 1 to 5 are those of `zafar_plane`, and then
+    Steps 1 to 5 are those of `zafar_plane`, followed by
 
     6. g(x~) = Theta2 ReLU(Theta1 ReLU(Theta0 x~ + b0) + b1) + b2 is drawn at random: matrices of `hidden` x 2,
        `hidden` x `hidden` and `features` x `hidden` entries N(0, 2 / columns), vectors of entries N(0, 1).
-    7. X = g(x~), of the point before its rotation.
+    7. X = g(x~), where x~ is the point before its rotation.
 
-    The model's authors leave the law of the weights open; `features` and `hidden` default to the sizes in their code.
+    The model's authors do not specify the distribution of the weights; `features` and `hidden` default to the sizes in
+    their code.
 
     Args:
         key: Random key.
         n: Number of rows.
-        theta: Angle of rotation in radians; the paper takes 0.7 to 1.2, the smaller the more biased.
+        theta: Angle of rotation in radians; the paper uses 0.7 to 1.2, and smaller angles give a larger bias.
         features: Number of features.
         hidden: Width of the map's two hidden layers.
-        map_key: Random key of the map. Pass the same one to draw several samples with the same map; derived from `key`
-            if not given.
+        map_key: Random key of the map. Pass the same one to draw several samples with the same map; if omitted, it is
+            derived from `key`.
 
     Returns:
-        The rows, features not standardised.
+        The rows, with features that are not standardised.
 
     Raises:
         ValueError: If `n`, `features` or `hidden` is less than 1.
@@ -135,7 +136,7 @@ def zafar(
 
 
 def zafar_plane(key: KeyArray, n: int, theta: Number = 0.8) -> Batch:
-    """Draw from the model of Zafar et al.: two Gaussian classes in the plane, a group that depends on the position.
+    """Draw from the model of Zafar et al.: two Gaussian classes in the plane, and a group that depends on the position.
 
     1. Y ~ Bernoulli(1/2).
     2. x~ ~ N([2, 2], [[5, 1], [1, 5]]) if Y = 1, and N([-2, -2], [[10, 1], [1, 3]]) if Y = 0.
@@ -143,13 +144,13 @@ def zafar_plane(key: KeyArray, n: int, theta: Number = 0.8) -> Batch:
     4. P(A = 1) = p(x' | Y = 1) / (p(x' | Y = 1) + p(x' | Y = 0)), with the densities of step 2.
     5. A ~ Bernoulli(P(A = 1)).
 
-    The programs of both papers compute `x @ rotation` with x~ as a row, which turns it the other way than Eq. 10 and
-    gives a weaker bias at the same angle: pass `-theta` for their data.
+    The code of both papers computes `x @ rotation` with x~ as a row vector, which rotates in the opposite direction to
+    Eq. 10 and gives a weaker bias at the same angle: pass `-theta` to reproduce their data.
 
     Args:
         key: Random key.
         n: Number of rows.
-        theta: Angle of rotation in radians; the smaller, the more the group tells of the label.
+        theta: Angle of rotation in radians; the smaller it is, the more strongly the group depends on the label.
 
     Returns:
         The rows, with the 2 features x~.
@@ -175,7 +176,7 @@ def zafar_plane(key: KeyArray, n: int, theta: Number = 0.8) -> Batch:
 
 
 def append_protected(batch: Batch) -> Batch:
-    """Give the protected attribute to the classifier, as one more feature at the end.
+    """Append the protected attribute to the features, as the last one.
 
     Args:
         batch: Rows.
@@ -196,24 +197,24 @@ def _check_size(name: str, size: int) -> None:
 
 
 def _equicorrelated(noise: Float[Array, "n _"]) -> Float[Array, "n _"]:
-    """Standard normal columns with correlation 1/2: each is a shared part and one of its own, of equal variance."""
+    """Make standard normal columns with correlation 1/2: the sum of a shared and an own part of equal variance."""
     return 0.5**0.5 * (noise[:, :1] + noise[:, 1:])
 
 
 def _loh_logit(x: Float[Array, "n 10"], a: Array, alpha: Number) -> Float[Array, " n"]:
-    """Eq. 9."""
+    """Compute the logit of the label (Eq. 9)."""
     odd = x[:, 5] % 2 == 1
     return (x[:, 0] + x[:, 1] - x[:, 4]) / 2 + jnp.where(a & odd, 2 * jnp.asarray(alpha, x.dtype), 0)
 
 
 def _gaussian(noise: Float[Array, "n 2"], label: int) -> Float[Array, "n 2"]:
-    """Points of a class, from standard normal noise."""
+    """Transform standard normal noise to points of a class."""
     factor = np.linalg.cholesky(COVARIANCE[label])
     return MEAN[label].astype(noise.dtype)[None, :] + jnp.matmul(noise, factor.T.astype(noise.dtype), precision=HIGHEST)
 
 
 def _log_density(x: Float[Array, "n 2"], label: int) -> Float[Array, " n"]:
-    """Log density of a class, up to a constant that both share."""
+    """Compute the log density of a class, up to a constant shared by both classes."""
     factor = np.linalg.cholesky(COVARIANCE[label])
     whitened = jnp.matmul(
         x - MEAN[label].astype(x.dtype)[None, :], np.linalg.inv(factor).T.astype(x.dtype), precision=HIGHEST
@@ -222,7 +223,7 @@ def _log_density(x: Float[Array, "n 2"], label: int) -> Float[Array, " n"]:
 
 
 def _group_logit(x: Float[Array, "n 2"], theta: Number) -> Float[Array, " n"]:
-    """Log odds of A = 1 (steps 3 and 4)."""
+    """Compute the log odds of A = 1 (steps 3 and 4)."""
     theta = jnp.asarray(theta, x.dtype)
     cos, sin = jnp.cos(theta), jnp.sin(theta)
     rotated = jnp.stack([cos * x[:, 0] - sin * x[:, 1], sin * x[:, 0] + cos * x[:, 1]], axis=1)
@@ -230,7 +231,7 @@ def _group_logit(x: Float[Array, "n 2"], theta: Number) -> Float[Array, " n"]:
 
 
 def _random_map(key: KeyArray, x: Float[Array, "n _"], sizes: tuple[int, ...]) -> Float[Array, "n _"]:
-    """A random network without an activation after its last layer (step 6)."""
+    """Apply a random network without an activation after its last layer (step 6)."""
     for layer, layer_key in enumerate(jax.random.split(key, len(sizes) - 1)):
         matrix_key, vector_key = jax.random.split(layer_key)
         fan_in, fan_out = sizes[layer : layer + 2]

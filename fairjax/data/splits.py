@@ -24,10 +24,10 @@ SEEDS = (
 """The seeds of the published experiments."""
 
 STREAM = 0x73706C69
-"""Folded into a seed's key for the split, so that training and debiasing may fold other numbers into the same key."""
+"""Number folded into a seed's key for the split; training and debiasing fold other numbers into the same key."""
 
 STRATIFY = "group and label"
-"""The one way of stratifying."""
+"""The only supported stratification."""
 
 
 def split(
@@ -46,34 +46,35 @@ def split(
     """Divide the rows at random, and fit a scaler on the train part.
 
     Of n rows the train part gets int(train * n), the train and valid parts together int((train + valid) * n), and the
-    test part the rest. The scaler is the mean and the standard deviation (that of the population, not the unbiased one)
-    of each feature over the train part; a feature that is constant there has scale 1.
+    test part the rest. The scaler is the mean and the population standard deviation (not the unbiased one) of each
+    feature over the train part; a feature that is constant there has scale 1.
 
-    Pure: can be jitted with all but the arrays static, and mapped over `key` with `out_axes=SHARED`.
+    The function is pure: it can be jitted with all arguments but the arrays static, and mapped over `key` with
+    `out_axes=SHARED`.
 
-    Values of arrays that are traced cannot be looked at: if one is invalid, all standardised features are NaN. Hand
-    features over in floating point then, since JAX cuts off integers of 64 bits before this function can see them.
+    Values of traced arrays cannot be inspected: if one of them is invalid, all standardised features are NaN. Pass
+    traced features in floating point, since JAX truncates 64-bit integers before this function receives them.
 
     Args:
         key: Random key.
-        x: Features: numbers that are finite in JAX's default precision, and of which it keeps the differences. Unix
-            times, for example, have to be less an offset.
+        x: Features: numbers that are finite in JAX's default precision, whose differences this precision keeps.
+            Subtract an offset from Unix times, for example.
         y: Labels: 0 and 1, or codes of more classes.
         a: Protected attribute: 0 and 1, or codes or memberships of more groups.
         train: Share of the train part.
         valid: Share of the valid part.
         weights: Sample weights, which the split keeps.
-        stratify: With "group and label", every part has its share of the rows of each group and label, up to one row,
-            in place of a share that varies at random.
+        stratify: With "group and label", every part gets its share of the rows of each group and label, up to one row,
+            instead of a share that varies at random.
         num_groups: Number of groups.
         num_classes: Number of classes.
 
     Returns:
-        The split; `check_split` says whether its parts hold all groups.
+        The split; use `check_split` to check that its parts have all groups.
 
     Raises:
-        ValueError: If the shares leave a part without rows, an argument has another shape or values than it should,
-            pandas indices differ, different values of a feature would become one, or memberships are to be stratified.
+        ValueError: If the shares leave a part without rows, an argument has an invalid shape or value, pandas indices
+            differ, different values of a feature would become equal, or memberships are to be stratified.
         TypeError: If an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
@@ -92,22 +93,22 @@ def split(
         known = checks.both(known, jnp.all(usable))
     else:
         _check_usable(np.asarray(usable), table.names)
-    # an invalid value, such as a label that is neither 0 nor 1, makes every standardised feature NaN, and every result
+    # An invalid value, such as a label that is neither 0 nor 1, makes every standardised feature and every result NaN.
     mean = mean if known is None else jnp.where(known, mean, jnp.nan)
     return Split(table.x, table.y, table.a, *rows, mean, scale, table.weights)
 
 
 class _Columns(NamedTuple):
-    """A table that is checked."""
+    """A checked table."""
 
     x: Float[Array, "n *d"]
     y: Labels
     a: Groups
     weights: Float[Array, " n"] | None
     names: tuple[str, ...]
-    """Name of each feature."""
+    """Names of the features."""
     valid: Bool[Array, ""] | None
-    """Whether all traced values are valid; None where nothing needed to be checked under a trace."""
+    """Whether all traced values are valid; None if nothing had to be checked under a trace."""
 
 
 def _columns(
@@ -126,7 +127,7 @@ def _columns(
     if not x.shape[0] == y.shape[0] == a.shape[0]:
         raise ValueError(f"x, y and a must have as many rows, found {x.shape[0]}, {y.shape[0]} and {a.shape[0]}")
     y, valid_y = checks.indicator("y", y) if num_classes == 2 else checks.codes("y", y, num_classes)
-    flags = a.ndim == 2 and a.dtype == bool  # groups that overlap stay booleans
+    flags = a.ndim == 2 and a.dtype == bool  # overlapping groups remain booleans
     a, valid_a = (jnp.asarray(a), None) if flags else checks.group_column(a, num_groups)
     weights, valid_weights = checks.sample_weights(weights, jnp.ones(x.shape[0]))
     return _Columns(x, y, a, weights, names, checks.both(valid_x, valid_y, valid_a, valid_weights))
@@ -135,7 +136,7 @@ def _columns(
 def _features(
     x: Any, names: tuple[str, ...] | None
 ) -> tuple[Float[Array, "n *d"], tuple[str, ...], Bool[Array, ""] | None]:
-    """Features as floats, their names, and whether traced ones are valid."""
+    """Return the features as floats, their names, and whether they are valid if they are traced."""
     frame = isinstance(x, pd.DataFrame)
     given = _table(x) if frame else checks.numeric("x", x)
     if given.ndim < 2 or 0 in given.shape:
@@ -148,7 +149,7 @@ def _features(
         valid = jnp.all((given >= -(2**24)) & (given <= 2**24)) if whole and given.dtype.itemsize > 2 else None
         table = checks.floating(given)
         return table, names, valid if whole or given.dtype == bool else jnp.all(jnp.isfinite(table))
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused as such
+    with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
         table = given if given.dtype == np.float32 else np.asarray(given).astype(jnp.result_type(float))
     flat = np.asarray(table).reshape(len(table), -1)
     _check_finite(flat, names)
@@ -158,7 +159,7 @@ def _features(
 
 
 def _check_range(table: Float[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
-    """Refuse features whose squared deviations the floating type cannot hold."""
+    """Check that the floating type can hold the squared deviations of the features."""
     low, high = (bound.astype(np.float64) for bound in (table.min(axis=0), table.max(axis=0)))
     limits, half = np.finfo(table.dtype), 0.5 * high - 0.5 * low
     most, least = np.sqrt(float(limits.max) / len(table)), 10 * np.sqrt(float(limits.tiny))
@@ -173,7 +174,7 @@ def _check_range(table: Float[np.ndarray, "n d"], names: tuple[str, ...]) -> Non
 
 
 def _check_usable(usable: Bool[np.ndarray, "*s d"], names: tuple[str, ...]) -> None:
-    """Refuse a mean or scale that is no number, and a scale of 0."""
+    """Check that all means and scales are finite and that no scale is 0."""
     wrong = ~usable.reshape(-1, len(names)).all(axis=0)
     if wrong.any():
         raise ValueError(
@@ -191,20 +192,20 @@ def split_seeds(
     stratify: str | None = None,
     measure: Measure | None = None,
 ) -> Split:
-    """Split a data set once for each seed, and check every part of every split.
+    """Split a data set once per seed, and check every part of every split.
 
-    A seed's split depends on nothing but the seed and the data.
+    A seed's split depends only on the seed and the data.
 
     Args:
         dataset: The data.
-        seeds: One seed for each split, all different.
+        seeds: One seed per split, all different.
         train: Share of the train part.
         valid: Share of the valid part.
         stratify: See `split`.
-        measure: What the parts are to be measured by; see `check_split`.
+        measure: The measure that must be defined on every part; see `check_split`.
 
     Returns:
-        The splits: one table, and a leading axis of seeds on everything else. Map over them with `in_axes=SHARED`.
+        The splits, with one table and a leading axis of seeds on everything else. Map over them with `in_axes=SHARED`.
 
     Raises:
         ValueError: If there are no seeds, a seed occurs twice or is not in [0, 2**32), a part has no rows, or a part of
@@ -240,23 +241,22 @@ def check_split(
     classes: Sequence[str] | None = None,
     stratify: str | None = None,
 ) -> None:
-    """Refuse splits that a parity measure is undefined on.
+    """Check that a parity measure is defined on every part of the splits.
 
-    Of two groups and classes every part must hold both labels, both groups, and both groups among the rows with y = 1.
-    Of more, every part must hold all labels, and of each group that the measure compares the labels that its rates are
-    about; rows of weight 0 do not count. Reads the values, so it cannot be jitted.
+    For two groups and classes, every part must have both labels, both groups, and both groups among the rows with
+    y = 1. For more, every part must have all labels and, for each group that the measure compares, the labels that its
+    rates depend on; rows of weight 0 do not count. The function reads the values, so it cannot be jitted.
 
     Args:
         splits: Splits with a leading axis of seeds.
-        seeds: The seed of each, to be named in the message.
-        measure: What groups and labels must be there for; all groups, if not given.
-        groups: Names of the groups, of which there are two if not given.
-        classes: Names of the classes, of which there are two if not given.
-        stratify: How the splits were stratified, so that the message does not advise what was done.
+        seeds: The seed of each split, named in the message.
+        measure: The measure that must be defined; if omitted, all groups are required.
+        groups: Names of the groups; two groups if omitted.
+        classes: Names of the classes; two classes if omitted.
+        stratify: How the splits were stratified, so that the message does not suggest what was already done.
 
     Raises:
-        ValueError: If the number of seeds is not that of the splits, labels or groups are not what they should be, or
-            a part lacks a group.
+        ValueError: If the numbers of seeds and splits differ, labels or groups are invalid, or a part lacks a group.
         TypeError: If the splits are traced.
 
     Example:
@@ -293,7 +293,7 @@ def check_split(
 
 
 Parts = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
-"""What a split owns: the row numbers of train, valid and test, and the mean and scale of the train part."""
+"""Row numbers of the train, valid and test parts, and the mean and scale of the train part."""
 
 
 @functools.partial(jax.jit, static_argnames=("train", "valid"))
@@ -305,7 +305,7 @@ def _parts_by_seed(
     train: float,
     valid: float,
 ) -> Parts:
-    """The parts of every seed, one after another: at once, the train parts would be as many copies of the table."""
+    """Compute the parts of every seed, one seed at a time, since each train part is a copy of rows of the table."""
 
     def one(seed: UInt32[Array, ""]) -> Parts:
         return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, cells, train, valid)
@@ -314,7 +314,7 @@ def _parts_by_seed(
 
 
 def _parts(key: KeyArray, x: Float[Array, "n d"], cells: Int[Array, " n"] | None, train: float, valid: float) -> Parts:
-    """The parts of one key."""
+    """Compute the parts for one key."""
     first, second = _ends(x.shape[0], train, valid)
     rows = jax.random.permutation(key, x.shape[0])
     if cells is not None:
@@ -323,7 +323,7 @@ def _parts(key: KeyArray, x: Float[Array, "n d"], cells: Int[Array, " n"] | None
 
 
 def _cells(y: Labels, a: Groups, num_groups: int, stratify: str | None) -> Int[Array, " n"] | None:
-    """A number for each group and label."""
+    """Number the combinations of group and label, one number per row; None without stratification."""
     if stratify is None:
         return None
     if stratify != STRATIFY:
@@ -336,7 +336,7 @@ def _cells(y: Labels, a: Groups, num_groups: int, stratify: str | None) -> Int[A
 
 
 def _dealt(rows: Int[Array, " n"], cells: Int[Array, " n"]) -> Int[Array, " n"]:
-    """Rows in an order of which every stretch has its share of each cell, up to one row; else the order they have."""
+    """Reorder rows so that every stretch has its share of each cell, up to one row; rows of a cell keep their order."""
     n = rows.shape[0]
     by_cell = rows[jnp.argsort(cells[rows], stable=True)]
     ordered = cells[by_cell]
@@ -346,7 +346,7 @@ def _dealt(rows: Int[Array, " n"], cells: Int[Array, " n"]) -> Int[Array, " n"]:
 
 
 def _ends(n: int, train: float, valid: float) -> tuple[int, int]:
-    """Where the train and the valid part end."""
+    """Return the positions at which the train and the valid part end."""
     for name, share in (("train", train), ("valid", valid)):
         if not isinstance(share, numbers.Real) or not np.isfinite(share):
             raise ValueError(f"{name} must be a share of the rows, a number between 0 and 1, got {share!r}")
@@ -360,19 +360,19 @@ def _ends(n: int, train: float, valid: float) -> tuple[int, int]:
 
 
 def _scaler(x: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
-    """Mean and standard deviation of each column; 1 in place of the deviation of a constant column."""
+    """Compute mean and standard deviation of each column; constant columns get 1 in place of their deviation."""
     low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
-    # sums of many float32 values round, so the mean is corrected by that of the deviations, which are small
+    # Sums of many float32 values lose digits, so the mean is corrected by the mean of the deviations, which are small.
     rough = jnp.mean(x, axis=0)
     mean = rough + jnp.mean(x - rough[None, :], axis=0)
     deviation = jnp.sqrt(jnp.mean((x - mean[None, :]) ** 2, axis=0))
-    # rounding may leave a constant column a tiny deviation, so that is not what to ask
+    # Rounding may leave a constant column with a tiny deviation, so the range is tested instead.
     constant = low == high
     return jnp.where(constant, low, mean), jnp.where(constant, 1.0, deviation)
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse no seeds, equal seeds, and what is no 32-bit seed."""
+    """Check that there are seeds, that they differ, and that they are 32-bit numbers."""
     if np.ndim(seeds) != 1 or not all(isinstance(seed, numbers.Integral) for seed in np.asarray(seeds).tolist()):
         raise TypeError(f"seeds must be a sequence of whole numbers, such as (42, 73), got {seeds!r}")
     if len(seeds) == 0:
@@ -387,11 +387,12 @@ def _check_seeds(seeds: Sequence[int]) -> None:
 
 
 Needed = list[tuple[str, str, Callable[[AnyArray, AnyArray], Any]]]
-"""What a part must hold: its name, what is undefined without, and its rows by labels and groups."""
+"""Rows that a part must have: their name, the quantity that is undefined without them, and a function of labels and
+groups that selects them."""
 
 
 def _two_groups() -> Needed:
-    """What measures of two groups and classes need."""
+    """Return the rows that measures of two groups and classes require."""
     return [
         ("y=0", "balanced accuracy", lambda y, a: ~y),
         ("y=1", "balanced accuracy", lambda y, a: y),
@@ -405,7 +406,7 @@ def _two_groups() -> Needed:
 def _needed(
     measure: Measure | None, groups: Sequence[str] | None, classes: Sequence[str] | None, a: AnyArray
 ) -> Needed:
-    """What a measure of any groups and classes needs."""
+    """Return the rows that a measure of any number of groups and classes requires."""
     names = ("unprivileged", "privileged") if groups is None else tuple(groups)
     labels = ("0", "1") if classes is None else tuple(classes)
     parity = None if measure is None else as_parity(measure)
@@ -414,7 +415,7 @@ def _needed(
         return found + [(f"group {name}", "parity", _rows_of(None, g)) for g, name in enumerate(names)]
     blocks = parity.blocks or (tuple(range(len(names))),)
     compared = sorted({group for block in blocks for group in block})
-    # only denominators of all predictions alike depend on the labels alone
+    # A denominator depends on the labels alone only if it is the same for all predictions.
     about = {tuple(k for k, some in enumerate(rate.den[0]) if some) for rate in parity.rates if len(set(rate.den)) == 1}
     for over in sorted(about):
         which = "" if len(over) == len(labels) else " and label " + " or ".join(labels[k] for k in over)
@@ -423,7 +424,7 @@ def _needed(
 
 
 def _rows_of(labels: tuple[int, ...] | None, group: int | None) -> Callable[[AnyArray, AnyArray], Any]:
-    """The rows of some labels and a group, of labels and groups as they come."""
+    """Make a function of labels and groups that selects the rows of the given labels and group."""
 
     def rows(y: AnyArray, a: AnyArray) -> Any:
         of_label = np.ones(len(y), bool) if labels is None else np.isin(y.astype(int), labels)
@@ -435,7 +436,7 @@ def _rows_of(labels: tuple[int, ...] | None, group: int | None) -> Callable[[Any
 
 
 def _check_part(seed: int, part: str, y: AnyArray, a: AnyArray, weights: AnyArray, needed: Needed, advice: str) -> None:
-    """Refuse a part that lacks a label, a group, or a group among the rows of a label."""
+    """Check that a part does not lack a label, a group, or a group among the rows of a label."""
     for what, measure, rows in needed:
         if not (rows(y, a) & (weights > 0)).any():
             raise ValueError(

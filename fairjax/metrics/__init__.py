@@ -1,12 +1,12 @@
-"""Rates and parity for any number of groups and classes: from rows to one differentiable number, or a table to read.
+"""Rates and parity for any number of groups and classes, as one differentiable number or as a table for people.
 
-`confusion` sums rows by predicted class, label and group; `rates` are ratios of two such sums; `gaps` say how far a
-rate is apart across groups; `Parity` composes rates and a gap into a measure; `by_group` is a table to read, with
-intervals.
+`confusion` sums rows by predicted class, label and group; `rates` are ratios of two such sums; `gaps` compare a rate
+across groups; `Parity` combines rates and a gap into a measure; `by_group` is a table for people, with intervals.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from fairjax.metrics import gaps, rates, shrinkage
-from fairjax.metrics.by_group import GroupReport, by_group
 from fairjax.metrics.confusion import confusion, gram, solved
 from fairjax.metrics.gaps import GAPS, Difference, Distance, Quotient, Smooth
 from fairjax.metrics.measure import (
@@ -19,6 +19,9 @@ from fairjax.metrics.measure import (
     predictive_parity,
 )
 from fairjax.metrics.rates import Rate
+
+if TYPE_CHECKING:
+    from fairjax.metrics.report import GroupReport, by_group
 
 __all__ = [
     "GAPS",
@@ -43,3 +46,12 @@ __all__ = [
     "shrinkage",
     "solved",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `by_group` and its result, which need pandas, on first use."""
+    if name in ("GroupReport", "by_group"):
+        from fairjax.metrics import report
+
+        return getattr(report, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,10 @@
-"""The confusion tensor: weighted sums of rows by predicted class, label and group, for any number of either.
+"""The confusion tensor: weighted sums of rows by predicted class, label and group, for any number of each.
 
-Every rate that is a ratio of two sums of rows is a function of this tensor, and tensors of disjoint rows add up to the
-tensor of all of them, so it is what is kept when data come in chunks.
+Every rate that is a ratio of two sums of rows is a function of this tensor. Tensors of disjoint rows add up to the
+tensor of all rows, so data that are processed in chunks need to keep only this tensor.
 
 The sums are taken in blocks. A plain sum in single precision loses digits as rows accumulate (1e-5 of the total at a
-million rows, more where all weights are equal), a sum of blocks does not.
+million rows, more where all weights are equal); a sum of blocks does not.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from fairjax import checks
 from fairjax.types import AnyArray
 
 BLOCK = 4096
-"""Rows that are summed before blocks are added pairwise."""
+"""Number of rows per block; the sums of blocks are then added pairwise."""
 MASKS = 4
-"""Up to so many groups, rows are summed under a mask per group; a scatter is faster for more."""
+"""Largest number of groups for which rows are summed under one mask per group; for more, a scatter is faster."""
 _GROUPS_BLOCK = 128
 _MEMBERS_BLOCK = 64
 _MASKED_CELLS = 16
@@ -37,30 +37,31 @@ def confusion(
     num_classes: int = 2,
     weights: Any = None,
 ) -> Float[Array, "P Y G"]:
-    """Weighted number of rows by predicted class, label and group; soft where the predictions or groups are.
+    """Compute the weighted number of rows by predicted class, label and group, soft if predictions or groups are soft.
 
-    Concrete values are checked, and whatever cannot be right is an error that names the value. Under `jax.jit` values
-    cannot be looked at: there an invalid value makes the whole tensor NaN, never a number.
+    Concrete values are checked, and an invalid value raises an error that names it. Under `jax.jit` values cannot be
+    inspected: an invalid value then makes the whole tensor NaN.
 
     Memberships count a row in each group in proportion, which understates gaps where the outcome depends on the group
-    itself: see `solved` for the other estimator.
+    itself; see `solved` for the other estimator.
 
     Args:
-        values: for two classes decisions in {0, 1} or scores in [0, 1], one per row: class 1 gets the score, class 0 1
-            minus it. For any number of classes codes 0, 1, ..., one per row, or probabilities (n, num_classes).
+        values: for two classes, decisions in {0, 1} or scores in [0, 1], one per row: class 1 gets the score and class
+            0 gets 1 minus the score. For any number of classes, codes 0, 1, ..., one per row, or probabilities
+            (n, num_classes).
         y: labels, as codes below `num_classes` or booleans.
         groups: booleans (two groups), codes below `num_groups`, or memberships (n, num_groups) in [0, 1], which may be
             soft and may overlap.
         num_groups: number of groups; static.
         num_classes: number of classes; static.
-        weights: a non-negative weight for each row; 1 if omitted.
+        weights: non-negative weights, one per row; 1 if omitted.
 
     Returns:
-        The sums (predicted class, label, group), in single precision, or double where JAX has it enabled;
-        differentiable by values, memberships and weights. Half precision is summed in single precision.
+        The sums (predicted class, label, group), in single precision, or in double precision if JAX has it enabled;
+        differentiable with respect to values, memberships and weights. Half precision is summed in single precision.
 
     Raises:
-        ValueError: if shapes disagree, pandas indices differ, or a concrete value is not what it should be.
+        ValueError: if shapes or pandas indices differ, or a concrete value is invalid.
 
     Example:
         >>> confusion([1, 0, 1], [1, 1, 0], [0, 0, 1], num_groups=2)[:, 1, 0].tolist()
@@ -81,10 +82,10 @@ def confusion(
 
 
 def check_counts(num_groups: int, num_classes: int) -> None:
-    """Check that there is a group and a choice.
+    """Check that there is at least one group and that there are at least two classes.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there are fewer.
     """
     if num_groups < 1 or num_classes < 2:
         raise ValueError(
@@ -110,11 +111,11 @@ def _confusion(values, y, groups, weights, num_groups: int, num_classes: int):
 
 
 def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
-    """The sums over rows of the products of memberships, which `solved` needs; they add up over disjoint rows.
+    """Sum the products of memberships over rows, as `solved` needs them; sums of disjoint rows add up.
 
     Args:
-        memberships: (n, groups), in [0, 1].
-        weights: a non-negative weight for each row; 1 if omitted.
+        memberships: memberships (n, groups), in [0, 1].
+        weights: non-negative weights, one per row; 1 if omitted.
 
     Returns:
         The Gram matrix.
@@ -136,21 +137,22 @@ def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
 def solved(
     tensor: Num[AnyArray, "P Y G"], products: Float[AnyArray, "G G"], blocks: Sequence[Sequence[int]] | None = None
 ) -> Float[Array, "P Y G"]:
-    """The tensor of soft memberships, each group's shares solved for: the group means of a linear regression.
+    """Solve for the tensor of each group from soft memberships: the group means of a linear regression.
 
-    Where the outcome depends on the group itself and memberships are its calibrated probabilities, these shares are
-    unbiased, and those of `confusion`, which mix the groups, understate the gaps. Where the outcome depends on the
-    probabilities alone it is the other way round, and these overstate the gaps. The data cannot tell which is the case.
+    If the outcome depends on the group itself and memberships are its calibrated probabilities, these shares are
+    unbiased, and those of `confusion`, which mix the groups, understate the gaps. If the outcome depends on the
+    probabilities alone, the shares of `confusion` are unbiased and these overstate the gaps. The data cannot show which
+    of the two holds.
 
     Args:
-        tensor: what `confusion` returns for the memberships, or a sum of such.
-        products: what `gram` returns for the same rows, or a sum of such.
-        blocks: groups that belong to one attribute each, where several attributes stand side by side; solved for one
-            attribute at a time.
+        tensor: result of `confusion` for the memberships, or a sum of such results.
+        products: result of `gram` for the same rows, or a sum of such results.
+        blocks: the groups of each attribute, if there are several attributes that are not intersected; the equations
+            are solved for one attribute at a time.
 
     Returns:
-        Sums by (predicted class, label, group) of the same total per group. Single sums may be negative. NaN where
-        memberships do not tell the groups apart.
+        Sums by (predicted class, label, group) with the same total per group. Individual sums may be negative. NaN if
+        memberships do not distinguish the groups.
 
     References:
         Chen, Kallus, Mao, Svacha, Udell (2019), Fairness Under Unawareness, FAT*.
@@ -172,7 +174,7 @@ def solved(
 
 
 def _of_codes(payload, index, group, cells: int, num_groups: int):
-    """Sums (cells, groups, payload) of rows whose cell and group are codes."""
+    """Compute the sums (cells, groups, payload) of rows whose cell and group are codes."""
     width, count = payload.shape[1], cells * num_groups
     total = jnp.zeros((count, width), payload.dtype)
     for part in _parts(payload):
@@ -192,7 +194,7 @@ def _of_codes(payload, index, group, cells: int, num_groups: int):
 
 
 def _blocks(payload, cell, size: int = BLOCK):
-    """The payload (blocks, rows, width) and the cells (blocks, rows), padded with rows of no cell."""
+    """Reshape to payload (blocks, rows, width) and cells (blocks, rows), padded with rows that belong to no cell."""
     rows, width = payload.shape
     size = min(size, rows)
     blocks = -(-rows // size)
@@ -202,9 +204,9 @@ def _blocks(payload, cell, size: int = BLOCK):
 
 
 def _in_blocks(payload, cell, count: int):
-    """Sums (count, width) of what `_blocks` returns, by one scatter and a pairwise sum of blocks."""
+    """Compute the sums (count, width) of the arrays from `_blocks`, by one scatter and a pairwise sum of blocks."""
     blocks, _, width = payload.shape
-    # An unmasked code would land among the next block's cells: those of no cell go to one of their own.
+    # Rows of no cell go to an extra cell, since their codes would otherwise index cells of the next block.
     inside = (cell >= 0) & (cell < count)
     place = jnp.where(inside, cell + jnp.arange(blocks, dtype=cell.dtype)[:, None] * count, blocks * count)
     summed = jax.ops.segment_sum(payload.reshape(-1, width), place.reshape(-1), num_segments=blocks * count + 1)
@@ -212,11 +214,11 @@ def _in_blocks(payload, cell, count: int):
 
 
 def cell_sums(payload: Float[Array, "n k"], cell: Num[Array, " n"], count: int) -> Float[Array, "count k"]:
-    """Sums of numbers per row over the rows of each cell, which keep their digits however many rows there are.
+    """Sum the numbers of each row over the rows of each cell, without losing digits for large numbers of rows.
 
     Args:
-        payload: numbers per row.
-        cell: the cell of each row; a row of none, such as -1, is left out.
+        payload: numbers of each row.
+        cell: the cell of each row; a row of no cell, such as -1, is left out.
         count: number of cells.
 
     Returns:
@@ -237,17 +239,17 @@ def cell_sums(payload: Float[Array, "n k"], cell: Num[Array, " n"], count: int) 
 
     if payload.dtype != jnp.float32:
         return jnp.sum(summed(payload, max(1, rows)), axis=0)
-    # Whole numbers up to 2^12 times a step, whose sums over 2^18 rows int32 holds, and the small rest.
+    # Split into whole numbers up to 2^12 times a step, whose sums over 2^18 rows fit into int32, and a small rest.
     step = _step(payload)
     whole = jnp.round(payload / step)
-    usable = jnp.abs(whole) <= 2.0**12  # not NaN or infinite, which the rest keeps
+    usable = jnp.abs(whole) <= 2.0**12  # NaN and infinite values stay in the rest
     whole = jnp.where(usable, whole, 0.0)
     exact = summed(whole.astype(jnp.int32), 2**18).astype(jnp.float32) * step
     return _pairwise(exact) + _pairwise(summed(payload - whole * step, max(BLOCK, -(-rows // 256))))
 
 
 def _of_members(payload, index, members, cells: int):
-    """Sums (cells, groups, payload) of rows that belong to each group in part."""
+    """Compute the sums (cells, groups, payload) of rows that belong to each group in part."""
     rows = payload.shape[0]
     size = min(_MEMBERS_BLOCK, rows)
     blocks = -(-rows // size)
@@ -263,7 +265,7 @@ def _of_members(payload, index, members, cells: int):
 
 
 def _parts(payload):
-    """The payload as a coarse part, whose sums over a block are exact in single precision, and the small rest.
+    """Split the payload into a coarse part, whose sums over a block are exact in single precision, and a small rest.
 
     A sum of `BLOCK` = 2^12 whole numbers up to 2^12 is exact in the 24 bits of a float. The rest carries the gradient.
     """
@@ -276,7 +278,7 @@ def _parts(payload):
 
 
 def _step(payload):
-    """The power of two, so that scaling by it rounds nothing, by which the largest number is at most 2^12."""
+    """Return the step such that the largest number is at most 2^12 steps; a power of two, so that scaling is exact."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(payload), initial=0.0))
     usable = (largest > 0) & jnp.isfinite(largest)
     return jnp.exp2(jnp.clip(jnp.ceil(jnp.log2(jnp.where(usable, largest, 1.0))), -100, 100) - 12.0)
@@ -294,15 +296,15 @@ def _pairwise(blocks):
 
 
 def group_sums(values: Float[Array, " n"], groups: Any, num_groups: int) -> Float[Array, " G"]:
-    """Sums of one number per row over the rows of each group, in blocks where there are more than a few groups.
+    """Sum one number per row over the rows of each group, in blocks if there are more than a few groups.
 
     Args:
-        values: one number per row, 0 for rows that are not there.
+        values: one number per row, 0 for rows that do not count.
         groups: booleans, codes below `num_groups`, or memberships (n, num_groups).
         num_groups: number of groups.
 
     Returns:
-        A sum per group, of the values' type, differentiable by values and memberships.
+        One sum per group, in the dtype of the values, differentiable with respect to values and memberships.
 
     Example:
         >>> group_sums(jnp.array([1.0, 2.0, 3.0]), jnp.array([True, False, True]), 2).tolist()
@@ -319,7 +321,7 @@ def group_sums(values: Float[Array, " n"], groups: Any, num_groups: int) -> Floa
 
 
 def group_masks(groups: Any, num_groups: int) -> list[Bool[Array, " n"]]:
-    """Which rows belong to each group, of booleans or codes."""
+    """Return which rows belong to each group, for groups given as booleans or codes."""
     if groups.dtype == bool:
         return [~groups, groups][:num_groups] + [jnp.zeros_like(groups)] * (num_groups - 2)
     return [groups == group for group in range(num_groups)]

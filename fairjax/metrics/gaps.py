@@ -1,10 +1,10 @@
-"""How far the rates of groups are apart: one number from the rates of all groups.
+"""Gaps: how much the rates of all groups differ, as one number.
 
 Each gap is called as `gap(rates, sizes, there, overall)`: the rate of each group, its denominator, whether it can be
-compared, and the rate of all rows. What the rates of groups that are not there hold does not matter.
+compared, and the rate of all rows. The rates of groups that cannot be compared are ignored.
 
-Where fewer than two groups can be compared there is no gap: the result is NaN, with a zero gradient. It is not 0,
-which says that the groups fare alike.
+If fewer than two groups can be compared, there is no gap: the result is NaN, with a zero gradient. It is not 0, since 0
+means parity.
 
 References:
     Kearns, Neel, Roth, Wu (2018), Preventing Fairness Gerrymandering, ICML.
@@ -18,13 +18,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from fairjax.registry import Registry
+
 Gap = Callable[..., Float[Array, ""]]
-"""`gap(rates, sizes, there, overall)`, a scalar."""
+"""A function `gap(rates, sizes, there, overall)` that returns a scalar."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The rate of group `i` less that of group `j`, with its sign; NaN if either is not there.
+    """The signed difference: the rate of group `i` minus that of group `j`; NaN if either cannot be compared.
 
     Example:
         >>> rates = jnp.array([0.5, 0.25])
@@ -35,10 +37,10 @@ class Difference:
     i: int = 0
     """The first group."""
     j: int = 1
-    """The group whose rate is taken off."""
+    """The group whose rate is subtracted."""
 
     def __call__(self, rates, sizes, there, overall):
-        """The difference."""
+        """Compute the difference."""
         count = rates.shape[0]
         if not (0 <= self.i < count and 0 <= self.j < count):
             raise ValueError(f"expected groups from 0 to {count - 1}, got Difference({self.i}, {self.j})")
@@ -46,13 +48,13 @@ class Difference:
         return jnp.where(self.comparable(there), rates[self.i] - rates[self.j], jnp.nan)
 
     def comparable(self, there: Bool[Array, " G"]) -> Bool[Array, ""]:
-        """Whether both groups are there."""
+        """Return whether both groups can be compared."""
         return there[self.i] & there[self.j]
 
 
 @dataclass(frozen=True)
 class Distance(Difference):
-    """The absolute difference between the rates of group `i` and group `j`; NaN if either is not there.
+    """The absolute difference between the rates of groups `i` and `j`; NaN if either cannot be compared.
 
     Example:
         >>> rates = jnp.array([0.25, 0.5])
@@ -61,15 +63,15 @@ class Distance(Difference):
     """
 
     def __call__(self, rates, sizes, there, overall):
-        """The distance."""
+        """Compute the distance."""
         return jnp.abs(super().__call__(rates, sizes, there, overall))
 
 
 @dataclass(frozen=True)
 class Quotient:
-    """The rate of group `i` over that of group `j`, less a constant; NaN if either is not there.
+    """The rate of group `i` divided by that of group `j`, minus a constant; NaN if either cannot be compared.
 
-    It is parity where both rates are 0, and infinite, with a zero gradient, where only the second is.
+    If both rates are 0, the quotient is 1 (parity); if only the second is 0, it is infinite, with a zero gradient.
 
     Example:
         >>> rates = jnp.array([0.25, 0.5])
@@ -78,14 +80,14 @@ class Quotient:
     """
 
     i: int = 0
-    """The group whose rate is divided."""
+    """The group whose rate is the numerator."""
     j: int = 1
-    """The group whose rate divides."""
+    """The group whose rate is the denominator."""
     less: float | int = 0.0
-    """What is taken off: 1 makes 0 of parity."""
+    """Constant that is subtracted; with 1, parity is 0."""
 
     def __call__(self, rates, sizes, there, overall):
-        """The quotient."""
+        """Compute the quotient."""
         count = rates.shape[0]
         if not (0 <= self.i < count and 0 <= self.j < count):
             raise ValueError(f"expected groups from 0 to {count - 1}, got Quotient({self.i}, {self.j})")
@@ -96,13 +98,13 @@ class Quotient:
         return jnp.where(self.comparable(there), quotient - self.less, jnp.nan)
 
     def comparable(self, there: Bool[Array, " G"]) -> Bool[Array, ""]:
-        """Whether both groups are there."""
+        """Return whether both groups can be compared."""
         return there[self.i] & there[self.j]
 
 
 @dataclass(frozen=True)
 class Smooth:
-    """A smooth `spread` in which every group has a say: the log-mean-exp of the rates at both ends.
+    """A smooth `spread` to which every group contributes: the extremes are replaced by log-mean-exp of the rates.
 
     It is exactly 0 where the rates are equal, and below the spread by at most 2 log(groups) / t.
     """
@@ -111,12 +113,12 @@ class Smooth:
     """Sharpness; the larger, the closer to the spread."""
 
     def __post_init__(self) -> None:
-        """Checks the sharpness."""
+        """Validate the sharpness."""
         if not self.t > 0:
             raise ValueError(f"t must be positive, got {self.t}")
 
     def __call__(self, rates, sizes, there, overall):
-        """The smoothed spread."""
+        """Compute the smoothed spread."""
         rates = _filled(rates, there)
         count = jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
 
@@ -130,12 +132,12 @@ class Smooth:
 
 
 def spread(rates, sizes, there, overall):
-    """The greatest rate less the least.
+    """Compute the difference between the greatest and the least rate.
 
     Args:
         rates: the rate of each group.
-        sizes: its denominator.
-        there: whether it can be compared.
+        sizes: the denominator of each rate.
+        there: whether each group can be compared.
         overall: the rate of all rows.
 
     Returns:
@@ -150,7 +152,7 @@ def spread(rates, sizes, there, overall):
 
 
 def comparable(gap: Gap, there: Bool[Array, " G"]) -> Bool[Array, ""]:
-    """Whether the groups that a gap compares are there: those that it names, or any two.
+    """Return whether the groups that a gap needs can be compared: those that it names, or any two.
 
     Example:
         >>> comparable(spread, jnp.array([True, False, True])).item()
@@ -161,7 +163,7 @@ def comparable(gap: Gap, there: Bool[Array, " G"]) -> Bool[Array, ""]:
 
 
 def ratio(rates, sizes, there, overall):
-    """The least rate over the greatest: 1 is parity; NaN, as in Fairlearn, where all rates are 0."""
+    """Compute the ratio of the least to the greatest rate: 1 is parity; NaN, as in Fairlearn, if all rates are 0."""
     rates = _filled(rates, there)
     least, greatest = jnp.min(rates), jnp.max(rates)
     zero = greatest == 0
@@ -169,9 +171,9 @@ def ratio(rates, sizes, there, overall):
 
 
 def log_ratio(rates, sizes, there, overall):
-    """Foulds et al.'s differential fairness of one outcome: log of the greatest rate over the least.
+    """Compute the log ratio of the greatest to the least rate: differential fairness of one outcome (Foulds et al.).
 
-    It is infinite, with a zero gradient, where only some rates are 0, and NaN where all are.
+    It is infinite, with a zero gradient, if only some rates are 0, and NaN if all are.
     """
     rates = _filled(rates, there)
     least, greatest = jnp.min(rates), jnp.max(rates)
@@ -181,18 +183,18 @@ def log_ratio(rates, sizes, there, overall):
 
 
 def to_overall(rates, sizes, there, overall):
-    """The greatest distance of a group's rate from the rate of all rows."""
+    """Compute the greatest distance of a group's rate from the rate of all rows."""
     return _compared(jnp.max(_distance(rates, there, overall)), there)
 
 
 def mean_absolute(rates, sizes, there, overall):
-    """The mean distance from the rate of all rows, by the sizes of the groups that can be compared."""
+    """Compute the mean distance from the rate of all rows, weighted by the sizes of the groups that can be compared."""
     share = _shares(jnp.where(there, sizes, 0.0))
     return _compared(jnp.sum(share * _distance(rates, there, overall)), there)
 
 
 def pairwise(rates, sizes, there, overall):
-    """The mean distance over pairs of groups."""
+    """Compute the mean distance over pairs of groups."""
     rates = _filled(rates, there)
     pair = there[:, None] & there[None, :] & ~jnp.eye(rates.shape[0], dtype=bool)
     count = jnp.maximum(jnp.sum(pair, dtype=rates.dtype), 1.0)
@@ -200,45 +202,46 @@ def pairwise(rates, sizes, there, overall):
 
 
 def variance(rates, sizes, there, overall):
-    """The variance of the rates across groups, each counted once."""
+    """Compute the variance of the rates across groups, with equal weight for each group."""
     return _compared(_variance(rates, there), there)
 
 
 def deviation(rates, sizes, there, overall):
-    """The standard deviation of the rates across groups; its gradient at parity is 0."""
+    """Compute the standard deviation of the rates across groups; its gradient at parity is 0."""
     square = _variance(rates, there)
     zero = square == 0
     return _compared(jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square))), there)
 
 
 def kearns(rates, sizes, there, overall):
-    """Kearns et al.'s violation: the greatest distance from the rate of all rows, times the group's share of the sizes.
+    """Compute the violation of Kearns et al.: the greatest distance from the overall rate times the group's share.
 
-    The shares are of all sizes, whether the groups can be compared or not; in a `Parity` they are of all rows.
+    The shares are relative to the total size of all groups, including those that cannot be compared; in a `Parity`, to
+    all rows.
     """
     return _compared(jnp.max(_shares(sizes) * _distance(rates, there, overall)), there)
 
 
 def shortfall(rates, sizes, there, overall):
-    """The least rate over the greatest, less 1: 0 is parity, so that the debiasing methods can take it as a bias."""
+    """Compute the ratio of the least to the greatest rate minus 1: 0 is parity, so that it can serve as a bias."""
     return ratio(rates, sizes, there, overall) - 1.0
 
 
 def worst(rates, sizes, there, overall):
-    """The least rate: a level rather than a gap, for rates of which more is better."""
+    """Return the least rate: a level rather than a gap, for rates for which higher is better."""
     return _compared(jnp.min(_filled(rates, there)), there)
 
 
 def _compared(value, there):
-    """NaN with a zero gradient unless two groups can be compared."""
+    """Return the value, or NaN with a zero gradient if fewer than two groups can be compared."""
     return jnp.where(jnp.sum(there) >= 2, value, jnp.nan)
 
 
 def _filled(rates, there):
-    """The rates, with the mean of those that are there in the place of the others."""
+    """Replace the rates of groups that cannot be compared by the mean of the other rates."""
     rates = jnp.where(there, rates, 0.0)
     mean = jnp.sum(rates) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
-    # The mean of equal numbers may be beyond them by rounding, so the greatest and the least bound it.
+    # By rounding, the mean of equal numbers may lie outside of them, so it is clipped to their range.
     top = jnp.max(rates, initial=-jnp.inf, where=there)
     bottom = jnp.min(rates, initial=jnp.inf, where=there)
     mean = jnp.where(jnp.any(there), jnp.clip(mean, bottom, top), 0.0)
@@ -263,19 +266,34 @@ def _variance(rates, there):
     return jnp.sum(jnp.where(there, rates - mean, 0.0) ** 2) / count
 
 
-GAPS: dict[str, Gap] = {
-    "spread": spread,
-    "smooth": Smooth(),
-    "to_overall": to_overall,
-    "mean_absolute": mean_absolute,
-    "pairwise": pairwise,
-    "variance": variance,
-    "deviation": deviation,
-    "log_ratio": log_ratio,
-    "shortfall": shortfall,
-    "kearns": kearns,
-}
-"""The gaps that are 0 at parity, by name."""
+GAPS: Registry[Gap] = Registry(
+    "gap",
+    {
+        "spread": spread,
+        "smooth": Smooth(),
+        "to_overall": to_overall,
+        "mean_absolute": mean_absolute,
+        "pairwise": pairwise,
+        "variance": variance,
+        "deviation": deviation,
+        "log_ratio": log_ratio,
+        "shortfall": shortfall,
+        "kearns": kearns,
+    },
+    labels={
+        "spread": "the greatest rate of a group less the least",
+        "smooth": "a smooth form of the greatest rate of a group less the least",
+        "to_overall": "the greatest distance of a group's rate from the rate of all rows",
+        "mean_absolute": "the mean distance of the groups' rates from the rate of all rows, by their sizes",
+        "pairwise": "the mean distance between the rates of two groups",
+        "variance": "the variance of the groups' rates",
+        "deviation": "the standard deviation of the groups' rates",
+        "log_ratio": "the logarithm of the greatest rate of a group over the least",
+        "shortfall": "the least rate of a group over the greatest, less 1",
+        "kearns": "the greatest distance of a group's rate from the rate of all rows, times the group's share",
+    },
+)
+"""The gaps that are 0 at parity, by name, with a description of each."""
 
 LOCAL = (spread, ratio, log_ratio, pairwise, variance, deviation, shortfall, worst)
-"""The gaps that do not look at the rate of all rows."""
+"""The gaps that do not depend on the rate of all rows."""

@@ -1,8 +1,8 @@
 """Groups of rows by the values of protected attributes, with their names.
 
-What a measure needs to know of groups is a column of codes, or a matrix of memberships, and which groups are compared
-with each other. `Groups` keeps that together with the names of the groups, for tables and messages, and says which
-groups are left out of comparisons and why. Groups that are left out stay in the data: they count in all that is about
+A measure needs a column of codes, or a matrix of memberships, and the sets of groups that are compared with each other.
+`Groups` keeps these together with the names of the groups, for tables and messages, and records which groups are left
+out of comparisons and why. Groups that are left out remain in the data: they count in everything that is computed from
 all rows.
 """
 
@@ -23,40 +23,40 @@ Membership = Literal["weighted", "solved"]
 Column = Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"] | Bool[np.ndarray, "n g"] | Float32[np.ndarray, "n g"]
 
 POOLED = "other groups"
-"""Name of the group in which small groups are pooled."""
+"""Name of the group into which small groups are pooled."""
 
 MISSING = "missing"
-"""Name of the level of rows without a value."""
+"""Name of the level for rows without a value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Groups of rows, with names. Prints as a table; made by `groups`, `memberships` or `continuous`."""
+    """Groups of rows, with names. Made by `groups`, `memberships` or `continuous`; prints as a table."""
 
     a: Column
-    """The group of each row: booleans of two groups (true: the second), codes (n,) of any number, or memberships
-    (n, groups)."""
+    """The group of each row: booleans for two groups (true: the second), codes (n,) for any number of groups, or
+    memberships (n, groups)."""
     names: tuple[str, ...]
-    """Name of each group, in the order of the codes or columns."""
+    """Names of the groups, in the order of the codes or columns."""
     attributes: tuple[str, ...]
-    """Names of the attributes that the groups are made of."""
+    """Names of the attributes that define the groups."""
     levels: tuple[tuple[Any, ...], ...]
     """The values of the attributes in each group."""
     counts: np.ndarray
-    """Rows of each group; of soft memberships, their sum."""
+    """Number of rows of each group; for soft memberships, their sum."""
     blocks: tuple[tuple[int, ...], ...] | None = None
-    """Groups that are compared with each other, as for `fairjax.metrics.Parity`; None if all are."""
+    """Sets of groups that are compared with each other, as in `fairjax.metrics.Parity`; None if all are."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Groups that are not compared, and why."""
+    """Groups that are not compared, with the reason."""
     membership: Membership | None = None
     """How soft memberships are counted."""
     encoder: "Callable[[Any, Any], Column] | None" = None
-    """What `encode` calls."""
+    """The function that `encode` calls."""
     pandas_index: Any = None
-    """The index of the rows if they came as a pandas object: other pandas objects beside the groups must have it."""
+    """Index of the rows, if they were given as a pandas object; other pandas objects of the rows must have it too."""
 
     def __post_init__(self) -> None:
-        """Check that names, values, counts and the column are those of one number of groups."""
+        """Check that names, levels, counts and the column have the same number of groups."""
         count = len(self.names)
         if not count or len(self.levels) != count or len(self.counts) != count:
             raise ValueError(
@@ -81,17 +81,17 @@ class Groups:
         return tuple(name for name in self.names if name not in self.left_out)
 
     def encode(self, columns: Any, strata: Any = None) -> Column:
-        """The groups of other rows, such as those of a test file.
+        """Encode the groups of other rows, such as those of a test file.
 
         Args:
-            columns: the same attributes as the groups were made of.
-            strata: the same control features, if there were any.
+            columns: the attributes from which the groups were made.
+            strata: the control features from which the groups were made, if there were any.
 
         Returns:
             A column like `a`.
 
         Raises:
-            ValueError: if an attribute or control feature is not there, or has a value that was not there before.
+            ValueError: if an attribute or control feature is missing, or has a value that did not occur before.
 
         Example:
             >>> groups(["a", "b", "c"]).encode(["c", "a"]).tolist()
@@ -102,7 +102,7 @@ class Groups:
         return self.encoder(columns, strata)
 
     def __str__(self) -> str:
-        """One line per group."""
+        """Format as a table with one line per group."""
         wide = max(map(len, self.names))
         lines = [f"{'group':<{wide}}  {'rows':>10}"]
         for name, count in zip(self.names, self.counts, strict=True):
@@ -123,34 +123,33 @@ def groups(
     reference: Any = None,
     strata: Any = None,
 ) -> Groups:
-    """Groups of rows that have the same values.
+    """Group the rows that have the same values.
 
-    Spaces around strings do not count. Empty strings and the words nan, none, NA, n/a, <NA>, NaT and null, in any
-    capitals, are missing values. Strings that differ in nothing but capitals are refused.
+    Spaces around strings are ignored. Empty strings and the words nan, none, NA, n/a, <NA>, NaT and null, in any
+    case, are missing values. Strings that differ only in case are rejected.
 
     Args:
-        columns: one column (series, array or list) of strings, categories, booleans or numbers; or several, as a
-            frame, a mapping by name, or an array (n, attributes).
-        intersect: whether the groups of several attributes are their intersections. If not, the attributes stand side
-            by side, and a measure compares the groups of each attribute with one another: its value is that of the
-            attribute that is furthest from parity.
-        minimum: rows that a group must have.
-        small: what is done with groups of fewer rows: an error; one group of all of them; leave them out of
-            comparisons; or nothing.
-        missing: what is done with rows without a value: an error, a group of its own, or one that is left out of
-            comparisons.
-        reference: the privileged group: a value, or a value by attribute. It comes last, as a = 1 is the privileged
-            one of two groups. Other values are in the order in which they sort, or in that of their categories. The
-            pool of small groups comes last without a reference, and first with one.
+        columns: one column (series, array or list) of strings, categories, booleans or numbers; or several columns, as
+            a frame, a mapping by name, or an array (n, attributes).
+        intersect: whether the groups of several attributes are their intersections. If not, a measure compares the
+            groups of each attribute with one another, and its value is that of the attribute furthest from parity.
+        minimum: least number of rows of a group.
+        small: treatment of groups with fewer rows: "raise" an error, "pool" them into one group, "leave out" of
+            comparisons, or "keep".
+        missing: treatment of rows without a value: "raise" an error, make them a "group", or make them a group and
+            "leave out" this group of comparisons.
+        reference: the privileged group, as a value or as a mapping from attributes to values. It is ordered last, since
+            a = 1 is the privileged one of two groups. Other values are sorted, or in the order of their categories. The
+            pool of small groups is last without a reference, and first with one.
         strata: control features, given like `columns`: groups are compared within each stratum only.
 
     Returns:
-        The groups: booleans of two, codes of more, and of attributes side by side memberships.
+        The groups: booleans for two groups, codes for more, and memberships for attributes that are not intersected.
 
     Raises:
-        ValueError: if lengths or pandas indices differ, a value is missing, two values differ in capitals only, a group
-            is too small, or fewer than two groups can be compared.
-        TypeError: if a column is sparse, masked, traced, of complex numbers or times, or mixes kinds of values.
+        ValueError: if lengths or pandas indices differ, a value is missing, two values differ only in case, a group is
+            too small, or fewer than two groups can be compared.
+        TypeError: if a column is sparse, masked, traced, of complex numbers or times, or mixes types of values.
 
     Example:
         >>> found = groups({"sex": ["m", "f", "m", "f"], "old": [True, True, False, False]})
@@ -175,13 +174,13 @@ def groups(
 
 
 def intersections(columns: Any) -> Groups:
-    """The groups that rows of the same values make, of which there may be one only.
+    """Group the rows that have the same values, allowing a single group.
 
     Args:
         columns: one column or several, as for `groups`.
 
     Returns:
-        The groups, as codes whatever their number.
+        The groups, as codes for any number of groups.
 
     Raises:
         ValueError: if lengths or pandas indices differ, or a value is missing.
@@ -195,7 +194,7 @@ def intersections(columns: Any) -> Groups:
 
 
 def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, missing: str, reference: Any) -> Groups:
-    """The groups, which may be too few to be compared."""
+    """Make the groups, which may be too few to be compared."""
     table, control = _columns(columns, "group"), {} if strata is None else _columns(strata, "stratum")
     index = _index(columns, strata, table, control)
     clash = [name for name in control if f"stratum {name}" in table]
@@ -250,24 +249,24 @@ def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, 
 def memberships(
     probabilities: Any, names: Sequence[str] | None = None, *, estimator: Membership | None = None
 ) -> Groups:
-    """Groups to which rows belong in part, such as probabilities from surnames and places, or flags that overlap.
+    """Make groups from memberships, such as probabilities from surnames and places, or flags that overlap.
 
     Args:
-        probabilities: (n, groups), in [0, 1]; a row of probabilities sums to at most 1, and with the estimator "solved"
-            to 1. Booleans may overlap.
-        names: names of the groups; those of a frame's columns if omitted.
-        estimator: how probabilities are counted, which has to be chosen, since the data cannot tell which is right:
-            "weighted" understates gaps where the outcome depends on the group itself, "solved" overstates them where it
-            depends on the probabilities alone. Booleans need none, unless rows that belong to several groups are to be
-            compared by a measure or in a report: then "weighted" counts such rows in each of their groups.
+        probabilities: memberships (n, groups) in [0, 1]; a row of probabilities sums to at most 1 or, with the
+            estimator "solved", to exactly 1. Booleans may overlap.
+        names: names of the groups; the names of a frame's columns if omitted.
+        estimator: how probabilities are counted. It must be chosen, since the data cannot show which is right:
+            "weighted" understates gaps if the outcome depends on the group itself, and "solved" overstates them if it
+            depends on the probabilities alone. Booleans need no estimator, unless a measure or report compares groups
+            to which rows belong several at a time: then "weighted" counts such rows in each of their groups.
 
     Returns:
-        The groups. What a row lacks of 1 (of booleans that overlap, of the row with the most groups) goes to columns of
-        its own that are left out of comparisons, so that the groups together are all rows.
+        The groups. The difference of a row's sum from 1 (for booleans that overlap, from the greatest sum of a row) is
+        put in additional columns, which are left out of comparisons, so that all rows have the same sum.
 
     Raises:
-        ValueError: if there are no rows, a value is not in [0, 1], a row sums above 1 or, with the estimator "solved",
-            not to 1, names do not fit, or no estimator is chosen.
+        ValueError: if there are no rows, a value is not in [0, 1], a row sums to more than 1 or, with the estimator
+            "solved", not to 1, names do not match, or no estimator is chosen.
         TypeError: if probabilities are sparse, masked, or anything but numbers and booleans.
 
     Example:
@@ -297,7 +296,7 @@ def memberships(
     checks.group_column(members, members.shape[1], "probabilities")
     if members.dtype != bool or estimator is not None:
         _check_choice("estimator", estimator, ("weighted", "solved"))
-    wide = np.clip(np.asarray(members, np.float64), 0.0, 1.0)  # the check has left rounding only
+    wide = np.clip(np.asarray(members, np.float64), 0.0, 1.0)  # after the check, only rounding can exceed the bounds
     total = wide.sum(axis=1)
     if members.dtype != bool and (total > 1 + 1e-4).any():
         row = int(np.argmax(total > 1 + 1e-4))
@@ -333,17 +332,17 @@ def memberships(
 
 
 def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Groups:
-    """A continuous attribute such as age, as memberships in overlapping ranges around knots.
+    """Convert a continuous attribute such as age to memberships in overlapping ranges around knots.
 
-    Each row belongs to the two knots that its value lies between, to the nearer one more (hat functions); at and beyond
-    the ends to the end alone. With the gap `fairjax.metrics.mean_absolute` a measure of these groups estimates
-    E |E[f | a] - E f|, the generalised demographic parity of Jiang et al. (2022), for a rate that varies piecewise
-    linearly.
+    Each row belongs to the two knots between which its value lies, and more to the nearer one (hat functions); at and
+    beyond the ends, it belongs to the end alone. With the gap `fairjax.metrics.mean_absolute`, a measure of these
+    groups estimates E |E[f | a] - E f|, the generalised demographic parity of Jiang et al. (2022), for a rate that
+    varies piecewise linearly.
 
     Args:
         values: one finite number per row.
-        knots: how many, put at equally spaced quantiles; or where they are, in increasing order.
-        name: of the attribute; that of a series if omitted.
+        knots: number of knots, placed at equally spaced quantiles; or their positions, in increasing order.
+        name: name of the attribute; the name of a series if omitted.
 
     Returns:
         The groups, counted as "weighted" memberships.
@@ -396,16 +395,16 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
 
 
 class _Levels(NamedTuple):
-    """The values that an attribute has, in order."""
+    """The values of an attribute, in order."""
 
     name: str
     values: tuple[Any, ...]
     lacking: int | None
-    """Code of rows without a value, if there are any."""
+    """Code for rows without a value, if there are any."""
     missing: str
     codes: Int32[np.ndarray, " n"]
     empty: tuple[Any, ...]
-    """Categories that no row has."""
+    """Categories that do not occur in any row."""
 
     @classmethod
     def of(cls, name: str, column: Any, missing: str, reference: Any) -> "_Levels":
@@ -441,7 +440,7 @@ class _Levels(NamedTuple):
         return cls(name, tuple(values), missing_code, missing, codes.astype(np.int32), tuple(empty))
 
     def encode(self, column: Any) -> Int32[np.ndarray, " n"]:
-        """Codes of other rows."""
+        """Encode the values of other rows."""
         codes, values, _, _ = _factorize(column)
         known = {value: k for k, value in enumerate(self.values) if k != self.lacking}
         unseen = [value for value in values if value not in known]
@@ -456,13 +455,13 @@ class _Levels(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """The groups of one attribute, or of the intersections of several; codes count from 0."""
+    """The groups of one attribute, or of the intersections of several; codes start at 0."""
 
     members: tuple[str, ...]
-    """Names of the attributes and strata, as codes are found by."""
+    """Names of the attributes and strata, the keys of their codes."""
     shape: tuple[int, ...]
     place: Int32[np.ndarray, " products"]
-    """The group of each combination of values; -1 where no row had it."""
+    """The group of each combination of values; -1 for combinations that no row has."""
     codes: Int32[np.ndarray, " n"]
     names: tuple[str, ...]
     levels: tuple[tuple[Any, ...], ...]
@@ -536,7 +535,7 @@ class _Part(NamedTuple):
         return cls(members, shape, place, place[combined], tuple(names), tuple(levels), counts, tuple(blocks), left_out)
 
     def encode(self, codes: Mapping[str, Int32[np.ndarray, " n"]]) -> Int32[np.ndarray, " n"]:
-        """Groups of other rows."""
+        """Encode the groups of other rows."""
         found = self.place[np.ravel_multi_index([codes[name] for name in self.members], self.shape)]
         if (found < 0).any():
             row = int(np.argmax(found < 0))
@@ -548,7 +547,7 @@ class _Part(NamedTuple):
 
 
 def _pooled(place, names, levels, counts, stratum, left_out, few, minimum: int, prefix: str, first: bool):
-    """Small groups put together, stratum by stratum, after the other groups or, where the last is to stay so, first."""
+    """Pool small groups within each stratum; the pools come after the other groups or, with `first`, before them."""
     few_set, kept = set(few), [k for k in range(len(names)) if k not in set(few)]
     target = np.zeros(len(names), np.int32)
     target[kept] = np.arange(len(kept))
@@ -576,13 +575,13 @@ def _pooled(place, names, levels, counts, stratum, left_out, few, minimum: int, 
 
 
 def _name(level: Sequence[Any], control: Sequence[Any] = ()) -> str:
-    """What a group is called."""
+    """Return the name of a group."""
     name = ", ".join(map(str, level))
     return f"{name} | {', '.join(map(str, control))}" if control else name
 
 
 def _column(codes: list[Int32[np.ndarray, " n"]], sizes: list[int], whole: bool) -> Column:
-    """Codes of one attribute, booleans of two groups, memberships of attributes side by side."""
+    """Return booleans for two groups, codes for more, or memberships for several attributes not intersected."""
     if len(codes) == 1:
         return codes[0] == 1 if sizes[0] == 2 and whole else codes[0]
     return np.concatenate(
@@ -591,7 +590,7 @@ def _column(codes: list[Int32[np.ndarray, " n"]], sizes: list[int], whole: bool)
 
 
 def _columns(columns: Any, kind: str) -> dict[str, Any]:
-    """One or several columns by name."""
+    """Return one or several columns by name."""
     columns = columns.to_frame(index=False) if isinstance(columns, pd.MultiIndex) else columns
     if isinstance(columns, pd.DataFrame):
         names = [str(name) for name in columns.columns]
@@ -620,7 +619,7 @@ def _columns(columns: Any, kind: str) -> dict[str, Any]:
 
 
 def _array(values: Any) -> np.ndarray:
-    """An array of the values, in which a missing one is not a word."""
+    """Convert values to an array in which missing values are not words."""
     _check_concrete("groups", values)
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError("groups are a sparse matrix, which fairjax does not take: pass .toarray()")
@@ -631,13 +630,13 @@ def _array(values: Any) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"groups are not a regular array ({error}): their rows must all have one length") from error
     if array.dtype.kind in "US" and not isinstance(values, np.ndarray):
-        # a list of mixed types became strings, in which a missing value would be a word
+        # NumPy converts lists of mixed types to strings, in which a missing value would become a word.
         array = np.asarray(values, dtype=object)
     return array
 
 
 def _index(columns: Any, strata: Any, table: Mapping[str, Any], control: Mapping[str, Any]) -> Any:
-    """The pandas index that the rows have, if any; lengths and indices must agree."""
+    """Return the pandas index of the rows, if there is one; lengths and indices must agree."""
     _check_lengths({**table, **control})
     given = {"columns": columns, "strata": strata}
     given |= {name: column for group in (table, control) for name, column in group.items()}
@@ -656,7 +655,7 @@ def _check_lengths(columns: Mapping[str, Any]) -> None:
 
 
 def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any], list[str]]:
-    """Codes (-1: no value), the values in order, categories that no row has, and words that count as missing."""
+    """Return codes (-1 for no value), sorted values, categories that do not occur, and words that count as missing."""
     column = column if isinstance(column, pd.Series | ExtensionArray | pd.Index) else _array(column)
     if isinstance(column, ExtensionArray):
         column = pd.Series(column)
@@ -689,11 +688,11 @@ def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any], list[str]
 
 
 _NO_VALUE = ("", "nan", "none", "na", "n/a", "<na>", "nat", "null")
-"""Words, in any case, that stand for a missing value."""
+"""Words, in lower case, that stand for a missing value."""
 
 
 def _word(value: Any) -> Any:
-    """A string without spaces around it, from a string or bytes; anything else as it is."""
+    """Convert bytes to strings and strip the spaces around strings; other values are returned unchanged."""
     value = value.decode(errors="replace") if isinstance(value, bytes) else value
     return value.strip() if isinstance(value, str) else value
 
@@ -703,15 +702,18 @@ def _is_no_value(word: Any) -> bool:
 
 
 def _tidied(codes: np.ndarray, values: list[Any], ordered: bool) -> tuple[np.ndarray, list[Any], list[str]]:
-    """Codes and values without spaces around words, and without words for a missing value, which come third.
+    """Strip spaces around words, and treat words for a missing value as missing.
 
     Args:
-        codes: the code of each row; -1 where it has no value.
-        values: in the order in which they sort, or in that of their categories.
-        ordered: whether they are categories, which keep their order.
+        codes: the code of each row; -1 for no value.
+        values: the values, sorted or in the order of their categories.
+        ordered: whether the values are categories, which keep their order.
+
+    Returns:
+        The new codes, the new values, and the words that count as missing.
 
     Raises:
-        ValueError: if values differ in nothing but capitals.
+        ValueError: if values differ only in case.
     """
     words = [_word(value) for value in values]
     new = list(dict.fromkeys(word for word in words if not _is_no_value(word)))
@@ -753,7 +755,7 @@ def _check_concrete(name: str, values: Any) -> None:
 
 
 def _check_names(names: Sequence[str], way: str) -> None:
-    """Refuse names of groups that are the same but for capitals."""
+    """Check that no names of groups differ only in case."""
     twice = [name for name, count in Counter(name.casefold() for name in names).items() if count > 1]
     if twice:
         name = next(name for name in names if name.casefold() == twice[0])
@@ -761,16 +763,16 @@ def _check_names(names: Sequence[str], way: str) -> None:
 
 
 def read_names(names: Any) -> tuple[str, ...]:
-    """Names of groups as strings without spaces around them.
+    """Convert names of groups to strings without spaces around them.
 
     Args:
-        names: a name for each group; a single string is refused, since it would be read letter by letter.
+        names: one name per group; a single string is rejected, since it would be read letter by letter.
 
     Returns:
         The names.
 
     Raises:
-        ValueError: if names are a single string, or a name is empty or a word for a missing value.
+        ValueError: if `names` is a single string, or a name is empty or a word for a missing value.
 
     Example:
         >>> read_names(["women ", 2])
@@ -788,10 +790,10 @@ def read_names(names: Any) -> tuple[str, ...]:
 
 
 def check_minimum(minimum: Any) -> None:
-    """Check a least number of rows.
+    """Check a minimal number of rows.
 
     Raises:
-        ValueError: if it is not a number, negative or not finite.
+        ValueError: if it is not a number, is negative, or is not finite.
 
     Example:
         >>> check_minimum(50)

@@ -1,4 +1,4 @@
-"""How sure a rate of a group is: Wilson intervals, effective sizes, and rates shrunk towards each other."""
+"""Uncertainty of the rates of groups: Wilson intervals, effective sizes, and rates shrunk towards each other."""
 
 from statistics import NormalDist
 from typing import Any
@@ -8,19 +8,19 @@ import numpy as np
 from fairjax.metrics.shrinkage import shrink
 
 Numbers = Any
-"""An array of numbers, a list of them, or one."""
+"""An array or list of numbers, or a single number."""
 
 
 def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Numbers, Numbers]:
-    """Wilson's interval of a share, which stays in [0, 1] and holds up in small groups.
+    """Compute Wilson's interval of a proportion, which lies in [0, 1] and is reliable for small groups.
 
     Args:
-        rates: shares in [0, 1].
-        sizes: the number of rows that each is a share of, or their effective number.
-        confidence: of the interval.
+        rates: proportions in [0, 1].
+        sizes: number of rows, or effective number of rows, of each proportion.
+        confidence: confidence level of the interval.
 
     Returns:
-        The lower and the upper ends; NaN where there are no rows.
+        The lower and the upper ends; NaN if there are no rows.
 
     Raises:
         ValueError: if a rate is not in [0, 1], a size is negative, or the confidence is not between 0 and 1.
@@ -52,31 +52,32 @@ def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Nu
 
 
 def effective_size(total: Numbers, squared: Numbers) -> Numbers:
-    """Kish's effective number of rows, (sum w)^2 / sum w^2: the number itself where all weights are equal.
+    """Compute Kish's effective number of rows, (sum w)^2 / sum w^2, which is the number of rows for equal weights.
 
     Args:
         total: sums of weights.
         squared: sums of squared weights.
 
     Returns:
-        The effective numbers; 0 where there is no weight.
+        The effective numbers; 0 if the weights are 0.
     """
     total, squared = np.asarray(total, float), np.asarray(squared, float)
     return np.where(squared > 0, total**2 / np.where(squared > 0, squared, 1), 0.0)
 
 
 def empirical_bayes(rates: Numbers, sizes: Numbers) -> Numbers:
-    """Rates shrunk towards their mean, the more the smaller the group: what is left of them after noise.
+    """Shrink rates towards their mean, more strongly for smaller groups, to remove noise.
 
-    The greatest of many noisy rates less the least is too large, even where groups fare alike; that of shrunk rates is
-    nearly unbiased. It is `fairjax.metrics.shrinkage.empirical_bayes` in double precision, on the host.
+    The difference between the greatest and the least of many noisy rates is too large, even if the true rates are
+    equal; that of shrunk rates is nearly unbiased. The function is `fairjax.metrics.shrinkage.empirical_bayes` in
+    double precision, on the host.
 
     Args:
-        rates: of the groups, along the last axis; NaN where there is none.
-        sizes: their denominators, in rows.
+        rates: rates of the groups, along the last axis; NaN for a group without a rate.
+        sizes: denominators of the rates, in rows.
 
     Returns:
-        The shrunk rates; NaN stays. A single rate stays as it is.
+        The shrunk rates. NaN stays NaN, and a single rate is unchanged.
 
     Example:
         >>> empirical_bayes(np.array([0.4, 0.6]), np.array([10.0, 10.0])).tolist()

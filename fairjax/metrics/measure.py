@@ -1,4 +1,4 @@
-"""Measures of parity: which rates, how far apart across groups, and how the rates' gaps make one number."""
+"""Measures of parity: the rates to compare, their gap across groups, and the combination of several gaps."""
 
 import functools
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ Membership = Literal["weighted", "solved"]
 class Parity:
     """A measure of parity for any number of groups and classes, on decisions or, as a differentiable proxy, on scores.
 
-    Two measures of equal parts are equal and hash alike, so a function that takes one as a static argument compiles
-    once. For that `across` has to be a function of a module or a frozen dataclass, not a lambda.
+    Two measures with equal fields are equal and have the same hash, so a function that takes one as a static argument
+    compiles only once. This requires `across` to be a module-level function or a frozen dataclass, not a lambda.
 
-    Where the gap of a rate cannot be computed, because fewer than two groups have a denominator of `minimum` rows, the
-    measure is NaN, with a zero gradient; 0 would say that the groups fare alike.
+    If the gap of a rate cannot be computed, because fewer than two groups have a denominator of `minimum` rows, the
+    measure is NaN, with a zero gradient; it is not 0, since 0 means parity.
 
     Example:
         >>> measure = demographic_parity()
@@ -38,29 +38,30 @@ class Parity:
     """
 
     rates: tuple[Rate, ...]
-    """The rates that are to be alike."""
+    """The rates that are equal across groups at parity."""
     across: Gap = spread
-    """How far a rate is apart across groups, from `fairjax.metrics.gaps`."""
+    """The gap that compares a rate across groups, from `fairjax.metrics.gaps`."""
     over: Over = "max"
-    """How the gaps of several rates are combined; "min" is for ratios, of which the least is the worst."""
+    """How the gaps of several rates are combined; "min" is for ratios, for which the least is the worst."""
     minimum: float | int = 1
-    """Rows that the denominator of a rate must have for its group to be compared. Weighted rows count with Kish's
-    effective size, (sum w)^2 / sum w^2. Up to 1, any denominator above 0 will do."""
+    """Least denominator of a rate, in rows, for its group to be compared. Weighted rows count with Kish's effective
+    size, (sum w)^2 / sum w^2. For a minimum of at most 1, any denominator above 0 suffices."""
     num_groups: int | None = None
-    """Number of groups; None if it is to be read off the groups, which works for all but traced codes."""
+    """Number of groups; if None, it is inferred from the groups, which is possible for all but traced codes."""
     blocks: tuple[tuple[int, ...], ...] | None = None
-    """Groups that are compared with each other: the attributes of several that stand side by side, the strata of
-    a control feature, or all groups but those that are left out. The measure is the greatest over the blocks of which
-    two groups are there. None compares all groups."""
+    """Sets of groups that are compared with each other: the groups of each of several attributes, those of each stratum
+    of a control feature, or all groups but those that are left out. The measure is the greatest over the blocks in
+    which two groups can be compared. None compares all groups."""
     membership: Membership | None = None
-    """How memberships are counted that are not 0 or 1, or of which a row has several in one block. It has to be chosen:
-    "weighted" understates gaps where the outcome depends on the group itself, "solved" overstates them where it depends
-    on the probabilities alone; see `fairjax.metrics.solved`. None takes rows of at most one group per block."""
+    """Estimator for soft memberships, and for rows that belong to several groups of one block. It must be chosen:
+    "weighted" understates gaps if the outcome depends on the group itself, and "solved" overstates them if it depends
+    on the probabilities alone; see `fairjax.metrics.solved`. With None, a row must belong to at most one group per
+    block."""
     absent: float = float("nan")
-    """The gap of a rate whose groups are not there."""
+    """The gap of a rate whose groups cannot be compared."""
 
     def __post_init__(self) -> None:
-        """Checks the parts."""
+        """Validate the fields."""
         object.__setattr__(self, "rates", tuple(self.rates))
         if not self.rates or len({rate.num_classes for rate in self.rates}) != 1:
             raise ValueError("rates must be one or more rates of one number of classes")
@@ -83,28 +84,28 @@ class Parity:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes that the measure is about."""
+        """Number of classes of the measure."""
         return self.rates[0].num_classes
 
     def __call__(
         self, values: Any, y: Any, groups: Any, weights: Any = None, num_groups: int | None = None
     ) -> Float[Array, ""]:
-        """The measure of rows.
+        """Compute the measure on rows.
 
         Args:
             values: decisions, scores, class codes or probabilities, as for `fairjax.metrics.confusion`.
             y: labels.
             groups: booleans, codes or memberships, as for `fairjax.metrics.confusion`.
-            weights: a non-negative weight for each row; 1 if omitted.
-            num_groups: number of groups, where it is not a part of the measure. It can be left out for booleans,
-                memberships, and codes that are not traced: then it is the greatest code and 1.
+            weights: non-negative weights, one per row; 1 if omitted.
+            num_groups: number of groups, unless the measure has it as a field. It may be omitted for booleans,
+                memberships, and codes that are not traced, for which it is 1 more than the greatest code.
 
         Returns:
             A scalar; NaN if it cannot be computed.
 
         Raises:
-            ValueError: for what `fairjax.metrics.confusion` raises it, if the number of groups is not known, or if
-                memberships are soft and the measure does not say how to count them.
+            ValueError: if `fairjax.metrics.confusion` would raise it, if the number of groups is not known, or if
+                memberships are soft and the measure does not define how to count them.
         """
         num_groups = num_groups or self.num_groups or count_groups(groups)
         rows = checks.rows(
@@ -120,16 +121,16 @@ class Parity:
         return rows.or_nan(self.of_rows(rows.values, rows.y, rows.a, rows.weights, num_groups))
 
     def checked(self, rows: checks.Rows) -> checks.Rows:
-        """Rows whose memberships are checked as well, since not every measure takes all of them.
+        """Check the memberships of rows, since not every measure accepts soft or overlapping ones.
 
         Args:
-            rows: from `fairjax.checks.rows`.
+            rows: rows from `fairjax.checks.rows`.
 
         Returns:
-            The same, where memberships are traced with what is known of them.
+            The same rows; if memberships are traced, their validity is included in `valid`.
 
         Raises:
-            ValueError: if memberships are soft or overlap and the measure does not say how to count them.
+            ValueError: if memberships are soft or overlap and the measure does not define how to count them.
         """
         if rows.a.ndim != 2:
             return rows
@@ -144,10 +145,10 @@ class Parity:
     def of_rows(
         self, values: Any, y: Any, groups: Any, weights: Float[Array, " n"] | None, num_groups: int
     ) -> Float[Array, ""]:
-        """The measure of rows that are checked, of the types that `fairjax.checks.rows` returns.
+        """Compute the measure on checked rows, of the types that `fairjax.checks.rows` returns.
 
         Args:
-            values: scores (n,) of two classes, or probabilities (n, classes).
+            values: scores (n,) for two classes, or probabilities (n, classes).
             y: labels, booleans or codes.
             groups: booleans, codes or memberships.
             weights: sample weights; 1 if None.
@@ -179,14 +180,14 @@ class Parity:
         whole: Num[AnyArray, "P Y"] | None = None,
         squared: Num[AnyArray, "P Y G"] | None = None,
     ) -> Float[Array, ""]:
-        """The measure from sums of rows.
+        """Compute the measure from sums of rows.
 
         Args:
-            tensor: what `fairjax.metrics.confusion` returns, or a sum of such over disjoint rows.
-            whole: the same of all rows, whatever their group; the sum over groups if omitted, which is not that for
-                memberships that do not sum to one number.
-            squared: the tensor with the weights squared, from which effective sizes are computed; if omitted, the
-                tensor's own sums count as rows.
+            tensor: result of `fairjax.metrics.confusion`, or a sum of such results over disjoint rows.
+            whole: the same sums over all rows, whatever their group; if omitted, the sum over groups, which differs if
+                the memberships of rows do not have a constant sum.
+            squared: the tensor with squared weights, from which effective sizes are computed; if omitted, the sums of
+                `tensor` count as numbers of rows.
 
         Returns:
             A scalar; NaN if it cannot be computed.
@@ -204,14 +205,14 @@ class Parity:
     def compared(
         self, tensor: Num[AnyArray, "P Y G"], squared: Num[AnyArray, "P Y G"] | None = None
     ) -> tuple[Float[Array, "R G"], Float[Array, "R G"], Bool[Array, "R G"]]:
-        """The rates that the measure compares, one row per rate, or per rate and block where there are blocks.
+        """Compute the rates that the measure compares, one row per rate, or per rate and block if there are blocks.
 
         Args:
             tensor: sums of rows, as for `of_tensor`.
             squared: the same with squared weights.
 
         Returns:
-            The rates, their denominators in (effective) rows, and whether each takes part.
+            The rates, their denominators in (effective) rows, and whether each is compared.
         """
         rows = []
         for rate in self.rates:
@@ -226,24 +227,24 @@ class Parity:
     def is_defined(
         self, tensor: Num[AnyArray, "P Y G"], squared: Num[AnyArray, "P Y G"] | None = None
     ) -> Bool[Array, ""]:
-        """Whether the groups that each rate compares are there.
+        """Return whether the groups that each rate compares can be compared.
 
-        Where a denominator depends on the predictions, as that of precision does, every group that has enough rows must
-        have it: otherwise a network could improve the measure by giving a group no such prediction at all.
+        If a denominator depends on the predictions, as that of precision does, every group with enough rows must have
+        one: otherwise a network could improve the measure by never predicting the class in a group.
 
         Args:
             tensor: sums of rows, as for `of_tensor`.
             squared: the same with squared weights.
 
         Returns:
-            A boolean.
+            A boolean scalar.
         """
         tensor = checks.floating(tensor)
         _, _, there = self.compared(tensor, squared)
         blocks = self._blocks(tensor.shape[2])
         each = [comparable(self.across, row) for row in self._by_block(there)]
         defined = jnp.all(jnp.any(jnp.stack(each).reshape(len(self.rates), len(blocks)), axis=1))
-        rows = self._effective(_rates.accuracy(self.num_classes), tensor, squared)  # whose denominator is all rows
+        rows = self._effective(_rates.accuracy(self.num_classes), tensor, squared)  # the denominator is all rows
         present = self._large(rows > 0, rows)
         for number, row in enumerate(there):
             if self.rates[number // len(blocks)].depends_on_predictions:
@@ -251,14 +252,14 @@ class Parity:
         return defined
 
     def _by_block(self, there):
-        """Rows of `compared`, each cut down to its block."""
+        """Restrict each row of `compared` to its block."""
         if self.blocks is None:
             return list(there)
         blocks = self.blocks * len(self.rates)
         return [row[np.asarray(block)] for row, block in zip(there, blocks, strict=True)]
 
     def _blocks(self, num_groups: int):
-        """Masks of the blocks."""
+        """Return the masks of the blocks."""
         if self.blocks is None:
             return [jnp.ones(num_groups, bool)]
         if max(map(max, self.blocks)) >= num_groups:
@@ -267,7 +268,7 @@ class Parity:
 
     @property
     def is_local(self) -> bool:
-        """Whether the gap looks at the groups alone, not at the rate of all rows."""
+        """Whether the gap depends on the rates of groups only, not on the rate of all rows."""
         return isinstance(self.across, Difference | Quotient | Smooth) or self.across in _gaps.LOCAL
 
     def _effective(self, rate: Rate, tensor, squared):
@@ -277,11 +278,11 @@ class Parity:
         return _kish(sizes, rate.size(jnp.asarray(squared)))
 
     def _large(self, there, sizes):
-        """Which groups have a denominator of enough rows."""
+        """Return which groups have a large enough denominator."""
         return there & ~(sizes < self.minimum * (1 - 1e-6)) if self.minimum > 1 else there
 
     def _gap(self, values, sizes, there, overall, total):
-        """The gap of a rate, and whether it can be computed; `total` is the denominator of the overall rate."""
+        """Compute the gap of a rate, and whether it is defined; `total` is the denominator of the overall rate."""
         if self.blocks is None:
             return self._one_gap(values, sizes, there, overall, total)
         self._blocks(values.shape[0])
@@ -290,7 +291,7 @@ class Parity:
             index = np.asarray(block)
             found.append(self._one_gap(values[index], sizes[index], there[index], overall, total))
         each, known = (jnp.stack(column) for column in zip(*found, strict=True))
-        # the furthest from parity: of signed gaps the greatest magnitude, of ratios the least
+        # Take the gap furthest from parity: the greatest magnitude of signed gaps, the least of ratios.
         least = self.across in (_gaps.ratio, _gaps.worst)
         distance = jnp.where(known, -each if least else jnp.abs(each), -jnp.inf)
         return each[jnp.argmax(jax.lax.stop_gradient(distance))], jnp.any(known)
@@ -298,8 +299,8 @@ class Parity:
     def _one_gap(self, values, sizes, there, overall, total):
         known = comparable(self.across, there)
         if total is not None:
-            # One more group, which is not compared, so that shares of all sizes are shares of all rows even where
-            # groups overlap or some rows are in none of them.
+            # An additional group, which is not compared, makes the sizes sum to the number of rows even if groups
+            # overlap or some rows belong to none of them.
             rest = total - jnp.sum(sizes)
             values, sizes = jnp.append(values, overall), jnp.append(sizes, rest)
             there = jnp.append(there, jnp.zeros((), bool))
@@ -307,7 +308,7 @@ class Parity:
         return jnp.where(known, value, 0.0), known
 
     def _over(self, each):
-        """One number of several gaps; the greatest is the one that is furthest from parity."""
+        """Combine several gaps into one number; the greatest is the one furthest from parity."""
         if self.over == "max" and self.across in (_gaps.ratio, _gaps.worst, _gaps.shortfall):
             return jnp.min(each)
         if self.over == "max" and isinstance(self.across, Difference):
@@ -318,7 +319,7 @@ class Parity:
         return {"max": jnp.max, "mean": jnp.mean, "sum": jnp.sum, "min": jnp.min}[self.over](each)
 
     def _combined(self, found):
-        """One number of the gaps of all rates."""
+        """Combine the gaps of all rates into one number."""
         if np.isnan(self.absent):
             missing = ~functools.reduce(jnp.logical_and, [known for _, known in found])
             each = [value for value, _ in found]
@@ -334,13 +335,13 @@ class Parity:
 def demographic_parity(
     num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
-    """Are classes predicted as often in each group; for several classes the greatest gap over classes.
+    """Make the measure that compares how often each class is predicted (P(predicted k)) across groups.
 
     Args:
-        num_classes: number of classes; of two, only class 1 is looked at.
-        across: how far rates are apart across groups.
+        num_classes: number of classes; for two classes, only class 1 is compared.
+        across: the gap that compares rates across groups.
         over: how the gaps of several classes are combined.
-        minimum: rows that a denominator must have.
+        minimum: least denominator of a rate, in rows.
         **options: further fields of `Parity`.
 
     Returns:
@@ -353,7 +354,7 @@ def demographic_parity(
 def equal_opportunity(
     num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
-    """Are the rows of a class recognised as often in each group; for several classes the greatest gap over classes."""
+    """Make the measure that compares recall, P(predicted k given label k), across groups."""
     found = tuple(_rates.recall(k, num_classes) for k in _classes(num_classes))
     return Parity(found, across, over, minimum, **options)
 
@@ -361,7 +362,7 @@ def equal_opportunity(
 def predictive_equality(
     num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
-    """Are classes predicted wrongly as often in each group; for several classes the greatest gap over classes."""
+    """Make the measure that compares false positive rates, P(predicted k given another label), across groups."""
     found = tuple(_rates.false_positive_rate(k, num_classes) for k in _classes(num_classes))
     return Parity(found, across, over, minimum, **options)
 
@@ -369,7 +370,7 @@ def predictive_equality(
 def equalized_odds(
     num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
-    """Are true and false positive rates alike; for several classes each P(predicted p given label y)."""
+    """Make the measure that compares true and false positive rates; for more classes, each P(predicted p given y)."""
     found = tuple(
         _rates.confusion_rate(p, y, num_classes) for p in _classes(num_classes) for y in reversed(range(num_classes))
     )
@@ -379,7 +380,7 @@ def equalized_odds(
 def predictive_parity(
     num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
-    """Are predictions of a class right as often in each group; for several classes the greatest gap over classes."""
+    """Make the measure that compares precision, P(label k given predicted k), across groups."""
     found = tuple(_rates.precision(k, num_classes) for k in _classes(num_classes))
     return Parity(found, across, over, minimum, **options)
 
@@ -387,7 +388,7 @@ def predictive_parity(
 def accuracy_parity(
     num_classes: int = 2, across: Gap = spread, over: Over = "max", minimum: float | int = 1, **options: Any
 ) -> Parity:
-    """Are predictions right as often in each group, whatever the class: one rate, so `over` changes nothing."""
+    """Make the measure that compares accuracy across groups; there is only one rate, so `over` has no effect."""
     return Parity((_rates.accuracy(num_classes),), across, over, minimum, **options)
 
 
@@ -396,7 +397,7 @@ def _classes(num_classes: int) -> range:
 
 
 def _kish(sizes, squared):
-    """Effective sizes of sums of weights and of squared weights."""
+    """Compute effective sizes from sums of weights and of squared weights."""
     return sizes**2 / jnp.where(squared > 0, squared, 1.0)
 
 
@@ -408,7 +409,7 @@ _UNDECIDED = (
 
 
 def _check(valid: Bool[Array, ""] | None, hard: Bool[Array, ""]) -> Bool[Array, ""] | None:
-    """An error where memberships are concrete and not hard; where they are traced, one more thing to be valid."""
+    """Raise an error if memberships are concrete and not hard; if they are traced, add the condition to `valid`."""
     if isinstance(hard, jax.core.Tracer):
         return checks.both(valid, hard)
     if not hard:
@@ -417,10 +418,10 @@ def _check(valid: Bool[Array, ""] | None, hard: Bool[Array, ""]) -> Bool[Array, 
 
 
 def count_groups(groups: Any) -> int:
-    """The number of groups: the columns of memberships, 2 for booleans, and 1 more than the greatest code.
+    """Count the groups: the columns of memberships, 2 for booleans, or 1 more than the greatest code.
 
     Raises:
-        ValueError: if codes are traced, or are not codes.
+        ValueError: if codes are traced or invalid.
 
     Example:
         >>> count_groups([0, 2, 1])

@@ -11,15 +11,15 @@ from fairjax.metrics.confusion import MASKS, group_masks, group_sums
 from fairjax.types import AnyArray
 
 Matrix = tuple[tuple[float | int, ...], ...]
-"""A coefficient for each (predicted class, label)."""
+"""Coefficients by (predicted class, label)."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A rate `<num, C_g> / <den, C_g>` of each group g, by two matrices over (predicted class, label).
+    """A rate `<num, C_g> / <den, C_g>` of each group g, given by two matrices over (predicted class, label).
 
-    It is hashable and compares by value, so that it can be static under `jax.jit`. Make one by hand, or by one of the
-    functions of this module.
+    It is hashable and compares by value, so that it can be static under `jax.jit`. Construct one directly, or with one
+    of the functions of this module.
 
     Example:
         >>> Rate(num=((0, 0), (0, 1)), den=((0, 1), (0, 1))) == recall()
@@ -32,7 +32,7 @@ class Rate:
     """Coefficients of the denominator."""
 
     def __post_init__(self) -> None:
-        """Makes tuples of lists and arrays, and checks that the matrices are square and of one size."""
+        """Convert lists and arrays to tuples, and check that the matrices are square and of the same size."""
         for name in ("num", "den"):
             object.__setattr__(self, name, tuple(tuple(float(each) for each in row) for row in getattr(self, name)))
         shape = len(self.num)
@@ -46,7 +46,7 @@ class Rate:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes that the rate is about."""
+        """Number of classes of the rate."""
         return len(self.num)
 
     @property
@@ -55,17 +55,17 @@ class Rate:
         return len(set(self.den)) > 1
 
     def of(self, tensor: Num[AnyArray, "P Y G"]) -> tuple[Float[Array, " G"], Bool[Array, " G"]]:
-        """The rate in each group, and whether there is one.
+        """Compute the rate in each group, and whether it is defined.
 
         Args:
-            tensor: what `confusion` returns, or a sum of such.
+            tensor: result of `confusion`, or a sum of such results.
 
         Returns:
-            The rates and whether their denominators are positive. A rate without denominator is NaN, with a zero
-            gradient. NaN in the tensor stays NaN, and counts as there.
+            The rates, and whether their denominators are positive. A rate without a positive denominator is NaN, with
+            a zero gradient. NaN in the tensor stays NaN and counts as defined.
 
         Raises:
-            ValueError: if the tensor has another number of classes.
+            ValueError: if the tensor has a different number of classes.
         """
         if tensor.ndim < 2 or tensor.shape[:2] != (self.num_classes, self.num_classes):
             raise ValueError(
@@ -77,23 +77,23 @@ class Rate:
         return jnp.where(there, top / jnp.where(there, size, 1.0), jnp.nan), there
 
     def size(self, tensor: Num[AnyArray, "P Y G"]) -> Float[Array, " G"]:
-        """The denominator in each group."""
+        """Compute the denominator in each group."""
         return _contract(self.den, tensor)
 
     def of_rows(
         self, values: Any, y: Any, groups: Any, weights: Float[Array, " n"] | None, num_groups: int
     ) -> tuple[Float[Array, " G"], Float[Array, " G"], Bool[Array, " G"]]:
-        """The rate of rows that are checked, by two sums per group and without the tensor.
+        """Compute the rate on checked rows by two sums per group, without the tensor.
 
         Args:
-            values: scores (n,) of two classes, or probabilities (n, classes).
+            values: scores (n,) for two classes, or probabilities (n, classes).
             y: labels, booleans or codes.
             groups: booleans, codes or memberships.
             weights: sample weights; 1 if None.
             num_groups: number of groups.
 
         Returns:
-            The rate in each group, its denominator, and whether that is positive; see `of`.
+            The rate in each group, its denominator, and whether the denominator is positive; see `of`.
         """
         weights = jnp.ones(values.shape[:1], values.dtype) if weights is None else weights
 
@@ -107,12 +107,12 @@ class Rate:
             return group_sums(per_row if rows is None else jnp.where(rows, per_row, 0.0), groups, num_groups)
 
         top, size = sums(self.num), sums(self.den)
-        there = ~(size <= 0)  # a weight that is NaN must not look like an empty group
+        there = ~(size <= 0)  # a NaN weight must not look like an empty group
         return jnp.where(there, top / jnp.where(there, size, 1.0), jnp.nan), size, there
 
 
 def selection(k: int = 1, num_classes: int = 2) -> Rate:
-    """P(predicted k): the share of rows that are given class k.
+    """Make the selection rate P(predicted k), the share of rows for which class k is predicted.
 
     Args:
         k: the class.
@@ -125,7 +125,7 @@ def selection(k: int = 1, num_classes: int = 2) -> Rate:
 
 
 def recall(k: int = 1, num_classes: int = 2) -> Rate:
-    """P(predicted k given label k), which for k = 1 is the true positive rate."""
+    """Make the recall P(predicted k given label k), which is the true positive rate for k = 1."""
     return _rate(num_classes, lambda p, y: p == k and y == k, lambda p, y: y == k, k)
 
 
@@ -133,35 +133,35 @@ true_positive_rate = recall
 
 
 def false_positive_rate(k: int = 1, num_classes: int = 2) -> Rate:
-    """P(predicted k given another label)."""
+    """Make the false positive rate P(predicted k given another label)."""
     return _rate(num_classes, lambda p, y: p == k and y != k, lambda p, y: y != k, k)
 
 
 def precision(k: int = 1, num_classes: int = 2) -> Rate:
-    """P(label k given predicted k)."""
+    """Make the precision P(label k given predicted k)."""
     return _rate(num_classes, lambda p, y: p == k and y == k, lambda p, y: p == k, k)
 
 
 def false_omission_rate(k: int = 1, num_classes: int = 2) -> Rate:
-    """P(label k given that another class was predicted)."""
+    """Make the false omission rate P(label k given that another class was predicted)."""
     return _rate(num_classes, lambda p, y: p != k and y == k, lambda p, y: p != k, k)
 
 
 def accuracy(num_classes: int = 2) -> Rate:
-    """P(predicted class = label)."""
+    """Make the accuracy P(predicted class = label)."""
     return _rate(num_classes, lambda p, y: p == y, lambda p, y: True)
 
 
 def base_rate(k: int = 1, num_classes: int = 2) -> Rate:
-    """P(label k), which does not depend on the predictions."""
+    """Make the base rate P(label k), which does not depend on the predictions."""
     return _rate(num_classes, lambda p, y: y == k, lambda p, y: True, k)
 
 
 def f_beta(beta: float | int = 1.0, k: int = 1, num_classes: int = 2) -> Rate:
-    """F score of class k: (1 + b^2) TP / (b^2 (TP + FN) + TP + FP); its denominator is not a number of rows.
+    """Make the F score of class k, (1 + b^2) TP / (b^2 (TP + FN) + TP + FP); its denominator is not a number of rows.
 
     Args:
-        beta: b, how many times as important recall is as precision.
+        beta: the importance b of recall relative to precision.
         k: the class.
         num_classes: number of classes.
 
@@ -180,7 +180,7 @@ def f_beta(beta: float | int = 1.0, k: int = 1, num_classes: int = 2) -> Rate:
 
 
 def confusion_rate(p: int, y: int, num_classes: int = 2) -> Rate:
-    """P(predicted p given label y)."""
+    """Make the rate P(predicted p given label y)."""
     return _rate(num_classes, lambda i, j: i == p and j == y, lambda i, j: j == y, p, y)
 
 
@@ -195,9 +195,9 @@ def _rate(num_classes: int, num, den, *classes: int) -> Rate:
 
 
 def _per_row(matrix: Matrix, values: Any, y: Any) -> tuple[Float[Array, " n"] | None, Bool[Array, " n"] | None]:
-    """The sum over p of matrix[p][y] * P(predicted p) of each row, and the rows where it is not 0 for every value.
+    """Compute sum_p matrix[p][y] * P(predicted p) for each row, and the rows for which it is not constantly 0.
 
-    Constants are resolved here: None for a number that is 1 everywhere, and None for all rows.
+    The first result is None if it is 1 for all rows, and the second is None if it contains all rows.
     """
     count = len(matrix)
     if values.ndim == 2:
@@ -224,14 +224,14 @@ def _per_row(matrix: Matrix, values: Any, y: Any) -> tuple[Float[Array, " n"] | 
 
 
 def _constant(per_row: Any, values: Any) -> Float[Array, " n"] | None:
-    """None for 1; another constant as an array."""
+    """Return None for the constant 1, and any other constant as an array."""
     if isinstance(per_row, float | int):
         return None if per_row == 1 else jnp.full_like(values, per_row)
     return per_row
 
 
 def _contract(matrix: Matrix, tensor):
-    """Sum of the tensor's cells times the matrix, written out: cells of coefficient 0 are not touched."""
+    """Sum the tensor's cells times the matrix, skipping cells with coefficient 0."""
     total = jnp.zeros(tensor.shape[2:], tensor.dtype)
     for p, row in enumerate(matrix):
         for y, coefficient in enumerate(row):

@@ -1,11 +1,11 @@
-"""Rates of many groups, shrunk towards each other, and the probability that those of new data are close.
+"""Shrinkage of the rates of many groups, and the probability that their rates on new data are close.
 
-The greatest of many noisy rates less the least is too large, even where groups fare alike, and the noise of that
-difference is not the noise of one pair. `empirical_bayes` removes from rates what is probably noise, and
-`expected_range_within` says how probable it is that the rates of new data are within a bound of each other.
+The difference between the greatest and the least of many noisy rates is too large, even if the true rates are equal,
+and the noise of that difference differs from the noise of one pair. `empirical_bayes` removes probable noise from
+rates, and `expected_range_within` computes the probability that the rates on new data lie within a bound of each other.
 
-Groups that are not there are masked by `there`; what their rates and sizes hold does not matter. All functions take the
-groups along the last axis, and any number of axes before it.
+Groups without a rate are masked by `there`; their rates and sizes are ignored. All functions take the groups along the
+last axis, after any number of leading axes.
 
 References:
     DerSimonian, Laird (1986), Meta-analysis in clinical trials.
@@ -25,7 +25,7 @@ from fairjax import checks
 from fairjax.types import AnyArray, Number
 
 _EDGES = np.arange(-6.0, 6.5)
-"""Where the panels of integration end: in standard deviations around the mean of each group."""
+"""Boundaries of the panels of integration, in standard deviations around the mean of each group."""
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(4)
 
 
@@ -35,20 +35,22 @@ def empirical_bayes(
     there: Bool[AnyArray, "*c g"],
     variance: Number | None = None,
 ) -> tuple[Float[Array, "*c g"], Float[Array, "*c g"]]:
-    """Rates shrunk towards their mean, the more the smaller the group, and how much of each distance is kept.
+    """Shrink rates towards their mean, more strongly for smaller groups.
 
-    The noise of a rate is p (1 - p) / n with the pooled rate p, and the variance of the true rates is DerSimonian and
-    Laird's estimate, at least 0. The result is differentiable wherever that estimate is not exactly on its bound.
+    The noise of a rate has variance p (1 - p) / n with the pooled rate p, and the variance of the true rates is
+    estimated by DerSimonian and Laird's method, with a lower bound of 0. The result is differentiable wherever this
+    estimate is not exactly on its bound.
 
     Args:
-        rates: of the groups.
-        sizes: their denominators, in rows; of weighted rows, their effective number.
-        there: whether a group has a rate. Another one has no say.
-        variance: of one decision, instead of p (1 - p).
+        rates: rates of the groups.
+        sizes: denominators of the rates, in rows; the effective number for weighted rows.
+        there: whether each group has a rate. Other groups are ignored.
+        variance: variance of one decision, instead of p (1 - p).
 
     Returns:
-        The shrunk rates, and the share of its distance from the mean that each rate keeps, in [0, 1]; NaN, with a zero
-        gradient, where there is no rate. A single rate stays as it is, as do rates that are all 0 or all 1.
+        The shrunk rates, and the share of its distance from the mean that each rate keeps, in [0, 1]; both are NaN,
+        with a zero gradient, for groups without a rate. A single rate is unchanged, as are rates that are all 0 or all
+        1.
 
     Example:
         >>> shrunk, kept = empirical_bayes(jnp.array([0.4, 0.6]), jnp.array([10.0, 10.0]), jnp.array([True, True]))
@@ -61,17 +63,17 @@ def empirical_bayes(
 
 
 def shrink(xp: Any, rates: Any, sizes: Any, there: Any, variance: Any = None) -> tuple[Any, Any]:
-    """The one definition of `empirical_bayes`, for arrays of NumPy and of JAX.
+    """Implement `empirical_bayes` for both NumPy and JAX arrays.
 
     Args:
-        xp: `numpy` or `jax.numpy`.
+        xp: the module `numpy` or `jax.numpy`.
         rates: as for `empirical_bayes`.
         sizes: as for `empirical_bayes`.
         there: as for `empirical_bayes`.
         variance: as for `empirical_bayes`.
 
     Returns:
-        The shrunk rates and what is kept; 0 and 1 where there is no rate.
+        The shrunk rates and the shares kept; 0 and 1 for groups without a rate.
 
     Example:
         >>> [each.tolist() for each in shrink(np, np.array([0.4, 0.6]), np.array([10.0, 10.0]), np.array([True, True]))]
@@ -81,7 +83,7 @@ def shrink(xp: Any, rates: Any, sizes: Any, there: Any, variance: Any = None) ->
     rows = n.sum(axis=-1, keepdims=True)
     rows = xp.where(rows > 0, rows, 1.0)
     pooled = (n * safe).sum(axis=-1, keepdims=True) / rows
-    noise = pooled * (1.0 - pooled) if variance is None else xp.full_like(pooled, variance)  # over n
+    noise = pooled * (1.0 - pooled) if variance is None else xp.full_like(pooled, variance)  # times n
     distance = xp.where(there, safe - pooled, 0.0)
     excess = (n * distance**2).sum(axis=-1, keepdims=True)
     excess = excess - (there.sum(axis=-1, keepdims=True).astype(rates.dtype) - 1.0) * noise
@@ -99,21 +101,23 @@ def range_within(
     there: Bool[AnyArray, "*c g"],
     epsilon: Number,
 ) -> Float[Array, "*c"]:
-    """P(max - min < epsilon) of independent normal numbers, one per group.
+    """Compute P(max - min < epsilon) for independent normal numbers, one per group.
 
-    The least of them is group g's with density phi_g(x) prod_{h != g} [Phi_h(x + epsilon) - Phi_h(x)]; the sum over g
-    is integrated by Gauss and Legendre's rule on panels that end at whole standard deviations around each mean, and
-    around each mean less epsilon. So it is exact to about 1e-5 for groups of very different sizes too. For two groups
-    it is the closed form Phi((epsilon - d) / s) - Phi((-epsilon - d) / s), s^2 the sum of the variances.
+    The density of the event that group g has the least number, x, and that all others are within epsilon of it is
+    phi_g(x) prod_{h != g} [Phi_h(x + epsilon) - Phi_h(x)]. The sum over g is integrated by Gauss-Legendre quadrature on
+    panels that end at whole standard deviations around each mean, and around each mean minus epsilon, which is accurate
+    to about 1e-5 even for groups of very different sizes. For two groups there is the closed form
+    Phi((epsilon - d) / s) - Phi((-epsilon - d) / s), where d is the difference of the means and s^2 the sum of the
+    variances.
 
     Args:
         rates: the means.
-        variances: of the groups. Variances of 0 give 1 where the range is below epsilon and 0 where it is above.
-        there: whether a group counts.
+        variances: variances of the groups. Variances of 0 give 1 if the range is below epsilon and 0 if it is above.
+        there: whether each group counts.
         epsilon: the bound, positive.
 
     Returns:
-        Probabilities; NaN, with a zero gradient, where fewer than two groups are there.
+        Probabilities; NaN, with a zero gradient, if fewer than two groups count.
 
     Example:
         >>> same = jnp.full(3, 0.5), jnp.full(3, 0.01), jnp.full(3, True)
@@ -139,22 +143,23 @@ def expected_range_within(
     epsilon: Number,
     variance: Number | None = None,
 ) -> Float[Array, "*c"]:
-    """The probability that the rates of groups on new data of the same sizes are within epsilon of each other.
+    """Compute the probability that the rates of groups on new data of the same sizes are within epsilon of each other.
 
-    The true rates are known up to the noise of these data, and new data add theirs. For more than two groups the means
-    are those of `empirical_bayes`, and the variances the posterior one, `kept * s^2`, and s^2 for the new data: the
-    range of rates that are not shrunk counts the noise twice. Two rates are not shrunk, and their variances are s^2
-    twice, which is what `fairjax.objective.ExpectedObjective` does with one difference.
+    The true rates are known up to the noise of the given data, and new data add their own noise. For more than two
+    groups, the means are those of `empirical_bayes`, and the variances are the sum of the posterior variance,
+    `kept * s^2`, and of s^2 for the new data, since the range of rates that are not shrunk would count the noise twice.
+    Two rates are not shrunk and have variances 2 s^2, as in `fairjax.objective.ExpectedObjective` for one difference.
 
     Args:
-        rates: of the groups.
-        sizes: their denominators, in rows; of weighted rows, their effective number.
-        there: whether a group counts.
+        rates: rates of the groups.
+        sizes: denominators of the rates, in rows; the effective number for weighted rows.
+        there: whether each group counts.
         epsilon: the bound, positive.
-        variance: of one decision: s^2 is this over the size. If omitted, p (1 - p) with the pooled rate p.
+        variance: variance of one decision; s^2 is the variance divided by the size. If omitted, p (1 - p) with the
+            pooled rate p.
 
     Returns:
-        Probabilities; NaN, with a zero gradient, where fewer than two groups are there.
+        Probabilities; NaN, with a zero gradient, if fewer than two groups count.
 
     Example:
         >>> sizes, there = jnp.array([100.0, 400.0, 50.0]), jnp.array([True, True, True])
@@ -182,7 +187,7 @@ def _arrays(rates, others, there):
 
 
 def _pair_within(rates, variances, there, epsilon):
-    """The closed form for the two groups that are there."""
+    """Compute the closed form for two groups."""
     if rates.shape[-1] == 2:
         distance = rates[..., 0] - rates[..., 1]
     else:
@@ -196,22 +201,22 @@ def _pair_within(rates, variances, there, epsilon):
 
 
 def _many_within(rates, variances, there, epsilon):
-    """The integral."""
-    smallest = 64 * float(jnp.finfo(rates.dtype).eps)  # below it, nodes around a mean round to the mean
+    """Compute the integral for more than two groups."""
+    smallest = 64 * float(jnp.finfo(rates.dtype).eps)  # for smaller scales, nodes around a mean round to the mean
     scales = jnp.sqrt(jnp.maximum(variances, smallest**2))
     top, bottom = (jnp.where(there, rates, fill) for fill in (-jnp.inf, jnp.inf))
     centre = 0.5 * (jnp.max(top, axis=-1, keepdims=True) + jnp.min(bottom, axis=-1, keepdims=True))
     centre = jax.lax.stop_gradient(jnp.where(jnp.any(there, axis=-1, keepdims=True), centre, 0.0))
     means = jnp.where(there, rates - centre, 0.0)
     x, weights = jax.lax.stop_gradient(_panels(means, scales, there, epsilon))
-    nothing = 0.0 * x  # of x, so that inside shard_map both vary as x does
+    nothing = 0.0 * x  # computed from x, so that the carry varies over the same mesh axes as x inside shard_map
     by_group = [jnp.moveaxis(of, -1, 0)[..., None] for of in (means, scales, there)]
     (_, density), _ = jax.lax.scan(partial(_bracket, x, epsilon), (nothing + 1.0, nothing), by_group)
     return jnp.clip(jnp.sum(weights * density, axis=-1), 0.0, 1.0)
 
 
 def _bracket(x, epsilon, carry, group):
-    """One more group: the product of the brackets so far, and the same with one of them the group's density."""
+    """Add one group to the product of brackets, and to the sum of products in which one bracket is a density."""
     (product, density), (mean, scale, counts) = carry, group
     z = (x - mean) / scale
     inside = jax.scipy.stats.norm.cdf(z + epsilon / scale) - jax.scipy.stats.norm.cdf(z)
@@ -221,7 +226,7 @@ def _bracket(x, epsilon, carry, group):
 
 
 def _panels(means, scales, there, epsilon):
-    """Nodes and weights of integration, where the least number may be and all others within epsilon of it."""
+    """Return nodes and weights of integration over the possible values of the least number."""
     reach = float(_EDGES[-1])
     low = jnp.max(jnp.where(there, means - reach * scales, -jnp.inf), axis=-1, keepdims=True) - epsilon
     high = jnp.min(jnp.where(there, means + reach * scales, jnp.inf), axis=-1, keepdims=True)
@@ -239,5 +244,5 @@ def _panels(means, scales, there, epsilon):
 
 
 def _like(numbers, array):
-    """NumPy's numbers in the array's type, along a new last axis."""
+    """Convert NumPy numbers to the array's dtype, along a new last axis."""
     return jnp.asarray(numbers, array.dtype).reshape((1,) * array.ndim + (-1,))

@@ -1,4 +1,4 @@
-"""Networks: two pure functions each, with handles on their hidden units."""
+"""Networks as pairs of pure functions, with handles on their hidden units."""
 
 from fairjax.nn.flat import Flat
 from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks

@@ -1,4 +1,4 @@
-"""A network's variables as three vectors."""
+"""Flat representation of a network's variables, as three vectors."""
 
 import dataclasses
 import itertools
@@ -17,23 +17,23 @@ from fairjax.types import AnyArray, Variables
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Flat:
-    """Variables as three vectors, so that a step of training is a few large operations and not hundreds of small ones.
+    """Variables as three vectors, so that a training step is a few large operations instead of hundreds of small ones.
 
-    `jax.vmap(Flat.of)` converts many seeds at once; `variables` takes leading axes, of JAX's arrays and of NumPy's.
+    `jax.vmap(Flat.of)` converts many seeds at once; `variables` accepts leading axes, in JAX and in NumPy arrays.
     """
 
     params: Any
-    """What is learned: float (p,). Of no narrower type, since JAX rebuilds trees with all kinds of leaves."""
+    """Learned parameters, float (p,). The type is `Any`, since JAX rebuilds trees with leaves of any kind."""
     rest: Any
-    """The other floating-point collections: float (r,)."""
+    """The other floating-point collections, float (r,)."""
     masks: Any
-    """Unit masks: bool (units,)."""
+    """Unit masks, bool (units,)."""
     layout: Any = dataclasses.field(metadata={"static": True})
-    """Structure and shapes of the three."""
+    """Structure and shapes of the three collections."""
 
     @classmethod
     def of(cls, variables: "Variables | Flat") -> "Flat":
-        """The vectors of a tree; what is flat stays as it is."""
+        """Flatten a tree of variables; variables that are already flat are returned unchanged."""
         if isinstance(variables, Flat):
             return variables
         named = {name: tree for name, tree in variables.items() if name not in ("params", "masks")}
@@ -46,7 +46,7 @@ class Flat:
         return cls(params, rest, masks, layout)
 
     def variables(self) -> Variables:
-        """The tree again."""
+        """Restore the tree of variables."""
         params, named, masks = map(_unravel, (self.params, self.rest, self.masks), self.layout)
         return {**named, "masks": masks, "params": params}
 

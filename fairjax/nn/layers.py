@@ -1,7 +1,7 @@
-"""Layers with PyTorch's conventions, and the handles on hidden units.
+"""Layers with PyTorch's conventions, and handles on hidden units.
 
-The networks of the papers were trained with PyTorch, so its conventions are kept where Linen's differ: how a linear
-layer starts, which variance batch normalisation remembers, and what its momentum means.
+The networks of the papers were trained with PyTorch, so PyTorch's conventions are used where Linen's differ: the
+initialisation of linear layers, the running variance of batch normalisation, and the meaning of its momentum.
 """
 
 import functools
@@ -17,18 +17,18 @@ from fairjax.types import KeyArray
 
 _BYTE = 256
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-"""Of Threefry-2x32's rounds, in alternating blocks of four."""
+"""Rotations of the rounds of Threefry-2x32, in alternating blocks of four."""
 
 
 class Units(nn.Module):
-    """The handles on a layer's units: a shift to differentiate by, and a mask.
+    """Handles on a layer's units: a shift to differentiate with respect to, and a mask.
 
-    Returns `(shift, keep)`, a float and a boolean a unit. Add the first where influence is to be measured; put 0 where
-    the second is false, at the place where units are to be cut. The shift is one number a unit, shared by all rows,
-    so its gradient is the sum over rows and costs the memory of the units alone.
+    Calling it returns `(shift, keep)`, one float and one boolean per unit. Add `shift` where influence should be
+    measured, and set activations to 0 where `keep` is false, at the position where units should be cut. The shift is
+    one number per unit, shared by all rows, so its gradient is the sum over rows and needs memory for the units only.
 
     Example:
-        A hidden layer of a network of your own, measured and cut at the pre-activation::
+        A hidden layer of a user's own network, measured and cut at the pre-activation::
 
             shift, keep = Units(32, name="units")()
             h = nn.relu(jnp.where(keep[None], nn.Dense(32)(h) + shift[None], 0.0))
@@ -38,20 +38,20 @@ class Units(nn.Module):
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, " units"], Bool[Array, " units"]]:
-        """The shifts (0 unless given) and the mask of the layer's units."""
+        """Return the shifts (0 unless given) and the mask of the layer's units."""
         shift = self.perturb("keep", jnp.zeros(self.width))
         keep = self.variable("masks", "keep", jnp.ones, self.width, bool)
         return shift, keep.value
 
 
 class Linear(nn.Module):
-    """Affine map, started as PyTorch starts it: weights and bias uniform in +-1/sqrt(fan_in)."""
+    """Affine map with PyTorch's initialisation: weights and bias are uniform in +-1/sqrt(fan_in)."""
 
     features: int
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n features"]:
-        """`x @ kernel + bias`."""
+        """Compute `x @ kernel + bias`."""
         start = _uniform(max(x.shape[-1], 1) ** -0.5)
         kernel = self.param("kernel", start, (x.shape[-1], self.features))
         bias = self.param("bias", start, (self.features,))
@@ -65,8 +65,8 @@ def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array,
 class BatchNorm(nn.Module):
     """Batch normalisation over rows with PyTorch's conventions.
 
-    `momentum` is the weight of the new batch in the running statistics; the running variance is the unbiased one;
-    batches are normalised by the biased variance, computed in two passes.
+    `momentum` is the weight of the new batch in the running statistics, and the running variance is unbiased. Batches
+    are normalised by the biased variance, computed in two passes.
     """
 
     momentum: float = 0.1
@@ -74,7 +74,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, h: Float[Array, "n units"], *, train: bool) -> Float[Array, "n units"]:
-        """Normalised by the batch's statistics when training, else by the running ones."""
+        """Normalise by the batch statistics in training, and by the running statistics otherwise."""
         width = h.shape[-1]
         scale = self.param("scale", nn.initializers.ones_init(), (width,))
         bias = self.param("bias", nn.initializers.zeros_init(), (width,))
@@ -93,10 +93,10 @@ class BatchNorm(nn.Module):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _normalise(h, scale, bias, epsilon):
-    """Batch-normalised `h`, the batch's mean and its biased variance; no gradient flows through the last two.
+    """Return batch-normalised `h`, the batch mean and the biased variance, with no gradient through the last two.
 
-    The derivative is written out because automatic differentiation of the two-pass variance needs twice the passes over
-    the data, and these passes are the largest part of a small network's step.
+    The derivative is defined by hand because automatic differentiation of the two-pass variance needs twice as many
+    passes over the data, and these passes take the largest part of a small network's training step.
     """
     return _normalise_forward(h, scale, bias, epsilon)[0]
 
@@ -123,19 +123,19 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 def dropout_masks(key: KeyArray, shapes: list[tuple[int, int]], rate: float) -> list[Bool[Array, "n units"]]:
-    """Which entries to keep, for several layers from one draw of random bits.
+    """Draw the dropout masks of several layers from one array of random bits.
 
-    Eight random bits decide on an entry, a quarter of the 32 that a uniform number would take, and drawing bits is a
-    large share of a small network's training step. The drop probability is therefore `rate` rounded to a multiple of
-    1/256, `dropped(rate)`; divide by `1 - dropped(rate)` to keep expectations exact.
+    Each entry uses eight random bits, a quarter of the 32 bits of a uniform number, since drawing bits takes a large
+    part of a small network's training step. The drop probability is therefore `rate` rounded to a multiple of 1/256,
+    `dropped(rate)`; divide by `1 - dropped(rate)` to keep expectations exact.
 
     Args:
-        key: a key for this call alone.
-        shapes: of the layers' activations.
+        key: a key used only for this call.
+        shapes: shapes of the layers' activations.
         rate: probability of dropping an entry, in [0, 1).
 
     Returns:
-        One boolean array a shape; true = kept.
+        One boolean array per shape; true = kept.
 
     Example:
         >>> mask, = dropout_masks(jax.random.key(0), [(1000, 32)], 0.05)
@@ -153,19 +153,20 @@ def dropout_masks(key: KeyArray, shapes: list[tuple[int, int]], rate: float) -> 
 
 
 def dropped(rate: float) -> float:
-    """The drop probability that `dropout_masks` realises: `rate` rounded to a multiple of 1/256."""
+    """Return the drop probability of `dropout_masks`: `rate` rounded to a multiple of 1/256."""
     return round(rate * _BYTE) / _BYTE
 
 
 def random_words(key: KeyArray, count: int) -> UInt32[Array, " count"]:
-    """The numbers of `jax.random.bits(key, (count,), uint32)`, by one vectorised loop.
+    """Compute the numbers of `jax.random.bits(key, (count,), uint32)` in one vectorised loop.
 
-    On CPU JAX compiles Threefry's rounds as a loop of small kernels, each of which reads and writes all words. Written
-    out, the rounds are one kernel that keeps a word in a register: a tenth of a small network's step is saved.
+    On CPU, JAX compiles Threefry's rounds to a loop of small kernels, each of which reads and writes all words. With
+    the rounds unrolled, there is a single kernel that keeps each word in a register, which saves a tenth of a small
+    network's training step.
 
     Args:
-        key: a key for this call alone.
-        count: how many words, below 2^32.
+        key: a key used only for this call.
+        count: number of words, below 2^32.
 
     Returns:
         Random words.
@@ -194,6 +195,6 @@ def random_words(key: KeyArray, count: int) -> UInt32[Array, " count"]:
             y = y + keys[(injection + 2) % 3] + jnp.uint32(injection + 1)
         return x ^ y
 
-    # a loop, if only of two turns, is what keeps every reader of the words from computing them again
+    # A loop, even of only two iterations, prevents XLA from recomputing the words for every operation that uses them.
     size = -(-count // 2)
     return jax.lax.map(block, jnp.array([0, size], jnp.uint32)).reshape(-1)[:count]

@@ -12,19 +12,19 @@ from fairjax.types import Variables
 
 
 def materialize(module: Mlp, variables: Variables) -> Variables:
-    """The equivalent network with all masks true: what the masks take away is zeroed in the weights.
+    """Make the masks permanent by zeroing the weights that they remove; all masks of the result are true.
 
-    With incoming weights cut, the unit's column of the kernel and its bias become 0, and batch normalisation passes
-    on the constant that it makes of 0. With outgoing weights cut, its scale and bias of batch normalisation become 0.
-    Pure, so it can be jitted and mapped over seeds. The outputs are the same in evaluation mode; gradients are not,
-    since zeroed weights can be trained back and cut units cannot.
+    If incoming weights are cut, the unit's column of the kernel and its bias become 0, and the unit's output is the
+    constant to which batch normalisation maps 0. If outgoing weights are cut, the unit's scale and bias of batch
+    normalisation become 0. The function is pure, so it can be jitted and mapped over seeds. The outputs are the same in
+    evaluation mode; gradients are not, since zeroed weights can be trained again and cut units cannot.
 
     Args:
         module: the network's module.
-        variables: its variables.
+        variables: the network's variables.
 
     Returns:
-        New variables; the given ones are as they were.
+        New variables; the given ones are unchanged.
 
     Example:
         >>> module = Mlp(widths=(4,))
@@ -44,19 +44,19 @@ def materialize(module: Mlp, variables: Variables) -> Variables:
 
 
 def shrink(module: Mlp, variables: Variables) -> tuple[Mlp, Variables]:
-    """A smaller network without the cut units, with the same outputs in evaluation mode.
+    """Build a smaller network without the cut units, with the same outputs in evaluation mode.
 
-    The constant that a unit with incoming weights cut passes on in evaluation mode is added to the next layer's bias.
-    In training mode batch statistics would make another constant of it, so fine-tune before shrinking or accept the
-    shift. A layer may lose all of its units. Runs on the host, for one network at a time: seeds differ in their
-    widths.
+    A unit whose incoming weights are cut has a constant output in evaluation mode, which is added to the next layer's
+    bias. In training mode, batch statistics would give a different constant, so fine-tune before shrinking or accept
+    the change. A layer may lose all of its units. The function runs on the host, for one network at a time, since the
+    widths differ between seeds.
 
     Args:
         module: the network's module.
-        variables: its variables, without a seeds axis.
+        variables: the network's variables, without a seeds axis.
 
     Returns:
-        The smaller module and its variables, all units kept.
+        The smaller module and its variables, with all units kept.
 
     Raises:
         ValueError: if the variables have a seeds axis.
@@ -91,10 +91,10 @@ def shrink(module: Mlp, variables: Variables) -> tuple[Mlp, Variables]:
 
 
 def _of_zero(params: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray], epsilon: float = 1e-5) -> np.ndarray:
-    """What batch normalisation makes of 0 in evaluation mode."""
+    """Apply batch normalisation to 0 in evaluation mode."""
     return params["bias"] - stats["mean"] * params["scale"] / np.sqrt(stats["var"] + np.float32(epsilon))
 
 
 def _as_last(keep: jax.Array, leaf: jax.Array) -> jax.Array:
-    """The mask with axes for all but the last of a leaf's."""
+    """Add axes to a mask, so that it broadcasts along the last axis of a leaf."""
     return keep.reshape((1,) * (leaf.ndim - 1) + keep.shape)

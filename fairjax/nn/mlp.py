@@ -10,13 +10,13 @@ from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks, dropped
 from fairjax.types import AnyArray
 
 Site = Literal["preactivation", "activation", "normalised"]
-"""Where a unit's influence is measured: before the ReLU, after it, or after batch normalisation."""
+"""Position at which a unit's influence is measured: before the ReLU, after it, or after batch normalisation."""
 Cut = Literal["incoming", "outgoing"]
-"""Which weights of a unit a mask takes away: those that feed it (it passes on a constant), or those that leave it."""
+"""Weights of a unit that a mask removes: the incoming ones (its output becomes a constant), or the outgoing ones."""
 
 
 class Hidden(nn.Module):
-    """Linear, ReLU, dropout, batch normalisation, in that order, with handles on the units."""
+    """Hidden layer: linear map, ReLU, dropout and batch normalisation, in that order, with handles on the units."""
 
     width: int
     site: Site
@@ -27,7 +27,7 @@ class Hidden(nn.Module):
     def __call__(
         self, h: Float[Array, "n in"], *, train: bool, kept: Bool[Array, "n width"] | None
     ) -> Float[Array, "n width"]:
-        """One layer; `kept` is its dropout mask, None for none."""
+        """Apply the layer; `kept` is its dropout mask, None for no dropout."""
         shift, keep = Units(self.width, name="units")()
         h = Linear(self.width, name="linear")(h)
         h = h + shift[None] if self.site == "preactivation" else h
@@ -41,12 +41,12 @@ class Hidden(nn.Module):
 
 
 def _shifted_if_kept(h, shift, keep, cut: Cut):
-    """Shift units past the place where incoming weights are cut; a unit that is cut there has no influence left."""
+    """Shift units after the position at which incoming weights are cut; units that are cut there have no influence."""
     return h + (jnp.where(keep, shift, 0.0) if cut == "incoming" else shift)[None]
 
 
 class Mlp(nn.Module):
-    """Hidden layers, then a linear logit.
+    """Multilayer perceptron: hidden layers followed by a linear output layer.
 
     Calling it returns logits (n,), or (n, outputs) for more than two classes. The defaults are the first paper's
     network: 11 hidden layers of 32 units, dropout 0.05, 352 units that can be cut.
@@ -64,10 +64,10 @@ class Mlp(nn.Module):
     cut: Cut = "incoming"
     dropout: float = 0.05
     outputs: int = 1
-    """Logits per row: 1 for two classes, and as many as there are classes for more."""
+    """Number of logits per row: 1 for two classes, and the number of classes for more."""
 
     def __post_init__(self):
-        """Refuse sizes and names that mean nothing, before any tracing."""
+        """Validate sizes and names, before any tracing."""
         if not self.widths or min(self.widths) < 0 or len(self.widths) > 100:
             raise ValueError(f"widths must be 1 to 100 non-negative numbers of units, got {self.widths}")
         if self.site not in ("preactivation", "activation", "normalised"):
@@ -82,13 +82,13 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[AnyArray, "n d"], *, train: bool = False) -> Float[Array, "n *c"]:
-        """Logits of standardised features."""
+        """Compute the logits of standardised features."""
         kept: list[Bool[Array, "n units"] | None] = [None] * len(self.widths)
         if train and dropped(self.dropout) > 0:
             shapes = [(x.shape[0], width) for width in self.widths]
             kept = [*dropout_masks(self.make_rng("dropout"), shapes, self.dropout)]
         h = jnp.asarray(x)
-        for i, width in enumerate(self.widths):  # two digits, so that trees, which sort names, keep the order of layers
+        for i, width in enumerate(self.widths):  # two digits, since trees sort their names
             h = Hidden(width, self.site, self.cut, self.dropout, name=f"hidden_{i:02d}")(h, train=train, kept=kept[i])
         self.sow("intermediates", "features", h)
         logits = Linear(self.outputs, name="output")(h)

@@ -1,4 +1,4 @@
-"""What the core knows of a classifier: how to make its variables, and how to apply them."""
+"""Network: a classifier as pure functions that initialise and apply its variables."""
 
 import dataclasses
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
@@ -12,16 +12,16 @@ from fairjax.types import AnyArray, KeyArray, Variables
 
 @runtime_checkable
 class InitFn(Protocol):
-    """Makes the variables of a network."""
+    """Function that initialises the variables of a network."""
 
     def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
-        """Fresh variables, `masks` all true, for inputs shaped like `x`."""
+        """Initialise variables, with `masks` all true, for inputs shaped like `x`."""
         ...
 
 
 @runtime_checkable
 class ApplyFn(Protocol):
-    """Applies a network."""
+    """Function that applies a network."""
 
     def __call__(
         self,
@@ -31,59 +31,59 @@ class ApplyFn(Protocol):
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n *c"], Variables]:
-        """Logits of the rows, (n,) for two classes and (n, classes) for more, and the variables after the call.
+        """Compute the logits of the rows, (n,) for two classes and (n, classes) for more, and updated variables.
 
         Args:
-            variables: as `init` makes them.
+            variables: variables, structured as those from `init`.
             x: standardised features.
-            shifts: a tree like `variables["masks"]`: what is added to each unit for every row.
-            key: training mode (dropout, batch statistics, running statistics updated) with this key; evaluation if
-                omitted.
+            shifts: a tree like `variables["masks"]`; each shift is added to its unit for every row.
+            key: random key for training mode (dropout, batch statistics, updates of running statistics); evaluation
+                mode if omitted.
         """
         ...
 
 
 @runtime_checkable
 class FeaturesFn(Protocol):
-    """Applies a network up to its last layer, and the last layer too."""
+    """Function that applies a network and also returns the input of its last layer."""
 
     def __call__(
         self, variables: Variables, x: Float[AnyArray, "n d"], *, key: KeyArray | None = None
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
-        """What the last layer sees, the logits, and the variables after the call.
+        """Compute the input of the last layer, the logits, and updated variables.
 
         Args:
-            variables: as `init` makes them.
+            variables: variables, structured as those from `init`.
             x: standardised features.
-            key: training mode with this key; evaluation if omitted.
+            key: random key for training mode; evaluation mode if omitted.
         """
         ...
 
 
 class Network(NamedTuple):
-    """A classifier as two pure functions, or three.
+    """A classifier as two or three pure functions.
 
-    Networks of any library fit: give functions with these signatures, whose variables are a dictionary with at least
-    `params` (all that is learned) and `masks` (a tree of booleans, one a unit; true = kept), and fairjax can measure,
-    prune and fine-tune it. Make the tuple once: it is hashed to find compiled programs again.
+    Networks of any library can be used: with functions of these signatures, whose variables are a dictionary with at
+    least `params` (all learned parameters) and `masks` (a tree of booleans, one per unit; true = kept), fairjax can
+    measure, prune and fine-tune the network. Create the tuple only once: its hash identifies compiled programs.
     """
 
     init: InitFn
     apply: ApplyFn
     features: FeaturesFn | None = None
-    """Only for methods that look at the last hidden layer, such as `fairjax.AdversarialFineTuning`."""
+    """Needed only by methods that use the last hidden layer, such as `fairjax.AdversarialFineTuning`."""
 
 
 def from_linen(module: nn.Module) -> Network:
-    """The network of a Linen module whose `__call__(x, *, train)` returns logits (n,) and whose units are `Units`.
+    """Make a network from a Linen module whose `__call__(x, *, train)` returns logits (n,) and whose units are `Units`.
 
     Args:
-        module: a Linen module; it may use the collections `params`, `batch_stats`, `masks`, and the stream `dropout`.
-        For
-            methods that look at the last hidden layer h it calls `self.sow("intermediates", "features", h)`.
+        module: a Linen module; it may use the collections `params`, `batch_stats` and `masks`, and the stream
+            `dropout`. For methods that use the last hidden layer h, it must call
+            `self.sow("intermediates", "features", h)`.
 
     Returns:
-        Pure functions. Two calls with equal modules give equal networks, so nothing compiles twice.
+        The network. Two calls with equal modules give equal networks, so no program compiles twice.
 
     Example:
         >>> import jax
@@ -97,13 +97,13 @@ def from_linen(module: nn.Module) -> Network:
     return Network(_LinenInit(module), _LinenApply(module), _LinenFeatures(module))
 
 
-@dataclasses.dataclass(frozen=True)  # no tuple: jit refuses functions that cannot be referred to weakly
+@dataclasses.dataclass(frozen=True)  # not a tuple, since jit needs functions that support weak references
 class _LinenInit:
     module: nn.Module
 
     def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
         variables = dict(self.module.init(key, x, train=False))
-        variables.pop("perturbations", None)  # a handle for gradients, not a thing to train or to save
+        variables.pop("perturbations", None)  # used for gradients only, neither trained nor saved
         return variables
 
 
@@ -148,5 +148,5 @@ class _LinenFeatures:
 
 
 def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, "n *c"]:
-    """Scores in evaluation mode: sigmoid outputs, or the softmax of more than two classes."""
+    """Compute the scores in evaluation mode: the sigmoid for two classes, the softmax for more."""
     return probabilities(apply(variables, x)[0])

@@ -1,8 +1,8 @@
 """AIF360's post-processors on arrays: reject option classification and equalised odds.
 
-Both are fitted on scores or decisions of validation data and change decisions of any data. Both need the protected
-attribute of the rows they decide. y and a are coded 0 and 1, a = 1 is the privileged group, and a decision of 1 says
-y = 1. Nothing here computes with JAX, so many fits can run in processes of their own.
+Both are fitted on scores or decisions on validation data and then applied to any data. Both need the protected
+attribute of the rows to be decided. y and a are coded 0 and 1, a = 1 is the privileged group, and a decision of 1
+predicts y = 1. These modules do not use JAX, so many fits can run in separate processes.
 """
 
 from fairjax.adapters.aif360_postprocessing.equalized_odds import EqualizedOdds, equalized_odds

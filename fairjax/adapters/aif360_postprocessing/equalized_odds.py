@@ -1,4 +1,4 @@
-"""Equalised odds: decisions changed at random, at rates that a linear programme finds."""
+"""Equalised odds: change decisions at random, with probabilities found by a linear programme."""
 
 import contextlib
 import numbers
@@ -22,29 +22,29 @@ from fairjax.adapters.aif360_postprocessing.theirs import (
 
 
 class EqualizedOdds(NamedTuple):
-    """Equalised odds post-processing, fitted: AIF360's probabilities that a new decision is 1."""
+    """Fitted equalised odds post-processor: AIF360's probabilities that a new decision is 1."""
 
     privileged_positive: float
-    """Of the rows of a = 1 that were decided 1."""
+    """Probability that the new decision is 1 for rows with a = 1 whose old decision is 1."""
     privileged_negative: float
-    """Of the rows of a = 1 that were decided 0."""
+    """Probability that the new decision is 1 for rows with a = 1 whose old decision is 0."""
     unprivileged_positive: float
-    """Of the rows of a = 0 that were decided 1."""
+    """Probability that the new decision is 1 for rows with a = 0 whose old decision is 1."""
     unprivileged_negative: float
-    """Of the rows of a = 0 that were decided 0."""
+    """Probability that the new decision is 1 for rows with a = 0 whose old decision is 0."""
     seed: int
-    """Chooses the rows whose decision is changed."""
+    """Seed of the random choice of rows whose decision is changed."""
 
     def decide(self, decisions: ArrayLike, a: ArrayLike, *, seed: int | None = None) -> Bool[np.ndarray, " n"]:
-        """Decisions by AIF360's `predict`; NumPy's global generator is left as it was.
+        """Change decisions with AIF360's `predict`, leaving NumPy's global generator unchanged.
 
         Args:
             decisions: decisions to change, 1 or true for y = 1.
             a: protected attribute of each row, 1 = privileged.
-            seed: another seed than the fit's.
+            seed: seed to use in place of the fit's.
 
         Returns:
-            True where y = 1 is decided.
+            True where the new decision is y = 1.
 
         Raises:
             ValueError: if an array is not of zeros and ones, one per row, or the seed is not in [0, 2**32).
@@ -64,17 +64,17 @@ class EqualizedOdds(NamedTuple):
 
 
 def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: int) -> EqualizedOdds:
-    """Fit equalised odds post-processing: the least error at equal true and equal false positive rates.
+    """Fit equalised odds post-processing: minimise the error subject to equal true and equal false positive rates.
 
     Args:
         decisions: decisions on the validation data: scores cut at the tuned threshold, or at 0.5 (authors' code of the
             first paper).
         y: class of each row.
         a: protected attribute of each row, 1 = privileged.
-        seed: chooses the rows whose decision is changed; the fit itself is not random.
+        seed: seed of the random choice of rows whose decision is changed; the fit itself is not random.
 
     Returns:
-        The fit, by AIF360's `EqOddsPostprocessing`.
+        The fitted post-processor, from AIF360's `EqOddsPostprocessing`.
 
     Raises:
         ValueError: if an array is not of zeros and ones, one per row, a class is absent from a group, or the seed is
@@ -106,7 +106,7 @@ def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: in
 
 @contextlib.contextmanager
 def _numpy_state() -> Iterator[None]:
-    """NumPy's global generator afterwards as before: AIF360 seeds and draws from it."""
+    """Restore the state of NumPy's global generator on exit, since AIF360 seeds it and draws from it."""
     state = np.random.get_state()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reject option classification: one band of scores in which the group decides."""
+"""Reject option classification: within a band of scores, the decision depends on the group alone."""
 
 from typing import Any, NamedTuple
 
@@ -18,16 +18,16 @@ from fairjax.adapters.aif360_postprocessing.theirs import (
 from fairjax.hyperparameters import check_at_least, check_choice
 
 POLARITIES = ("one", "zero", "either", "crossed")
-"""What `reject_option` can take for the favourable decision."""
+"""Values of the argument `polarity` of `reject_option`: which decision is favourable."""
 
 SEARCHES = ("counts", "aif360")
-"""How `reject_option` can search thresholds and margins."""
+"""Values of the argument `search` of `reject_option`: how thresholds and margins are searched."""
 
 _METRICS = {"spd": "Statistical parity difference", "eod": "Equal opportunity difference"}
 
 
 class RejectOption(NamedTuple):
-    """Reject option classification, fitted."""
+    """Fitted reject option classifier."""
 
     threshold: float
     """AIF360's `classification_threshold`."""
@@ -36,24 +36,24 @@ class RejectOption(NamedTuple):
     polarity: str
     """`one`, `zero` or `crossed`."""
     balanced_accuracy: float
-    """Of the decisions on the data it was fitted on."""
+    """Balanced accuracy of the decisions on the data used for fitting."""
     bias: float
     """The measure on these decisions."""
     satisfied: bool
     """Whether any threshold and margin met the bound. If none did, AIF360 takes the least (most negative) bias."""
 
     def decide(self, scores: ArrayLike, a: ArrayLike) -> Bool[np.ndarray, " n"]:
-        """Decisions, equal to AIF360's `predict`.
+        """Decide by scores and groups; the decisions equal those of AIF360's `predict`.
 
-        Inside the band the lifted group gets the favourable decision and the other one does not, which is one
-        threshold per group: threshold - margin for the lifted one, threshold + margin for the other.
+        Inside the band the lifted group gets the favourable decision and the other group does not. This is the same
+        as one threshold per group: threshold - margin for the lifted group, threshold + margin for the other.
 
         Args:
             scores: P(y = 1) of each row.
             a: protected attribute of each row, 1 = privileged.
 
         Returns:
-            True where y = 1 is decided.
+            True where the decision is y = 1.
 
         Raises:
             ValueError: if scores are not numbers in [0, 1], or a is not of zeros and ones, one per row.
@@ -71,7 +71,7 @@ class RejectOption(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """What is searched."""
+    """Measure, bound, and the grid of thresholds and margins to search."""
 
     measure: str
     bound: float
@@ -81,7 +81,7 @@ class _Grid(NamedTuple):
     margins: int
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
-        """Thresholds (t, 1) and margins (t, m), equal to those of AIF360's loops to the last bit."""
+        """Return thresholds (t, 1) and margins (t, m), equal to those of AIF360's loops to the last bit."""
         thresholds = np.linspace(self.low, self.high, self.thresholds)
         margins = [np.linspace(0.0, t if t <= 0.5 else 1.0 - t, self.margins) for t in thresholds]
         return thresholds[:, None], np.stack(margins)
@@ -101,30 +101,30 @@ def reject_option(
     polarity: str = "one",
     search: str = "counts",
 ) -> RejectOption:
-    """Fit reject option classification: the threshold and margin of highest balanced accuracy within the bound.
+    """Fit reject option classification: find the threshold and margin of highest balanced accuracy within the bound.
 
-    The band around the threshold serves one group only: the group that AIF360 calls unprivileged gets the favourable
-    decision there. It reduces a bias against that group and adds to a bias for it, so the polarity matters:
+    The band around the threshold favours one group only: the group that AIF360 calls unprivileged gets the favourable
+    decision there. This reduces a bias against that group and increases a bias for it, so the polarity matters:
 
-    * `one`: the decision 1 is favourable. Inside the band a = 0 gets 1. Right where a = 0 gets 1 too rarely (Adult).
-    * `zero`: the decision 0 is favourable. Inside the band a = 0 gets 0. Right where a = 0 gets 1 too often (COMPAS,
-      Bank). AIF360 is given the groups swapped, so that the measure stays the one on decisions of 1.
+    * `one`: the decision 1 is favourable. Inside the band a = 0 gets 1. Suitable where a = 0 gets 1 too rarely (Adult).
+    * `zero`: the decision 0 is favourable. Inside the band a = 0 gets 0. Suitable where a = 0 gets 1 too often (COMPAS,
+      Bank). AIF360 is given the groups swapped, so that the measure is still that of decisions of 1.
     * `either`: both are fitted, and the one of higher balanced accuracy within the bound is kept.
-    * `crossed`: the first paper's runs on COMPAS. AIF360's COMPAS has `favorable_label = 0`, but was handed the scores
-      of y = 1, so that a high score stood for a low risk. Every threshold does worse than chance then, unless it
-      decides the same for nearly all rows, and the balanced accuracy is about 0.5. AIF360's equal opportunity is among
-      y = 0 here. On data sets whose favourable label is 1, the first paper's runs are those of `one`.
+    * `crossed`: the first paper's runs on COMPAS. AIF360's COMPAS has `favorable_label = 0`, but was given the scores
+      of y = 1, so that a high score meant a low risk. Every threshold is then worse than chance, unless it decides the
+      same for nearly all rows, and the balanced accuracy is about 0.5. Here AIF360 measures equal opportunity among
+      y = 0. On data sets whose favourable label is 1, the first paper's runs are those of `one`.
 
     The search `counts` sorts the scores of each class and group once and reads the counts of all decisions from their
-    order; its threshold and margin are equal to AIF360's, which the tests check. The search `aif360` runs AIF360's own
-    `fit`: a thousand times slower, and AIF360 holds the decisions of every pair tried in memory until the process ends
-    (250 MB a fit for 6,000 rows).
+    order; its threshold and margin equal AIF360's, which the tests check. The search `aif360` runs AIF360's own `fit`:
+    it is a thousand times slower, and AIF360 keeps the decisions of every pair tried in memory until the process ends
+    (250 MB per fit for 6,000 rows).
 
     Args:
         scores: P(y = 1) of each row of the validation data.
         y: class of each row.
         a: protected attribute of each row, 1 = privileged.
-        measure: what is bounded: `spd` or `eod`.
+        measure: the measure that is bounded, `spd` or `eod`.
         bound: |measure| may be at most this.
         low: least threshold tried.
         high: greatest threshold tried.
@@ -134,11 +134,11 @@ def reject_option(
         search: one of `SEARCHES`.
 
     Returns:
-        The fit.
+        The fitted classifier.
 
     Raises:
-        ValueError: if a name is unknown, a number out of bounds, an array not one number per row, pandas indices
-            differ, or a class or group is absent.
+        ValueError: if a name is unknown, a number is out of bounds, an array does not have one number per row, pandas
+            indices differ, or a class or group is absent.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -176,14 +176,14 @@ def _fit(scores: np.ndarray, y: np.ndarray, a: np.ndarray, grid: _Grid, polarity
 
 
 def _lifted(a: np.ndarray, polarity: str) -> np.ndarray:
-    """The group that gets AIF360's favourable label inside the band."""
+    """Return which rows belong to the group that gets AIF360's favourable label inside the band."""
     return a if polarity == "zero" else ~a
 
 
 def _search_by_counts(
     scores: np.ndarray, y: np.ndarray, lifted: np.ndarray, favorable: bool, grid: _Grid
 ) -> tuple[float, float, bool]:
-    """AIF360's search over all pairs at once."""
+    """Run AIF360's search over all pairs of threshold and margin at once."""
     thresholds, margins = grid.points()
     positive = y == favorable
 
@@ -209,7 +209,7 @@ def _search_by_counts(
 def _search_by_aif360(
     scores: np.ndarray, y: np.ndarray, lifted: np.ndarray, favorable: bool, grid: _Grid
 ) -> tuple[float, float, bool]:
-    """AIF360's own. When nothing meets the bound it warns, and then its choice does not meet it."""
+    """Run AIF360's own search. If no pair meets the bound, AIF360 warns and its choice does not meet it either."""
     truth = dataset(y, ~lifted, favorable=favorable)
     predicted = truth.copy()
     predicted.scores = scores[:, None]
@@ -233,7 +233,7 @@ def _search_by_aif360(
 
 
 def _favoured(scores: np.ndarray, lifted: np.ndarray, threshold: float, margin: float) -> np.ndarray:
-    """Rows that get AIF360's favourable label."""
+    """Return which rows get AIF360's favourable label."""
     return scores > np.where(lifted, threshold - margin, threshold + margin)
 
 
@@ -242,7 +242,7 @@ def _gap(decisions: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _needed(measure: str, polarity: str) -> list[tuple[int | None, int | None]]:
-    """Pairs of class and group that a measure needs rows of."""
+    """Return the pairs of class and group for which a measure needs rows."""
     cells: list[tuple[int | None, int | None]] = [(None, 0), (None, 1), (0, None), (1, None)]
     if measure == "eod":
         cells += [(label, group) for label in ((0, 1) if polarity == "crossed" else (1,)) for group in (0, 1)]

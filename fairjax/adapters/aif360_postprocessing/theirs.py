@@ -1,4 +1,4 @@
-"""AIF360's classes, imported without noise, and the slim data sets and checked arrays that they are given."""
+"""AIF360's classes, imported without log messages, and the minimal data sets and checked arrays passed to them."""
 
 import contextlib
 import logging
@@ -16,7 +16,7 @@ _NOISE = ("No module named", "listed but not observed")  # optional packages; a 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Neither AIF360's log of what it lacks, nor the handler it would leave on the root logger, nor its warnings."""
+    """Suppress AIF360's messages about missing packages, its warnings, and the handler it adds to the root logger."""
     root, handler = logging.getLogger(), logging.NullHandler()
 
     def is_news(record: logging.LogRecord) -> bool:
@@ -26,8 +26,8 @@ def quiet() -> Iterator[None]:
     root.addFilter(is_news)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*invalid escape sequence")  # when its files are compiled
-            warnings.filterwarnings("ignore", "Unable to satisy fairness constraints")  # told by `satisfied`
+            warnings.filterwarnings("ignore", ".*invalid escape sequence")  # raised when AIF360's files are compiled
+            warnings.filterwarnings("ignore", "Unable to satisy fairness constraints")  # `satisfied` reports it
             yield
     finally:
         root.removeFilter(is_news)
@@ -50,13 +50,13 @@ __all__ = [
 ]
 
 PRIVILEGED, UNPRIVILEGED = [{"a": 1.0}], [{"a": 0.0}]
-"""AIF360's names of the groups in a `dataset`."""
+"""The privileged and the unprivileged group of a `dataset`, in AIF360's notation."""
 
 
 def dataset(labels: np.ndarray, a: np.ndarray, *, favorable: bool = True) -> BinaryLabelDataset:
-    """AIF360's data set of labels and groups, without features and names of rows.
+    """Make an AIF360 data set of labels and groups, without features and row names.
 
-    AIF360 compares both at every step of a search, which would take most of its time.
+    AIF360 compares features and row names at every step of a search, which would take most of the time.
 
     Args:
         labels: y, or decisions.
@@ -85,7 +85,7 @@ def dataset(labels: np.ndarray, a: np.ndarray, *, favorable: bool = True) -> Bin
 
 
 def check_cells(y: np.ndarray, a: np.ndarray, cells: Iterable[tuple[int | None, int | None]]) -> None:
-    """Refuse data without a row of each pair of class and group; None stands for any.
+    """Check that there is a row for each pair of class and group; None stands for any.
 
     Raises:
         ValueError: naming the first pair that no row has.
@@ -106,11 +106,11 @@ def check_cells(y: np.ndarray, a: np.ndarray, cells: Iterable[tuple[int | None, 
 
 
 def binary(name: str, values: ArrayLike, n: int | None = None) -> Bool[np.ndarray, " n"]:
-    """Zeros and ones, one per row, as booleans.
+    """Convert zeros and ones, one per row, to booleans.
 
     Raises:
-        ValueError: naming the argument, and the shape or the first value that is something else.
-        TypeError: if it is sparse, masked, or holds anything but numbers and booleans.
+        ValueError: naming the argument and its shape or the first value that is neither 0 nor 1.
+        TypeError: if the argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
         >>> binary("y", np.array([0.0, 1.0]))

@@ -1,4 +1,4 @@
-"""Mini-batch gradient steps, which all methods that fine-tune share."""
+"""Mini-batch gradient steps, shared by all methods that fine-tune."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from fairjax.nn.network import ApplyFn
 from fairjax.types import KeyArray, Rows, Variables, take
 
 Loss = Callable[[Float[Array, "m *c"], Rows], tuple[Float[Array, ""], PyTree[Array]]]
-"""(logits, rows) -> what to descend, and facts to keep of the step."""
+"""A function (logits, rows) -> (loss, auxiliary values to keep of the step)."""
 
 
 def descend(
@@ -31,26 +31,26 @@ def descend(
     layers: tuple[str, ...] | None = None,
     num_classes: int = 2,
 ) -> tuple[Flat, optax.OptState, PyTree[Array]]:
-    """One step of gradient descent for each mini-batch.
+    """Take one gradient step per mini-batch.
 
     Args:
         apply: the network.
-        loss: of the logits of a mini-batch.
-        optimiser: turns gradients into updates.
+        loss: the loss of the logits of a mini-batch.
+        optimiser: the optimiser that turns gradients into updates.
         flat: the network's variables.
-        state: the optimiser's.
-        batch: the rows that mini-batches are taken from.
+        state: the optimiser's state.
+        batch: the rows from which mini-batches are taken.
         batches: row numbers of each mini-batch.
-        keys: dropout's, one a mini-batch.
-        layers: the top-level entries of `params` that are tuned, features and running statistics staying as they are;
-            if omitted all are, in training mode.
+        keys: dropout keys, one per mini-batch.
+        layers: the top-level entries of `params` to tune, with the other entries and the running statistics fixed; if
+            omitted, all parameters are tuned, in training mode.
         num_classes: number of classes.
 
     Returns:
-        Variables and optimiser's state after the last step, and the facts that `loss` kept, one entry a step.
+        Variables and optimiser state after the last step, and the auxiliary values of `loss`, one entry per step.
 
     Raises:
-        ValueError: if a layer is not there.
+        ValueError: if a layer does not exist.
     """
 
     def step(carry, item):
@@ -65,7 +65,7 @@ def descend(
             return value, (Flat.of(updated).rest, facts)
 
         grads, (rest, facts) = jax.grad(objective, has_aux=True)(flat.params)
-        with jax.numpy_dtype_promotion("standard"):  # within optax
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, state = optimiser.update(grads, state)
         return (dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest), state), facts
 
@@ -74,10 +74,10 @@ def descend(
 
 
 def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
-    """The variables with a gradient for the given layers alone, so that those before them cost no backward pass.
+    """Stop the gradients of all but the given layers, so that earlier layers need no backward pass.
 
     Raises:
-        ValueError: if a layer is not there.
+        ValueError: if a layer does not exist.
     """
     if layers is None:
         return variables
@@ -90,5 +90,5 @@ def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
 
 
 def fold(key: KeyArray, count: int, first: Int[Array, ""] | int = 0) -> Key[Array, " k"]:
-    """A key for each of `count` mini-batches, numbered from `first`."""
+    """Derive one key for each of `count` mini-batches, which are numbered from `first`."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count, dtype=jnp.int32))

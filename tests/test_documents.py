@@ -1,4 +1,4 @@
-"""Every Python block of the README runs by itself and does what the text around it says."""
+"""Every Python block of the README and of the documents runs by itself and does what the text around it says."""
 
 import re
 from pathlib import Path
@@ -7,32 +7,54 @@ import jax
 import numpy as np
 import pytest
 
-from fairjax import from_linen, objective, spd
+from fairjax import MEASURES, METHODS, from_linen, objective, spd
 from fairjax.influence import influence
 from fairjax.nn.network import scores
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def blocks():
     """The Python blocks by the heading that they stand under."""
-    found, heading = {}, ""
-    text = README.read_text(encoding="utf-8")
-    for title, code in re.findall(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", text, re.M | re.S):
-        heading = title or heading
-        if code:
-            assert heading not in found, f"two blocks under {heading!r}: give one a heading of its own"
-            found[heading] = code
+    found = {}
+    for document in DOCUMENTS:
+        heading, text = "", document.read_text(encoding="utf-8")
+        for title, code in re.findall(r"^#+ ([^\n]+)$|^```python\n(.*?)^```$", text, re.M | re.S):
+            heading = title or heading
+            if code:
+                assert heading not in found, f"two blocks under {heading!r}: give one a heading of its own"
+                found[heading] = code
     return found
 
 
 def debiased(names):
-    result, rule = names["result"], names["rule"]
+    result = names["result"]
     before, after = abs(result.trace.valid.bias[0]), abs(result.trace.valid.bias[result.selected])
-    assert after < rule.bound < before
-    assert result.satisfied
-    assert names["logits"].shape == names["split"].test.shape
+    assert after < result.bound < before
+    assert result.satisfied and "on validation data: met" in str(result)
+    assert names["decisions"].shape == (5,)
+
+
+def measured_in_short(names):
+    assert names["difference"] == pytest.approx(1 / 3)
+    gap = names["table"].gaps(bootstrap=0)["selection_rate_difference"]
+    assert (gap.lowest, gap.highest) == ("M", "F") and gap.value == pytest.approx(1 / 3)
+
+
+def penalised(names):
+    loss, slopes, x = names["loss"], names["slopes"], names["x"]
+    assert slopes.shape == (x.shape[1],) and np.abs(slopes).max() > 0.01
+    assert loss(np.zeros(x.shape[1])) == pytest.approx(np.log(2), abs=1e-5)  # of scores of 0.5, without any bias
+    weights = jax.random.normal(jax.random.key(0), slopes.shape)
+    entropy = np.mean(np.logaddexp(0, np.where(names["y"], -1, 1) * np.asarray(x @ weights)))
+    bias = float(spd(jax.nn.sigmoid(x @ weights), names["y"], names["a"]))
+    assert loss(weights) == pytest.approx(entropy + 4 * abs(bias), rel=1e-4)
+
+
+def mapped(names):
+    assert names["results"].trace.test.bias.shape == (3, 6)
 
 
 def debiased_by_groups(names):
@@ -44,9 +66,11 @@ def debiased_by_groups(names):
 
 
 def trained_all(names):
-    trained, seeds = names["trained"], names["seeds"]
-    assert trained.epoch.tolist() == [10] * len(seeds)
-    assert np.unique(np.asarray(trained.best_loss)).size == len(seeds)
+    fitted, seeds, results, many = (names[name] for name in ("fitted", "seeds", "results", "many"))
+    assert fitted.epochs.tolist() == [10] * len(seeds)
+    assert np.unique(np.asarray(fitted.loss)).size == len(seeds)
+    assert results.trace.test.bias.shape == many.trace.test.bias.shape == (len(seeds), 6)
+    assert f"{len(seeds)} seeds" in str(results) and f"{len(seeds)} seeds" in str(many)
 
 
 def streamed(names):
@@ -122,6 +146,10 @@ def added_data(names):
 
 
 CHECKS = {
+    "Measure": measured_in_short,
+    "Train with a parity loss": penalised,
+    "Debias a trained network": debiased,
+    "Many seeds at once": mapped,
     "Debias one network": debiased,
     "Any number of groups and classes": debiased_by_groups,
     "Many splits at once": trained_all,
@@ -139,11 +167,21 @@ CHECKS = {
 
 
 def test_every_block_is_checked():
-    assert list(blocks()) == list(CHECKS)
+    assert set(blocks()) == set(CHECKS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_between_documents_lead_somewhere(document):
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("heading", CHECKS)
 def test_block_runs_and_is_true(heading):
     names = {"__name__": "readme"}
-    exec(compile(blocks()[heading], f"README.md, {heading}", "exec"), names)  # noqa: S102
+    known = [(registry, set(registry)) for registry in (MEASURES, METHODS)]
+    exec(compile(blocks()[heading], f"document, {heading}", "exec"), names)  # noqa: S102
     CHECKS[heading](names)
+    for registry, names_before in known:
+        for name in set(registry) - names_before:
+            del registry[name]

@@ -1,4 +1,4 @@
-"""A table of how groups fare, to be read: rates with intervals, gaps with intervals, and who was left out."""
+"""A table of groups for people: rates with intervals, gaps with intervals, and groups that are left out."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -28,25 +28,25 @@ BINS = 10
 """Number of bins of the calibration error."""
 
 _SLACK = 1e-6
-"""How far rounding in single precision may carry a score out of [0, 1]."""
+"""Tolerance for scores that rounding in single precision has moved out of [0, 1]."""
 
 _WIDE = 22
-"""Columns of the printed table for the name of a group."""
+"""Width of the column with the names of groups in the printed table."""
 
 _CHUNK = 2**22
-"""Numbers that are drawn at a time for the intervals of gaps."""
+"""Number of random numbers drawn at a time for the intervals of gaps."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """A group that takes no part in the gaps of some rates, and why."""
+    """A group that is left out of the gaps of some rates, with the reason."""
 
     group: str
     """Name of the group."""
     rates: tuple[str, ...]
     """Names of the rates."""
     reason: str
-    """Why the group is not compared."""
+    """The reason why the group is not compared."""
 
 
 @dataclass(frozen=True)
@@ -56,34 +56,34 @@ class GroupGap:
     name: str
     """Name of the gap, such as "selection_rate_difference"."""
     value: float
-    """The gap, NaN if fewer than two groups can be compared."""
+    """The gap; NaN if fewer than two groups can be compared."""
     low: float
     """Lower end of the 95% interval."""
     high: float
     """Upper end of the 95% interval."""
     shrunk: float
-    """The gap of the rates shrunk towards each other, which noise does not widen; NaN for ratios."""
+    """The gap of the rates shrunk towards each other, which noise does not inflate; NaN for ratios."""
     groups: int
     """Number of groups that are compared with at least one other."""
     draws: int
     """Number of draws in which the gap could be computed."""
     lowest: str
-    """The group of the least rate, of those that the gap is between; empty if there is no gap."""
+    """The group with the least rate of those between which the gap lies; empty if there is no gap."""
     highest: str
-    """The group of the greatest rate."""
+    """The group with the greatest rate."""
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """The gaps between groups, one after the other; prints as a table of at most 80 columns."""
+    """Several gaps between groups; prints as a table of at most 80 columns."""
 
     rows: tuple[GroupGap, ...]
     """The gaps, in the order in which they are printed."""
     note: str
-    """How the intervals were drawn."""
+    """Description of how the intervals were computed."""
 
     def __getitem__(self, name: str) -> GroupGap:
-        """Return the gap of a name.
+        """Return the gap with a given name.
 
         Args:
             name: name of a gap, such as "selection_rate_difference".
@@ -92,7 +92,7 @@ class Gaps:
             The gap.
 
         Raises:
-            KeyError: if there is no such gap; the message lists those that there are.
+            KeyError: if there is no such gap; the message lists the existing ones.
 
         Example:
             >>> by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"]).gaps(bootstrap=0)["selection_rate_difference"].value
@@ -117,7 +117,7 @@ class Gaps:
         return pd.DataFrame([vars(row) for row in self.rows]).set_index("name")
 
     def __str__(self) -> str:
-        """A table of at most 80 columns."""
+        """Format as a table of at most 80 columns."""
         lines = [f"{'gap':<32}{'value':>8}  {'95% interval':<16}{'shrunk':>8}{'groups':>8}"]
         for row in self.rows:
             interval = f"[{_text(row.low)}, {_text(row.high)}]"
@@ -127,19 +127,19 @@ class Gaps:
 
 @dataclass(frozen=True, eq=False)
 class GroupReport:
-    """Rates of every group, as arrays with one number per group in the order of `names`. It prints as a table.
+    """Rates of every group, as arrays with one number per group in the order of `names`; prints as a table.
 
-    A rate without denominator is NaN. Do not change the arrays: they are read-only.
+    A rate without a positive denominator is NaN. The arrays are read-only.
     """
 
     names: tuple[str, ...]
-    """The groups; of several attributes, the values joined by ", "."""
+    """Names of the groups; for several attributes, the values joined by ", "."""
     attributes: tuple[str, ...]
-    """Names of the attributes that the groups are made of."""
+    """Names of the attributes that define the groups."""
     levels: tuple[tuple[Any, ...], ...]
     """The value of each attribute in each group."""
     counts: np.ndarray
-    """Number of rows."""
+    """Number of rows of each group."""
     selection_rate: np.ndarray
     true_positive_rate: np.ndarray
     false_positive_rate: np.ndarray
@@ -149,39 +149,39 @@ class GroupReport:
     intervals: Mapping[str, np.ndarray]
     """Wilson's 95% interval (groups, 2) of each rate."""
     sizes: Mapping[str, np.ndarray]
-    """Rows in the denominator of each rate; effective rows (Kish) where rows are weighted."""
+    """Number of rows in the denominator of each rate; Kish's effective number if rows are weighted."""
     shrunk: Mapping[str, np.ndarray]
-    """The rates of the groups that are compared, shrunk towards each other by empirical Bayes."""
+    """The rates of the compared groups, shrunk towards each other by empirical Bayes."""
     auc: np.ndarray | None
-    """Area under the ROC curve, where scores were given; NaN in a group of one label."""
+    """Area under the ROC curve, if scores were given; NaN for a group with only one label."""
     brier_score: np.ndarray | None
     calibration_error: np.ndarray | None
     """Expected calibration error over 10 bins of equal width."""
     left_out: tuple[Left, ...]
-    """Groups that take no part in the gaps of some rates, and why."""
+    """Groups that are left out of the gaps of some rates, with the reason."""
     minimum: float | int
     confusion: np.ndarray
     """Weighted number of rows by (decision, label, group)."""
     weighted: bool
     group_sizes: np.ndarray
-    """Rows of each group; effective rows where rows are weighted."""
+    """Number of rows of each group; the effective number if rows are weighted."""
     cells: np.ndarray
-    """Weighted number of rows by (decision, label, set of groups): the groups themselves, unless rows have several."""
+    """Weighted number of rows by (decision, label, set of groups); the sets are the groups unless rows have several."""
     cell_sizes: np.ndarray
-    """The same in rows; in effective rows where rows are weighted."""
+    """Number of rows of each of these cells; the effective number if rows are weighted."""
     members: np.ndarray | None
-    """Whether each group (columns) is in each of these sets (rows); None where every row has one group."""
+    """Whether each group (columns) is in each of these sets (rows); None if every row has exactly one group."""
     included: np.ndarray
-    """Whether each group is to be compared at all."""
+    """Whether each group may be compared at all."""
     blocks: tuple[tuple[int, ...], ...]
-    """Groups that are compared with each other: all of them, those of each stratum, or those of each attribute where
-    attributes stand side by side. The gap is that of the block in which it is widest."""
+    """Sets of groups that are compared with each other: all groups, those of each stratum, or those of each attribute
+    if attributes are not intersected. The gap is that of the block in which it is widest."""
 
     def compared(self, rate: str) -> np.ndarray:
         """Return which groups have a denominator that is large enough for the gaps of a rate.
 
         Args:
-            rate: one of the rates of the table, such as "precision".
+            rate: name of a rate of the table, such as "precision".
 
         Returns:
             Booleans, one per group.
@@ -198,27 +198,28 @@ class GroupReport:
         return _there(self.sizes[rate], self.minimum) & self.included
 
     def gaps(self, bootstrap: int = 1000, seed: int = 0) -> Gaps:
-        """The greatest rate less the least, and the least over the greatest, with percentile intervals.
+        """Compute differences and ratios between the greatest and the least rate, with percentile intervals.
 
-        Rows are drawn anew as multinomial draws of the table of counts, which is what drawing rows with replacement
-        comes to; the cost does not depend on the number of rows. Counts have to be whole numbers: for weighted rows
-        each cell of the table is a Poisson draw of its effective number of rows, scaled back, which has the mean and
-        the variance of a sum of the weights of rows drawn anew.
+        The bootstrap makes multinomial draws of the table of counts, which is equivalent to drawing rows with
+        replacement; its cost does not depend on the number of rows. Counts must be whole numbers: for weighted rows,
+        each cell of the table is a scaled Poisson draw of its effective number of rows, which has the mean and the
+        variance of the sum of the weights of resampled rows.
 
-        The greatest of noisy rates less the least is too large, in the draws more so than in the data: read an
-        interval that leaves out 0 with that in mind, and see `shrunk`.
+        The difference between the greatest and the least of noisy rates is too large, in the draws even more than in
+        the data. Keep this in mind if an interval excludes 0, and see `shrunk`.
 
         Args:
-            bootstrap: number of draws; 0 for none, and intervals of NaN.
-            seed: of the draws.
+            bootstrap: number of draws; with 0, intervals are NaN.
+            seed: seed of the draws.
 
         Returns:
-            The gaps. Groups with too small a denominator are left out, in the data as in the draws. Where groups are
-            compared within strata, or attributes stand side by side, a gap is that of the stratum or attribute in which
-            it is widest, as in `fairjax.metrics.Parity`, and the two groups that it names are of that one.
+            The gaps. Groups with too small a denominator are left out, both in the data and in the draws. If groups are
+            compared within strata or within attributes, a gap is that of the stratum or attribute in which it is
+            widest, as in `fairjax.metrics.Parity`, and the two groups that it names belong to that stratum or
+            attribute.
 
         Raises:
-            ValueError: if `bootstrap` or `seed` is not a whole number, or negative.
+            ValueError: if `bootstrap` or `seed` is not a whole number, or is negative.
 
         Example:
             >>> gap = by_group([1, 0, 1], [1, 1, 0], ["a", "a", "b"]).gaps(bootstrap=0)["selection_rate_difference"]
@@ -253,7 +254,7 @@ class GroupReport:
         return Gaps(tuple(found.values()), f"{bootstrap} {how}. nan: not measured.")
 
     def _widest(self, gap: Any, rates: np.ndarray, choose: Any = np.maximum) -> Any:
-        """The gap of the block in which it is widest; NaN where no block has two groups, or has a gap of NaN."""
+        """Compute the gap of the block in which it is widest; NaN if no block has two groups or a gap."""
         each = [rates[..., list(block)] for block in self.blocks]
         known = np.stack([(~np.isnan(block)).sum(axis=-1) >= 2 for block in each])
         nothing = -np.inf if choose is np.maximum else np.inf
@@ -261,7 +262,7 @@ class GroupReport:
         return np.where(known.any(axis=0), widest, np.nan)
 
     def _extremes(self, gap: Any, rates: np.ndarray, choose: Any = np.nanargmax) -> tuple[str, str]:
-        """Names of the groups of the least and the greatest rate in the block of the widest gap."""
+        """Return the names of the groups with the least and the greatest rate in the block with the widest gap."""
         each = np.array([gap(rates[list(block)]) for block in self.blocks])
         if np.isnan(each).all():
             return "", ""
@@ -270,7 +271,7 @@ class GroupReport:
         return self.names[block[np.nanargmin(inside)]], self.names[block[np.nanargmax(inside)]]
 
     def _draw(self, count: int, random: np.random.Generator) -> np.ndarray:
-        """Tables (2, 2, groups, draws)."""
+        """Draw confusion tables (2, 2, groups, draws)."""
         cells, sizes = self.cells.ravel(), self.cell_sizes.ravel()
         if not cells.any():
             return np.zeros((*self.confusion.shape, count))
@@ -288,9 +289,9 @@ class GroupReport:
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with one row per group, indexed by the attributes.
 
-        Beside each rate are the ends of its interval and its value shrunk towards the other groups' (empirical Bayes);
-        `not_compared` says which groups take part in no gap, or not in those of some rates, and why; it is empty for
-        the others. Where attributes stand side by side the index holds the names of the groups.
+        Next to each rate are the ends of its interval and its value shrunk towards those of the other groups (empirical
+        Bayes). `not_compared` gives the reason why a group is left out of all gaps, or of those of some rates, and is
+        empty for other groups. If attributes are not intersected, the index consists of the names of the groups.
 
         Returns:
             The frame.
@@ -325,7 +326,7 @@ class GroupReport:
         """Draw rates with their intervals, one panel per rate; needs matplotlib.
 
         Args:
-            rates: some of `RATES`.
+            rates: names of rates, from `RATES`.
 
         Returns:
             The figure. Groups that are not compared are hollow; a line marks the rate of all rows.
@@ -366,7 +367,7 @@ class GroupReport:
         return figure
 
     def __str__(self) -> str:
-        """A table of at most 80 columns."""
+        """Format as a table of at most 80 columns."""
         lines = [
             f"{'group':<{_WIDE}}{'rows':>9} {'selected':>8}  {'95% interval':<15}{'TPR':>5}{'FPR':>6}"
             f"{'prec':>6}{'acc':>6}"
@@ -415,27 +416,27 @@ def by_group(
     names: Sequence[str] | None = None,
     minimum: float | int = 1,
 ) -> GroupReport:
-    """How each group fares: rates with intervals, and quality of the scores where they are given.
+    """Report the rates of each group with intervals, and the quality of the scores if they are given.
 
     Args:
-        decisions: 0 or 1, or booleans, of shape (n,).
+        decisions: decisions, 0 or 1, or booleans, of shape (n,).
         y: labels, 0 or 1, or booleans, of shape (n,).
         groups: a series, array or list of strings, codes or booleans; or several columns, as a frame or an array
-            (n, attributes), whose intersections are the groups; or what `fairjax.data.groups` returns, with its strata
-            or attributes side by side; or what `fairjax.data.memberships` returns of booleans.
+            (n, attributes), whose intersections are the groups; or the result of `fairjax.data.groups`, which may have
+            strata or attributes that are not intersected; or the result of `fairjax.data.memberships` for booleans.
         scores: probabilities of label 1, of shape (n,), for the area under the curve, Brier score and calibration
             error.
-        weights: a non-negative weight for each row, of shape (n,); 1 if omitted.
-        names: names of the groups, where `groups` is one column of codes 0, 1, ...
-        minimum: rows that the denominator of a rate must have for the group to take part in the rate's gaps.
-            Weighted rows count by Kish's effective size.
+        weights: non-negative weights of shape (n,); 1 if omitted.
+        names: names of the groups, if `groups` is one column of codes 0, 1, ...
+        minimum: least denominator of a rate, in rows, for the group to be compared in the rate's gaps. Weighted rows
+            count with Kish's effective size.
 
     Returns:
-        A report: print it, take its arrays, or call `gaps()` and `to_frame()`.
+        A report: print it, use its arrays, or call `gaps()` and `to_frame()`.
 
     Raises:
-        ValueError: if shapes or pandas indices disagree, or a value is not what it should be.
-        TypeError: if an argument is sparse, masked, traced, or not of numbers where there must be numbers.
+        ValueError: if shapes or pandas indices differ, or a value is invalid.
+        TypeError: if an argument is sparse, masked, traced, or does not hold numbers where numbers are required.
 
     Example:
         >>> report = by_group([1, 0, 1, 1], [1, 1, 0, 1], ["a", "a", "b", "b"])
@@ -466,7 +467,7 @@ def by_group(
     belonging = _belonging(found_groups, blocks)
     scale = 1.0
     if w is not None:
-        scale = w.max(initial=0.0) or 1.0  # of weights as large as 1e200 the squares are infinite
+        scale = w.max(initial=0.0) or 1.0  # the squares of weights as large as 1e200 would be infinite
         w = w / scale
     cells, cell_squares = (
         _sums(f * 2 + label, belonging.sets, belonging.count, each) for each in (w, None if w is None else w**2)
@@ -517,7 +518,7 @@ def by_group(
 
 
 def _binary(value: Any, name: str) -> np.ndarray:
-    """0 and 1 as integers."""
+    """Convert values of 0 and 1 to integers."""
     value = _host(value, name)
     soft = (value > 0) & (value < 1)
     if value.dtype.kind == "f" and soft.any():
@@ -529,7 +530,7 @@ def _binary(value: Any, name: str) -> np.ndarray:
 
 
 def _numbers(value: Any, name: str, low: float, high: float) -> np.ndarray:
-    """Numbers in a range, in double precision."""
+    """Check that numbers are in a range, and convert them to double precision."""
     value = _host(value, name).astype(float)
     slack = _SLACK if np.isfinite(high) else 0.0
     wrong = ~((value >= low - slack) & (value <= high + slack) & np.isfinite(value))
@@ -543,7 +544,7 @@ def _numbers(value: Any, name: str, low: float, high: float) -> np.ndarray:
 
 
 def _host(value: Any, name: str) -> np.ndarray:
-    """One number per row, as an array of NumPy."""
+    """Convert one number per row to a NumPy array."""
     value = checks.vector(name, value)
     if isinstance(value, jax.core.Tracer):
         raise TypeError(f"by_group makes a table on the host, and {name} is traced: call it outside of jax.jit")
@@ -551,7 +552,7 @@ def _host(value: Any, name: str) -> np.ndarray:
 
 
 def _grouped(groups: Any, names: Sequence[str] | None) -> Groups:
-    """The groups, of codes or memberships."""
+    """Make the groups, as codes or memberships."""
     if isinstance(groups, Groups):
         if names is not None:
             raise ValueError("the groups have names already: leave names out")
@@ -575,21 +576,21 @@ def _grouped(groups: Any, names: Sequence[str] | None) -> Groups:
 
 
 class _Belonging(NamedTuple):
-    """Which groups each row belongs to. Rows of the same groups have one code, that of their set of groups."""
+    """The groups to which each row belongs. Rows that belong to the same groups have the same set of groups."""
 
     sets: np.ndarray
-    """The set of groups of each row, as codes; those of the groups where every row has one."""
+    """Code of the set of groups of each row; if every row has exactly one group, the code of its group."""
     count: int
     """Number of sets."""
     members: np.ndarray | None
-    """Whether each group (columns) is in each set (rows); None where the sets are the groups."""
+    """Whether each group (columns) is in each set (rows); None if the sets are the groups."""
     row: Any
-    """The rows in the order of `code`; a row of several groups is there several times."""
+    """The rows in the order of `code`; a row that belongs to several groups occurs several times."""
     code: np.ndarray
-    """The group of each of these."""
+    """The group of each entry of `row`."""
 
     def of_groups(self, sums: np.ndarray) -> np.ndarray:
-        """Sums by group (the last axis) from sums by set of groups."""
+        """Compute sums by group (the last axis) from sums by set of groups."""
         return sums if self.members is None else sums @ self.members
 
 
@@ -616,12 +617,12 @@ def _belonging(groups: Groups, blocks: tuple[tuple[int, ...], ...]) -> _Belongin
 
 
 def _sums(kind: np.ndarray, sets: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
-    """Sums of weights, or numbers of rows, of shape (2, 2, sets): by decision, label and set of groups."""
+    """Sum weights, or count rows, by decision, label and set of groups: shape (2, 2, sets)."""
     return np.bincount(kind * count + sets, weights, minlength=4 * count).reshape(2, 2, count).astype(float)
 
 
 def _empty(groups: Groups) -> dict[str, str]:
-    """Groups that no row is in."""
+    """Return the groups without rows, with the reason for leaving them out."""
     return {name: why for name, why in groups.left_out.items() if name not in groups.names}
 
 
@@ -630,7 +631,7 @@ def _is_code(value: Any) -> bool:
 
 
 def _alone(there: np.ndarray, blocks: tuple[tuple[int, ...], ...]) -> np.ndarray:
-    """Which groups are the only ones of their block that are there."""
+    """Return which groups are the only ones of their block that can be compared."""
     alone = np.zeros(len(there), bool)
     for block in blocks:
         inside = list(block)
@@ -660,7 +661,7 @@ def _left_out(
 
 
 def _quality(score, label, code, w, count: int):
-    """Area under the curve, Brier score and expected calibration error of each group."""
+    """Compute area under the curve, Brier score and expected calibration error of each group."""
     w = np.ones(len(score)) if w is None else w
     total = np.bincount(code, w, count)
     safe = np.where(total > 0, total, np.nan)
@@ -700,7 +701,7 @@ def _of(rate, table):
 
 
 def _ends(rates):
-    """Least and greatest of at least two rates that are not NaN, along the last axis; else NaN."""
+    """Return the least and the greatest rate along the last axis; NaN unless at least two rates are not NaN."""
     some = ~np.isnan(rates)
     enough = some.sum(axis=-1) >= 2
     least = np.min(rates, axis=-1, where=some, initial=np.inf)
@@ -732,7 +733,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 
 
 def _wrapped(name: str) -> list[str]:
-    """The lines of a name in the printed table, the last of which has the numbers beside it."""
+    """Wrap a name for the printed table; the numbers are printed next to the last line."""
     return textwrap.wrap(name, _WIDE) or [name]
 
 

@@ -1,0 +1,78 @@
+"""Train a classifier on one split: `fit`."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, Bool, Float, Int
+
+from fairjax import training as _training
+from fairjax.debiasing import check_network
+from fairjax.nn.network import Network
+from fairjax.training import Training
+from fairjax.types import KeyArray, Split, Variables
+
+
+class Fitted(NamedTuple):
+    """A trained classifier. Its arrays have a leading axis of seeds if it was trained for many seeds."""
+
+    variables: Variables
+    """The network's variables at the check with the lowest validation loss."""
+    loss: Float[Array, "*seeds"]
+    """The validation loss of these variables, in nats; infinite if it was never finite."""
+    epochs: Int[Array, "*seeds"]
+    """Number of epochs trained."""
+    diverged: Bool[Array, "*seeds"]
+    """Whether training stopped because the validation loss was not finite."""
+
+
+def fit(network: Network, split: Split, *, key: KeyArray, training: Training | None = None) -> Fitted:
+    """Train a classifier on one split, with early stopping.
+
+    Training is one compiled program and a pure function of its arrays: map it over seeds with `jax.vmap`, or use
+    `fit_many`.
+
+    Args:
+        network: the classifier.
+        split: the data, from `fairjax.data.split`.
+        key: random key for initialisation, order of rows and dropout.
+        training: hyperparameters; `Training()` if omitted.
+
+    Returns:
+        The trained network.
+
+    Raises:
+        TypeError: if an argument has the wrong type; the message explains how to correct it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from fairjax import Mlp, data, from_linen
+        >>> x = jax.random.normal(jax.random.key(0), (60, 3))
+        >>> split = data.split(jax.random.key(1), x, x[:, 0] > 0, jnp.arange(60) % 2)
+        >>> fitted = fit(from_linen(Mlp(widths=(4,))), split, key=jax.random.key(2), training=Training(epochs=3))
+        >>> fitted.epochs.item()
+        3
+    """
+    config = Training() if training is None else training
+    check_training(network, config, split)
+    return _fit(network, config, key, split)
+
+
+@partial(jax.jit, static_argnames="network")
+def _fit(network: Network, config: Training, key: KeyArray, split: Split) -> Fitted:
+    state = _training.run(network, config, key, split)
+    return Fitted(state.best.variables(), state.best_loss, state.epoch, state.diverged)
+
+
+def check_training(network: Any, training: Any, split: Any) -> None:
+    """Check the types of network, training settings and split.
+
+    Raises:
+        TypeError: naming the argument and how to correct it.
+    """
+    check_network(network)
+    if not isinstance(training, Training):
+        what = training.__name__ if isinstance(training, type) else f"a {type(training).__name__}"
+        raise TypeError(f"training must be a fairjax.Training, got {what}: pass an instance, Training(epochs=100)")
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be a fairjax.Split, got a {type(split).__name__}: make it with fairjax.data.split")

@@ -1,0 +1,221 @@
+"""Fine-tuning with a composed loss: class-balanced cross-entropy plus a weighted penalty of the proxy.
+
+Bias gradient descent optimises the bias alone; here the cross-entropy preserves accuracy while the penalty reduces the
+bias. The weight determines the compromise. No weight is right for all data, so networks for a path of weights are tuned
+in parallel, and each weight gives one candidate per epoch. Alternatively, each weight is adapted as the multiplier of a
+constraint.
+"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from fairjax.checks import nan_unless
+from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
+from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
+from fairjax.methods.descent import descend, fold
+from fairjax.nn.flat import Flat
+from fairjax.objective import Evaluation
+from fairjax.parity import num_classes, of_mini_batches, proxy
+from fairjax.training import check_targets, cross_entropies, shuffled, weighted_mean
+from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
+
+
+class State(NamedTuple):
+    """State of fine-tuning between epochs; the first three fields have a leading axis of weights."""
+
+    variables: Flat
+    optimiser: optax.OptState
+    weights: Float[Array, " members"]
+    sign: Float[Array, ""]
+    """Sign of the network's bias on validation data before fine-tuning."""
+    key: KeyArray
+    epoch: Int[Array, ""]
+    """Number of epochs done."""
+
+
+@method
+class FineTuning(Method):
+    """Descend class-balanced cross-entropy + weight * penalty(proxy), for a path of weights in parallel.
+
+    The absolute penalty is least where the proxy is 0. With the signed penalty, the loss is the Lagrangian of the
+    cross-entropy under the constraint that the proxy is 0: each weight gives a different compromise, in which the proxy
+    may have either sign, and the gradient is not biased by the noise of mini-batches, whereas the absolute value
+    penalises this noise too.
+    """
+
+    label: ClassVar[str] = "Fine-tuning"
+    reference: ClassVar[str] = "fairjax"
+    equation: ClassVar[str] = "minimise class-balanced cross-entropy + weight * |proxy|, for a path of weights"
+    stream: ClassVar[int | None] = 11
+
+    weights: tuple[Number, ...] = (1.0, 4.0)
+    """Weights of the penalty, one network per weight; with multipliers, their initial values."""
+    penalty: Literal["absolute", "signed"] = static("absolute")
+    """Form of the penalty: |proxy|, or sgn(mu_0) * proxy with the bias mu_0 of the original network."""
+    weighting: Literal["fixed", "multiplier"] = static("fixed")
+    """Whether weights are fixed or updated after every epoch by dual ascent."""
+    multiplier_rate: Number = 2.0
+    """Step size of multipliers: change of the weight per epoch and unit of penalty."""
+    learning_rate: Number = 1e-4
+    """Adam's step size."""
+    batch_size: int = static(256)
+    """Rows per mini-batch, drawn without replacement; an epoch's last batch is filled up with rows of the first."""
+    epochs: int = static(20)
+    """Passes over the part."""
+    part: Literal["train", "valid"] = static("train")
+    """The part from which mini-batches are drawn."""
+    layers: tuple[str, ...] | None = static(None)
+    """Layers to tune, by their names in the network's parameters; all if omitted."""
+
+    def __post_init__(self):
+        """Validate the hyperparameters."""
+        if len(self.weights) == 0:
+            raise ValueError("weights must hold at least one weight of |proxy|, got none")
+        for weight in self.weights:
+            if isinstance(weight, int | float) and not weight >= 0:
+                raise ValueError(f"weights must not be negative, got {weight}")
+        check_choice("weighting", self.weighting, ("fixed", "multiplier"))
+        check_choice("part", self.part, ("train", "valid"))
+        check_choice("penalty", self.penalty, ("absolute", "signed"))
+        for name in ("multiplier_rate", "learning_rate"):
+            check_positive(name, getattr(self, name))
+        check_at_least("batch_size", self.batch_size, 2)
+        check_at_least("epochs", self.epochs, 1)
+
+    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+        """Start from the original network for every weight."""
+        del task, parts
+        flat = Flat.of(variables)
+        weights = jnp.stack([jnp.asarray(weight, flat.params.dtype) for weight in self.weights])
+        begun = flat, optax.adam(self.learning_rate).init(flat.params)
+        flat, optimiser = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(weights), *leaf.shape)), begun)
+        return State(flat, optimiser, weights, sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
+
+    def step(self, task: Task, parts: Parts, state: State) -> State:
+        """Run one epoch for every weight, with the same mini-batches and dropout for all weights."""
+        batch = getattr(parts, self.part)
+        of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+        batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), self.batch_size)
+        keys = fold(of_dropout, batches.shape[0])
+        shares = class_shares(batch, num_classes(task.measure))
+        measure = of_mini_batches(task.measure, self.batch_size, batch.y.shape[0])
+
+        def one(flat: Flat, optimiser, weight):
+            def loss(logits, some: Rows):
+                bias = proxy(measure, logits, some)
+                penalty = jnp.abs(bias) if self.penalty == "absolute" else state.sign * bias
+                return balanced_cross_entropy(logits, some, shares) + weight * penalty, bias
+
+            flat, optimiser, proxies = descend(
+                task.network.apply,
+                loss,
+                optax.adam(self.learning_rate),
+                flat,
+                optimiser,
+                batch,
+                batches,
+                keys,
+                layers=self.layers,
+                num_classes=num_classes(task.measure),
+            )
+            if self.weighting == "multiplier":
+                known = ~jnp.isnan(proxies)  # NaN for mini-batches that lack a group
+                mean = jnp.sum(proxies, where=known) / jnp.maximum(jnp.sum(known, dtype=proxies.dtype), 1.0)
+                violated = jnp.abs(mean) if self.penalty == "absolute" else state.sign * mean
+                weight = weight + self.multiplier_rate * violated
+            return flat, optimiser, weight
+
+        flat, optimiser, weights = jax.vmap(one)(state.variables, state.optimiser, state.weights)
+        return State(flat, optimiser, weights, state.sign, state.key, state.epoch + 1)
+
+    @property
+    def members(self) -> int:
+        """Number of candidates per step, one per weight."""
+        return len(self.weights)
+
+    def candidate(self, state: State, member: Int[Array, ""]) -> Flat:
+        """Return the network of one weight."""
+        return jax.tree.map(lambda leaf: leaf[member], state.variables)
+
+    def total_steps(self, variables: Variables) -> int:
+        """Return the number of steps, one per epoch."""
+        del variables
+        return self.epochs
+
+    def logits(self, task: Task, state: State, x: Float[Array, "n d"]) -> Float[Array, "members n *c"]:
+        """Compute the logits of every weight's network, in evaluation mode."""
+        return jax.vmap(lambda flat: task.network.apply(flat.variables(), x)[0])(state.variables)
+
+
+def class_shares(batch: Rows, num_classes: int = 2) -> Float[Array, " c"]:
+    """Compute the share of each class among the rows, using sample weights if there are any.
+
+    Example:
+        >>> from fairjax.types import Batch
+        >>> class_shares(Batch(jnp.ones((4, 1)), jnp.array([True, False, False, False]), jnp.ones(4, bool))).tolist()
+        [0.75, 0.25]
+    """
+    kind = jnp.result_type(float)
+    if num_classes == 2:
+        positives = weighted_mean(batch.y.astype(kind), weights_of(batch))
+        return jnp.stack([1.0 - positives, positives])
+    return jnp.stack([weighted_mean((batch.y == k).astype(kind), weights_of(batch)) for k in range(num_classes)])
+
+
+def balanced_cross_entropy(
+    logits: Float[Array, " m"] | Float[Array, "m c"], batch: Rows, shares: Float[Array, " c"]
+) -> Float[Array, ""]:
+    """Compute the cross-entropy, in nats, with equal total weight for each class, whatever the classes' shares.
+
+    Args:
+        logits: logits of a mini-batch.
+        batch: the mini-batch, of which labels and weights are used.
+        shares: share of each class in the data from which mini-batches are drawn; see `class_shares`.
+
+    Returns:
+        A scalar whose expectation over mini-batches is the mean of the classes' mean cross-entropies.
+    """
+    count, shares = shares.shape[0], shares.astype(logits.dtype)
+    of_class = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
+    valid = check_targets(logits, batch)
+    loss = weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
+    return nan_unless(valid, loss)
+
+
+@method
+class LastLayer(FineTuning):
+    """Fine-tuning of the last layer only, by default that of `Mlp`.
+
+    References:
+        Mao, Deng, Yao, Ye, Kawaguchi, Zou (2023), Last-layer fairness fine-tuning is simple and effective for neural
+        networks, https://arxiv.org/abs/2304.03935
+    """
+
+    label: ClassVar[str] = "Last-layer fine-tuning"
+    reference: ClassVar[str] = "Mao et al. 2023"
+    stream: ClassVar[int | None] = 8
+
+    learning_rate: Number = 1e-3
+    """Adam's step size."""
+    layers: tuple[str, ...] | None = static(("output",))
+    """Layers to tune, by their names in the network's parameters."""
+
+
+@method
+class Lagrangian(FineTuning):
+    """Fine-tuning on the Lagrangian of the constraint proxy = 0, for a path of multipliers."""
+
+    label: ClassVar[str] = "Lagrangian fine-tuning"
+    equation: ClassVar[str] = (
+        "minimise class-balanced cross-entropy + weight * sgn(mu_0) * proxy, for a path of weights"
+    )
+    stream: ClassVar[int | None] = 12
+
+    weights: tuple[Number, ...] = (0.25, 0.5, 1.0, 2.0)
+    """Weights of the penalty, one network per weight; with multipliers, their initial values."""
+    penalty: Literal["absolute", "signed"] = static("signed")
+    """Form of the penalty: |proxy|, or sgn(mu_0) * proxy with the bias mu_0 of the original network."""

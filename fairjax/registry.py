@@ -1,0 +1,90 @@
+"""Registries of the methods, measures, rules and data sets that a user can choose by name."""
+
+import difflib
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(dict[str, T]):
+    """A dictionary of entries that can be chosen by name, in the order in which they are shown.
+
+    Everything that lists methods (the command line, tables, colours, tests, documentation) reads the registry, so a
+    method is added by one call of `register`.
+
+    Example:
+        >>> methods = Registry("method", {"pruning": 1})
+        >>> methods.register("shrink", 2)
+        >>> list(methods)
+        ['pruning', 'shrink']
+    """
+
+    def __init__(self, kind: str, entries: dict[str, T], labels: dict[str, str] | None = None):
+        """Make a registry of entries of one kind, which messages name, with labels for tables and figures."""
+        super().__init__(entries)
+        self.kind = kind
+        self._labels = dict(labels or {})
+
+    def label(self, name: str) -> str:
+        """Return the name of an entry in tables and figures: its label, or else its name.
+
+        Example:
+            >>> Registry("measure", {"spd": 1, "eod": 2}, labels={"spd": "SPD"}).label("spd")
+            'SPD'
+        """
+        return self._labels.get(name) or getattr(self.get(name), "label", "") or name
+
+    def register(self, name: str, entry: T, label: str = "") -> None:
+        """Add an entry at the end.
+
+        Args:
+            name: name of the entry, a Python identifier, since it becomes the name of a setting.
+            entry: the entry.
+            label: name in tables and figures; if omitted, the entry's own `label` or its name.
+
+        Raises:
+            ValueError: if the name is already used or is not an identifier.
+        """
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"the name of a {self.kind} must be an identifier such as my_{self.kind}, got {name!r}")
+        if name in self:
+            raise ValueError(f"there is a {self.kind} named {name!r} already, {self[name]!r}: choose another name")
+        self[name] = entry
+        if label:
+            self._labels[name] = label
+
+    def check(self, what: str, *names: object) -> None:
+        """Check that names are registered.
+
+        Args:
+            what: the argument that has the names, such as `measure`; the message begins with it.
+            names: the names to check.
+
+        Raises:
+            ValueError: naming the first unknown name, similar names, and all registered names.
+
+        Example:
+            >>> Registry("method", {"pruning": 1}).check("methods", "pruning")
+        """
+        for name in names:
+            if name not in self:
+                raise ValueError(f"{what}: {self.unknown(name)}")
+
+    def __missing__(self, name: object) -> T:
+        """Raise an error that suggests similar names.
+
+        Raises:
+            KeyError: always.
+        """
+        raise KeyError(self.unknown(name))
+
+    def unknown(self, name: object) -> str:
+        """Return the message for an unknown name, with the most similar registered names.
+
+        Example:
+            >>> Registry("method", {"pruning": 1, "bias_gda": 2}).unknown("prunning")
+            "there is no method named 'prunning': did you mean pruning? The methods are pruning, bias_gda"
+        """
+        near = difflib.get_close_matches(str(name), self, 3, 0.6)
+        meant = f"did you mean {' or '.join(near)}? The" if near else "the"
+        return f"there is no {self.kind} named {name!r}: {meant} {self.kind}s are {', '.join(self)}"

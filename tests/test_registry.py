@@ -1,0 +1,161 @@
+"""What is registered is there everywhere: on the command line, in tables and figures, in the tests of the protocol."""
+
+from typing import ClassVar
+
+import jax
+import pandas as pd
+import pytest
+import test_loop
+from biased import CONFIGS
+
+from experiments import cli, methods, report
+from experiments.help import method_help
+from experiments.settings import debias_type, plain
+from fairjax import MEASURES, METHODS, RULES, Method, data, method, metrics, parity, static
+from fairjax.registry import Registry
+
+
+@method
+class Shrink(Method):
+    """Shrink all parameters a little, again and again."""
+
+    label: ClassVar[str] = "Shrinking"
+    reference: ClassVar[str] = "these tests"
+    equation: ClassVar[str] = "theta <- factor * theta"
+
+    factor: float = 0.9
+    """What the parameters are multiplied by in a step."""
+    num_steps: int = static(4)
+    """Number of candidates."""
+
+    def init(self, task, key, variables, parts, evaluation):
+        return variables
+
+    def step(self, task, parts, state):
+        return {**state, "params": jax.tree.map(lambda leaf: self.factor * leaf, state["params"])}
+
+
+@pytest.fixture
+def shrink():
+    """One class and one registration."""
+    METHODS.register("shrink", Shrink)
+    yield "shrink"
+    del METHODS["shrink"]
+
+
+SMALL = (
+    "--seeds 1 2 --simulation.rows 400 --simulation.alpha 2.5 --network.widths 6 --training.epochs 10 "
+    "--methods standard pruning shrink --pruning.units 3 --shrink.factor 0.8"
+).split()
+
+
+def test_a_registered_method_is_run_drawn_and_reported(shrink, tmp_path, capsys):
+    assert cli.main(["debias", *SMALL, "--shrink.num-steps", "5", "--out", str(tmp_path / "run")]) == 0
+    results = pd.read_csv(tmp_path / "run" / "results.csv", keep_default_na=False)
+    assert list(dict.fromkeys(results["method"])) == ["standard", "pruning", "shrink"]
+    curves = pd.read_csv(tmp_path / "run" / "trajectories.csv")
+    assert curves[curves["method"] == "shrink"]["step"].max() == 5
+    assert "Shrinking" in (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
+    assert cli.main(["report", str(tmp_path / "run")]) == 0
+    page = (tmp_path / "run" / report.PAGE).read_text(encoding="utf-8")
+    assert "Shrinking" in page and "these tests" in page
+    capsys.readouterr()
+    assert cli.main(["methods", "shrink"]) == 0
+    text = capsys.readouterr().out
+    assert "theta <- factor * theta" in text and "--shrink.factor" in text
+    assert "What the parameters are multiplied by in a step. [0.9]" in " ".join(text.split())
+    assert methods.names().index("shrink") < methods.names().index("portfolio")
+
+
+def test_a_registered_method_is_held_to_the_protocol(shrink, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "shrink", METHODS["shrink"]())
+    monkeypatch.setattr(test_loop, "STEPPING", [*test_loop.STEPPING, "shrink"])
+    test_loop.test_every_method_keeps_the_protocol("shrink")
+    test_loop.test_the_result_is_the_best_candidate_with_its_own_threshold("shrink")
+    test_loop.test_numbers_of_a_config_change_without_compiling_again("shrink")
+
+
+def test_a_registered_method_has_settings_in_files_and_a_stream_of_its_own(shrink, tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("methods: [standard, shrink]\nshrink: {factor: 0.5}\n", encoding="utf-8")
+    settings = cli.parse(["--config", str(file)])
+    assert settings.config("shrink") == Shrink(factor=0.5)
+    assert plain(settings)["shrink"] == {"factor": 0.5, "num_steps": 4}
+    streams = [kind.random_stream() for name, kind in METHODS.items() if name not in ("standard", "threshold")]
+    assert len(set(streams)) == len(streams)
+
+
+def test_without_the_registration_nothing_is_left():
+    assert not hasattr(debias_type()(), "shrink")
+    with pytest.raises(SystemExit):
+        cli.main(["debias", "--methods", "shrink"])
+
+
+def test_a_method_cannot_have_the_name_of_a_setting():
+    METHODS.register("seeds", Shrink)
+    try:
+        with pytest.raises(ValueError, match="a method cannot be named 'seeds'"):
+            debias_type()
+    finally:
+        del METHODS["seeds"]
+
+
+@pytest.mark.parametrize("registry", [METHODS, MEASURES, RULES, data.DATASETS, metrics.GAPS])
+def test_names_are_unknown_with_what_is_near_or_taken(registry):
+    name = next(iter(registry))
+    with pytest.raises(ValueError, match=f"there is a {registry.kind} named '{name}' already"):
+        registry.register(name, registry[name])
+    with pytest.raises(KeyError, match=f"there is no {registry.kind} named '{name}x': did you mean {name}"):
+        registry[f"{name}x"]
+    with pytest.raises(ValueError, match="must be an identifier"):
+        registry.register("a-b", registry[name])
+    assert all(registry.label(each) for each in registry)
+
+
+def test_a_measure_is_registered_as_a_function_or_for_any_number_of_groups():
+    MEASURES.register("npvd", metrics.Parity((metrics.rates.precision(0),)), label="NPVD")
+    MEASURES.register("mine", lambda values, y, a, weights=None: parity.spd(values, y, a, weights))
+    try:
+        assert MEASURES.label("npvd") == "NPVD" and MEASURES.label("mine") == "mine"
+        measure = parity.named("npvd", 3, minimum=2)
+        assert measure.num_groups == 3 and measure.minimum == 2
+        assert measure([0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 2], num_groups=3) is not None
+        assert parity.named("mine") is MEASURES["mine"]
+        with pytest.raises(ValueError, match="is a function of two groups and two classes"):
+            parity.named("mine", 3)
+        assert cli.parse(["--measure", "npvd"]).measure == "npvd"
+    finally:
+        del MEASURES["npvd"], MEASURES["mine"]
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_is_explained(name):
+    text = method_help(name)
+    assert text.startswith(f"{name}: {methods.about(name).label}")
+    if name in METHODS:
+        assert METHODS[name].equation.split()[0] in text
+        assert all(f"--{name}.{field.replace('_', '-')}" in text for field in plain(METHODS[name]()))
+
+
+def test_help_fits_two_screens_and_names_every_setting(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["debias", "--help"])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert len(lines) <= 62 and max(map(len, lines)) <= 80
+    for name in plain(debias_type()()):
+        assert name in text or name.replace("_", "-") in text
+    with pytest.raises(SystemExit):
+        cli.main(["debias", "--help", "network"])
+    assert "--network.widths" in capsys.readouterr().out
+    assert cli.main(["debias", "--help", "netwrok"]) == 2
+    assert cli.main(["methods", "prunning"]) == 2
+    assert "did you mean pruning" in capsys.readouterr().err
+
+
+def test_a_registry_is_a_dictionary_in_order():
+    registry = Registry("thing", {"b": 1})
+    registry.register("a", 2, label="A")
+    assert list(registry.items()) == [("b", 1), ("a", 2)] and registry.label("a") == "A" and registry.label("b") == "b"
+    with pytest.raises(ValueError, match="choice: there is no thing named 'c'"):
+        registry.check("choice", "a", "c")
