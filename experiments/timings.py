@@ -17,7 +17,10 @@ _COMPILATION = (
 
 
 class Timings:
-    """Seconds of work and of compilation by stage; compilation is the time that a stage waits for it, with tracing."""
+    """Seconds of work and of compilation by stage.
+
+    Compilation includes JAX's tracing and lowering; only the time that a stage waits for it is counted.
+    """
 
     def __init__(self):
         """Initialise without any stages."""

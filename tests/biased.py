@@ -1,4 +1,4 @@
-"""A small biased network, and the programs that tests of the methods share: compiling takes most of their time."""
+"""A small biased network, and programs that tests of the methods share, since compiling takes most of their time."""
 
 import functools
 
@@ -40,7 +40,7 @@ CONFIGS = {name: kind() for name, kind in METHODS.items()} | {
 RULE = ConstrainedObjective(epsilon=0.15, margin=0.01)
 
 TRACES = []
-"""An entry for every time that `run` is traced."""
+"""One entry for each time that `run` is traced."""
 
 
 def _run(method, *args):
@@ -49,7 +49,7 @@ def _run(method, *args):
 
 
 class Programs:
-    """The loop, whole and in parts, compiled in one way."""
+    """The loop as a whole and in parts, compiled with the given `jit`."""
 
     def __init__(self, jit):
         self.run = jit(_run, static_argnums=1)
@@ -64,7 +64,7 @@ run, evaluate = QUICK.run, QUICK.evaluate
 
 @functools.cache
 def split():
-    """Rows whose label depends on the group, so that a trained network is biased."""
+    """Return rows whose label depends on the group, so that a trained network is biased."""
     rng = np.random.default_rng(0)
     a = rng.random(1000) < 0.5
     x = rng.normal(size=(1000, 4)).astype(np.float32)
@@ -86,7 +86,7 @@ def variables():
 
 
 def begin(name, config=None, task=TASK, parts_=None, rule=RULE, programs=QUICK):
-    """The loop's state at candidate 0, and the evaluation of candidate 0."""
+    """Return the loop's state at candidate 0, and the evaluation of candidate 0."""
     parts_ = parts() if parts_ is None else parts_
     method = CONFIGS[name] if config is None else config
     evaluated = programs.evaluate(task, variables(), parts_, rule if method.threshold == "rule" else None)
@@ -95,19 +95,19 @@ def begin(name, config=None, task=TASK, parts_=None, rule=RULE, programs=QUICK):
 
 
 def debias(name, config=None, rule=RULE, programs=QUICK):
-    """A whole run, with the key of `begin`."""
+    """Run a method to the end, with the key that `begin` uses."""
     method = CONFIGS[name] if config is None else config
     return programs.run(method, TASK, rule, jax.random.key(2), variables(), split())
 
 
 @functools.cache
 def result(name):
-    """The run with the method's settings for tests."""
+    """Run a method to the end with its settings for tests."""
     return debias(name)
 
 
 def raw(tree):
-    """Keys as numbers, so that trees can be compared."""
+    """Convert keys to numbers, so that trees can be compared."""
     return jax.tree.map(
         lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree
     )

@@ -1,4 +1,4 @@
-"""What all tests run under: two CPU devices, no silent rank promotion, keys used once, shapes and types checked."""
+"""Settings of all tests: two CPU devices, no rank promotion, checks of key reuse, and checks of shapes and types."""
 
 import gc
 import os
@@ -17,13 +17,13 @@ settings.load_profile("same")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-install_import_hook("fairjax", "beartype.beartype").__enter__()  # for the whole session
+install_import_hook("fairjax", "beartype.beartype").__enter__()  # active for the whole session
 
-gc.set_threshold(50_000, 20, 20)  # traced programs are many small objects, and few of them are garbage
+gc.set_threshold(50_000, 20, 20)  # traced programs consist of many small objects, and few of them are garbage
 
 import pytest  # noqa: E402  (after the hook, like everything that may import fairjax)
 
-collect_ignore = ["reference"]  # a script for where PyTorch is installed
+collect_ignore = ["reference"]  # a script that requires PyTorch
 
 
 SLOW = (
@@ -52,13 +52,13 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def key():
-    """A fresh key."""
+    """Return a new key."""
     return jax.random.key(0)
 
 
 @pytest.fixture(scope="module")
 def quickly():
-    """Programs are compiled with little optimisation, in modules that make no claim about the last bits."""
+    """Compile programs with little optimisation, for modules that do not compare the last bits."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -67,7 +67,7 @@ def quickly():
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Programs are kept in a folder, for modules that compile the same ones again and again."""
+    """Keep compiled programs in a folder, for modules that compile the same programs repeatedly."""
     folder = str(tmp_path_factory.mktemp("programs"))
     here = {"jax_compilation_cache_dir": folder, "jax_persistent_cache_min_compile_time_secs": 0.05}
     usual = {name: getattr(jax.config, name) for name in here}

@@ -1,4 +1,4 @@
-"""Lowers every program of a run for GPUs and TPUs, and prints the name of each; run by `test_lowering.py`."""
+"""Lower every program of a run for GPUs and TPUs and print the name of each; run by `test_lowering.py`."""
 
 import functools
 
@@ -18,7 +18,7 @@ RULE = ConstrainedObjective()
 
 @functools.cache
 def ready():
-    """Splits of two seeds, the machine, and the shapes of what programs hand on."""
+    """Return splits of two seeds, the machine, and the shapes of the data that programs pass to each other."""
     rng = np.random.default_rng(0)
     a, x = rng.random(400) < 0.5, rng.normal(size=(400, 4)).astype(np.float32)
     splits = data.split_seeds(data.from_arrays(x, x[:, 0] + rng.normal(size=400) > 0.2, a), seeds=(1, 2))

@@ -1,4 +1,4 @@
-"""Calls of every public function, each with what it returns: run by `test_precision.py` under other settings of JAX."""
+"""Call every public function; run by `test_precision.py` under other settings of JAX."""
 
 import sys
 import time
@@ -60,7 +60,7 @@ ON_THE_HOST = ("by_group", "rows", "rows on a mesh", "data", "nn", "over_seeds")
 
 
 def call(name):
-    """Register a call."""
+    """Register a call under a name."""
 
     def keep(function):
         CALLS[name] = function
@@ -70,7 +70,7 @@ def call(name):
 
 
 def split_of(y=Y, a=A, weights=None):
-    """A split of the rows; weights are the table's."""
+    """Return a split of the rows, with optional weights for the rows of the table."""
     x, keep = jnp.asarray(X), slice(None)
     order = np.arange(N)
     train, valid, test = (jnp.asarray(order[start::3][keep]) for start in range(3))
@@ -80,7 +80,7 @@ def split_of(y=Y, a=A, weights=None):
 
 
 def network(outputs=1):
-    """A small network and its variables."""
+    """Return a small network and its variables."""
     made = nn.from_linen(nn.Mlp(widths=(3, 2), outputs=outputs))
     return made, made.init(jax.random.key(0), jnp.asarray(X[:2]))
 
@@ -374,7 +374,7 @@ if __name__ == "__main__":
         try:
             if name in ON_THE_HOST:
                 jax.block_until_ready(function())
-            else:  # types are known when tracing, and compiling would take most of the time
+            else:  # types are known after tracing, and compilation would take most of the time
                 jax.eval_shape(function)
             print(f"{time.perf_counter() - start:6.1f} s  {name}", flush=True)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""Programs that are compiled quickly: most of a test's time is compilation, and few claims are about the last bits."""
+"""Compile programs quickly: compilation takes most of the time of the tests, and few tests check the last bits."""
 
 import os
 
@@ -7,24 +7,24 @@ import jax.numpy as jnp
 
 
 def _known(options: dict) -> dict:
-    """The options that this version of XLA knows."""
+    """Return the options that this version of XLA knows."""
     found = {}
     for name, value in options.items():
         try:
             jax.jit(jnp.negative, compiler_options={name: value}).lower(1.0).compile()
-        except Exception:  # its type differs between versions
+        except Exception:  # the type of the error differs between versions
             continue
         found[name] = value
     return found
 
 
 OPTIONS = _known({"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0})
-"""Little optimisation, and an older and quicker way to make code of fused operations."""
+"""Little optimisation, and an older but faster way to generate code for fused operations."""
 
-if os.environ.get("FAIRJAX_TEST_OPTIMISED"):  # set it to 1 to compile as users do, which takes three times as long
+if os.environ.get("FAIRJAX_TEST_OPTIMISED"):  # set to 1 to compile as users do, which takes three times as long
     OPTIONS = {}
 
 
 def jit(function, **options):
-    """`jax.jit` with these options; such a program cannot be called inside of another one."""
+    """Apply `jax.jit` with these options; the compiled program cannot be called inside another one."""
     return jax.jit(function, compiler_options=OPTIONS, **options)

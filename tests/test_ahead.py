@@ -1,4 +1,4 @@
-"""Programs compiled beside other work."""
+"""Compilation of programs in the background."""
 
 import threading
 
@@ -48,5 +48,5 @@ def test_what_cannot_be_compiled_ahead_fails_where_it_is_called(ahead):
         raise ValueError("no such program")
 
     ahead.add("stage", broken)
-    ahead.wait("stage")  # says nothing
+    ahead.wait("stage")  # raises no error
     ahead.wait("of another name")

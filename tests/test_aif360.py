@@ -1,4 +1,4 @@
-"""AIF360's data sets in and out."""
+"""Conversion from and to AIF360's data sets."""
 
 import jaxtyping
 import numpy as np
@@ -85,7 +85,7 @@ def test_many_groups_are_refused():
 
 
 def small(**changes):
-    """A data set of six rows."""
+    """Return a data set of six rows."""
     made = from_arrays(
         np.arange(12.0).reshape(6, 2), [0, 1, 0, 1, 0, 1], [0, 0, 0, 1, 1, 1], features=("age", "pay"), protected="sex"
     )
@@ -116,7 +116,7 @@ REFUSED = {
 
 @pytest.fixture
 def untyped():
-    """Without the tests' checks of types, which would come first."""
+    """Disable the tests' type checks, which would fail first."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

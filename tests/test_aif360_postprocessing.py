@@ -1,4 +1,4 @@
-"""AIF360's post-processors against AIF360 itself, and many of them in processes."""
+"""AIF360's post-processors, compared with AIF360 itself and run in parallel processes."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ PLAIN = [polarity for polarity in POLARITIES if polarity != "either"]
 
 
 def biased(n=400, seed=0, lift=1.0, decimals=None, dtype=np.float64):
-    """Scores that say something of y, and are too high for a = 0 by `lift` on the logit scale."""
+    """Return scores that are informative about y and too high for a = 0 by `lift` on the logit scale."""
     rng = np.random.default_rng(seed)
     a = rng.random(n) < 0.4
     y = rng.random(n) < np.where(a, 0.39, 0.49)
@@ -32,7 +32,7 @@ def biased(n=400, seed=0, lift=1.0, decimals=None, dtype=np.float64):
 
 
 def theirs(labels, a, scores=None, favorable=1.0):
-    """A data set of AIF360's, made as its users make one, with a feature and all."""
+    """Create an AIF360 data set as its users do, with a feature."""
     frame = pd.DataFrame({"x": np.arange(float(len(a))), "group": a.astype(float), "label": labels.astype(float)})
     made = BinaryLabelDataset(
         df=frame,
@@ -47,7 +47,7 @@ def theirs(labels, a, scores=None, favorable=1.0):
 
 
 def their_reject_option(scores, y, a, polarity, measure, bound=0.05, low=0.01, high=0.99, thresholds=12, margins=7):
-    """AIF360 run as the first paper's authors run it, and its decisions on any scores."""
+    """Run AIF360 as the first paper's authors did, and return its decisions and a function for other scores."""
     favorable = 0.0 if polarity == "crossed" else 1.0
     groups = [{"group": 1}], [{"group": 0}]
     made = RejectOptionClassification(
@@ -302,7 +302,7 @@ def test_masks_and_other_indices_are_refused():
     index = np.arange(60)[::-1]
     fit = reject_option(scores, y, a, measure="spd", **GRID)
     odds = equalized_odds(y, y, a, seed=1)
-    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match="the index of a differs from that of scores"):
             fit.decide(pd.Series(scores), pd.Series(a, index=index))

@@ -1,4 +1,4 @@
-"""The benchmark of speed: a miniature from end to end, going on where it was, and two results beside each other."""
+"""The benchmark of speed: a small complete benchmark, resuming it, and comparing two results."""
 
 import dataclasses
 import importlib.util
@@ -45,7 +45,7 @@ MINIATURE = Bench(
 
 
 def words(settings):
-    """The command line of settings."""
+    """Return the command line for the settings."""
     said = []
     for name, value in plain(settings).items():
         default = plain(Bench())[name]
@@ -61,13 +61,13 @@ def words(settings):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder with the miniature's results, of the parts that are quick."""
+    """Return a folder with the results of a small benchmark of the fast parts."""
     out = tmp_path_factory.mktemp("bench")
     settings = dataclasses.replace(MINIATURE, parts=("steps", "rows", "torch"), out=out)
     if importlib.util.find_spec("torch") is None:
         settings = dataclasses.replace(settings, parts=("steps", "rows"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # most of a miniature is compilation
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compilation takes most of the time of a small benchmark
         assert cli.main(["bench", *words(settings)]) == 0
     return settings
 
@@ -166,7 +166,7 @@ def test_what_a_contender_needs(monkeypatch):
 
 
 def results_of(value, **changed):
-    """Results of one contender."""
+    """Return the results of one contender."""
     contenders = {"steps/compas/fairjax": {"measures": {"training": [value, 3 * value, 2 * value]}}}
     fresh = {"format": run.FORMAT, "machine": {"cpu": "a"}, "versions": {}, "settings": {}, "contenders": contenders}
     return {**fresh, **changed}
@@ -203,7 +203,7 @@ def test_what_cannot_be_compared(tmp_path, capsys):
 def test_exponents_of_known_powers(power):
     sizes = [1, 2, 5, 10, 40, 320]
     assert fit.exponents(sizes, [3 * size**power for size in sizes]) == pytest.approx((power, power), abs=1e-9)
-    fixed = [100 + size**power for size in sizes]  # what is fixed hides the power, less so in the upper half
+    fixed = [100 + size**power for size in sizes]  # a fixed cost hides the power, but less so in the upper half
     whole, upper = fit.exponents(sizes, fixed)
     assert whole <= upper + 1e-9 <= power + 1e-6
     assert fit.upper(sizes, fixed)[0] == [40, 320]
@@ -261,7 +261,7 @@ def test_numbers_are_short():
 
 
 def test_the_products_are_those_of_a_step():
-    """Forward, weight gradients, and input gradients but the first layer's."""
+    """The products are forward products, weight gradients, and input gradients except those of the first layer."""
     import jax
 
     from fairjax import parallel

@@ -1,4 +1,4 @@
-"""The PyTorch contenders of the benchmark do the same work as fairjax: same numbers, where no random draw differs."""
+"""The PyTorch contenders do the same work as fairjax, with equal numbers unless random draws differ."""
 
 import copy
 import dataclasses
@@ -31,7 +31,7 @@ SETTINGS = sequential.Settings(
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """PyTorch's threads wait for each other in loops, which costs more than it gains on small arrays."""
+    """Use one thread, since PyTorch's threads busy-wait for each other, which is slower on small arrays."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -40,7 +40,7 @@ def one_thread():
 
 @functools.cache
 def table():
-    """480 rows, of which the train parts get 288, more than four mini-batches of 64."""
+    """Return 480 rows, of which the train parts contain 288, more than four mini-batches of 64."""
     return data.append_protected(data.loh(jax.random.key(3), 480, alpha=2.5))
 
 
@@ -50,14 +50,14 @@ def splits():
 
 
 def split():
-    """The first seed's, for fairjax."""
+    """Return the first seed's split for fairjax."""
     every = splits()
     return every._replace(**{name: getattr(every, name)[0] for name in ("train", "valid", "test", "mean", "scale")})
 
 
 @functools.cache
 def tensors():
-    """The first seed's, for PyTorch."""
+    """Return the first seed's split for PyTorch."""
     return next(sequential.splits_of(splits(), SEEDS))
 
 
@@ -68,13 +68,13 @@ def fitted():
 
 
 def brought(network):
-    """The same network in fairjax, without dropout."""
+    """Convert a PyTorch network to fairjax, without dropout."""
     module, variables = from_torch(network.state_dict(), dropout=0.0)
     return from_linen(module), variables
 
 
 def loaded(variables):
-    """A PyTorch network with fairjax's variables."""
+    """Return a PyTorch network with fairjax's variables."""
     state = {name: torch.from_numpy(array.copy()) for name, array in to_torch(variables).items()}
     network = sequential.Network(state["fc0.weight"].shape[1], WIDTHS, 0.0)
     missing, surplus = network.load_state_dict(state, strict=False)
@@ -112,7 +112,7 @@ def test_logits_agree():
 
 
 def test_a_training_step_agrees():
-    """Of an epoch of one mini-batch, in which the order of rows does not matter."""
+    """Compare an epoch of a single mini-batch, in which the order of rows does not matter."""
     rows = split()._replace(train=split().train[:64])
     network, config = from_linen(Mlp(widths=WIDTHS, dropout=0.0)), training.Training(batch_size=64)
     begun = jax.jit(training.init, static_argnums=0)(network, config, jax.random.key(1), rows)
@@ -196,7 +196,7 @@ def test_the_result_of_pruning_agrees():
 
 
 def test_bias_gda_agrees_by_whole_batches():
-    """A mini-batch of all rows: their order does not matter."""
+    """Compare mini-batches that contain all rows, so that their order does not matter."""
     network, variables = brought(fitted())
     task, config = Task(network, MEASURES["spd"]), BiasGda(batch_size=1000, learning_rate=1e-3)
     parts = Parts.of(split())
@@ -247,7 +247,7 @@ def test_a_run_reports_what_it_did(fused):
     again = sequential.run(sequential.splits_of(splits(), SEEDS), dataclasses.replace(settings, seeds=1))
     assert len(again["seeds"]) == 1
     first, second = ({**run["seeds"][0], "seconds": None} for run in (found, again))
-    assert first == second  # a seed alone is the seed among others
+    assert first == second  # a seed gives the same results alone as among others
 
 
 def test_training_stops_early_and_keeps_the_best():
@@ -308,7 +308,7 @@ def test_random_perturbation_is_written_out():
 
 
 def batches(steps):
-    """A mini-batch a seed and step."""
+    """Return one mini-batch per seed and step."""
     made = [*sequential.splits_of(splits(), SEEDS)]
     for step in range(steps):
         rows = slice(64 * step, 64 * step + 64)
@@ -316,7 +316,7 @@ def batches(steps):
 
 
 def alone(state):
-    """Each seed's network as a module without dropout."""
+    """Return the network of each seed as a module without dropout."""
     networks = []
     for i in range(len(SEEDS)):
         networks.append(sequential.Network(11, WIDTHS, 0.0))

@@ -1,4 +1,4 @@
-"""All tables, statistics, figures and the page of a benchmark, on a small data set in place of a real one."""
+"""All tables, statistics, figures and the page of a reproduction, with a small data set instead of the real ones."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ each:
 
 
 def small(path=None, *, verify=True):
-    """Rows whose label depends on the group."""
+    """Return rows whose label depends on the group."""
     rng = np.random.default_rng(0)
     a = rng.random(600) < 0.5
     x = rng.normal(size=(600, 4))
@@ -55,7 +55,7 @@ def absent(path=None, *, verify=True):
 
 @pytest.fixture(scope="module", autouse=True)
 def here(quickly, kept):
-    """AIF360's methods run in this process: starting others takes longer than their work."""
+    """Run AIF360's methods in this process, since starting others takes longer than the work."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(processes, "_cores", lambda: 1)
         yield
@@ -107,7 +107,7 @@ def test_every_method_and_rule_has_a_row_for_each_split(results):
 
 
 def test_counts_give_every_number(results):
-    """Rows are made of the counts; scikit-learn and Fairlearn say the same of them as the table does."""
+    """All numbers follow from the counts: scikit-learn and Fairlearn agree with the table on rows made from them."""
     cells = [(d, y, a) for d in (0, 1) for y in (0, 1) for a in (0, 1)]
     for row in results.sample(60, random_state=0).itertuples():
         counts = [getattr(row, name) for name in CELLS]
@@ -223,7 +223,7 @@ def test_every_method_can_be_chosen_and_has_a_stream_of_random_numbers_of_its_ow
     moving = [kind for name, kind in METHODS.items() if name not in ("standard", "threshold")]
     numbers = [*(kind.random_stream() for kind in moving), 0, 1]
     assert len(set(numbers)) == len(numbers)
-    assert sorted(numbers) == [0, 1, *range(4, 13)]  # published results were made with these
+    assert sorted(numbers) == [0, 1, *range(4, 13)]  # published results were made with these numbers
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_plan_has_one_run_a_data_set_and_measure(tmp_path):
     assert plan[2][0].runs[:2] == [(42, 0.0), (73, 0.0)] and len(plan[2][0].runs) == 60
 
 
-# beside the paper
+# comparison with the paper
 
 
 def test_the_printed_numbers_are_the_paper_s():
@@ -328,7 +328,7 @@ CHROMIUM = next(
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 @pytest.mark.parametrize("width", [390, 1200])
 def test_the_page_opens_in_a_browser(finished, tmp_path, width):
-    """It lays out without a network, and neither a phone nor a desktop has to scroll the page sideways."""
+    """The page lays out without network access, and needs no sideways scrolling on a phone or a desktop."""
     page = tmp_path / "page.html"
     probe = (
         "<script>addEventListener('load', () => { const broken = [...document.images].filter(i => "
@@ -337,7 +337,7 @@ def test_the_page_opens_in_a_browser(finished, tmp_path, width):
         "${document.querySelectorAll('table').length}`; });</script>"
     )
     page.write_text((finished / "report.html").read_text().replace("</body>", f"{probe}</body>"))
-    frame = tmp_path / "frame.html"  # headless Chromium has a least width; a frame has none
+    frame = tmp_path / "frame.html"  # headless Chromium has a minimum width, but a frame has none
     frame.write_text(
         f"<iframe id=f src=page.html width={width} height=800></iframe><script>addEventListener('load', () => "
         "setTimeout(() => { document.title = document.getElementById('f').contentDocument.title; }, 500));</script>"

@@ -1,4 +1,4 @@
-"""The table of groups, against Fairlearn, scikit-learn and statsmodels."""
+"""The table of groups, compared with Fairlearn, scikit-learn and statsmodels."""
 
 import fairlearn.metrics as fl
 import jax
@@ -239,7 +239,7 @@ def test_gaps_are_those_of_the_stratum_in_which_they_are_widest():
         measure = maker(num_groups=len(groups), blocks=groups.blocks)
         found = gaps[f"{name}_difference"]
         assert found.value == pytest.approx(float(measure(decisions, y, groups.a)), abs=1e-6)
-        assert found.lowest.split(" | ")[1] == found.highest.split(" | ")[1]  # of one stratum
+        assert found.lowest.split(" | ")[1] == found.highest.split(" | ")[1]  # in the same stratum
         rates = dict(zip(report.names, getattr(report, name), strict=True))
         assert rates[found.highest] - rates[found.lowest] == pytest.approx(found.value)
     ratio = metrics.demographic_parity(across=metrics.gaps.ratio, num_groups=len(groups), blocks=groups.blocks)
@@ -300,7 +300,7 @@ def test_the_frame_and_the_table_show_shrunk_rates_and_who_is_not_compared():
     text = str(report)
     assert "empirical Bayes" in text and "d: 1 rows, fewer than 2" in text
     assert max(map(len, text.splitlines())) <= 80
-    # a group that every rate leaves out for reasons that differ has all of them
+    # a group that is left out of all rates, for different reasons, lists all reasons
     small = by_group([1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 1, 0], ["a", "a", "a", "b", "b", "c"], minimum=2).to_frame()
     reason = small.loc["c", "not_compared"]
     assert "1 rows in the denominator, fewer than 2 (" in reason and "no rows in the denominator (true_pos" in reason

@@ -1,4 +1,4 @@
-"""The calls that a user writes: `fit`, `debias`, and both for many seeds."""
+"""The user-facing calls `fit` and `debias`, and both for many seeds."""
 
 import dataclasses
 import re
@@ -31,13 +31,13 @@ def pruned():
 
 
 def keys_of(number):
-    """A key for each of three seeds."""
+    """Return one key for each of three seeds."""
     return jax.random.split(jax.random.key(number), 3)
 
 
 @pytest.fixture(scope="module")
 def many():
-    """Three seeds: splits, keys, trained networks, and their debiasing by both ways."""
+    """Return three seeds' splits, keys and trained networks, and the results of debiasing them in both ways."""
     rng = np.random.default_rng(0)
     a = rng.random(600) < 0.5
     x = rng.normal(size=(600, 4)).astype(np.float32)
@@ -124,7 +124,7 @@ def test_a_method_is_the_argument_that_jit_keys_on():
         return jax.tree.map(jnp.asarray, method)
 
     run(BiasGda(learning_rate=1e-3))
-    run(BiasGda(learning_rate=1e-4))  # a number: the same program
+    run(BiasGda(learning_rate=1e-4))  # a number: no new compilation
     assert traces == [BiasGda]
     run(BiasGda(epochs=3))  # static
     run(fairjax.FineTuning())
@@ -175,7 +175,7 @@ def test_what_drives_the_chunks_can_stop_and_go_on_to_the_same_end(many):
     chex.assert_trees_all_equal(again, fitted)
     same = fairjax.debias_many(method, TASK.network, spd, fitted.variables, splits, keys=keys_of(6), drive=stopping)
     chex.assert_trees_all_equal(same.variables, result.variables)
-    assert len(kept) == 2 and seen == [True, True]  # both are done in one chunk
+    assert len(kept) == 2 and seen == [True, True]  # both are done within one chunk
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ A = np.array([1, 0, 1, 0])
 
 
 def raw(name):
-    """The folder of raw files, if it holds those of a benchmark."""
+    """Return the folder of raw files if it contains those of the benchmark."""
     folder = os.environ.get("FAIRJAX_DATA")
     if not folder:
         pytest.skip("FAIRJAX_DATA is not set")
@@ -43,7 +43,7 @@ def raw(name):
 
 @functools.cache
 def load(name, **options):
-    """A benchmark, read once for all tests."""
+    """Load a benchmark; each is read once for all tests."""
     pytest.importorskip("aif360")
     return DATASETS[name](raw(name), **options)
 
@@ -194,7 +194,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def publisher(tmp_path, monkeypatch):
-    """A file server on this machine, an empty cache, and no folder of raw files."""
+    """Serve files on this machine, with an empty cache and without a folder of raw files."""
     served = tmp_path / "served"
     served.mkdir()
     (served / "tiny.data").write_bytes(CONTENT)
@@ -217,7 +217,7 @@ def tiny(publisher, name="tiny.data", member=None, digest=DIGEST):
 
 
 def put(folder, content=CONTENT):
-    """Lay a file into a data folder."""
+    """Put a file into a data folder."""
     (folder / "tiny").mkdir(parents=True)
     (folder / "tiny" / "tiny.data").write_bytes(content)
     return folder / "tiny" / "tiny.data"
@@ -266,7 +266,7 @@ def test_a_failed_download_names_every_place(publisher, tmp_path, monkeypatch):
     for text in (*(f"{place}/tiny/tiny.data" for place in places), f"{publisher}/gone.data", "404", "set FAIRJAX_DATA"):
         assert text in str(error.value)
     del error
-    gc.collect()  # pooch leaves the connection of a refused download open; let it be closed here
+    gc.collect()  # pooch leaves the connection of a refused download open, so it is closed here
 
 
 def test_a_folder_without_the_file_falls_through(publisher, tmp_path, monkeypatch):
@@ -314,7 +314,7 @@ def test_a_damaged_file_of_the_user_is_refused_unless_told_otherwise(publisher, 
 
 
 TABLE = {
-    # rows, features, P(y=1), P(a=1), P(y=1 | a=0), P(y=1 | a=1): counted in AIF360 0.6.1's own data sets
+    # rows, features, P(y=1), P(a=1), P(y=1 | a=0), P(y=1 | a=1), counted in AIF360 0.6.1's own data sets
     ("adult", "sex"): (45222, 98, 0.248, 0.675, 0.114, 0.312),
     ("compas", "race"): (6167, 401, 0.455, 0.341, 0.489, 0.391),
     ("bank", "age"): (30488, 57, 0.127, 0.972, 0.230, 0.124),
@@ -333,7 +333,7 @@ def test_benchmarks_have_the_known_shape_and_rates(name, protected):
     np.testing.assert_allclose(found, rates, atol=5.01e-4)
     assert (made.name, made.protected) == (name, protected)
     assert protected in made.features
-    if name != "bank_full":  # there the age in years stays
+    if name != "bank_full":  # it contains the age in years
         np.testing.assert_array_equal(made.x[:, made.features.index(protected)], made.a)
 
 
@@ -362,7 +362,7 @@ def test_compas_counts_recidivism_as_positive():
     made = load("compas")
     file = raw("compas") / FILES["compas-scores-two-years.csv"].path
     frame = pd.read_csv(file, usecols=["two_year_recid", "priors_count"])
-    # more priors, more recidivism: in the file and in what is made of it
+    # recidivism increases with the number of priors, both in the file and in the data set
     assert frame["two_year_recid"].corr(frame["priors_count"]) > 0.2
     assert np.corrcoef(made.y, made.x[:, made.features.index("priors_count")])[0, 1] > 0.2
 
@@ -456,6 +456,6 @@ def test_all_groups_of_compas():
     scores = load("compas_score_text")
     assert scores.class_names == ("Low", "Medium", "High")
     assert not any("score" in feature or "recid" in feature for feature in scores.features)
-    # people whom COMPAS calls a high risk reoffend more often
+    # people whom COMPAS rates as high risk reoffend more often
     rates = [plain.y[scores.y == k].mean() for k in range(3)]
     assert rates[0] < rates[1] < rates[2]

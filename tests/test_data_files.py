@@ -1,4 +1,4 @@
-"""Raw files that are not quite what they should be are read rightly or refused by name, line and way out."""
+"""Raw files with irregularities are either read correctly or rejected with the file's name, the line and a remedy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Pruning and bias GD/A against plain loops; presets."""
+"""Pruning and bias GD/A, compared with plain loops; presets."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ def advance(method, *args):
 
 @quick.jit
 def measured(tree, batch):
-    """Influence on the statistical parity proxy, unit by unit."""
+    """Return each unit's influence on the statistical parity proxy."""
     return ravel_pytree(influence(spd, TASK.network.apply, tree, batch))[0]
 
 
@@ -98,7 +98,7 @@ def test_pruning_takes_as_many_steps_as_there_are_units():
 
 
 def begin_descent(config, task=TASK, parts_=None):
-    """The state before the first epoch, and the bias on validation data."""
+    """Return the state before the first epoch, and the bias on validation data."""
     parts_ = parts() if parts_ is None else parts_
     evaluation = evaluate(task, variables(), parts_)[0].valid
     return begin_method(config, task, jax.random.key(2), variables(), parts_, evaluation), evaluation.bias
@@ -108,7 +108,7 @@ def begin_descent(config, task=TASK, parts_=None):
 @pytest.mark.parametrize("name", ["spd", "eod"])
 def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part):
     task, config = Task(TASK.network, MEASURES[name]), BiasGda(learning_rate=1e-3, batch_size=64, part=part)
-    flipped = Parts(*(batch._replace(a=~batch.a) for batch in parts()))  # the bias has the other sign: ascent
+    flipped = Parts(*(batch._replace(a=~batch.a) for batch in parts()))  # the bias changes its sign, so this is ascent
     signs = []
     for given in (parts(), flipped):
         batch = getattr(given, part)
@@ -128,7 +128,7 @@ def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part):
 
 
 def test_plain_descent_is_written_out():
-    """Three epochs of one mini-batch each: without dropout the order of rows does not matter."""
+    """Run three epochs of one mini-batch each; without dropout the order of rows does not matter."""
     network, batch = from_linen(Mlp(widths=(6, 5), dropout=0.0)), parts().train
     task, config = Task(network, spd), BiasGda(optimiser="sgd", learning_rate=0.1, batch_size=1000)
     state, bias = begin_descent(config, task)
@@ -199,7 +199,7 @@ def test_learning_rates_can_be_mapped_over():
     assert found.shape == (2, 3) and found[0, 0] == found[1, 0] and found[0, 2] != found[1, 2]
 
 
-PRESET_DIFFERENCES = {  # the table of fairjax.presets
+PRESET_DIFFERENCES = {  # as in the table of fairjax.presets
     ("network", "site"): ("activation", "preactivation"),
     ("network", "cut"): ("outgoing", "incoming"),
     ("pruning", "schedule"): ("quantile", "units"),

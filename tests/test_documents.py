@@ -1,4 +1,4 @@
-"""Every Python block of the README and of the documents runs by itself and does what the text around it says."""
+"""Every Python block of the README and the documentation runs by itself and does what the surrounding text says."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def blocks():
-    """The Python blocks by the heading that they stand under."""
+    """Return the Python blocks by their headings."""
     found = {}
     for document in DOCUMENTS:
         heading, text = "", document.read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def measured_in_short(names):
 def penalised(names):
     loss, slopes, x = names["loss"], names["slopes"], names["x"]
     assert slopes.shape == (x.shape[1],) and np.abs(slopes).max() > 0.01
-    assert loss(np.zeros(x.shape[1])) == pytest.approx(np.log(2), abs=1e-5)  # of scores of 0.5, without any bias
+    assert loss(np.zeros(x.shape[1])) == pytest.approx(np.log(2), abs=1e-5)  # at scores of 0.5, without bias
     weights = jax.random.normal(jax.random.key(0), slopes.shape)
     entropy = np.mean(np.logaddexp(0, np.where(names["y"], -1, 1) * np.asarray(x @ weights)))
     bias = float(spd(jax.nn.sigmoid(x @ weights), names["y"], names["a"]))
@@ -84,7 +84,7 @@ def streamed(names):
 
 
 def learned(names):
-    """The loss falls, and with the proxy in it the bias stays small although the labels are biased."""
+    """The loss falls, and with the proxy in it the bias remains small although the labels are biased."""
     losses, biases = names["losses"], names["biases"]
     assert losses[-1] < losses[0] - 0.03
     assert max(map(abs, biases[-10:])) < 0.1
@@ -95,7 +95,7 @@ def learned(names):
 
 def measured(names):
     report = names["report"]
-    # the micro case on which AIF360 and Fairlearn agree
+    # the small example on which AIF360 and Fairlearn agree
     assert report["spd"] == pytest.approx(-1 / 3, abs=1e-6)
     assert report["eod"] == pytest.approx(1 / 3, abs=1e-6)
     assert report["average_odds"] == pytest.approx(-1 / 3, abs=1e-6)

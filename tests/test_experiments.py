@@ -110,7 +110,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkey
     assert "goes on from the last saved state" in capsys.readouterr().err
     assert not (tmp_path / "r" / "results.csv").exists()
     with monkeypatch.context() as patched:
-        patched.setattr(seeds, "advance_training", None)  # training is not done again
+        patched.setattr(seeds, "advance_training", None)  # training is not repeated
         assert run(tmp_path / "r") == 0
     same_results(finished, tmp_path / "r")
 
@@ -224,7 +224,7 @@ def test_bad_settings_are_refused_before_any_work(words, message, tmp_path, caps
     monkeypatch.setattr(driver, "_train", None)
     try:
         status = cli.main(["debias", "--out", str(tmp_path / "r"), *words])
-    except SystemExit as stopped:  # the command line's own parser
+    except SystemExit as stopped:  # raised by the command line's parser
         status = stopped.code
     printed = capsys.readouterr()
     assert status == 2
@@ -332,7 +332,7 @@ def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags,
 
 
 def outcome(weights):
-    """A run of one network whose valid and test parts have these sums of weights."""
+    """Return an outcome of one network whose valid and test parts have the given sums of weights."""
     table = jnp.asarray(weights).reshape(1, 2, 2, 2)
     evaluation = objective.of_tables(MEASURES["spd"], jnp.array([0.5]), table)
     each = jax.tree.map(lambda entry: entry[None], evaluation)

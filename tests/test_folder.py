@@ -1,4 +1,4 @@
-"""The folder of a run: its lock, its configuration, and what it never deletes."""
+"""The folder of a run: its lock, its configuration, and the files that it never deletes."""
 
 import json
 import os
@@ -34,7 +34,7 @@ else:
 
 
 class Process:
-    """Another process that opens a folder when it is told to, and ends when it is told to."""
+    """Another process that opens a folder and ends on request."""
 
     def __init__(self, path, identity):
         command = [sys.executable, "-c", OPEN, str(path), json.dumps(identity)]

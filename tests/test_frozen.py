@@ -1,7 +1,7 @@
-"""Runs whose results must not change by a single byte, as files with checksums.
+"""Runs whose results must not change by a single byte, compared with files whose checksums are recorded.
 
-The files were written on one type of CPU with one version of JAX; elsewhere the last digits may differ, and the tests
-are skipped and say so. A change of the numbers that is meant writes the files again and says why in its commit.
+The files were written on one type of CPU with one version of JAX. On other machines the last digits may differ, so the
+tests are skipped with a message. A commit that changes the numbers on purpose rewrites the files and explains why.
 """
 
 import gzip
@@ -21,7 +21,7 @@ FROZEN = json.loads((FOLDER / "frozen.json").read_text())
 
 
 def cpu() -> str:
-    """This machine's CPU as Linux tells it: its name alone does not tell the instructions that it has."""
+    """Describe this machine's CPU as reported by Linux; its name alone does not determine its instruction set."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     facts = {}
     for line in lines:
@@ -32,7 +32,7 @@ def cpu() -> str:
 
 
 def compas(measure: str) -> list[str]:
-    """Settings of the frozen runs on COMPAS."""
+    """Return the settings of the frozen runs on COMPAS."""
     methods = ["standard", "pruning", "bias_gda", "random_perturbation"]
     seeds = ["42", "73", "666", "777"]
     return ["--dataset", "compas", "--measure", measure, "--seeds", *seeds, "--methods", *methods]
@@ -54,7 +54,7 @@ def test_the_frozen_files_are_those_whose_checksums_are_recorded():
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where the runs keep their programs: those on COMPAS train with the same ones."""
+    """Return the folder of compiled programs; the runs on COMPAS share their training programs."""
     return tmp_path_factory.mktemp("cache")
 
 

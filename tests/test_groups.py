@@ -59,7 +59,7 @@ def test_all_kinds_of_columns_give_the_same_groups():
         assert groups(kind).names == expected.names
     assert groups(jnp.array([3, 1])).names == ("1", "3")
     assert groups([True, False, True]).a.tolist() == [True, False, True]
-    # categories keep their order, and those that no row has are told of
+    # categories keep their order, and categories without rows are reported
     ordered = groups(pd.Categorical(["mid", "low"], categories=["low", "mid", "high"], ordered=True))
     assert ordered.names == ("low", "mid") and ordered.left_out == {"high": "no rows"}
 
@@ -203,7 +203,7 @@ def test_continuous_attributes():
     expected = np.stack([np.interp(ages, (20, 30, 60), row) for row in np.eye(3)], axis=1)
     np.testing.assert_allclose(found.a, expected, atol=1e-6)
     np.testing.assert_allclose(found.encode(ages[::-1]), expected[::-1], atol=1e-6)
-    # the gap by size is the mean of |E[f | a] - E f|
+    # the gap weighted by size is the mean of |E[f | a] - E f|
     decisions, y = np.array([1, 1, 0, 0, 1, 0, 1]), np.array([1, 0, 1, 0, 1, 0, 1])
     measure = from_arrays(np.eye(7), y, found).measure("spd", across="mean_absolute")
     sizes = expected.sum(axis=0)
@@ -272,7 +272,7 @@ def test_splits_carry_groups_classes_and_weights():
     assert isinstance(parts, WeightedBatch)
     np.testing.assert_array_equal(parts.weights, weights[np.asarray(splits.valid)])
     np.testing.assert_array_equal(parts.y, made.y[np.asarray(splits.valid)])
-    # the rows are those of the table without weights and names
+    # the rows are those of the same table without weights and names
     plain = from_arrays(made.x, made.y == 1, made.a == 0)
     np.testing.assert_array_equal(splits.train, split_seeds(plain, (42, 73)).train)
     one = split(jax.random.key(1), made.x, made.y, made.a, weights=weights, num_groups=3, num_classes=3)
@@ -319,7 +319,7 @@ def test_a_part_that_lacks_what_the_measure_compares_is_refused():
         split_seeds(made, range(5), measure=made.measure("eod"), stratify="group and label")
     left = from_arrays(made.x, y, groups(a, minimum=10, small="leave out"))
     assert split_seeds(left, range(5), measure=left.measure("eod")).train.shape == (5, 30)
-    # rows of weight 0 are not there
+    # rows of weight 0 do not count
     weighted = from_arrays(made.x, y, groups(a, minimum=10, small="leave out"), weights=(a != "big") | (y == 0))
     with pytest.raises(ValueError, match="no row with group big and label 1"):
         split_seeds(weighted, range(5), measure=weighted.measure("eod"))
@@ -422,7 +422,7 @@ def test_memberships_and_their_rest_are_all_rows():
     assert nobody.counts.tolist() == [0, 0, 3]
     flags = pd.DataFrame({"x": [True, False], "y": [True, True]}).astype("boolean")
     assert memberships(flags, estimator="weighted").membership == "weighted" and memberships(flags).a.dtype == bool
-    # gaps to the share of all rows are the same from rows as from sums
+    # gaps to the rate of all rows are the same from rows as from sums
     measure = metrics.demographic_parity(
         across=metrics.GAPS["kearns"], num_groups=3, blocks=found.blocks, membership="weighted"
     )

@@ -1,4 +1,4 @@
-"""Runs of several processes, and runs whose processes are killed: real processes on this machine."""
+"""Runs of several processes, and runs whose processes are killed, with real processes on this machine."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from experiments.hosts import Hosts
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "2"))
-"""Processes killed in each test that kills; set it to more for a longer hunt."""
+"""Number of processes killed in each test that kills; increase it for a longer search."""
 WORDS = [
     *("--dataset", "loh", "--simulation.rows", "600", "--seeds", "1", "2", "3"),  # no number of devices divides 3
     *("--network.widths", "8", "8", "--training.epochs", "30", "--bias-gda.epochs", "40"),
@@ -31,7 +31,7 @@ SAME = ("results.csv", "trajectories.csv", "table.md")
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """Where programs are kept, so that a process that is started again is soon where it was."""
+    """Return a folder for compiled programs, so that a restarted process catches up quickly."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -55,12 +55,12 @@ def free_port():
 
 
 def begin_two(out, cache, folder, launcher="hand", methods=METHODS):
-    """Two processes of two devices each; their messages go to files, which outlive them."""
+    """Start two processes with two devices each; their messages go to files, which outlive the processes."""
     port, started = free_port(), []
     for i in range(2):
         words = ["--hosts.coordinator", f"127.0.0.1:{port}", "--hosts.processes", "2", "--hosts.process", str(i)]
         variables = {}
-        if launcher == "slurm":  # what srun tells its processes; JAX makes the port of the job's number
+        if launcher == "slurm":  # the variables that srun sets; JAX derives the port from the job's number
             words = ["--hosts.cluster"]
             variables = {
                 "SLURM_JOB_ID": str(port),
@@ -83,14 +83,14 @@ def same(found, expected):
 
 
 def whole(folder):
-    """Nothing is half-written: every state has a number, and no temporary file is left."""
+    """Check that nothing is half-written: every state has a number, and no temporary file is left."""
     left = [path for path in folder.rglob("*") if path.name.startswith(".")]
     assert not left and not [path for path in folder.rglob("*.orbax-checkpoint-tmp*")]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, cache):
-    """The run of one process that nobody disturbs."""
+    """Return the results of an uninterrupted run of a single process."""
     out = tmp_path_factory.mktemp("alone") / "r"
     process = begin(out, cache)
     assert process.communicate()[1] == "" and process.returncode == 0
@@ -99,7 +99,7 @@ def alone(tmp_path_factory, cache):
 
 @pytest.mark.slow
 def test_two_processes_give_the_results_of_one_written_once(alone, tmp_path, cache):
-    """A method that has processes of its own is among them; the programs of the others are in the cache."""
+    """One of the methods uses processes of its own; the programs of the others are in the cache."""
     methods = (*METHODS, "equalized_odds")
     assert begin(tmp_path / "one", cache, methods=methods, error=subprocess.DEVNULL).wait() == 0
     processes = begin_two(tmp_path / "r", cache, tmp_path, methods=methods)
@@ -141,7 +141,7 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_s
             processes[victim].send_signal(signal.SIGKILL)
             survived += 1
         codes = [process.wait(timeout=75) for process in processes]
-        if codes[1 - victim] != 0:  # 0: it was done, or about to be
+        if codes[1 - victim] != 0:  # 0: it had finished or was about to
             time.sleep(1.0)
             said = (tmp_path / f"errors{1 - victim}").read_text()
             assert re.search("lost another process|ended before its work was done|did not come together", said), said
@@ -166,7 +166,7 @@ def test_processes_with_different_settings_refuse_to_run_together(tmp_path, cach
 
 @contextlib.contextmanager
 def disk(path, size):
-    """A small file system of its own, which can be filled and made bigger."""
+    """Mount a small file system, which can be filled and enlarged."""
     path.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")

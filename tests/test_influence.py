@@ -1,4 +1,4 @@
-"""Influence against loops over rows, finite differences in NumPy, and really cutting a unit."""
+"""Influence, compared with loops over rows, finite differences in NumPy, and the actual effect of cutting a unit."""
 
 import functools
 
@@ -27,7 +27,7 @@ def network_of(site="preactivation", cut="incoming"):
 
 @functools.cache
 def data():
-    """Rows, and variables with masks and statistics that are not neutral; sites and cuts do not matter to them."""
+    """Return rows, and variables with non-trivial masks and statistics; sites and cuts do not matter for them."""
     of_x, of_network, of_stats = jax.random.split(jax.random.key(0), 3)
     x = jax.random.normal(of_x, (N, 3))
     variables = jax.jit(network_of().init)(of_network, x)
@@ -45,7 +45,7 @@ def flat(tree):
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def measured(network, names, chunks, variables, batch):
-    """Influences, summed over rows, on several measures and by several sizes of chunks."""
+    """Return influences, summed over rows, for several measures and chunk sizes."""
     return {
         (name, str(chunk)): ravel_pytree(
             influence(MEASURES[name], network.apply, variables, batch, reduction="sum", chunk=chunk)
@@ -57,7 +57,7 @@ def measured(network, names, chunks, variables, batch):
 
 @functools.partial(jax.jit, static_argnums=0)
 def of_row(network, variables, x):
-    """Score of one row, and its slope by what is added to each unit for this row."""
+    """Return the score of one row, and its slope with respect to a shift of each unit for this row."""
 
     def score(shifts):
         return jax.nn.sigmoid(network.apply(variables, x[None], shifts=shifts)[0])[0]
@@ -66,7 +66,7 @@ def of_row(network, variables, x):
 
 
 def numpy_scores(variables, x, site, cut, shift):
-    """The network written out in float64, every unit shifted at the site."""
+    """Compute the network in float64, with every unit shifted at the site."""
     tree = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables)
     shifts, h = np.split(shift, [WIDTHS[0]]), np.asarray(x, np.float64)
     for name, by in zip(("hidden_00", "hidden_01"), shifts, strict=True):
@@ -191,7 +191,7 @@ def test_influence_predicts_what_cutting_a_small_unit_does():
 )
 def test_what_means_nothing_is_refused(options, message):
     variables, batch = data()
-    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match=message):
             influence(spd, network_of().apply, variables, batch, **options)

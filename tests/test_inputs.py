@@ -1,4 +1,4 @@
-"""Inputs that must be an error where they are concrete and NaN, never parity, where they are traced."""
+"""Invalid inputs raise an error if they are concrete, and give NaN instead of parity if they are traced."""
 
 import dataclasses
 
@@ -112,7 +112,7 @@ def test_a_group_that_is_given_no_positive_prediction_leaves_precision_undefined
     assert np.isnan(objective.at_threshold(measure, scores, y, groups, 0.5).bias)
     assert objective.at_threshold(measure, scores, y, groups, 0.0).bias == 0.0
     absent = objective.at_threshold(parity.named("ppd", 4), scores, y, groups, 0.0)
-    assert absent.bias == 0.0  # nobody of the last group is there, whatever the threshold
+    assert absent.bias == 0.0  # the last group has no rows at any threshold
 
 
 def test_nothing_that_cannot_be_computed_is_a_number():
@@ -151,7 +151,7 @@ def test_the_number_of_groups_is_read_off_codes_that_are_known():
 def test_several_quotients_count_by_the_one_that_is_furthest_from_parity():
     y, groups = np.array([1] * 4 + [0] * 4 + [1] * 4 + [0] * 4), np.array([0] * 8 + [1] * 8)
     decisions = np.array([1, 0, 0, 0] + [1, 1, 1, 0] + [1, 1, 1, 1] + [1, 1, 0, 0])
-    # the quotient of true positive rates is 1/4, of false positive rates 3/2: the first is further away
+    # the ratio of true positive rates is 1/4 and that of false positive rates 3/2, so the first is further from 1
     measure = metrics.equalized_odds(across=Quotient(0, 1))
     assert measure(decisions, y, groups) == pytest.approx(0.25)
 

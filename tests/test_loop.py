@@ -1,4 +1,4 @@
-"""The loop that all methods share, on every method: protocol, selection, chunks, many seeds, what is not finite."""
+"""The loop that all methods share, for every method: protocol, selection, chunks, many seeds, non-finite values."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def test_every_method_keeps_the_protocol(name):
     chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda state: state, state))
     chex.assert_trees_all_equal(
         Flat.of(method.candidate(state, jnp.zeros((), jnp.int32))), Flat.of(variables())
-    )  # nothing is done before the first step
+    )  # no step is taken yet
     candidates = steps * method.members + 1
     assert (steps > 0) == (name in STEPPING)
     assert result(name).trace.valid.bias.shape == result(name).trace.test.bias.shape == (candidates,)
@@ -64,8 +64,8 @@ def test_candidate_0_is_the_network_as_it_came(name):
     trace, _ = evaluate(TASK, variables(), parts())
     first = jax.tree.map(lambda entry: entry[0], result(name).trace)
     chex.assert_trees_all_close(first, trace, atol=1e-6)
-    never = ConstrainedObjective(epsilon=1e-6, margin=0.0)  # a number in the rule: the same program again
-    unmet = debias(name, Pruning(steps=3) if name == "pruning" else None, never)  # without units there is no bias
+    never = ConstrainedObjective(epsilon=1e-6, margin=0.0)  # numbers in a rule need no new compilation
+    unmet = debias(name, Pruning(steps=3) if name == "pruning" else None, never)  # a network without units has no bias
     assert unmet.selected == 0 and not unmet.satisfied
     chex.assert_trees_all_equal(unmet.variables, variables())
     assert unmet.threshold == unmet.trace.valid.threshold[0]
@@ -91,7 +91,7 @@ def test_the_result_is_the_best_candidate_with_its_own_threshold(name):
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_a_run_is_a_start_and_chunks_of_steps(name):
-    # the search's sums are rounded differently in programs that are compiled quickly
+    # the sums of the search are rounded differently in programs with little optimisation
     programs = Programs(jax.jit) if name == "layerwise" else QUICK
     whole = debias(name, programs=programs) if name == "layerwise" else result(name)
     method, (begun, evaluated) = CONFIGS[name], begin(name, programs=programs)
@@ -118,7 +118,7 @@ def test_many_seeds_are_each_seed_alone(name):
         single = run(method, TASK, RULE, jax.random.key(i), tree, split())
         for part in ("valid", "test"):
             ours, theirs = getattr(together.trace, part), getattr(single.trace, part)
-            np.testing.assert_allclose(ours.bias[i], theirs.bias, atol=0.03)  # a row more or less
+            np.testing.assert_allclose(ours.bias[i], theirs.bias, atol=0.03)  # one row more or less
             np.testing.assert_allclose(ours.balanced_accuracy[i], theirs.balanced_accuracy, atol=0.03)
     assert not jnp.array_equal(together.trace.valid.bias[0], together.trace.valid.bias[1])
 
@@ -146,7 +146,7 @@ def test_rules_are_interchangeable(rule):
 
 @method
 class Scripted(Method):
-    """Multiplies the parameters by a number at every step, so that it is known what its candidates are."""
+    """Multiply the parameters by a number at every step, so that the candidates are known."""
 
     factors: Float[Array, " steps"]
 
@@ -173,13 +173,13 @@ def test_ties_go_to_the_earliest_candidate():
 @pytest.mark.parametrize("at", [0, 1, 3])
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
 def test_a_candidate_that_is_not_finite_is_never_selected_and_freezes_the_run(at, value):
-    """Without scores above a threshold there is no bias: such a candidate would be the best by far."""
-    better = jnp.array([1.0, -1.0, 1.0, 1.0])  # the signs of the weights turn, and with them the bias changes
+    """Without scores above a threshold there is no bias, so such a candidate would otherwise be by far the best."""
+    better = jnp.array([1.0, -1.0, 1.0, 1.0])  # the signs of the weights change, and with them the bias
     always = AccuracyFloor(floor=0.0)
     sound = run(Scripted(factors=better), TASK, always, jax.random.key(0), variables(), split())
     found = run(Scripted(factors=better.at[at].set(value)), TASK, always, jax.random.key(0), variables(), split())
     assert found.diverged and not sound.diverged
-    scores = always(sound.trace.valid)[: at + 1]  # of the candidates before it
+    scores = always(sound.trace.valid)[: at + 1]  # the candidates before it
     assert found.selected == objective.first_max(scores)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found.variables["params"]))
 
@@ -196,5 +196,5 @@ def test_a_network_that_is_not_finite_to_begin_with_is_told():
     many = quick.jit(many)
     found, sound = many(both), many(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables()))
     assert found.diverged.tolist() == [True, False] and found.selected[0] == 0
-    assert not found.satisfied[0]  # although scores that are not numbers accept nobody
+    assert not found.satisfied[0]  # although NaN scores accept nobody
     chex.assert_trees_all_equal(*(jax.tree.map(lambda leaf: leaf[1], tree) for tree in (found, sound)))

@@ -1,4 +1,4 @@
-"""Every program of a run is lowered for GPUs and TPUs: what would not compile there is found without one."""
+"""Every program of a run is lowered for GPUs and TPUs, which finds compilation errors without such a device."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_program_of_a_run_lowers_for_cuda_and_tpu():
-    # in a process of its own, since the checks of types in tests refuse what JAX puts in the place of arrays
+    # in a separate process, since the tests' type checks reject the objects that JAX uses instead of arrays
     done = subprocess.run(
         [sys.executable, "tests/lowering.py"],
         cwd=ROOT,

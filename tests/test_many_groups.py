@@ -1,4 +1,4 @@
-"""Many groups, classes and sample weights through the library, against NumPy, SciPy and rows that are repeated."""
+"""Many groups, classes and sample weights in all parts of the library, compared with NumPy, SciPy and repeated rows."""
 
 import dataclasses
 import functools
@@ -52,7 +52,7 @@ METHODS_THAT_RUN = {
 
 @pytest.fixture(scope="module", autouse=True)
 def quickly_compiled():
-    """Compiling takes most of the time of these tests."""
+    """Compile quickly, since compilation takes most of the time of these tests."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -67,7 +67,7 @@ def network(outputs=1):
 
 
 def split(y, a, weights=None, repeated=None, seed=0):
-    """A split of the table, or of the table with each row repeated so many times."""
+    """Return a split of the table, or of the table with each row repeated a number of times."""
     order = np.random.default_rng(seed).permutation(N)
     parts = [order[:144], order[144:192], order[192:]]
     x = X
@@ -83,7 +83,7 @@ def split(y, a, weights=None, repeated=None, seed=0):
 
 @functools.cache
 def trained(name):
-    """A trained network of a setting."""
+    """Return a trained network for a setting."""
     _, y, a, outputs = SETTINGS[name]
     config = training.Training(epochs=40, batch_size=48, learning_rate=2e-2, check_every=5)
     fit = jax.jit(training.run, static_argnums=0)
@@ -91,14 +91,14 @@ def trained(name):
 
 
 def spread_by_hand(decisions, a, weights=None):
-    """The greatest accepted share less the least, by a loop."""
+    """Compute the greatest acceptance rate minus the least with a loop."""
     weights = np.ones(len(decisions)) if weights is None else weights
     rates = [np.average(decisions[a == g], weights=weights[a == g]) for g in np.unique(a)]
     return max(rates) - min(rates)
 
 
 def bias_by_hand(name, logits, threshold):
-    """The bias of a setting, from the network's logits."""
+    """Compute the bias for a setting from the network's logits."""
     if name == "classes":
         a = np.minimum(CODES, 2)
         decisions = np.argmax(logits, axis=1)
@@ -184,7 +184,7 @@ def test_whole_weights_are_rows_repeated_and_rows_of_weight_0_are_not_there(name
 
 
 def counted(evaluation):
-    """What does not depend on how many rows there are, of which rows of weight 2 are not as many as two rows."""
+    """Return what does not depend on the number of rows, since one row of weight 2 is not two rows."""
     return evaluation.threshold, evaluation.balanced_accuracy, evaluation.bias, evaluation.table
 
 
@@ -286,7 +286,7 @@ def test_influence_of_many_groups_is_that_of_finite_differences(name):
 
 
 def evaluation(values, sizes, there=None):
-    """An evaluation of rates (rates, groups)."""
+    """Return an evaluation with the given rates (rates, groups)."""
     values, sizes = np.asarray(values, np.float32), np.asarray(sizes, np.float32)
     there = np.full(values.shape, True) if there is None else there
     bias = max(np.ptp(row[some]) for row, some in zip(values, there, strict=True))
@@ -326,7 +326,7 @@ def test_rules_of_rates_are_those_of_a_difference_for_two_groups():
     scale = np.sqrt(2 * 0.2 * (1 / 50 + 1 / 80))
     closed = norm.cdf((0.1 - 0.05) / scale) - norm.cdf((-0.1 - 0.05) / scale)
     assert rule(one) == pytest.approx(0.8 * closed, abs=1e-5)
-    pooled = PooledObjective(epsilon=0.1, shift=1e-6)  # without a shift both weight by the inverse of sizes
+    pooled = PooledObjective(epsilon=0.1, shift=1e-6)  # without a shift, both weights are inverse to the sizes
     by_rates, by_difference = pooled.pool(one, other), pooled.pool(plain, plain_train)
     assert by_rates.bias == pytest.approx(float(by_difference.bias), abs=2e-3)
     assert pooled(by_rates) == pytest.approx(float(pooled(by_difference)), abs=5e-3)
@@ -362,7 +362,7 @@ def test_a_bias_that_cannot_be_computed_never_satisfies(rule):
     assert np.isnan(result.trace.valid.bias).all() and result.undefined and not result.satisfied
     scores = jnp.array([np.nan, 0.3]) if isinstance(rule, AccuracyFloor) else jnp.array([np.nan, 0.001])
     every = Evaluation(jnp.full(2, 0.5), jnp.full(2, 0.8), scores, jnp.full(2, 0.001))
-    assert objective.first_max(rule(every)) == 1  # one whose bias is known goes first
+    assert objective.first_max(rule(every)) == 1  # a candidate with a known bias is preferred
 
 
 def test_named_measures_have_options():

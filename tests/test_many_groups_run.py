@@ -1,4 +1,4 @@
-"""Runs about many groups and classes from the command line: small tables stand in for COMPAS and Adult."""
+"""Runs with many groups and classes from the command line, with small tables instead of COMPAS and Adult."""
 
 import json
 import os
@@ -26,13 +26,13 @@ CLASSES = "--measure eod --methods standard pruning".split()
 
 
 def people(generator) -> pd.DataFrame:
-    """Races of very different sizes, and sexes: one intersection has fewer than 20 rows."""
+    """Return races of very different sizes, and sexes; one intersection has fewer than 20 rows."""
     race = generator.permutation(np.repeat(["b", "c", "w"], [150, 40, ROWS - 190]))
     return pd.DataFrame({"race": race, "sex": np.where(generator.random(ROWS) < 0.4, "F", "M")})
 
 
 def two_classes(path=None, protected=("race", "sex"), intersect=True, minimum=50, small="leave out"):
-    """A table whose label depends on race and sex."""
+    """Return a table whose label depends on race and sex."""
     generator = np.random.default_rng(0)
     frame, x = people(generator), generator.normal(size=(ROWS, 4))
     x[:, 0] += (frame["race"] == "w") + 0.7 * (frame["sex"] == "M")
@@ -41,7 +41,7 @@ def two_classes(path=None, protected=("race", "sex"), intersect=True, minimum=50
 
 
 def three_classes(path=None, protected=("sex",), intersect=True, minimum=50, small="leave out"):
-    """A table of three classes and two groups with names."""
+    """Return a table with three classes and two named groups."""
     generator = np.random.default_rng(1)
     frame, x = people(generator), generator.normal(size=(ROWS, 4))
     x[:, 0] += 1.2 * (frame["sex"] == "M")
@@ -63,7 +63,7 @@ def small_tables():
 
 @pytest.fixture(scope="module")
 def folders(small_tables, tmp_path_factory):
-    """Folders of runs, each run once."""
+    """Return a function that returns the folder of a run; each run is done once."""
     made = {}
 
     def folder(words) -> Path:
@@ -77,15 +77,15 @@ def folders(small_tables, tmp_path_factory):
 
 
 def command(words) -> list[str]:
-    """The words of a run."""
+    """Return the arguments of a run."""
     return [*SMALL, "--dataset", "compas_score_text" if words is CLASSES else "compas", *words]
 
 
 def refusal(words, capsys) -> str:
-    """The message of a command that is refused."""
+    """Return the error message of a rejected command."""
     try:
         status = cli.main(["debias", *words])
-    except SystemExit as stopped:  # the command line's own parser
+    except SystemExit as stopped:  # raised by the command line's parser
         status = stopped.code
     assert status == 2
     printed = capsys.readouterr()
@@ -93,7 +93,7 @@ def refusal(words, capsys) -> str:
 
 
 def read(folder: Path) -> tuple[pd.DataFrame, Structure]:
-    """The results of a run, and its groups and classes."""
+    """Read the results of a run, and its groups and classes."""
     facts = json.loads((folder / "run.json").read_text())["data"]
     return pd.read_csv(folder / "results.csv", keep_default_na=False), Structure.from_plain(facts["structure"])
 
@@ -150,7 +150,7 @@ def test_counts_are_those_of_the_saved_networks_on_the_rows(folders, words):
             predicted = logits.argmax(axis=1) if words is CLASSES else jax.nn.sigmoid(logits) > row["threshold"].item()
             expected = np.zeros(structure.shape)
             np.add.at(expected, tuple(np.asarray(part, int) for part in (predicted, batch.y, batch.a)), 1)
-            assert np.abs(statistics.tables_of(row, structure)[0] - expected).sum() <= 2  # a score at the threshold
+            assert np.abs(statistics.tables_of(row, structure)[0] - expected).sum() <= 2  # scores at the threshold
 
 
 def test_columns_of_counts_are_named_by_prediction_label_and_group(folders):
@@ -174,7 +174,7 @@ def test_a_small_group_is_left_out_and_every_table_says_so(folders, capsys):
     assert "c, F <small>not compared</small>" in page
     assert "Share accepted, of y = 1 (true positive rate)" in page
     assert "COMPAS by race and sex" in page and "dealt to the groups by chance" in page
-    assert "Beside the paper" not in page  # its numbers are of two groups
+    assert "Beside the paper" not in page  # the paper's numbers are for two groups
 
 
 def test_the_page_of_several_classes_names_them(folders):
@@ -304,7 +304,7 @@ def test_the_statistics_know_every_measure_for_several_groups_and_classes(measur
     for method in ("standard", "pruning"):
         for seed in range(3):
             table = generator.integers(0, 30, size=structure.shape)
-            table[1 if seed == 0 else 0] = 0  # a class that nobody is predicted to be of
+            table[1 if seed == 0 else 0] = 0  # a class that is never predicted
             rows.append(row(structure, measure, method, seed, table))
     results = pd.DataFrame(rows)
     assert statistics.inconsistency(results, structure) < 1e-5
@@ -314,7 +314,7 @@ def test_the_statistics_know_every_measure_for_several_groups_and_classes(measur
 
 
 def row(structure, measure, method, seed, table, epsilon=0.2) -> dict:
-    """A row of results."""
+    """Return a row of results."""
     accuracy, bias = statistics._accuracy_and_bias(np.array(table, float), measure, structure)
     met = bool(abs(bias) < epsilon)
     return {
@@ -326,7 +326,7 @@ def row(structure, measure, method, seed, table, epsilon=0.2) -> dict:
 
 
 def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_is_told(tmp_path):
-    nobody = np.array([[[40, 30], [20, 10]], [[0, 0], [0, 0]]])  # precision is of those accepted
+    nobody = np.array([[[40, 30], [20, 10]], [[0, 0], [0, 0]]])  # precision is undefined if nobody is accepted
     somebody = np.array([[[40, 30], [20, 10]], [[10, 8], [30, 24]]])
     results = pd.DataFrame(
         [row(BINARY, "ppd", "standard", seed, table) for seed, table in enumerate((nobody, somebody))]
@@ -338,7 +338,7 @@ def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_
     assert "In 1 of 2 results there is no bias" in report.write(tmp_path).read_text()
     with_counts = results.assign(groups_compared=[1, 2])
     assert "In these test parts 1 to 2 groups have the rows to be compared." in tables.undefined(with_counts)
-    results.loc[0, "bias"] = 0.0  # which would say that the groups fare alike
+    results.loc[0, "bias"] = 0.0  # this value would claim equal treatment of the groups
     results.to_csv(tmp_path / "results.csv", index=False)
     with pytest.raises(ValueError, match="results.csv"):
         report.write(tmp_path)
@@ -349,7 +349,7 @@ def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_
 def test_benchmark_files_give_groups_and_classes_with_names(dataset):
     benchmark = data.DATASETS[dataset]
     attributes = benchmark.attributes if benchmark.intersections else benchmark.attributes[:1]
-    # a rate of few rows may be undefined in some split: intersections of six classes are not split here
+    # rates of few rows may be undefined in some split, so intersections of six classes are not split here
     chosen = Debias(dataset=dataset, protected=attributes, seeds=(42,), minimum=50, stratify=dataset != "german")
     if not Path(os.environ.get("FAIRJAX_DATA", "nowhere"), dataset.partition("_")[0]).is_dir():
         pytest.skip(f"the data of {dataset} are not there: set FAIRJAX_DATA")

@@ -1,4 +1,4 @@
-"""Unit masks: which units go, against plain loops and NumPy's quantile."""
+"""Unit masks: which units are cut, compared with plain loops and NumPy's quantile."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ drop_above = jax.jit(masks.drop_above)
 
 
 def tree(keep, scores):
-    """Masks and scores of two layers, of 4 and 5 units."""
+    """Return masks and scores of two layers with 4 and 5 units."""
     keep, scores = np.asarray(keep), np.asarray(scores, np.float32)
     return {"a": jnp.asarray(keep[:4]), "b": jnp.asarray(keep[4:])}, {
         "a": jnp.asarray(scores[:4]),
@@ -38,7 +38,7 @@ def test_drop_takes_the_highest_of_those_kept_and_ties_by_position(keep, scores,
     candidates = [i for i in range(UNITS) if keep[i] and scores[i] > -np.inf]
     gone = sorted(candidates, key=lambda i: (-scores[i], i))[:k]
     assert flat(drop(masks_, scores_, k)) == [keep[i] and i not in gone for i in range(UNITS)]
-    assert flat(masks_) == keep  # the given masks are as they were
+    assert flat(masks_) == keep  # the given masks are unchanged
 
 
 def test_ties_across_layers_go_by_position():
@@ -69,7 +69,7 @@ def test_drop_above_is_numpy_s_quantile_with_cut_units_at_0(keep, scores, q):
     new = flat(drop_above(masks_, scores_, q))
     cut = np.quantile(np.where(keep, np.float32(scores), np.float32(0)), q)
     for i in range(UNITS):
-        if abs(scores[i] - cut) > 1e-5:  # a score at the quantile may round either way
+        if abs(scores[i] - cut) > 1e-5:  # a score at the quantile may be rounded either way
             assert new[i] == (keep[i] and not scores[i] > cut)
 
 

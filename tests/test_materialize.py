@@ -1,3 +1,5 @@
+"""Materialising masks: smaller networks without the cut units."""
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from fairjax.nn import Mlp, from_linen, materialize, shrink
 
 
 def pruned(module, fraction, x):
-    """A network with random weights, statistics and masks, so that nothing is at its neutral value."""
+    """Return a network with random weights, statistics and masks, so that nothing has its neutral value."""
     network = from_linen(module)
     variables = network.init(jax.random.key(1), x)
     leaves, structure = jax.tree.flatten(variables)
@@ -37,7 +39,7 @@ def test_the_materialised_network_is_the_masked_one(cut, fraction):
     assert masks.count(made["masks"]) == 15
     np.testing.assert_allclose(network.apply(made, x)[0], network.apply(variables, x)[0], rtol=1e-5, atol=1e-5)
     every = {**variables, "masks": made["masks"]}
-    if fraction == 0.5:  # the masks matter here, so that the test can fail
+    if fraction == 0.5:  # the masks matter in this case, so that the test can fail
         assert not np.allclose(network.apply(every, x)[0], network.apply(variables, x)[0], atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""The further debiasing methods against plain loops and closed forms."""
+"""The other debiasing methods, compared with plain loops and closed forms."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ from fairjax.types import Batch
 
 
 def key():
-    """A fresh key, always the same."""
+    """Return a new key, always the same one."""
     return jax.random.key(7)
 
 
@@ -84,7 +84,7 @@ def test_a_draw_multiplies_every_parameter_by_its_own_noise():
 def test_draws_do_not_depend_on_how_many_are_drawn_at_once():
     one, four = (debias("random_perturbation", RandomPerturbation(draws=10, batch=batch)) for batch in (1, 4))
     np.testing.assert_allclose(one.trace.valid.bias, four.trace.valid.bias[:11], atol=0.02)
-    assert four.trace.valid.bias.shape == (13,)  # the last step is filled up
+    assert four.trace.valid.bias.shape == (13,)  # the last step is padded
     np.testing.assert_array_equal(four.trace.valid.bias[11:], four.trace.valid.bias[0])
     assert one.selected == four.selected
 
@@ -136,8 +136,10 @@ def test_balanced_cross_entropy_weighs_classes_alike():
 @pytest.mark.parametrize("penalty", ["absolute", "signed"])
 @pytest.mark.parametrize("measure", ["spd", "eod"])
 def test_fine_tuning_is_written_out(penalty, measure):
-    """Two epochs of one mini-batch each, for two weights, by hand: without dropout the order of rows does not
-    matter."""
+    """Compare two epochs of one mini-batch each, for two weights, with a plain loop.
+
+    Without dropout the order of rows does not matter.
+    """
     task = Task(PLAIN, MEASURES[measure])
     config = FineTuning(weights=(0.5, 3.0), penalty=penalty, batch_size=1000, epochs=2, learning_rate=1e-2)
     state = begin(config, task)
@@ -188,7 +190,7 @@ def test_multipliers_grow_while_the_constraint_is_violated(penalty):
     np.testing.assert_array_equal(fixed.weights, state.weights)
     np.testing.assert_array_equal(
         after.variables.params, fixed.variables.params
-    )  # the change counts from the next epoch
+    )  # the change takes effect in the next epoch
 
 
 def test_only_the_layers_named_are_tuned():
@@ -236,7 +238,7 @@ def test_descent_is_plain_gradient_descent():
 
 
 def test_the_projected_direction_is_zhang_s():
-    """One plain step by hand: g - proj_h g - weight h, with a given adversary."""
+    """Compute one step without momentum by hand: g - proj_h g - weight h, with a given adversary."""
     batch = parts().train
     config = AdversarialDebiasing(batch_size=1000, weight=2.0, learning_rate=1e-3)
     task = Task(PLAIN, spd)
@@ -353,7 +355,7 @@ def test_the_search_moves_to_what_is_within_the_bound_first():
     assert int(np.argmax(towards)) == 2
 
 
-# rules that look at train data
+# rules that use train data
 
 
 def test_pooled_rules_need_train_data():
@@ -376,7 +378,7 @@ def test_pooled_bias_is_the_weighted_mean_of_both_parts():
     assert seen.bias == pytest.approx(float(expected), abs=1e-6)
     assert both[:, 1].sum() == sum(map(sum, n))
     assert 2 * 0.2 * seen.noise == pytest.approx(0.2 * (1 / (1 / noise[0] + 1 / noise[1]) + noise[0]), rel=1e-5)
-    certain = trace.seen(PooledObjective(shift=100.0))  # a shift of any size: train data say nothing
+    certain = trace.seen(PooledObjective(shift=100.0))  # with a very large shift, train data carry no information
     assert certain.bias == pytest.approx(float(trace.valid.bias), abs=1e-6)
     assert certain.noise == pytest.approx(float(trace.valid.noise), rel=1e-4)
 

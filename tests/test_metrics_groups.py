@@ -1,4 +1,4 @@
-"""Rates and parity of many groups and classes, against Fairlearn, scikit-learn and plain NumPy."""
+"""Rates and parity of many groups and classes, compared with Fairlearn, scikit-learn and NumPy."""
 
 import functools
 
@@ -261,7 +261,7 @@ def test_gradients_are_finite(gap, name, rate):
     random = np.random.default_rng(0).random(60).astype(np.float32)
     for f in (random, np.full(60, 0.5, np.float32), np.zeros(60, np.float32), np.ones(60, np.float32)):
         for label in (y, np.zeros_like(y)):
-            # Group 3 is absent.
+            # group 3 is absent
             slope = jax.grad(lambda f, y=label: measure(f, y, a, weights=w, num_groups=4))(jnp.asarray(f))
             assert np.isfinite(slope).all()
 
@@ -289,7 +289,7 @@ def test_minimum_leaves_small_denominators_out():
     assert metrics.equal_opportunity()(p, y, a) == 1.0
     assert metrics.equal_opportunity(minimum=2)(p, y, a) == 0.5
     uneven = np.ones(13)
-    uneven[:3] = 1e-6  # group 0 is one row in effect
+    uneven[:3] = 1e-6  # group 0 has an effective size of one row
     assert np.isnan(metrics.equal_opportunity(minimum=2)(p, y, a, weights=uneven))
     np.testing.assert_allclose(metrics.equal_opportunity(minimum=2)(p, y, a, weights=np.full(13, 1e-3)), 0.5, 1e-6)
 
@@ -308,7 +308,7 @@ def test_measures_hash_by_value():
         jax.jit(metrics.demographic_parity())(jnp.ones(2), jnp.ones(2), jnp.zeros(2, int))
     with pytest.raises(ValueError, match="class"):
         rates.recall(2)
-    with pytest.raises(Exception, match="over"):  # the types of arguments are checked in tests before their values
+    with pytest.raises(Exception, match="over"):  # in tests, types are checked before values
         metrics.Parity((rates.recall(),), over="most")
 
 
@@ -340,7 +340,7 @@ def test_spread_of_two_groups_is_the_absolute_difference(seed):
 
 def test_several_rates_count_by_the_one_that_is_furthest_from_parity():
     y, groups = np.array([1, 1, 0, 0, 1, 1, 0, 0]), np.array([0] * 4 + [1] * 4)
-    decisions = np.array([0, 0, 1, 0, 1, 1, 1, 0])  # true positive rates 0 and 1, false positive rates alike
+    decisions = np.array([0, 0, 1, 0, 1, 1, 1, 0])  # true positive rates 0 and 1, equal false positive rates
     assert metrics.equalized_odds(across=metrics.Difference(0, 1))(decisions, y, groups) == -1.0
     assert metrics.equalized_odds(across=metrics.GAPS["shortfall"])(decisions, y, groups) == -1.0
     with pytest.raises(ValueError, match="blocks must hold codes of groups below 2"):

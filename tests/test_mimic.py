@@ -1,4 +1,4 @@
-"""MIMIC-III's cohort from small generated tables with the real schema, variable by variable, and from the open demo."""
+"""The cohort of MIMIC-III, tested on small generated tables with the real schema and on the open demo."""
 
 import datetime
 import gzip
@@ -38,7 +38,7 @@ SCHEMA = {
 
 
 class Tables:
-    """Rows of the eight tables; every admission is `100 + patient`, a second one `200 + patient`."""
+    """Rows of the eight tables; a patient's admission is `100 + patient`, and a second admission is `200 + patient`."""
 
     def __init__(self):
         self.rows = {name: [] for name in SCHEMA}
@@ -77,7 +77,7 @@ class Tables:
         folder.mkdir(parents=True, exist_ok=True)
         for table, columns in SCHEMA.items():
             rows = pd.DataFrame(self.rows[table], columns=columns.split()).astype(object)
-            if rows.empty:  # a table has rows, though none of the cohort
+            if rows.empty:  # a table contains rows, but none of the cohort
                 rows.loc[0, "hadm_id"] = None
             rows["row_id"] = np.arange(len(rows))
             if shuffle is not None:
@@ -89,7 +89,7 @@ class Tables:
 
 
 def base():
-    """Two patients of each insurance and outcome, so that a data set can be made of any one more."""
+    """Return two patients of each insurance and outcome, so that a data set can be made with any additional patient."""
     return (
         Tables()
         .patient(1, insurance="Medicare", hospital_expire_flag=1)
@@ -109,7 +109,7 @@ def test_the_cohort_is_the_first_admission_of_each_adult(tmp_path):
     tables = base().patient(5, years=14.99).patient(6, years=15.2).patient(7, years=300.0)
     tables.patient(1, second=True, insurance="Private", hospital_expire_flag=0)
     frame, found = load(tables, tmp_path)
-    assert len(frame) == 6  # the child is left out, and so is the second admission
+    assert len(frame) == 6  # without the child and the second admission
     assert found.y.tolist() == [True, False, False, True, False, False]
     assert found.a.tolist() == [True, False, True, False, False, False]
     np.testing.assert_allclose(frame["age"], [60, 60, 60, 60, 15.2, 91.4], atol=0.01)
@@ -126,12 +126,12 @@ def test_the_features_are_17_variables_and_admission_data(tmp_path):
 
 MEANS = [
     ("heart_rate", [(211, 80.0), (220045, 100.0), (211, 90.0)], 90.0),
-    ("heart_rate", [(211, 80.0), (211, 0.0), (211, 301.0)], 80.0),  # not plausible
+    ("heart_rate", [(211, 80.0), (211, 0.0), (211, 301.0)], 80.0),  # implausible values
     ("systolic_blood_pressure", [(51, 100.0), (442, 110.0), (455, 120.0), (6701, 130.0)], 115.0),
     ("systolic_blood_pressure", [(220179, 100.0), (220050, 140.0)], 120.0),
     ("temperature", [(678, 98.6), (676, 38.0)], 37.5),
     ("temperature", [(223761, 104.0), (223762, 39.0)], 39.5),
-    ("temperature", [(223762, 37.0), (223762, 98.6)], 37.0),  # Fahrenheit under an item of Celsius
+    ("temperature", [(223762, 37.0), (223762, 98.6)], 37.0),  # Fahrenheit recorded under a Celsius item
     ("glasgow_coma_scale", [(198, 12.0), (198, 14.0)], 13.0),
 ]
 
@@ -169,7 +169,7 @@ def test_laboratory_variables_are_means_of_plausible_values(tmp_path, name, item
 def test_errors_and_repeated_events_do_not_count(tmp_path):
     tables = base().chart(1, 211, 60.0).chart(1, 211, 60.0).chart(1, 211, 90.0, hour=1).chart(1, 211, 200.0, error=1)
     tables.lab(1, 50983, 130.0).lab(1, 50983, 130.0).lab(1, 50983, 140.0, hour=1)
-    tables.chart(1, 211, 99.0, hour=2, hadm_id=999)  # of somebody else
+    tables.chart(1, 211, 99.0, hour=2, hadm_id=999)  # an admission of another patient
     frame, _ = load(tables, tmp_path)
     assert frame["heart_rate"][0] == pytest.approx(75.0) and frame["sodium"][0] == pytest.approx(135.0)
 
@@ -179,10 +179,10 @@ def test_the_coma_scale_is_summed_at_each_time(tmp_path):
     for item, number in ((220739, 3.0), (223901, 5.0), (223900, 4.0)):
         tables.chart(1, item, number)  # 12
     for item, number in ((184, 4.0), (454, 6.0)):
-        tables.chart(1, item, number, hour=1)  # verbal response missing: says nothing
+        tables.chart(1, item, number, hour=1)  # the verbal response is missing, so the time is ignored
     tables.chart(1, 198, 8.0, hour=2)
     for item, number, words in ((184, 1.0, None), (454, 1.0, None), (723, 1.0, "1.0 ET/Trach")):
-        tables.chart(1, item, number, hour=3, words=words)  # a tube: 15
+        tables.chart(1, item, number, hour=3, words=words)  # intubated: 15
     tables.chart(2, 223900, 1.0, words="No Response-ETT").chart(2, 220739, 1.0)
     frame, _ = load(tables, tmp_path)
     assert frame["glasgow_coma_scale"][0] == pytest.approx((12 + 8 + 15) / 3)
@@ -210,7 +210,7 @@ def test_urine_output_is_per_day_in_intensive_care(tmp_path):
     tables.urine(2, 43175, 50.0)
     frame, _ = load(tables, tmp_path)
     assert frame["urine_output"][0] == pytest.approx(2000 / 2)
-    assert frame["urine_output"][1] == pytest.approx(50 * 24)  # at least an hour
+    assert frame["urine_output"][1] == pytest.approx(50 * 24)  # at least one hour
     assert frame["urine_output"][2] == frame["urine_output"][3] == NORMAL["urine_output"]
 
 

@@ -1,4 +1,4 @@
-"""Layers against PyTorch's documented formulas in NumPy; the network's order, sites and cuts."""
+"""Layers, compared with PyTorch's documented formulas in NumPy; the network's order, sites and cuts."""
 
 import re
 
@@ -78,7 +78,7 @@ def test_dropout_drops_at_its_rate_and_keeps_expectations(rate):
 
 
 def by_hand(variables, x, site, cut):
-    """Linear, ReLU, (dropout), batch normalisation, with cut units, in evaluation mode."""
+    """Compute linear map, ReLU, (dropout) and batch normalisation with cut units in evaluation mode."""
     tree = jax.tree.map(np.asarray, variables)
     h = x
     for name in sorted(tree["masks"]):
@@ -105,7 +105,7 @@ def test_the_network_is_what_its_description_says(site, cut):
 
 
 def test_training_mode_is_linear_relu_dropout_then_normalisation(key):
-    """From the running statistics after one batch follows what batch normalisation was given."""
+    """The running statistics after one batch determine the input of batch normalisation."""
     module, rate = Mlp(widths=(32, 16), dropout=0.3), dropped(0.3)
     x = jax.random.normal(key, (200, 4))
     variables = jax.jit(from_linen(module).init)(jax.random.key(1), x)
@@ -122,7 +122,7 @@ def test_training_mode_is_linear_relu_dropout_then_normalisation(key):
         linear, normed = (np.asarray(outputs[layer]["__call__"][0], np.float64) for layer in ("linear", "norm"))
         mean, var = np.float64(stats["mean"]) / 0.1, (np.float64(stats["var"]) - 0.9) / 0.1 * 199 / 200
         given = normed * np.sqrt(var + 1e-5) + mean
-        kept = np.abs(given) > 1e-3  # units that are 0 may count either way: they stay 0
+        kept = np.abs(given) > 1e-3  # units that are 0 may count either way, since they stay 0
         expected = np.maximum(linear, 0) / (1 - rate)
         np.testing.assert_allclose(given, np.where(kept, expected, 0), atol=2e-3)
         alive = expected > 2e-3
@@ -180,7 +180,7 @@ def test_equal_modules_are_one_network_and_compile_once():
     ],
 )
 def test_networks_that_mean_nothing_are_refused(options, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match=re.escape(message)):
             Mlp(**options)

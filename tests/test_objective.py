@@ -1,4 +1,4 @@
-"""Counts, the threshold search and the selection rules, against plain loops."""
+"""Counts, the threshold search and the selection rules, compared with plain loops."""
 
 from fractions import Fraction
 
@@ -45,7 +45,7 @@ def test_balanced_accuracy_of_one_class_is_its_rate():
     assert performance.balanced_accuracy(jnp.array([1, 0, 1, 1]), jnp.ones(4)) == 0.75
 
 
-@pytest.mark.parametrize("grid", [False, True])  # on the grid, scores lie exactly on thresholds, 0 and 1 among them
+@pytest.mark.parametrize("grid", [False, True])  # on the grid, scores lie exactly on thresholds, including 0 and 1
 def test_tables_are_the_counts_of_a_plain_loop(grid):
     scores, y, a = rows(1, grid=grid)
     if grid:
@@ -87,7 +87,7 @@ def test_noise_is_one_over_the_sizes_of_the_groups():
 
 
 def exact_best(scores, y):
-    """The first threshold of highest balanced accuracy, in rational numbers."""
+    """Return the first threshold of highest balanced accuracy, computed with rational numbers."""
     best, chosen = Fraction(-1), None
     for t, cut in enumerate(CUTS):
         accepted = scores > cut
@@ -102,7 +102,7 @@ def exact_best(scores, y):
 @given(seed=st.integers(0, 10_000), grid=st.booleans(), balanced=st.booleans())
 def test_the_threshold_is_the_first_that_maximises_balanced_accuracy(seed, grid, balanced):
     scores, y, a = rows(seed, n=40, grid=grid)
-    if balanced:  # equal classes: a loss in one is a gain in the other, so ties are common
+    if balanced:  # with equal classes, a loss in one is a gain in the other, so ties are common
         y = np.arange(40) % 2 == 0
     found = search(spd, scores, y, a)
     chosen, accuracy = exact_best(scores, y)
@@ -125,7 +125,7 @@ def test_the_bound_of_equation_3_is_strict():
     rule = ConstrainedObjective(epsilon=0.05, margin=0.0)
     for bias, expected in ((0.0, 0.8), (0.0499, 0.8), (-0.0499, 0.8), (0.05, 0.0), (-0.05, 0.0), (0.3, 0.0)):
         assert rule(evaluation(0.8, bias)) == pytest.approx(expected)
-    assert ConstrainedObjective()(evaluation(0.8, 0.045)) == 0.0  # inside epsilon, outside epsilon - margin
+    assert ConstrainedObjective()(evaluation(0.8, 0.045)) == 0.0  # inside epsilon, but outside epsilon - margin
 
 
 @pytest.mark.parametrize("bias", [-0.08, -0.05, 0.0, 0.02, 0.049, 0.2])

@@ -1,4 +1,4 @@
-"""What a run prints and how it ends: tables, progress in a log, odd terminals and folders, signals, errors."""
+"""Output of runs and how they end: tables, progress in a log, unusual terminals and folders, signals, errors."""
 
 import io
 import json
@@ -31,7 +31,7 @@ def cache(tmp_path_factory) -> Path:
 
 
 def begin(*words, **variables) -> subprocess.Popen:
-    """The command as a user starts it, with its output read as by a log."""
+    """Start the command as a user does, with its output read like a log."""
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1", "COLUMNS": "80", **variables}
     return subprocess.Popen(
         [sys.executable, "-m", "experiments", *map(str, words)],
@@ -45,7 +45,7 @@ def begin(*words, **variables) -> subprocess.Popen:
 
 
 def rows(methods) -> pd.DataFrame:
-    """Results of runs that never ran."""
+    """Return made-up results for some methods."""
     random, made = np.random.default_rng(0), []
     for method, rule in methods:
         for seed in range(100):
@@ -115,7 +115,7 @@ def test_a_terminal_has_bars():
 
 
 def test_a_run_into_a_folder_that_looks_like_markup_ends_well_on_an_ascii_output(tmp_path, cache):
-    folder = tmp_path / "[" / "x]"  # its name holds [/x]
+    folder = tmp_path / "[" / "x]"  # the path contains [/x]
     process = begin(
         "debias",
         *SMALL,

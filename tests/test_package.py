@@ -1,4 +1,4 @@
-"""What is shipped: public names, version, presets and configurations that agree."""
+"""Contents of the package: public names, version, and consistent presets and configurations."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def test_typed():
 
 
 def test_import_is_light():
-    """It starts no device, so that their number can still be set, and loads what is heavy when it is used."""
+    """Importing starts no device, so that their number can still be set, and loads heavy modules only on use."""
     program = (
         "import sys, fairjax\n"
         "import jax\n"

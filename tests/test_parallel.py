@@ -1,4 +1,4 @@
-"""The seeds axis: a seed's numbers depend on nothing but the seed."""
+"""The seeds axis: the numbers of a seed depend on nothing but the seed."""
 
 import functools
 
@@ -33,7 +33,7 @@ def keys(count):
 
 
 def take(states, rows):
-    """States of some seeds; keys are cloned, since every test trains the same seeds."""
+    """Return the states of some seeds, with cloned keys, since every test trains the same seeds."""
     return jax.tree.map(
         lambda leaf: (jax.random.clone(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)[rows], states
     )
@@ -45,7 +45,7 @@ def three_epochs(state, split):
 
 @jax.jit
 def begin(keys, splits):
-    """Untrained states; not over seeds, so that every test starts from the same numbers."""
+    """Return untrained states, by a plain `vmap`, so that every test starts from the same numbers."""
     return jax.vmap(lambda key, split: training.init(NETWORK, CONFIG, key, split), in_axes=(0, SHARED))(keys, splits)
 
 
@@ -57,7 +57,7 @@ def train(states, splits, finished=None, *, devices, lanes):
 
 
 def leaves(states):
-    """All numbers of the states, keys as integers."""
+    """Return all numbers of the states, with keys as integers."""
     return [
         np.asarray(jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf)
         for leaf in jax.tree.leaves(states)
@@ -86,7 +86,7 @@ def test_seeds_differ_and_learn(reference, begun):
 
 
 def test_two_seeds_at_a_time_are_a_plain_loop(splits, begun, reference):
-    """Pairs, since a seed alone compiles to other products than a seed among others."""
+    """Train pairs of seeds, since a single seed compiles to other matrix products than a seed among others."""
     pair = jax.jit(jax.vmap(three_epochs, in_axes=(0, SHARED)))
     for i in range(0, 10, 2):
         rows = slice(i, i + 2)
@@ -148,7 +148,7 @@ def test_any_number_of_seeds_is_a_plain_loop(count):
 
 
 def test_a_shared_table_is_what_a_table_for_each_seed_is(splits):
-    """Shared is an axis of None; the same rows, copied for every seed, give the same batches."""
+    """A shared table has the axis None; copies of its rows for every seed give the same batches."""
     copied = splits._replace(**{name: jnp.stack([getattr(splits, name)] * 10) for name in ("x", "y", "a")})
 
     @functools.partial(jax.jit, static_argnums=1)

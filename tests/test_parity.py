@@ -1,4 +1,4 @@
-"""The measures against AIF360, Fairlearn, scikit-learn and NumPy, and by their properties."""
+"""The measures, compared with AIF360, Fairlearn, scikit-learn and NumPy, and tests of their properties."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ ANTISYMMETRIC = [name for name in MEASURES if name not in ("equalized_odds", "pa
 
 
 def rows(seed, n=200):
-    """Decisions, scores, labels, groups and weights; every cell of decision, label and group is there."""
+    """Return decisions, scores, labels, groups and weights with rows in every cell of decision, label and group."""
     rng = np.random.default_rng(seed)
     cells = np.tile(np.array([[d, y, a] for d in (0, 1) for y in (0, 1) for a in (0, 1)]), (2, 1))
     d, y, a = np.concatenate([cells, rng.integers(0, 2, (n - len(cells), 3))]).T
@@ -33,7 +33,7 @@ def rows(seed, n=200):
 
 
 def aif360_says(d, y, a, w):
-    with warnings.catch_warnings():  # of AIF360's source, the first time that it is compiled
+    with warnings.catch_warnings():  # raised by AIF360's source when it is compiled for the first time
         warnings.simplefilter("ignore")
         from aif360.metrics import ClassificationMetric
 
@@ -182,7 +182,7 @@ def test_linear_proxies_add_up_over_chunks():
 
 
 def test_wrong_shapes_are_refused():
-    """As users see it, without the checks of types that the tests run under."""
+    """Disable the tests' type checks, so that the errors are those that users see."""
     program = "import jax.numpy as j; from fairjax import spd; spd(j.ones((3, 1)), j.ones(3), j.ones(3))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (

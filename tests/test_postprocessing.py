@@ -1,4 +1,4 @@
-"""Thresholds by group against a plain search over all pairs, and against Fairlearn."""
+"""Thresholds by group, compared with a plain search over all pairs and with Fairlearn."""
 
 import itertools
 import warnings
@@ -28,7 +28,7 @@ RULE = ConstrainedObjective(epsilon=0.05, margin=0.01)
 
 
 def rows(seed, n=600):
-    """Scores that know the label, and a group whose scores are higher."""
+    """Return scores that are informative about the label and higher in one group."""
     rng = np.random.default_rng(seed)
     a = rng.random(n) < 0.6
     y = rng.random(n) < np.where(a, 0.55, 0.35)
@@ -75,7 +75,7 @@ class Scores(ClassifierMixin, BaseEstimator):
 )
 @pytest.mark.parametrize("seed", [2, 3])
 def test_fairlearn_agrees(measure, constraint, seed):
-    """Fairlearn's exact parity by chance decisions is what pairs of thresholds come to when the bound is tight."""
+    """With a tight bound, a pair of thresholds approximates Fairlearn's exact parity by randomised decisions."""
     scores, y, a = rows(seed, 6000)
     theirs = ThresholdOptimizer(
         estimator=Scores().fit(None, None), constraints=constraint, objective="balanced_accuracy_score", prefit=True,
@@ -83,7 +83,7 @@ def test_fairlearn_agrees(measure, constraint, seed):
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wide_scores = scores.astype(float)[:, None]  # Fairlearn writes float64 into them
+        wide_scores = scores.astype(float)[:, None]  # Fairlearn writes float64 values into them
         theirs.fit(wide_scores, y.astype(int), sensitive_features=a.astype(int))
         accepted = theirs._pmf_predict(wide_scores, sensitive_features=a.astype(int))[:, 1]
     expected = 0.5 * (accepted[y].mean() + 1 - accepted[~y].mean())
@@ -125,7 +125,7 @@ def test_each_row_is_decided_by_its_group_s_threshold():
 
 
 def rows_of_groups(seed, shares, n=1500):
-    """Scores that know the label, of groups that have higher scores the higher their code."""
+    """Return scores that are informative about the label, for groups whose scores increase with their codes."""
     rng = np.random.default_rng(seed)
     a = rng.choice(len(shares), n, p=shares).astype(np.int32)
     y = rng.random(n) < 0.35 + 0.1 * a / len(shares)
@@ -142,7 +142,7 @@ PARITIES = {
 
 
 def range_by_hand(name, decisions, y, a):
-    """The measure by a loop over groups."""
+    """Compute the measure with a loop over groups."""
     among = {"demographic": [np.ones_like(y)], "opportunity": [y], "odds": [y, ~y], "variance": [np.ones_like(y)]}[name]
     rates = [[decisions[here & (a == g)].mean() for g in range(3)] for here in among]
     return np.var(rates[0]) if name == "variance" else max(max(of) - min(of) for of in rates)
@@ -185,7 +185,7 @@ def test_searches_of_three_groups_are_bounded_by_all_triples(seed, name, rule):
 
 @pytest.mark.parametrize("name", ["demographic", "opportunity", "odds"])
 def test_on_easy_rows_the_best_triple_is_found(name):
-    """Three groups whose scores are alike but for a shift that is a step of the grid: the best is to undo it."""
+    """The scores of three groups differ only by a shift of whole grid steps, so the best is to undo it."""
     quantiles = np.linspace(0.01, 0.99, 50)
     scores = np.concatenate([shift + 0.5 * quantiles for shift in (0.0, 0.25, 0.5)]).astype(np.float32)
     y, a = np.tile(quantiles > 0.5, 3), np.repeat(np.arange(3, dtype=np.int32), 50)
@@ -203,7 +203,7 @@ def test_the_common_rate_is_the_nearest_one_in_each_group():
     best, triple = 0.0, None
 
     def chosen_for(target, g):
-        """The nearest rate; of several the one that recognises more rows, each label counting as much."""
+        """Return the nearest rate; of several, the one with the higher balanced accuracy."""
         accepted = [scores[a == g] > cut for cut in cuts]
         distances = np.array([abs(decisions.mean() - target) for decisions in accepted])
         gains = [(f[y[a == g]].sum() / y.sum() + (~f)[~y[a == g]].sum() / (~y).sum()).round(5) for f in accepted]
@@ -236,7 +236,7 @@ def test_eight_groups_fare_better_with_thresholds_of_their_own():
     scores, y, a = rows_of_groups(5, np.full(8, 1 / 8), 6000)
     one = for_all(measure, scores, y, a, rule=rule)
     found = search(measure, scores, y, a, rule=rule)
-    assert float(one.balanced_accuracy) < 0.55  # one threshold is within the bound only where it tells nobody apart
+    assert float(one.balanced_accuracy) < 0.55  # one threshold satisfies the bound only where it is uninformative
     assert found.evaluation.balanced_accuracy > 0.7
     accepted = np.asarray(found.decide(scores, a))
     rates = [accepted[a == g].mean() for g in range(8)]
@@ -330,7 +330,7 @@ DECIDED = np.array([0.2, 0.3, 0.8, 0.9], np.float32), np.array([False, False, Tr
 
 
 def of_two():
-    """Thresholds 0.25 for the first group and 0.85 for the second."""
+    """Return thresholds 0.25 for the first group and 0.85 for the second."""
     found = search(MEASURES["spd"], *rows(0), rule=RULE, count=101)
     return found._replace(thresholds=jnp.array([0.25, 0.85]))
 
@@ -354,7 +354,7 @@ def of_two():
     ],
 )
 def test_what_cannot_be_decided_is_refused(scores, a, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match=message):
             of_two().decide(scores, a)

@@ -1,4 +1,4 @@
-"""Public functions in double precision and without implicit promotion of types, in a process of their own."""
+"""Public functions in double precision and without implicit type promotion, in a separate process."""
 
 import os
 import subprocess

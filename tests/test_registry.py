@@ -1,4 +1,4 @@
-"""What is registered is there everywhere: on the command line, in tables and figures, in the tests of the protocol."""
+"""Registered objects are available everywhere: on the command line, in tables and figures, in the protocol tests."""
 
 from typing import ClassVar
 
@@ -17,14 +17,14 @@ from fairjax.registry import Registry
 
 @method
 class Shrink(Method):
-    """Shrink all parameters a little, again and again."""
+    """Shrink all parameters a little, repeatedly."""
 
     label: ClassVar[str] = "Shrinking"
     reference: ClassVar[str] = "these tests"
     equation: ClassVar[str] = "theta <- factor * theta"
 
     factor: float = 0.9
-    """What the parameters are multiplied by in a step."""
+    """Factor that the parameters are multiplied by in every step."""
     num_steps: int = static(4)
     """Number of candidates."""
 
@@ -37,7 +37,7 @@ class Shrink(Method):
 
 @pytest.fixture
 def shrink():
-    """One class and one registration."""
+    """Register one method class for the test."""
     METHODS.register("shrink", Shrink)
     yield "shrink"
     del METHODS["shrink"]

@@ -1,4 +1,4 @@
-"""What the page of a folder does not believe: results that were changed, and files that cannot be read."""
+"""The page of a folder rejects results that were changed, and files that cannot be read."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Sums over chunks, devices and processes, against the same functions of all rows at once and plain float64 loops."""
+"""Sums over chunks, devices and processes, compared with all rows at once and with plain loops in float64."""
 
 import functools
 import socket
@@ -29,7 +29,7 @@ from fairjax.types import Batch
 
 N, WIDTHS, GONE = 53, (5, 4), 2
 NETWORK = from_linen(Mlp(widths=WIDTHS))
-SIZES = (1, 7, 20, N)  # the last chunks of 7 and 20 are short
+SIZES = (1, 7, 20, N)  # the last chunks of sizes 7 and 20 are short
 WAYS = [(size, None) for size in SIZES] + [(7, 1), (20, 2), (N, 2)]
 
 
@@ -38,12 +38,12 @@ def bce(logits, y):
 
 
 def penalty(bias):
-    return 2.0 * jnp.abs(bias - 0.01)  # off the kink of a measure that is 0
+    return 2.0 * jnp.abs(bias - 0.01)  # away from the kink for a measure that is 0
 
 
 @functools.cache
 def data():
-    """Rows sorted by group, weights with zeros, and variables with masks and statistics that are not neutral."""
+    """Return rows sorted by group, weights with zeros, and variables with non-trivial masks and statistics."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, 3)).astype(np.float32)
     y, a = x[:, 0] + rng.normal(size=N) > 0, np.arange(N) >= 22
@@ -66,7 +66,7 @@ def flat(tree):
 
 
 def close(found, expected, tolerance=1e-6):
-    """To a tolerance relative to the largest entry; of 1 for a scalar, which is a difference of rates of order 1."""
+    """Compare with a tolerance relative to the largest entry, or relative to 1 for a scalar, a difference of rates."""
     found, expected = np.asarray(found), np.asarray(expected)
     scale = np.abs(expected).max() if expected.ndim else max(np.abs(expected), 1.0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
@@ -74,7 +74,7 @@ def close(found, expected, tolerance=1e-6):
 
 @functools.cache
 def expected(name):
-    """Proxy, influence, and objective with its gradient, of all rows at once."""
+    """Compute proxy, influence, and objective with its gradient for all rows at once."""
     variables, batch, _ = data()
     return whole(name, variables, Batch(*map(jnp.asarray, batch)))
 
@@ -96,7 +96,7 @@ def whole(name, variables, batch):
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_measure_of_cells_is_the_measure_of_their_rows(name, weighted):
-    """On scores and decisions; with all cells, and with one of them empty."""
+    """Compare on scores and decisions, with all cells present and with one cell empty."""
     _, (_, y, a), weights = data()
     weights, rng = jnp.asarray(weights) if weighted else None, np.random.default_rng(1)
     absent = [np.zeros(N, bool), ~y & ~a, y & ~a, y & a]
@@ -148,7 +148,7 @@ def test_chunks_and_devices_change_nothing(size, devices):
         close(rows.proxy(measure, NETWORK.apply, variables, source, mesh=mesh), of_scores)
         units = rows.influence(measure, NETWORK.apply, variables, source, mesh=mesh)
         assert jax.tree.structure(units) == jax.tree.structure(variables["masks"])
-        close(flat(units), by_unit, 4e-6)  # sums of products, in another order
+        close(flat(units), by_unit, 4e-6)  # sums of products in another order
         assert flat(units)[GONE] == 0.0 and np.count_nonzero(flat(units)) > 4
         found = rows.gradient(measure, NETWORK.apply, variables, source, loss=bce, penalty=penalty, mesh=mesh)
         close(found[0], value)
@@ -190,7 +190,7 @@ def test_the_mean_is_the_sum_over_the_weight_of_all_rows():
 
 
 def test_the_average_of_parts_is_not_the_whole():
-    """Groups are spread unevenly: the first chunk, and the second device's shard of the second, lack one."""
+    """Groups are unevenly distributed: the first chunk, and the second device's shard of the second chunk, lack one."""
     variables, batch, _ = data()
     source = chunks(batch, 20)
     first, second, third = (chunk.a for chunk in source)
@@ -207,7 +207,7 @@ def test_the_average_of_parts_is_not_the_whole():
             close(flat(found), expected(name)[1])
 
 
-# A network written twice: for fairjax, and in NumPy's float64.
+# a network implemented twice: for fairjax, and in NumPy's float64
 
 
 def written_apply(variables, x, *, shifts=None, key=None):
@@ -271,7 +271,7 @@ def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices)
     for measure in (spd, MEASURES["ppd"]):
         for function in (rows.evaluate, rows.proxy, rows.influence):
             one, other = (function(measure, NETWORK.apply, variables, s, mesh=mesh) for s in (repeated, weighted))
-            if function is rows.evaluate:  # a row of weight 2 is less sure than two rows
+            if function is rows.evaluate:  # one row of weight 2 gives less certainty than two rows
                 one, other = one._replace(noise=jnp.zeros(())), other._replace(noise=jnp.zeros(()))
             close(flat(one), flat(other))
         one, other = (
@@ -309,7 +309,7 @@ def test_a_function_is_compiled_once(devices):
         variables = {"params": {"in": into, "out": jnp.ones(5)}, "masks": {"h": jnp.ones(5, bool)}}
         for measure in (spd, MEASURES["eod"]):
             rows.influence(measure, apply, variables, chunks(batch, 10), mesh=mesh_of(devices))
-    assert len(calls) == 2  # once a pass
+    assert len(calls) == 2  # once per pass
 
 
 def test_many_small_chunks_cost_no_digits():
@@ -325,7 +325,7 @@ def test_many_small_chunks_cost_no_digits():
 
 
 def test_whole_weights_are_counted_exactly_past_float32():
-    """Half of the rows pass each of two thresholds, in tables that are differences of two large counts."""
+    """Half of the rows exceed each of two thresholds, in tables that are differences of two large counts."""
     variables = {"params": {"in": jnp.eye(1), "out": jnp.ones(1)}, "masks": {}}
     x = np.array([[3.0], [0.0], [-3.0]], np.float32)
     yes, no, weights = np.ones(3, bool), np.zeros(3, bool), np.array([1, 2**24, 4], np.float32)
@@ -362,7 +362,7 @@ def test_chunks_are_slices_of_files_made_when_asked_for(tmp_path):
             np.testing.assert_array_equal(found, column[order])
     assert asked == [8, 8, 8, 7] * 2
     assert all(type(column) is np.ndarray for column in parts[0][1:]) and parts[0].y.dtype == bool
-    many = chunks(Batch(file, np.r_[[2], np.ones(N - 1)], np.eye(N, 2)), 20)  # a chunk without a 2 holds codes too
+    many = chunks(Batch(file, np.r_[[2], np.ones(N - 1)], np.eye(N, 2)), 20)  # a chunk without a 2 also contains codes
     assert [part.y.dtype for part in many] == [np.float64] * 3 and [part.a.shape[1] for part in many] == [2] * 3
     lazy = chunks(Batch(file, batch.y, batch.a), 20)
     assert [part.weights for part in lazy] == [None] * 3 and len(lazy) == 3
@@ -429,7 +429,7 @@ BATCH = data()[1]
     ],
 )
 def test_what_cannot_be_summed_is_refused(call, message):
-    jaxtyping.config.update("jaxtyping_disable", True)  # or the tests' checks of types come first
+    jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match=message):
             call(data()[0])
@@ -460,7 +460,7 @@ def test_features_that_would_merge_are_refused_however_they_are_chunked(size, ki
     x = np.repeat(TIMES, 3, axis=1).astype(kind)
     with pytest.raises(ValueError, match="column 'x1' of x has .* different values .* of which float32 keeps"):
         list(chunks(batch._replace(x=x), size))
-    if kind == np.float64:  # chunks that are made elsewhere
+    if kind == np.float64:  # chunks that are created outside of `chunks`
         parts = [Chunk(x[i : i + size], batch.y[i : i + size], batch.a[i : i + size]) for i in range(0, N, size)]
         with pytest.raises(ValueError, match="column 'x1' of x has .* different values"):
             rows.proxy(spd, NETWORK.apply, variables, parts)
@@ -495,7 +495,7 @@ def test_masks_are_not_dropped(name):
         def __getitem__(self, index):
             return masked[index]
 
-    if name != "weights":  # the tests' checks of types want an array there
+    if name != "weights":  # the tests' type checks require an array here
         with pytest.raises(TypeError, match=f"{name} is a masked array with masked entries"):
             list(chunks(chunk._replace(**{name: Lazy()}), 20))
 

@@ -1,4 +1,4 @@
-"""Settings: what a YAML file or a flag may say, and the messages for what it may not."""
+"""Settings: valid values in YAML files and flags, and the messages for invalid values."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shrunk rates and ranges of normal numbers against SciPy's integration, chance, and closed forms."""
+"""Shrunk rates and ranges of normal numbers, compared with SciPy's integration, simulation and closed forms."""
 
 import itertools
 
@@ -21,7 +21,7 @@ by_size = jax.jit(jax.grad(expected_range_within, argnums=1))
 
 
 def integrated(means, variances, epsilon):
-    """The integral by SciPy's adaptive rule, piece by piece."""
+    """Compute the integral with SciPy's adaptive rule, piecewise."""
     means, scales = np.asarray(means, float), np.sqrt(variances)
 
     def density(x):
@@ -73,7 +73,7 @@ def test_two_groups_have_a_closed_form(distance, ratio):
     scale = np.sqrt(variances.sum())
     closed = norm.cdf((0.05 - distance) / scale) - norm.cdf((-0.05 - distance) / scale)
     assert within(*float32(means, variances), both, 0.05) == pytest.approx(closed, abs=1e-5)
-    # the integral is the same number, and so are two groups out of four
+    # the integral gives the same number, and so do two groups out of four
     integral = shrinkage._many_within(*float32(means, variances), both, jnp.float32(0.05))
     assert integral == pytest.approx(closed, abs=1e-5)
     more, wide = np.array([np.nan, *means, 7.0]), np.array([np.nan, *variances, 0.0])
@@ -96,7 +96,7 @@ def test_without_noise_it_is_known_whether_the_range_is_within(count):
         found = within(*float32(means, np.full(count, variance)), jnp.full(count, True), bound)
         assert found == pytest.approx(inside, abs=2e-5)
     one_noisy = within(*float32(means, [1e-3] + [0.0] * (count - 1)), jnp.full(count, True), 0.11)
-    # the first is to be in (0.3 - 0.11, 0.2 + 0.11), or with two groups in (0.19, 0.41)
+    # the first must be in (0.3 - 0.11, 0.2 + 0.11), or with two groups in (0.19, 0.41)
     least_other = means[1]
     chance = norm.cdf((least_other + 0.11 - 0.2) / np.sqrt(1e-3)) - norm.cdf((0.19 - 0.2) / np.sqrt(1e-3))
     assert one_noisy == pytest.approx(chance, abs=2e-4)
@@ -110,7 +110,7 @@ def test_one_group_has_no_range(there):
 
 
 def shrunk_by_hand(rates, sizes, variance=None):
-    """DerSimonian and Laird's formulas as they are printed, with inverse variances as weights."""
+    """Apply DerSimonian and Laird's published formulas, with inverse variances as weights."""
     pooled = np.sum(rates * sizes) / np.sum(sizes)
     noise = (pooled * (1 - pooled) if variance is None else variance) / sizes
     weight = 1 / noise
@@ -217,7 +217,7 @@ SHAPE = np.array([0.2, 0.7, 0.1, 0.5, 0.05, 0.6, 0.0, 0.9, 0.1, 1.0])  # as in A
 
 
 def estimates(spread, draws=800):
-    """Rates of groups that were drawn, plain and shrunk, and their true range."""
+    """Return plain and shrunk rates of simulated groups, and their true range."""
     truth = 0.25 + spread * (SHAPE - 0.5)
     rates = np.random.default_rng(0).binomial(SIZES, truth, (draws, 10)) / SIZES
     sizes = np.broadcast_to(SIZES.astype(float), rates.shape)

@@ -16,7 +16,7 @@ N = 100_000
 SIZES = {"features": 6, "hidden": 4}
 PARAMETER = {"loh": "alpha", "zafar": "theta", "zafar_plane": "theta"}
 DRAWS = {"loh": loh, "zafar": functools.partial(zafar, **SIZES), "zafar_plane": zafar_plane}
-# compiled once for all tests, with one size
+# compiled once for all tests, with a single size
 LOH, ZAFAR, PLANE = (quick.jit(functools.partial(draw, n=N)) for draw in DRAWS.values())
 COMPILED = dict(zip(DRAWS, (LOH, ZAFAR, PLANE), strict=True))
 CLASSES = {
@@ -46,13 +46,13 @@ def rotate(x, theta):
 
 
 def privileged(x, theta):
-    """Step 4 of the model of Zafar et al., by SciPy's densities."""
+    """Compute step 4 of the model of Zafar et al. with SciPy's densities."""
     densities = {label: law.pdf(rotate(x, theta)) for label, law in CLASSES.items()}
     return densities[1] / (densities[1] + densities[0])
 
 
 def check_calibrated(outcome, probability, features):
-    """Outcomes follow their probabilities, in every decile of these and of every feature: within five deviations."""
+    """Check that outcomes follow their probabilities within five deviations, by deciles of these and of features."""
     for values in (probability, *features.T):
         bins = np.digitize(values, np.unique(np.quantile(values, np.linspace(0, 1, 11)))[1:-1])
         excess = np.bincount(bins, outcome - probability)
@@ -151,7 +151,7 @@ def test_zafar_bias_falls_with_the_angle():
 
 
 def test_zafar_maps_the_points_before_rotation():
-    """The features are one function of the position alone: the same for every angle."""
+    """The features are a function of the position alone, the same for every angle."""
     draws = [ZAFAR(jax.random.key(5), theta=theta) for theta in (0.7, 1.2)]
     equal(draws[0].x, draws[1].x)
     equal(draws[0].y, draws[1].y)
@@ -179,7 +179,7 @@ def test_zafar_map_key_fixes_the_map():
     for seed in (0, 1):
         fixed = ZAFAR(jax.random.key(seed), theta=0.8, map_key=jax.random.key(9))
         free = ZAFAR(jax.random.key(seed), theta=0.8)
-        # the map has a key of its own: points, labels and groups do not change with it
+        # the map has a key of its own, so points, labels and groups do not change with it
         equal(fixed[1:], free[1:])
         assert (fixed.x != free.x).any()
         points = PLANE(jax.random.split(jax.random.key(seed))[0], theta=0.8).x
@@ -191,7 +191,7 @@ def test_zafar_map_key_fixes_the_map():
 
 
 def close(first, second):
-    """Equal up to rounding, which may turn the rare draw that is just at its probability."""
+    """Check equality up to rounding, which may flip the rare draw that is very close to its probability."""
     np.testing.assert_allclose(first[0], second[0], rtol=1e-4, atol=1e-4)
     for one, other in zip(first[1:], second[1:], strict=True):
         assert np.mean(np.asarray(one) != np.asarray(other)) < 1e-4

@@ -29,7 +29,7 @@ def table():
 
 
 def arrays(n, features=3, seed=0):
-    """A table with all groups, as device arrays."""
+    """Return a table with all groups, as device arrays."""
     x = np.random.default_rng(seed).normal(size=(n, features)).astype(np.float32)
     return jnp.asarray(x), jnp.arange(n) % 2 == 0, jnp.arange(n) % 3 == 0
 
@@ -169,7 +169,7 @@ def test_too_few_rows_for_three_parts():
         split(jax.random.key(0), *arrays(2))
 
 
-# which rows of a part of ten to keep, and what the message then names
+# which rows of a part of ten are kept, and what the message then names
 LACKS = {
     "y=0": (lambda y, a: y, "balanced accuracy"),
     "y=1": (lambda y, a: ~y, "balanced accuracy"),
@@ -190,7 +190,7 @@ def test_a_part_that_lacks_a_group_is_named(part, group):
     whole = Split(x, y, a, **rows, mean=jnp.zeros((2, 1)), scale=jnp.ones((2, 1)))
     check_split(whole, (42, 73))
     kept = np.flatnonzero(keep(y, a))
-    # the first seed's rows are all there, the second's are not
+    # the first seed's part is complete, the second seed's is not
     lacking = np.stack([np.arange(len(kept)), kept])
     message = (
         f"seed 73: the {part} part \\({len(kept)} rows\\) has no row with {group}; {measure} is undefined there; "
@@ -291,7 +291,7 @@ def test_rounding_and_rare_merges_are_not_refused():
     rng = np.random.default_rng(0)
     columns = [
         rng.choice([0.0, 0.3, 0.1 + 0.2, 1.0], 30_000),  # one number, rounded in two ways
-        rng.random(30_000),  # some of which float32 merges by chance
+        rng.random(30_000),  # float32 merges some of them by chance
         np.exp(3 * rng.normal(size=30_000)),
         np.where(rng.random(30_000) < 0.5, 0.0, rng.normal(50_000, 1_000, 30_000)),
     ]
@@ -340,7 +340,7 @@ def test_tables_that_are_no_plain_arrays_are_refused():
 
 @pytest.fixture
 def untyped():
-    """Without the tests' checks of types, which would come first."""
+    """Disable the tests' type checks, which would fail first."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

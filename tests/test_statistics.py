@@ -1,4 +1,4 @@
-"""Statistics of results against SciPy, statsmodels, resampled rows and plain loops."""
+"""Statistics of results, compared with SciPy, statsmodels, resampled rows and plain loops."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ CUBE = [(decision, y, a) for decision in (0, 1) for y in (0, 1) for a in (0, 1)]
 
 
 def rows_of(counts):
-    """Decision, label and group of every row."""
+    """Return decision, label and group of every row."""
     return (np.repeat([cell[i] for cell in CUBE], counts) for i in range(3))
 
 
@@ -70,13 +70,13 @@ def test_shares_are_counted_and_noise_is_written_out(measure):
 
 
 def test_noise_is_what_fair_classifiers_meet():
-    """Decisions drawn by a coin, whatever the group: the share inside the bound is the one that is told."""
+    """For decisions drawn independently of the group, the share inside the bound is the reported one."""
     rng, n = np.random.default_rng(0), np.array([200, 400])
     inside = []
     for _ in range(4000):
         accepted = rng.binomial(n, 0.3) / n
         inside.append(abs(accepted[0] - accepted[1]) < 0.05)
-    counts = np.array([70, 140, 70, 140, 30, 60, 30, 60])  # 30 % of each group accepted
+    counts = np.array([70, 140, 70, 140, 30, 60, 30, 60])  # 30 % of each group are accepted
     found = statistics.shares(pd.DataFrame([row("fair", 0, counts)]), 0.05)
     assert found["noise_share"][0] == pytest.approx(np.mean(inside), abs=0.02)
 
@@ -191,7 +191,7 @@ def curves(seeds=5, steps=20, seed=0, **labels):
                     | {"balanced_accuracy": 0.6 + 0.2 * fade + 0.02 * rng.normal(), "noise": 0.01, "threshold": 0.5}
                     | {"bias": 0.3 * fade + 0.02 * rng.normal()}
                 )
-    return pd.DataFrame(rows).sample(frac=1.0, random_state=1)  # in any order
+    return pd.DataFrame(rows).sample(frac=1.0, random_state=1)  # in random order
 
 
 RULES = {

@@ -1,3 +1,5 @@
+"""Saving and loading networks."""
+
 import json
 import shutil
 
@@ -143,7 +145,7 @@ def test_a_description_that_does_not_fit_is_refused(network, tmp_path, change):
 
 
 def _first(shapes):
-    """The first description of an array in a tree of them."""
+    """Return the first description of an array in a tree of them."""
     while isinstance(shapes, dict):
         shapes = next(iter(shapes.values()))
     return shapes

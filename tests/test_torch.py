@@ -1,4 +1,4 @@
-"""Against PyTorch itself: `reference/make_torch_reference.py` made the numbers."""
+"""Comparison with PyTorch itself, using numbers from `reference/make_torch_reference.py`."""
 
 from pathlib import Path
 

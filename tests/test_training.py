@@ -1,4 +1,4 @@
-"""Training: early stopping and the plateau schedule, chunks, and seeds that go wrong."""
+"""Training: early stopping, the plateau schedule, chunks, and seeds that diverge."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def loss_of(variables, batch):
 
 
 def equal(one, other):
-    """Bitwise, keys included."""
+    """Compare bitwise, including keys."""
     raw = [
         jax.tree.map(lambda v: jax.random.key_data(v) if jnp.issubdtype(v.dtype, jax.dtypes.prng_key) else v, tree)
         for tree in (one, other)
@@ -46,7 +46,7 @@ def equal(one, other):
 
 
 def test_stopping_is_that_of_a_plain_loop(split):
-    """One epoch at a time, with the rules written out."""
+    """Train one epoch at a time, with the rules of stopping implemented as a loop."""
     state = init(NETWORK, CONFIG, jax.random.key(3), split)
     valid = split.part("valid")
     losses, best, best_at, stale, bad, lowest, rate = [], np.inf, 0, 0, 0, np.inf, 1.0
@@ -85,7 +85,7 @@ def test_the_last_epoch_is_checked_too(split):
 
 
 def test_chunks_of_any_size_end_bitwise_the_same(split):
-    """The bits are those of programs that are compiled as users' are."""
+    """The exact bits are those of programs that are compiled as for users."""
     advance = jax.jit(training.advance, static_argnums=(0, 4))
     begun = init(NETWORK, CONFIG, jax.random.key(3), split)
     whole = advance(NETWORK, CONFIG, split, begun, 12)
@@ -112,7 +112,7 @@ def test_training_learns(split):
 
 @quick.jit
 def side_by_side(rates, splits):
-    """Three seeds, each with a learning rate of its own, to the end."""
+    """Train three seeds to the end, each with its own learning rate."""
 
     def one(i, rate, split):
         config = dataclasses.replace(CONFIG, epochs=4, learning_rate=rate)
@@ -141,7 +141,7 @@ def test_a_seed_whose_loss_is_not_finite_is_frozen_and_touches_nobody(split, how
 
 
 def torch_s_plateau(losses, *, patience=10, threshold=1e-4, factor=0.1):
-    """Factor on the learning rate after each epoch: `ReduceLROnPlateau.step`, mode min, threshold_mode rel."""
+    """Compute the learning rate's factor after each epoch: `ReduceLROnPlateau.step`, mode min, threshold_mode rel."""
     best, bad, rate, rates = np.inf, 0, 1.0, []
     for loss in losses:
         if loss < best * (1 - threshold):
@@ -234,7 +234,7 @@ argsorts = quick.jit(jax.vmap(training._argsort))
     st.sampled_from((1, 2, 5, 16, 40)).flatmap(lambda n: st.lists(st.integers(0, 4), min_size=n, max_size=n))
 )
 def test_equal_numbers_keep_their_order(numbers):
-    """As they hardly ever have to: 32-bit random numbers are seldom equal."""
+    """Test repeated numbers on purpose, since 32-bit random numbers are rarely equal."""
     both = np.array([numbers, numbers[::-1]], np.uint32)
     expected = np.argsort(both, axis=1, stable=True)
     np.testing.assert_array_equal(argsort(both[0]), expected[0])

@@ -1,4 +1,4 @@
-"""Make `torch_mlp.npz`: what PyTorch says of the first paper's network. Run by hand where PyTorch is installed:
+"""Make `torch_mlp.npz`, reference values of the first paper's network from PyTorch. Run by hand with PyTorch installed:
 
     python tests/reference/make_torch_reference.py
 
@@ -16,7 +16,7 @@ HIDDEN, WIDTH, FEATURES, ROWS, STEPS = 11, 32, 12, 400, 120
 
 
 class Net(nn.Module):
-    """Linear, ReLU, dropout, batch normalisation, eleven times; then a logit (Table 2 of the paper)."""
+    """Eleven blocks of linear map, ReLU, dropout and batch normalisation, then a logit (Table 2 of the paper)."""
 
     def __init__(self, p=0.05):
         super().__init__()
@@ -35,20 +35,20 @@ class Net(nn.Module):
 
 
 def proxy(name, logits, y, a):
-    """Equations 1 and 2."""
+    """Compute Eq. 1 or 2."""
     f, rows = torch.sigmoid(logits), torch.ones_like(y) if name == "spd" else y
     return f[(rows == 1) & (a == 0)].mean() - f[(rows == 1) & (a == 1)].mean()
 
 
 def influence(model, name, x, y, a):
-    """Sum over rows of the derivative by each unit's pre-activation, a tensor a row and unit."""
+    """Sum over rows the derivatives with respect to each unit's pre-activation, which is shifted separately per row."""
     shifts = [torch.zeros(len(x), WIDTH, dtype=x.dtype, requires_grad=True) for _ in range(HIDDEN)]
     grads = torch.autograd.grad(proxy(name, model(x, shifts), y, a), shifts)
     return torch.stack([grad.sum(0) for grad in grads]).detach()
 
 
 def bias_sign(model, x, y, a):
-    """Sign of the SPD of decisions at the first of 101 thresholds of highest balanced accuracy."""
+    """Return the sign of the SPD of decisions at the first of 101 thresholds of highest balanced accuracy."""
     f = torch.sigmoid(model(x)).detach()
     accuracy = [((f[y == 1] > t / 100).double().mean() + (f[y == 0] <= t / 100).double().mean()) for t in range(101)]
     decisions = (f > int(np.argmax(accuracy)) / 100).double()
@@ -56,7 +56,7 @@ def bias_sign(model, x, y, a):
 
 
 def greedy(model, x, y, a):
-    """Units in the order in which they are cut, one a step, influence recomputed; and the least lead over the next."""
+    """Prune one unit per step with recomputed influence; return the order and the smallest lead over the next unit."""
     sign, cut, leads = bias_sign(model, x, y, a), [], []
     layers = [model.fc0, *model.fcs]
     for _ in range(STEPS):
