@@ -160,7 +160,7 @@ def write(folder: Path) -> Path:
     return folder / PAGE
 
 
-_WAY_OUT = "remove it and run the same command again, which writes it anew from the saved states"
+_WAY_OUT = "remove it and run the same command again, which writes it again from the saved states"
 _NUMBERS = ["balanced_accuracy", "bias", "objective"]
 _EDGE = 5e-6
 """Distance from the bound within which rounding in the file determines whether a bias is inside the bound."""

@@ -632,7 +632,7 @@ def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: _Ki
     if isinstance(source, Iterator):
         raise ValueError(
             f"the source is gone through twice, but a {type(source).__name__} can be only once; give a list, chunks(), "
-            "or an object whose __iter__ begins anew"
+            "or an object whose __iter__ starts over"
         )
     sums = _total(function, (moved, fixed), source, mesh, kind, measure)
     value, slopes = jax.value_and_grad(of_sums)(sums)

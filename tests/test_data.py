@@ -242,7 +242,9 @@ def test_find_replaces_a_damaged_copy_in_the_cache(publisher, tmp_path):
 
 @pytest.mark.parametrize(("name", "member"), [("tiny.data", None), ("tiny.zip", "inner/tiny.csv")])
 def test_a_download_with_a_wrong_checksum_leaves_nothing_behind(publisher, tmp_path, name, member):
-    with pytest.raises(DataError, match=f"checksum {DIGEST}, expected 123: .* Get it anew from {publisher}/{name}"):
+    with pytest.raises(
+        DataError, match=f"checksum {DIGEST}, expected 123: .* Download it again from {publisher}/{name}"
+    ):
         find(tiny(publisher, name, member, digest="123"))
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 

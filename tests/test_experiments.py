@@ -351,7 +351,7 @@ def test_sums_of_weights_are_not_cut_off_and_numbers_of_rows_stay_whole():
     weighted = results.results(settings, outcome(weights))
     np.testing.assert_array_equal(weighted[list(CELLS)].to_numpy(), np.stack([weights] * 2))
     assert statistics.inconsistency(weighted) < 1e-6 < statistics.inconsistency(weighted.assign(tp0=7))
-    with pytest.raises(ValueError, match=r"rows cannot be drawn anew from sums of weights, found 41\.6"):
+    with pytest.raises(ValueError, match=r"rows cannot be drawn again from sums of weights, found 41\.6"):
         statistics.row_bootstrap(weighted, 0.05, np.random.default_rng(0), draws=10)
 
 

@@ -293,7 +293,7 @@ def test_a_table_that_is_cut_off_is_refused(tmp_path, table, compressed):
     file = folder / f"{table}.csv{'.gz' if compressed else ''}"
     content = file.read_bytes()
     file.write_bytes(content[: len(content) * 2 // 3])
-    with pytest.raises(DataError, match=f"{file.name} is cut off or damaged.*get it anew from PhysioNet"):
+    with pytest.raises(DataError, match=f"{file.name} is cut off or damaged.*download it again from PhysioNet"):
         data.mimic(folder)
 
 

@@ -40,7 +40,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     for name, xlabel, panels in (
         ("seeds", "networks trained at once", {micro: {"training": _scaled(seeds)}}),
         ("rows", "rows", {"seconds": rows}),
-        ("width", "units a layer", {micro: {"training": _scaled(width)}}),
+        ("width", "units per layer", {micro: {"training": _scaled(width)}}),
         ("depth", "hidden layers", {micro: {"training": _scaled(depth)}, "seconds": {"compilation": compiled}}),
         ("pruned", "units cut", {"µs a seed and pruning step": {"pruning": _scaled(view.pruned(results))}}),
     ):

@@ -16,10 +16,10 @@ STEPS = {
     "threshold": "threshold search, µs",
 }
 CURVES = {
-    "seeds": ("seeds", "training", "Training step by number of seeds", "networks", "a seed and step, µs", 1e6),
+    "seeds": ("seeds", "training", "Training step by number of seeds", "networks", "per seed and step, µs", 1e6),
     "rows": ("rows", "evaluate", "Rows, chunk by chunk", "rows", "evaluation, s", 1.0),
-    "width": ("width", "training", "Training step by width", "units a layer", "a seed and step, µs", 1e6),
-    "depth": ("depth", "training", "Training step by depth", "hidden layers", "a seed and step, µs", 1e6),
+    "width": ("width", "training", "Training step by width", "units per layer", "per seed and step, µs", 1e6),
+    "depth": ("depth", "training", "Training step by depth", "hidden layers", "per seed and step, µs", 1e6),
 }
 """The curves: part, measure, title, heading of the sizes, heading of the costs, and a factor that converts seconds."""
 
@@ -137,9 +137,9 @@ def _steps(results: dict[str, Any], shape: str) -> Iterator[str]:
         yield f"torch.compile, s: {'; '.join(f'{name} {number(seconds)}' for name, seconds in firsts.items())}."
     if shape == view.shapes(results)[0]:
         yield (
-            "Wall-clock time a seed and step, and how many times ours that is. Training: a mini-batch of 64, whole "
+            "Wall-clock time per seed and step, and how many times ours that is. Training: a mini-batch of 64, whole "
             "epochs with shuffling and validation loss. Pruning: influence on the train part, cut, evaluation. Bias "
-            "GD/A: a mini-batch of 256, an evaluation an epoch. Our evaluations are on validation and test data, "
+            "GD/A: a mini-batch of 256, one evaluation per epoch. Our evaluations are on validation and test data, "
             "theirs on validation data; a sequential contender's evaluation before the first step and its result on "
             "test data are in its time. Threshold search: 101 thresholds from scores. Spread: largest over least "
             "repetition, less 1. The line of a contender in the figure goes from its least to its largest "
@@ -164,9 +164,9 @@ def _limit(results: dict[str, Any], shape: str) -> Iterator[str]:
         ),
     ]
     yield f"### What the machine allows: {shape}"
-    yield table(("", "µs a seed and step", "over the products"), rows)
+    yield table(("", "µs per seed and step", "over the products"), rows)
     yield (
-        f"A step has {operations / 1e6:.3g} million floating-point operations a seed. Its products run at "
+        f"A step has {operations / 1e6:.3g} million floating-point operations per seed. Its products run at "
         f"{number(operations / products / 1e9)} GFLOP/s, a 2048-wide product at {number(1 / square / 1e9)} GFLOP/s, a "
         f"copy at {number(1 / copy / 1e9)} GB/s read and written, all devices together."
     )
@@ -261,7 +261,7 @@ def _pruned(results: dict[str, Any]) -> Iterator[str]:
     ]
     whole, upper = fit.exponents(curve.sizes, curve.medians)
     yield "## Pruning step by units cut"
-    yield table(("units cut", "a seed and step, µs"), rows)
+    yield table(("units cut", "per seed and step, µs"), rows)
     yield f"Exponent: {number(whole)} (upper half of the range: {number(upper)}); 0 is a cost that does not grow."
 
 

@@ -125,7 +125,7 @@ def goals(results: dict[str, Any]) -> list[Goal]:
     if points.sizes and points.sizes[0] == 1 and len(points.sizes) > 1:
         most = max(points.medians[1:]) / points.medians[0]
     largest = max(points.sizes, default=320)
-    made.append(_goal(f"cost a seed, at most, up to {largest} seeds, over that of one seed", "<= 1", most, "times"))
+    made.append(_goal(f"cost per seed, at most, up to {largest} seeds, over that of one seed", "<= 1", most, "times"))
     for measure, name, most in (
         ("compilation", "compilation that the whole run waits for, cold", "< 20"),
         ("compilation_cached", "compilation that the whole run waits for, cached", "< 3"),

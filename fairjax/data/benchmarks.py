@@ -160,7 +160,9 @@ def adult(
         of_word = {word: name for name, words in ADULT_OCCUPATIONS.items() for word in words}
         labels, classes = frame.pop("occupation").map(of_word), tuple(ADULT_OCCUPATIONS)
         if labels.isna().any():
-            raise DataError("adult.data or adult.test has an unknown occupation: get them anew from their publisher")
+            raise DataError(
+                "adult.data or adult.test has an unknown occupation: download them again from their publisher"
+            )
     return _standard(
         "adult" if labels is None else "adult_occupation",
         frame,
@@ -490,13 +492,13 @@ def _read(file: Path, **options: Any) -> pd.DataFrame:
         frame = pd.read_csv(io.StringIO("\n".join(lines)), low_memory=False, **options)
     except (ValueError, OSError) as error:
         raise DataError(
-            f"{file} cannot be read ({' '.join(str(error).split())}): correct that line, or get the file anew from its "
-            "publisher"
+            f"{file} cannot be read ({' '.join(str(error).split())}): correct that line, or download the file "
+            "again from its publisher"
         ) from error
     if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{file} has more fields in its records than names in line 1, its header: get it anew")
+        raise DataError(f"{file} has more fields in its records than names in line 1, its header: download it again")
     if frame.empty:
-        raise DataError(f"{file} has no records: get it anew from its publisher")
+        raise DataError(f"{file} has no records: download it again from its publisher")
     filled = [i for i, line in enumerate(lines, start=1) if line][0 if options["header"] is None else 1 :]
     # Fields may contain line ends; in that case, records are numbered instead of lines.
     frame.index = pd.Index(filled if len(filled) == len(frame) else range(1, len(frame) + 1))
@@ -514,7 +516,7 @@ def _numeric(frame: pd.DataFrame, columns: Sequence[str], file: Path) -> None:
             raise DataError(
                 f"{file}, {frame.index.name} {wrong.index[0]}, column {column}: expected a number, found "
                 f"{wrong.iloc[0]!r}. Correct it, remove the line if it is a header that does not belong there, or get "
-                "the file anew from its publisher"
+                "the file again from its publisher"
             )
         frame[column] = pd.to_numeric(frame[column])
 
@@ -532,7 +534,7 @@ def _known(frame: pd.DataFrame, column: str, known: Sequence[object], file: Path
         word = wrong.astype(object).iloc[0]
         raise DataError(
             f"{file}, {frame.index.name} {wrong.index[0]}, column {column}: unknown value {word!r} (known: "
-            f"{', '.join(map(str, known))}). Correct it, or get the file anew from its publisher"
+            f"{', '.join(map(str, known))}). Correct it, or download the file again from its publisher"
         )
 
 

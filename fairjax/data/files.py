@@ -154,7 +154,7 @@ def _verified(path: Path, file: RawFile, verify: bool) -> Path:
     if verify and (found := _sha256(path)) != file.sha256:
         raise DataError(
             f"{path} has the sha256 checksum {found}, expected {file.sha256}: it is damaged or another version. "
-            f"Get it anew from {file.url}, or pass verify=False to use it as it is"
+            f"Download it again from {file.url}, or pass verify=False to use it as it is"
         )
     return path
 

@@ -152,7 +152,7 @@ def _refuse_unknown(file: Path, column: str, values: pd.Series, known: tuple[obj
     if len(unknown):
         raise DataError(
             f"{file}, column {column}, has the value {unknown.iloc[0]!r} (known: {', '.join(map(str, known))}): "
-            "correct it, or get the file anew from PhysioNet"
+            "correct it, or download the file again from PhysioNet"
         )
 
 
@@ -181,7 +181,7 @@ def _frame(
             raise DataError(
                 f"{files} cannot be read ({' '.join(str(error).split())[:300]}): it is cut off, damaged, or no table "
                 f"of "
-                "MIMIC-III v1.4; get it anew from PhysioNet"
+                "MIMIC-III v1.4; download it again from PhysioNet"
             ) from error
     for table, key, parent in _REFERENCES if verify else ():
         _refuse_orphans(connection, tables, table, key, parent)
@@ -209,7 +209,7 @@ def _refuse_orphans(
     if count:
         raise DataError(
             f"{tables[parent]} lacks the {key} of {count} rows of {tables[table]}, such as {first}: it is cut off, or "
-            "the tables are not of one version; get them anew from PhysioNet"
+            "the tables are not of one version; download them again from PhysioNet"
         )
 
 

@@ -88,12 +88,14 @@ def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
     for table, file in found.items():
         twice = [column for column in COLUMNS[table] if header(file).count(column) > 1]
         if twice:
-            raise DataError(f"{file}, line 1, names the columns {', '.join(twice)} twice: get it anew from PhysioNet")
+            raise DataError(
+                f"{file}, line 1, names the columns {', '.join(twice)} twice: download it again from PhysioNet"
+            )
         lacking = [column for column in COLUMNS[table] if column not in header(file)]
         if lacking:
             raise DataError(
                 f"{file} lacks the columns {', '.join(lacking)} (found {', '.join(header(file))}): it is no table of "
-                "MIMIC-III v1.4, get it anew from PhysioNet"
+                "MIMIC-III v1.4, download it again from PhysioNet"
             )
     for file in found.values():
         _check_end(file, verify)
@@ -195,4 +197,6 @@ def _check_end(file: Path, verify: bool) -> None:
 
 
 def _damaged(file: Path, reason: object) -> DataError:
-    return DataError(f"{file} is cut off or damaged ({reason}): get it anew from PhysioNet and compare its checksum")
+    return DataError(
+        f"{file} is cut off or damaged ({reason}): download it again from PhysioNet and compare its checksum"
+    )

@@ -38,7 +38,7 @@ class RandomPerturbation(Method):
 
     label: ClassVar[str] = "Random"
     reference: ClassVar[str] = "Savani et al. 2020"
-    equation: ClassVar[str] = "theta * N(1, deviation^2), drawn anew for every candidate"
+    equation: ClassVar[str] = "theta * N(1, deviation^2), a new draw for every candidate"
     threshold: ClassVar[Literal["accuracy", "rule"]] = "rule"
     stream: ClassVar[int | None] = 4
 

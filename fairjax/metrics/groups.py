@@ -98,7 +98,7 @@ class Groups:
             [2, 0]
         """
         if self.encoder is None:
-            raise ValueError("memberships come from probabilities, not from values: make those of other rows anew")
+            raise ValueError("memberships come from probabilities, not from values: make those of other rows again")
         return self.encoder(columns, strata)
 
     def __str__(self) -> str:
