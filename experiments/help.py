@@ -5,11 +5,24 @@ import dataclasses
 import functools
 import inspect
 import textwrap
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from experiments.methods import about, names
+from experiments.methods import about, datasets, names
 from experiments.processes import POSTPROCESSORS
 from fairjax.methods import METHODS
+from fairjax.metrics import GAPS
+from fairjax.parity import MEASURES
+
+CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+    "dataset": datasets,
+    "datasets": datasets,
+    "measure": lambda: MEASURES,
+    "measures": lambda: MEASURES,
+    "methods": names,
+    "across": lambda: GAPS,
+}
+"""The settings whose values are names in registries, and the names."""
 
 WIDTH = 79
 """Maximum width of a line of help."""
@@ -60,6 +73,8 @@ def settings_help(command: str, settings: Any, note: str) -> str:
             continue
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
+        if field.name in CHOICES:
+            words += f": {', '.join(CHOICES[field.name]())}"
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]
     text = [
