@@ -132,9 +132,9 @@ class Settings:
     measure: str = "spd"
     """Measure of bias. spd: statistical parity difference. eod: equal opportunity difference. fprd, ppd, accuracy:
     difference of false positive rates, of precision, of accuracy. average_odds, equalized_odds: mean, or larger, of the
-    differences of true and false positive rates. parity_ratio: how far the ratio of selection rates is from 1. With more
-    than two groups, the greatest rate minus the least; with more than two classes, the class that is furthest from
-    parity."""
+    differences of true and false positive rates. parity_ratio: how far the ratio of selection rates is from 1. With
+    more than two groups, the greatest rate minus the least; with more than two classes, the class that is furthest
+    from parity."""
     seeds: tuple[int, ...] = data.SEEDS
     """Random seeds; each gives one train/valid/test split and one network."""
     methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
