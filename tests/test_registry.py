@@ -63,7 +63,7 @@ def test_a_registered_method_is_run_drawn_and_reported(shrink, tmp_path, capsys)
     assert cli.main(["methods", "shrink"]) == 0
     text = capsys.readouterr().out
     assert "theta <- factor * theta" in text and "--shrink.factor" in text
-    assert "What the parameters are multiplied by in a step. [0.9]" in " ".join(text.split())
+    assert "Factor that the parameters are multiplied by in every step. [0.9]" in " ".join(text.split())
     assert methods.names().index("shrink") < methods.names().index("portfolio")
 
 
