@@ -6,7 +6,6 @@ from typing import NamedTuple
 from experiments.processes import POSTPROCESSORS
 from fairjax.data import DATASETS
 from fairjax.methods import METHODS
-from fairjax.methods.base import name_of
 from fairjax.objective import RULES
 
 PORTFOLIO = "portfolio"
@@ -40,10 +39,10 @@ def about(name: str) -> About | None:
         return About("Portfolio", "fairjax")
     if name in METHODS:
         kind = METHODS[name]
-        return About(name_of(kind), kind.reference, False, kind.groups, kind.classes)
+        return About(METHODS.label(name), kind.reference, False, kind.groups, kind.classes)
     if name in POSTPROCESSORS:
         entry = POSTPROCESSORS[name]
-        return About(entry.label, entry.reference, True, entry.groups, entry.classes)
+        return About(POSTPROCESSORS.label(name), entry.reference, True, entry.groups, entry.classes)
     return None
 
 

@@ -269,10 +269,10 @@ def numeric(name: str, values: Any) -> Any:
         if jnp.issubdtype(values.dtype, jax.dtypes.prng_key) or jnp.iscomplexobj(values):
             raise TypeError(f"{name} must hold numbers or booleans, found dtype {values.dtype}")
         return values
-    if hasattr(values, "pandas_index") and hasattr(values, "left_out"):
+    if hasattr(values, "pandas_index") and hasattr(values, "left_out"):  # told without loading pandas
         raise TypeError(
-            f"{name} must be an array, found Groups: pass their column, groups.a, to a measure for as many groups, "
-            "such as that of Dataset.measure"
+            f"{name} must be an array, found Groups: pass their column, groups.a, to a measure for {len(values)} "
+            "groups, such as that of Dataset.measure"
         )
     if hasattr(values, "toarray") and hasattr(values, "nnz"):
         raise TypeError(f"{name} is a sparse matrix, which fairjax does not take: pass {name}.toarray()")
@@ -454,16 +454,6 @@ def index_of(column: Any) -> Any:
     if _is_pandas(column):
         return getattr(column, "index", None)
     return getattr(column, "pandas_index", None)
-
-
-def is_named_groups(value: Any) -> bool:
-    """Return whether a value is a `fairjax.data.Groups`, without importing pandas.
-
-    Example:
-        >>> is_named_groups(np.array([0, 1]))
-        False
-    """
-    return hasattr(value, "pandas_index") and hasattr(value, "left_out")
 
 
 def both(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:

@@ -88,13 +88,12 @@ def check_arguments(method: Any, network: Any, measure: Any, rule: Any) -> None:
         TypeError: naming the argument and how to correct it.
     """
     if not isinstance(method, Method):
-        names = {kind: name for name, kind in METHODS.items()}
         if isinstance(method, type) and issubclass(method, Method):
             way = f"pass an instance, {method.__name__}()"
         elif isinstance(method, str):
             way = f"pass METHODS[{method!r}]()" if method in METHODS else METHODS.unknown(method)
         else:
-            way = f"pass one such as {next(kind for kind in names if names[kind] == 'pruning').__name__}()"
+            way = f"pass one such as {METHODS['pruning'].__name__}()"
         raise TypeError(f"method must be a fairjax.Method, got {_kind(method)}: {way}")
     check_network(network)
     if not callable(measure) or isinstance(measure, type):
@@ -118,8 +117,7 @@ def check_data(variables: Any, split: Any) -> None:
     Raises:
         TypeError: naming the argument and how to correct it.
     """
-    if not isinstance(split, Split):
-        raise TypeError(f"split must be a fairjax.Split, got {_kind(split)}: make it with fairjax.data.split")
+    check_split(split)
     found = list(variables) if isinstance(variables, Mapping) else [_kind(variables)]
     missing = [name for name in ("params", "masks") if name not in found]
     if missing:
@@ -127,6 +125,16 @@ def check_data(variables: Any, split: Any) -> None:
             f"variables must have {' and '.join(missing)}, got {', '.join(map(str, found)) or 'nothing'}: pass what "
             "network.init makes or fit returns, with all collections"
         )
+
+
+def check_split(split: Any) -> None:
+    """Check that the data are a split.
+
+    Raises:
+        TypeError: naming the type found and how to correct it.
+    """
+    if not isinstance(split, Split):
+        raise TypeError(f"split must be a fairjax.Split, got {_kind(split)}: make it with fairjax.data.split")
 
 
 def check_network(network: Any) -> None:

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import training as _training
-from fairjax.debiasing import check_network
+from fairjax.debiasing import check_network, check_split
 from fairjax.nn.network import Network
 from fairjax.training import Training
 from fairjax.types import KeyArray, Split, Variables
@@ -74,5 +74,4 @@ def check_training(network: Any, training: Any, split: Any) -> None:
     if not isinstance(training, Training):
         what = training.__name__ if isinstance(training, type) else f"a {type(training).__name__}"
         raise TypeError(f"training must be a fairjax.Training, got {what}: pass an instance, Training(epochs=100)")
-    if not isinstance(split, Split):
-        raise TypeError(f"split must be a fairjax.Split, got a {type(split).__name__}: make it with fairjax.data.split")
+    check_split(split)

@@ -295,9 +295,7 @@ def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
 
 
 def _check_not_memberships(a: Any) -> None:
-    if checks.is_named_groups(a):
-        raise TypeError(f"a must be an array, found Groups: pass their column, groups.a, of {len(a)} groups")
-    if np.ndim(a) != 1:
+    if np.ndim(checks.numeric("a", a)) != 1:
         raise ValueError(
             f"a must give each row one group, found shape {np.shape(a)}: a row must have one threshold; pass codes of "
             "shape (n,), of memberships such as the most probable group, a.argmax(axis=1)"

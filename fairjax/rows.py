@@ -219,8 +219,6 @@ def chunks(
 
 def _sliceable(name: str, column: Any) -> Any:
     """Convert a column to an object with a shape that can be sliced by row numbers, such as an array."""
-    if checks.is_named_groups(column):
-        raise TypeError(f"{name} must be an array, found Groups: pass their column, groups.a")
     if hasattr(column, "iloc") and len(column.shape) == 2 and all(kind.kind in "biuf" for kind in column.dtypes):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     known = isinstance(column, np.ma.MaskedArray) or any(hasattr(column, name) for name in ("iloc", "toarray"))

@@ -284,10 +284,10 @@ def run(
 
         def full(entry):
             """Allocate an array for all candidates, and fill in the first."""
-            room = np.zeros((entry.shape[0], steps * members + 1, *entry.shape[1:]), entry.dtype)
+            whole = np.zeros((entry.shape[0], steps * members + 1, *entry.shape[1:]), entry.dtype)
             if not shapes:
-                room[:, 0] = entry
-            return room
+                whole[:, 0] = entry
+            return whole
 
         return Done(progress, jax.tree.map(full, first))
 

@@ -8,7 +8,6 @@ from jaxtyping import ArrayLike, Float
 
 from fairjax import checks
 from fairjax.data import Dataset, from_arrays
-from fairjax.metrics.groups import Groups
 
 if TYPE_CHECKING:
     from aif360.datasets import BinaryLabelDataset
@@ -179,8 +178,6 @@ def _unused(name: str, other: str, taken: tuple[str, ...]) -> str:
 
 def _rows(name: str, values: Any, n: int) -> Float[np.ndarray, " n"]:
     """Check that there is one number per row of the data set, in the order of its rows."""
-    if isinstance(values, Groups):
-        raise TypeError(f"{name} must be an array, found Groups: pass their column, groups.a")
     if isinstance(values, pd.Series | pd.DataFrame) and not values.index.equals(pd.RangeIndex(len(values))):
         raise ValueError(
             f"the index of {name} is not 0, 1, ..., as that of the data set's rows: align it, or pass "

@@ -87,7 +87,7 @@ class Method:
     """
 
     label: ClassVar[str] = ""
-    """Name in tables and figures; the name of the class if empty."""
+    """Name in tables and figures; if empty, the registered name, and in a printed result the name of the class."""
     reference: ClassVar[str] = ""
     """Short citation, as tables show it."""
     equation: ClassVar[str] = ""
@@ -184,7 +184,7 @@ class Method:
 
 
 def name_of(kind: type[Method]) -> str:
-    """Return the name of a method in tables."""
+    """Return the name of a method in a printed result, whether it is registered or not."""
     return kind.label or kind.__name__
 
 
