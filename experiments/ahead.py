@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from fairjax import parallel
+from fairjax import seeds
 
 
 class Ahead:
@@ -62,7 +62,7 @@ def compiled(program: Any, *args: Any, mesh: jax.sharding.Mesh, **static: Any) -
     Returns:
         The shapes and types of the function's results.
     """
-    everywhere = parallel.everywhere_on(mesh)
+    everywhere = seeds.replicated_sharding(mesh)
 
     def shape(leaf):
         if not hasattr(leaf, "shape"):

@@ -33,7 +33,7 @@ from experiments.programs import Scored
 from experiments.settings import Debias, identity
 from experiments.structure import Structure
 from experiments.timings import Timings
-from fairjax import loop, parallel, seeds, training
+from fairjax import loop, seeds, training
 from fairjax.debiasing import task_of
 from fairjax.methods import METHODS, Method, Parts, Standard, Task
 from fairjax.nn import Network, from_linen
@@ -150,7 +150,7 @@ def prepare(
     with timings.stage("loading"):
         splits, axes, structure, facts = _load(settings)
         check_methods(settings, structure, splits)
-        splits = parallel.everywhere(splits, machine.mesh)
+        splits = seeds.replicate(splits, machine.mesh)
     console.print(
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
         f"{machine.mesh.size} {jax.devices()[0].platform} device(s)"
@@ -404,7 +404,7 @@ def _bars(console: Console) -> Progress | Lines:
 
 def _train(settings, folder, machine, network, measure, splits, axes, bars, timings, ahead) -> training.Trained:
     config, count = settings.training, len(settings.runs)
-    keys = parallel.everywhere(fold(keys_of(settings), TRAINING), machine.mesh)
+    keys = seeds.replicate(fold(keys_of(settings), TRAINING), machine.mesh)
     bar = bars.add_task("training", total=config.epochs, unit="epochs", note=f"{count} networks left")
 
     def ready(state: training.Trained) -> None:
@@ -477,7 +477,7 @@ def _debias(about: _Context, name: str, logits: Parts, bars) -> Trial:
     settings, machine, timings = about.settings, about.machine, about.timings
     method, rule = settings.config(name), settings.selection.build()
     task = _task(about.task, method, settings.selection.rules.values(), rule)
-    keys = parallel.everywhere(fold(keys_of(settings), method.random_stream()), machine.mesh)
+    keys = seeds.replicate(fold(keys_of(settings), method.random_stream()), machine.mesh)
     total = seeds.steps_of(method, about.networks) * method.members
     bar = bars.add_task(name, total=total, unit="candidates", note="")
     about.ready(name)

@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.folder import atomic
 from experiments.methods import PORTFOLIO, dataset_label, label, names, needs_group, place
 from fairjax.methods import METHODS, Method, Standard
-from fairjax.parity import MEASURES
+from fairjax.metrics import MEASURES
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)

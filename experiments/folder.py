@@ -30,8 +30,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments import hosts
-from fairjax import parallel, storage
-from fairjax.storage import first_line
+from fairjax import checkpoint, seeds
+from fairjax.checkpoint import first_line
 
 
 class FolderError(ValueError):
@@ -405,7 +405,7 @@ class Stage:
         newest = self._path / f"{numbers[-1]:08d}"
         try:
             verify(newest, self._configuration)
-            with storage.checkpointer() as checkpointer:
+            with checkpoint.checkpointer() as checkpointer:
                 return checkpointer.restore(newest / _STATE, args=ocp.args.StandardRestore(plain))
         except (ValueError, KeyError, OSError, TypeError, AttributeError, RecursionError, MemoryError) as error:
             earlier = "; an earlier one is there to go on from" if len(numbers) > 1 else ""
@@ -430,7 +430,7 @@ class Stage:
         try:
             self._path.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self._path))
-            with storage.checkpointer() as checkpointer:
+            with checkpoint.checkpointer() as checkpointer:
                 checkpointer.save(temporary / _STATE, args=ocp.args.StandardSave(plain))
             sums = {"files": _sums(temporary / _STATE)}
             if self._configuration is not None:
@@ -496,7 +496,7 @@ def _again(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
     """Invert `_plain`: restore the type, key implementation and devices of a leaf."""
     if isinstance(like, np.ndarray):
         return np.array(leaf)
-    placed = parallel.everywhere(leaf, mesh)
+    placed = seeds.replicate(leaf, mesh)
     return jax.random.wrap_key_data(placed, impl=_implementation(like)) if _is_key(like) else placed
 
 

@@ -11,8 +11,7 @@ from typing import Any
 from experiments.methods import about, datasets, names
 from experiments.processes import POSTPROCESSORS
 from fairjax.methods import METHODS
-from fairjax.metrics import GAPS
-from fairjax.parity import MEASURES
+from fairjax.metrics import GAPS, MEASURES
 
 CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "dataset": datasets,

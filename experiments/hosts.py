@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from fairjax.storage import first_line
+from fairjax.checkpoint import first_line
 
 HEARTBEAT = 30
 """Seconds without a sign of life after which a process counts as lost and all others end."""

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.methods import SIMULATED
 from experiments.settings import Debias, has_classes
 from experiments.structure import Structure
-from fairjax import data
+from fairjax import data, datasets
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.types import SHARED, Split
 
@@ -28,7 +28,7 @@ def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     if settings.dataset in SIMULATED:
         return _simulated(settings)
     options: dict[str, Any] = {}
-    benchmark = data.DATASETS[settings.dataset]
+    benchmark = datasets.DATASETS[settings.dataset]
     if settings.protected and not benchmark.intersections:
         options = {"protected": settings.protected[0]}
     elif settings.protected or has_classes(settings.dataset):

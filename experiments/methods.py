@@ -4,9 +4,9 @@ from math import inf
 from typing import NamedTuple
 
 from experiments.processes import POSTPROCESSORS
-from fairjax.data import DATASETS
+from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS
-from fairjax.objective import RULES
+from fairjax.selection import RULES
 
 PORTFOLIO = "portfolio"
 """Name of the method that selects among the candidates that other methods selected."""

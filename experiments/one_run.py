@@ -15,7 +15,7 @@ from experiments.folder import RunFolder, write_json, write_text
 from experiments.settings import Debias, identity, plain
 from experiments.structure import BINARY, Structure
 from experiments.timings import Timings
-from fairjax import parallel, storage
+from fairjax import checkpoint, seeds
 
 
 def run(settings: Debias, console: Console) -> None:
@@ -31,7 +31,7 @@ def run(settings: Debias, console: Console) -> None:
     begun = time.perf_counter()
     hosts.agree("the configuration", driver.said(settings))
     folder = RunFolder(settings.folder, identity(settings))
-    machine = driver.Machine(parallel.mesh(), settings.lanes)
+    machine = driver.Machine(seeds.mesh(), settings.lanes)
     with Timings().listening() as timings, closing(Ahead()) as ahead:
         prepared = driver.prepare(settings, folder, machine, console, timings, ahead)
         outcome = driver.run(settings, prepared, folder, machine, console, timings, ahead)
@@ -83,4 +83,4 @@ def save_networks(settings: Debias, outcome: driver.Outcome, folder: Path) -> No
         variables = jax.tree.map(np.asarray, flat).variables()
         about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
         about |= {} if structure == BINARY else {"structure": plain(structure)}
-        storage.save(folder / name, module, variables, about=about, overwrite=True)
+        checkpoint.save(folder / name, module, variables, about=about, overwrite=True)

@@ -13,8 +13,8 @@ from experiments.folder import FolderError, RunFolder, write_json
 from experiments.programs import Scored
 from experiments.settings import Debias
 from experiments.timings import Timings
-from fairjax import objective
-from fairjax.parity import Measure
+from fairjax import selection
+from fairjax.metrics import Measure
 from fairjax.result import Trace
 from fairjax.types import Batch
 
@@ -56,7 +56,7 @@ def run(
     hosts.from_first(fill)
     found = hosts.arrays_from_first(found)
     evaluations = (
-        objective.of_tables(measure, jnp.array(found["threshold"]), jnp.array(found[part], jnp.float32))
+        selection.evaluate_tables(measure, jnp.array(found["threshold"]), jnp.array(found[part], jnp.float32))
         for part in ("valid", "test")
     )
     return Trace(*evaluations)

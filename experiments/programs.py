@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fairjax import loop, objective
+from fairjax import loop, selection
 from fairjax.methods import Parts
-from fairjax.parity import probabilities
-from fairjax.postprocessing import group_thresholds
+from fairjax.metrics import probabilities
+from fairjax.postprocess import group_thresholds
 from fairjax.types import Batch
 
 
@@ -35,7 +35,7 @@ def score(logits: Parts) -> Scored:
 @jax.jit
 def select(rule, trace: loop.Trace) -> Int[Array, " seeds"]:
     """Return the index of the candidate that a rule selects in each trace."""
-    return jax.vmap(lambda seen: objective.first_max(rule(seen)))(trace.seen(rule))
+    return jax.vmap(lambda seen: selection.first_max(rule(seen)))(trace.seen(rule))
 
 
 @jax.jit
@@ -52,7 +52,7 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
         valid, test = scored
         found = group_thresholds(measure, valid.x[:, 0], valid.y, valid.a, rule=rule)
         decisions = found.decide(test.x[:, 0], test.a).astype(jnp.float32)
-        there = objective.at_threshold(measure, decisions, test.y, test.a, jnp.array(0.5))
+        there = selection.evaluate_at(measure, decisions, test.y, test.a, jnp.array(0.5))
         return loop.Trace(found.evaluation, there._replace(threshold=found.evaluation.threshold))
 
     return jax.vmap(one)(scored)

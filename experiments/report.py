@@ -17,8 +17,8 @@ from experiments.methods import about, dataset_label, label, needs_group, place
 from experiments.settings import Selection
 from experiments.structure import BINARY, Structure
 from experiments.tables import main_rule, named, undefined
-from fairjax.parity import MEASURES
-from fairjax.storage import first_line
+from fairjax.checkpoint import first_line
+from fairjax.metrics import MEASURES
 
 PAGE = "report.html"
 

@@ -22,7 +22,7 @@ from experiments.ahead import Ahead
 from experiments.folder import RunFolder, atomic, write_json, write_text
 from experiments.settings import Debias, Reproduce, identity, training_identity
 from experiments.timings import Timings
-from fairjax import parallel
+from fairjax import seeds
 
 RESULTS, TRAJECTORIES, CIRCUMSTANCES = "results.csv", "trajectories.csv.gz", "run.json"
 
@@ -84,7 +84,7 @@ def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
     if not left:
         console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}", markup=False)
         return
-    machine = driver.Machine(parallel.mesh(), runs[0].lanes)
+    machine = driver.Machine(seeds.mesh(), runs[0].lanes)
     shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))
     with closing(Ahead()) as ahead:
         with Timings().listening() as timings:

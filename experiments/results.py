@@ -13,10 +13,9 @@ import pandas as pd
 from experiments.driver import Outcome, Prepared, Trial
 from experiments.settings import Debias, plain
 from experiments.timings import Timings
-from fairjax import objective
-from fairjax.metrics import Parity
-from fairjax.objective import Evaluation
-from fairjax.parity import as_parity
+from fairjax import selection
+from fairjax.metrics import Parity, as_parity
+from fairjax.selection import Evaluation
 
 PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif360", "orbax-checkpoint")
 
@@ -54,7 +53,7 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
                         "part": part,
                         "balanced_accuracy": accuracy,
                         "bias": bias,
-                        "objective": np.asarray(objective.constrained(accuracy, bias, bound)),
+                        "objective": np.asarray(selection.constrained(accuracy, bias, bound)),
                         "threshold": np.asarray(chosen_of(trial, "valid").threshold),
                         "satisfied": np.abs(bias) < bound,
                         "selected": np.asarray(trial.selected),

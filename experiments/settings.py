@@ -9,18 +9,22 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from experiments.hosts import Hosts
 from experiments.methods import PORTFOLIO, SIMULATED, datasets, names
+from experiments.presets import PRESETS
 from experiments.processes import POSTPROCESSORS
 from experiments.values import at_home, check_values, expand_paths, field_types, short_repr
-from fairjax import data, objective
-from fairjax.data import DATASETS
+from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS, Method
-from fairjax.metrics import GAPS
+from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Mlp
-from fairjax.parity import MEASURES
-from fairjax.presets import PRESETS
 from fairjax.registry import Registry
+from fairjax.selection import RULES, Rule
 from fairjax.training import Training
 from fairjax.types import Number
+
+SEEDS = (
+    42, 73, 666, 777, 1009, 1279, 1597, 1811, 1949, 2053, 2129, 2287, 2617, 2741, 2903, 3079, 3257, 3413, 3571, 3727,
+)  # fmt: skip
+"""Default seeds, those of the published results."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,20 +108,20 @@ class Selection:
     floor: float = 0.55
     """Minimum balanced accuracy on validation data (rule accuracy_floor)."""
 
-    def build(self, rule: str | None = None) -> objective.Rule:
+    def build(self, rule: str | None = None) -> Rule:
         """Build a selection rule with these numbers: the rule of the run, or the one with the given name."""
-        chosen = objective.RULES[rule or self.rule]
+        chosen = RULES[rule or self.rule]
         names = {field.name for field in dataclasses.fields(chosen)}
         return chosen(**{name: getattr(self, name) for name in names})
 
     @property
-    def rules(self) -> dict[str, objective.Rule]:
+    def rules(self) -> dict[str, Rule]:
         """All rules by name, the main rule first."""
         return {name: self.build(name) for name in (self.rule, *self.also)}
 
     def __post_init__(self):
         """Validate the settings by building the rules."""
-        objective.RULES.check("selection.rule and selection.also", self.rule, *self.also)
+        RULES.check("selection.rule and selection.also", self.rule, *self.also)
         check_values(self, "selection.")
         if len(self.rules) < 1 + len(self.also):
             raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
@@ -135,7 +139,7 @@ class Settings:
     differences of true and false positive rates. parity_ratio: how far the ratio of selection rates is from 1. With
     more than two groups, the greatest rate minus the least; with more than two classes, the class that is furthest
     from parity."""
-    seeds: tuple[int, ...] = data.SEEDS
+    seeds: tuple[int, ...] = SEEDS
     """Random seeds; each gives one train/valid/test split and one network."""
     methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
     """Debiasing methods to run; standard is the trained network without changes."""
@@ -326,7 +330,7 @@ class Reproduce:
     bank_full and german can be added."""
     measures: tuple[str, ...] = ("spd", "eod")
     """Measures of bias; networks are debiased separately for each."""
-    simulations: tuple[int, ...] = data.SEEDS[:10]
+    simulations: tuple[int, ...] = SEEDS[:10]
     """Seeds of the simulations for Figure 3, used at each parameter value."""
     alphas: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
     """Values of alpha for Figure 3 (Loh et al.). Give no values to leave this part out."""
@@ -492,7 +496,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def preset(name: str) -> Debias:
-    """Return the settings of a preset in `fairjax.presets`.
+    """Return the settings of a preset in `experiments.presets`.
 
     Raises:
         ValueError: if there is no such preset.
@@ -500,7 +504,7 @@ def preset(name: str) -> Debias:
     if name not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
     chosen = PRESETS[name]
-    rule = next(name for name, kind in objective.RULES.items() if type(kind()) is type(chosen.rule))
+    rule = next(name for name, kind in RULES.items() if type(kind()) is type(chosen.rule))
     values = {
         field.name: getattr(chosen.rule, field.name)
         for field in dataclasses.fields(chosen.rule)

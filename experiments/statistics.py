@@ -18,9 +18,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from experiments.structure import BINARY, Structure
-from fairjax import objective, performance
-from fairjax.objective import Evaluation, Rule
-from fairjax.parity import MEASURES
+from fairjax import metrics, selection
+from fairjax.metrics import MEASURES
+from fairjax.selection import Evaluation, Rule
 
 KEYS = ["dataset", "measure", "method", "rule"]
 """Columns that identify a method and a column of the paper's tables."""
@@ -371,7 +371,7 @@ def everything(
 @jax.jit
 def _choose(rule: Rule, valid: Evaluation):
     """Return the candidate that a rule selects for each seed."""
-    return jax.vmap(lambda evaluation: objective.first_max(rule(evaluation)))(valid)
+    return jax.vmap(lambda evaluation: selection.first_max(rule(evaluation)))(valid)
 
 
 def _wide(rows: pd.DataFrame) -> Evaluation:
@@ -392,8 +392,8 @@ def _accuracy_and_bias(tables: np.ndarray, name: str, structure: Structure) -> t
 @functools.partial(jax.jit, static_argnames=("measure", "partition"))
 def _measured(tables, measure, partition):
     def one(table):
-        bias = jnp.where(performance.is_defined(measure, table), performance.of_table(measure, table), jnp.nan)
-        return performance.accuracy_of_table(table[..., :partition]), bias
+        bias = jnp.where(metrics.is_defined(measure, table), metrics.measure_from_table(measure, table), jnp.nan)
+        return metrics.accuracy_from_table(table[..., :partition]), bias
 
     return jax.vmap(one)(tables)
 
@@ -411,7 +411,7 @@ def _noise(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) 
     """Compute the standard error of the bias of fair decisions and their chance to meet the bound, for each split."""
     tables, measure = tables_of(rows, structure), structure.measure(name)
     if not is_dealt(name, structure):
-        noise = jax.vmap(functools.partial(performance.noise_of_table, measure))(jnp.asarray(tables, jnp.float32))
+        noise = jax.vmap(functools.partial(metrics.noise_from_table, measure))(jnp.asarray(tables, jnp.float32))
         counted = tables[:, :, 1:, :] if name == "eod" else tables
         p = counted[:, 1].sum(axis=(1, 2)) / counted.sum(axis=(1, 2, 3))
         errors = np.sqrt(p * (1 - p) * np.asarray(noise, np.float64))

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from fairjax import data
-from fairjax.metrics import GAPS
-from fairjax.parity import MEASURES, Measure, named
+from fairjax.metrics import GAPS, MEASURES, Measure, make_measure
 
 CELLS = ("tn0", "tn1", "fn0", "fn1", "fp0", "fp1", "tp0", "tp1")
 """Columns of counts for two groups and classes, by decision, label and group; the digit is the group."""
@@ -100,7 +99,7 @@ class Structure:
             ValueError: if there is no measure of that name.
         """
         MEASURES.check("measure", name)
-        return named(
+        return make_measure(
             name, len(self.groups), len(self.classes), across=self.across, minimum=self.minimum, blocks=self.blocks
         )
 

@@ -12,7 +12,7 @@ from experiments import figures, methods, published, report, reproduce, statisti
 from experiments.folder import write_json, write_text
 from experiments.settings import Reproduce, plain
 from experiments.tables import main_rule
-from fairjax.objective import ConstrainedObjective, ExpectedObjective
+from fairjax.selection import ConstrainedObjective, ExpectedObjective
 
 EPSILONS = tuple(np.round(np.linspace(0.01, 0.3, 30), 2).tolist())
 """Bounds of the curves of accuracy against bias."""

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from experiments.methods import dataset_label, label, needs_group
 from experiments.structure import BINARY, Structure
-from fairjax.parity import MEASURES
+from fairjax.metrics import MEASURES
 
 COLUMNS = ("method", "needs a", "objective: median [25 %, 75 %]", "balanced accuracy", "bias", "within bound")
 

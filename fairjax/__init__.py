@@ -3,25 +3,21 @@
 A module imports only those above it in this list:
 
     types         Batch, Split and array aliases
-    data          find, check, load, simulate and split tables
-    parity        differences between groups: metrics on decisions, differentiable proxies on scores
+    checks        checks of arguments
     metrics       rates, gaps and measures for any number of groups and classes; by_group, a table for people
-    performance   balanced accuracy, and the confusion counts behind every metric on decisions
-    nn            Network, a classifier as two pure functions; Mlp, Units, from_linen
-    masks         which hidden units are kept: count and drop
-    influence     how much each unit changes a measure
-    objective     the threshold search, and the rules that choose a candidate
+    losses        cross-entropies, to compose with measures
+    data          check, simulate and split tables; datasets has the benchmarks and their downloads
+    nn            Network, a classifier as two pure functions; Mlp, Units, from_linen; masks and influence of units
+    selection     evaluations, the threshold search, and the rules that choose a candidate
     training      training steps, early stopping and hyperparameters
+    streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows
+    postprocess   group thresholds: decisions from scores and the protected attribute
     methods       the protocol of a method, and the methods: pruning, bias descent, fine-tuning, adversaries, searches
     loop          propose a candidate, evaluate it, keep the best: one loop for all methods
     debiasing     debias, the main call
     fitting       fit: train a classifier on one split
-    postprocessing  group thresholds: decisions from scores and the protected attribute
-    rows          proxies, influence and evaluations of data larger than memory: exact sums over chunks, devices, hosts
-    parallel      map any function of one seed over many seeds, on all devices
-    seeds         fit_many, debias_many: fit and debias for many seeds at once
-    presets       settings of the paper's text and of its authors' code
-    storage       save and load networks
+    seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
+    checkpoint    save and load networks
 
 `data` makes a `Split`; `fit` trains a `Network` on it; `debias` takes a method of `METHODS`, the network, a measure and
 the trained variables, and returns the debiased variables with a threshold. Both are pure functions of one split and one
@@ -35,20 +31,15 @@ from typing import TYPE_CHECKING, Any
 
 from fairjax import (
     checks,
-    influence,
     loop,
-    masks,
+    losses,
     methods,
     metrics,
     nn,
-    objective,
-    parallel,
-    parity,
-    performance,
-    postprocessing,
-    presets,
-    rows,
+    postprocess,
     seeds,
+    selection,
+    streaming,
     training,
     types,
 )
@@ -72,13 +63,12 @@ from fairjax.methods import (
     Task,
     method,
 )
-from fairjax.metrics import Parity
-from fairjax.nn import Mlp, Network, Units, from_linen
-from fairjax.objective import RULES, AccuracyFloor, ConstrainedObjective, ExpectedObjective, PooledObjective
-from fairjax.parity import (
+from fairjax.metrics import (
     MEASURES,
+    Parity,
     accuracy_difference,
     average_odds_difference,
+    balanced_accuracy,
     demographic_parity_ratio,
     demographic_parity_shortfall,
     eod,
@@ -88,17 +78,17 @@ from fairjax.parity import (
     predictive_parity_difference,
     spd,
 )
-from fairjax.performance import balanced_accuracy
-from fairjax.postprocessing import GroupThresholds, group_thresholds
-from fairjax.presets import PRESETS
+from fairjax.nn import Mlp, Network, Units, from_linen, influence
+from fairjax.postprocess import GroupThresholds, group_thresholds
 from fairjax.registry import Registry
 from fairjax.result import Debiased, Trace
 from fairjax.seeds import debias_many, fit_many
+from fairjax.selection import RULES, AccuracyFloor, ConstrainedObjective, ExpectedObjective, PooledObjective
 from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import data, storage
+    from fairjax import checkpoint, data, datasets
     from fairjax.metrics import GroupReport, by_group
 
 try:
@@ -109,7 +99,6 @@ except PackageNotFoundError:  # a checkout that was never installed
 __all__ = [
     "METHODS",
     "MEASURES",
-    "PRESETS",
     "RULES",
     "SHARED",
     "AccuracyFloor",
@@ -147,8 +136,10 @@ __all__ = [
     "average_odds_difference",
     "balanced_accuracy",
     "by_group",
+    "checkpoint",
     "checks",
     "data",
+    "datasets",
     "debias",
     "debias_many",
     "demographic_parity_ratio",
@@ -163,23 +154,18 @@ __all__ = [
     "group_thresholds",
     "influence",
     "loop",
-    "masks",
+    "losses",
     "method",
     "methods",
     "metrics",
     "nn",
-    "objective",
-    "parallel",
-    "parity",
-    "performance",
-    "postprocessing",
+    "postprocess",
     "predictive_parity_difference",
-    "presets",
-    "rows",
     "seeds",
+    "selection",
     "spd",
     "static",
-    "storage",
+    "streaming",
     "training",
     "types",
 ]
@@ -187,7 +173,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("data", "storage", "adapters"):
+    if name in ("adapters", "checkpoint", "data", "datasets"):
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

@@ -7,13 +7,13 @@ from typing import Any
 
 import jax
 
-from fairjax import loop, objective
+from fairjax import loop, selection
 from fairjax.methods import METHODS
 from fairjax.methods.base import Method, Task
+from fairjax.metrics import MEASURES, Measure
 from fairjax.nn.network import Network
-from fairjax.objective import ConstrainedObjective, Rule
-from fairjax.parity import MEASURES, Measure
 from fairjax.result import Debiased
+from fairjax.selection import ConstrainedObjective, Rule
 from fairjax.types import KeyArray, Split, Variables
 
 
@@ -104,7 +104,7 @@ def check_arguments(method: Any, network: Any, measure: Any, rule: Any) -> None:
         way = (
             f"pass an instance, {rule.__name__}()"
             if isinstance(rule, type)
-            else "the rules are " + ", ".join(kind.__name__ + "()" for kind in objective.RULES.values())
+            else "the rules are " + ", ".join(kind.__name__ + "()" for kind in selection.RULES.values())
         )
         raise TypeError(f"rule must be a selection rule, got {_kind(rule)}: {way}")
     if rule.data == "pooled" and not hasattr(rule, "pool"):

@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax import objective
+from fairjax import selection
 from fairjax.checks import check_logits
 from fairjax.methods.base import Method, Parts, Task
+from fairjax.metrics import num_classes, num_groups, probabilities
 from fairjax.nn.flat import Flat
-from fairjax.objective import Evaluation, Rule
-from fairjax.parity import num_classes, num_groups, probabilities
 from fairjax.result import Debiased, Trace
-from fairjax.types import KeyArray, Part, Split, Variables, pick, weights_of
+from fairjax.selection import Evaluation, Rule
+from fairjax.types import KeyArray, Part, Split, Variables, tree_where, weights_of
 
 
 class Progress(NamedTuple):
@@ -114,16 +114,16 @@ def advance(
         diverged = progress.diverged | ~finite.any()
         seen = trace.seen(rule)
         scores = rule(seen)
-        member = objective.first_max(scores)
+        member = selection.first_max(scores)
         score, evaluation = jax.tree.map(lambda entry: entry[member], (scores, seen))
-        better = objective.improves(score, progress.score) & finite[member] & ~diverged
+        better = selection.improves(score, progress.score) & finite[member] & ~diverged
         state = method.tell(state, seen, scores, rule.bound)
 
         new = Progress(
             step=progress.step + 1,
-            state=pick(diverged, progress.state, state),
-            best=pick(better, Flat.of(method.candidate(state, member)), progress.best),
-            evaluation=pick(better, evaluation, progress.evaluation),
+            state=tree_where(diverged, progress.state, state),
+            best=tree_where(better, Flat.of(method.candidate(state, member)), progress.best),
+            evaluation=tree_where(better, evaluation, progress.evaluation),
             score=jnp.where(better, score, progress.score),
             selected=jnp.where(better, progress.step * members + member + 1, progress.selected),
             diverged=diverged,
@@ -171,7 +171,7 @@ def run(method: Method, task: Task, rule: Rule, key: KeyArray, variables: Variab
     Args:
         method: the method, with its hyperparameters.
         task: network and measure.
-        rule: the rule that scores candidates; see `fairjax.objective`.
+        rule: the rule that scores candidates; see `fairjax.selection`.
         key: random key of the run.
         variables: variables of the trained network.
         split: the data.
@@ -206,7 +206,7 @@ def best_of(
     scores = []
     for trace, chosen in zip(traces, selected, strict=True):
         scores.append(rule(jax.tree.map(lambda entry, chosen=chosen: entry[chosen], trace.seen(rule))))
-    which = objective.first_max(jnp.stack(scores))
+    which = selection.first_max(jnp.stack(scores))
     begins = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1], jnp.int32)
     joined = jax.tree.map(lambda *entries: jnp.concatenate(entries), *traces)
     return joined, which, begins[which] + jnp.stack(selected)[which]
@@ -257,7 +257,7 @@ def judge(
         A trace with one entry per member, and whether all outputs of each member are finite.
     """
     many = num_groups(task.measure, parts.valid.a) > 2
-    if task.selection == "pooled" and many and not objective.has_range(task.measure):
+    if task.selection == "pooled" and many and not selection.has_range(task.measure):
         raise ValueError(
             "the pooled rule weights the bias of two groups, or the rates of more of which the measure is the range: "
             "choose the gap spread, or a rule that looks at validation data alone"
@@ -270,12 +270,12 @@ def judge(
         scores = dict(zip(seen(task), map(probabilities, logits), strict=True))
         valid = parts.valid
         y, a, weights = valid.y, valid.a, weights_of(valid)
-        chosen = objective.best_threshold(task.measure, scores["valid"], y, a, rule=rule, weights=weights)
+        chosen = selection.best_threshold(task.measure, scores["valid"], y, a, rule=rule, weights=weights)
 
         def at(name: Part) -> Evaluation:
             batch = getattr(parts, name)
             y, a, weights = batch.y, batch.a, weights_of(batch)
-            found = objective.at_threshold(task.measure, scores[name], y, a, chosen.threshold, weights=weights)
+            found = selection.evaluate_at(task.measure, scores[name], y, a, chosen.threshold, weights=weights)
             return _if_finite(finite, found)
 
         return Trace(_if_finite(finite, chosen), at("test"), at("train") if "train" in scores else None)

@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks
 from fairjax.methods.base import Method, name_of
+from fairjax.metrics import MEASURES, Measure, num_classes, probabilities
 from fairjax.nn.network import Network
-from fairjax.objective import Evaluation, PooledObjective, Rule
-from fairjax.parity import MEASURES, Measure, num_classes, probabilities
+from fairjax.selection import Evaluation, PooledObjective, Rule
 from fairjax.types import Number, Variables
 
 

@@ -113,14 +113,14 @@ class Split(NamedTuple):
         return self.batch(getattr(self, name))
 
 
-def pick(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
+def tree_where(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
     """Return `new` if the condition holds and `old` otherwise, leaf by leaf.
 
     A leaf that is the same object in both is returned unchanged, so that the compiler knows that it is constant, and
     leaves may be keys.
 
     Example:
-        >>> pick(jnp.array(False), {"a": jnp.array(1)}, {"a": jnp.array(2)})["a"].item()
+        >>> tree_where(jnp.array(False), {"a": jnp.array(1)}, {"a": jnp.array(2)})["a"].item()
         2
     """
     return jax.tree.map(lambda new, old: old if new is old else jnp.where(condition, new, old), new, old)

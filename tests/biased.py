@@ -21,9 +21,9 @@ from fairjax.methods import (
     RandomPerturbation,
     Task,
 )
+from fairjax.metrics import spd
 from fairjax.nn import Mlp, from_linen
-from fairjax.objective import ConstrainedObjective
-from fairjax.parity import spd
+from fairjax.selection import ConstrainedObjective
 
 TASK = Task(from_linen(Mlp(widths=(6, 5))), spd)
 UNITS = 11

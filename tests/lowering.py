@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from experiments import programs
-from fairjax import METHODS, RULES, Mlp, Task, Training, data, from_linen, parallel, parity, seeds, spd
+from fairjax import METHODS, RULES, Mlp, Task, Training, data, from_linen, metrics, seeds, spd
 from fairjax.debiasing import task_of
-from fairjax.objective import ConstrainedObjective
 from fairjax.seeds import Axes, Machine
+from fairjax.selection import ConstrainedObjective
 from fairjax.types import SHARED
 
 NETWORK = from_linen(Mlp(widths=(6,)))
@@ -22,7 +22,7 @@ def ready():
     rng = np.random.default_rng(0)
     a, x = rng.random(400) < 0.5, rng.normal(size=(400, 4)).astype(np.float32)
     splits = data.split_seeds(data.from_arrays(x, x[:, 0] + rng.normal(size=400) > 0.2, a), seeds=(1, 2))
-    where = {"axes": Axes(SHARED), "machine": Machine(parallel.mesh(), 2)}
+    where = {"axes": Axes(SHARED), "machine": Machine(seeds.mesh(), 2)}
     state = jax.eval_shape(functools.partial(seeds.begin_training, NETWORK, Training(), **where), keys(), splits)
     logits = jax.eval_shape(functools.partial(seeds.evaluate, Task(NETWORK, spd), **where), state.best, splits)
     return splits, where, state, logits
@@ -62,7 +62,7 @@ def rule(name):
     lowers(seeds.evaluate, task_of(NETWORK, spd, chosen), state.best, splits, **where)
     if chosen.data == "valid":
         scored = jax.eval_shape(programs.score, logits)
-        lowers(programs.by_group, parity.MEASURES["eod"], chosen, scored)
+        lowers(programs.by_group, metrics.MEASURES["eod"], chosen, scored)
     trace, _ = jax.eval_shape(functools.partial(seeds.judge, task_of(NETWORK, spd, chosen), None), logits)
     one = jax.tree.map(lambda entry: jax.ShapeDtypeStruct((2, 1, *entry.shape[1:]), entry.dtype), trace)
     lowers(programs.select, chosen, one)

@@ -10,24 +10,10 @@ import numpy as np
 import optax
 
 import fairjax
-from fairjax import (
-    data,
-    influence,
-    loop,
-    masks,
-    metrics,
-    nn,
-    objective,
-    parallel,
-    parity,
-    performance,
-    postprocessing,
-    rows,
-    training,
-    types,
-)
+from fairjax import data, loop, losses, metrics, nn, postprocess, seeds, selection, streaming, training, types
 from fairjax.methods import METHODS, AdversarialFineTuning, BiasGda, FineTuning, LayerwiseOptimisation
 from fairjax.methods.random_perturbation import RandomPerturbation
+from fairjax.nn import influence, masks
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -42,7 +28,7 @@ SCORES = RNG.random(N)
 CHANCES = RNG.dirichlet(np.ones(3), N)
 WEIGHTS = RNG.integers(1, 4, N)
 BLOCKS = ((0, 1), (2, 3))
-RULES = {name: rule() for name, rule in objective.RULES.items()}
+RULES = {name: rule() for name, rule in selection.RULES.items()}
 CONFIGS = {name: kind() for name, kind in METHODS.items()} | {
     "pruning": fairjax.Pruning(units=2),
     "bias_gda": BiasGda(epochs=1, batch_size=16),
@@ -85,18 +71,18 @@ def network(outputs=1):
     return made, made.init(jax.random.key(0), jnp.asarray(X[:2]))
 
 
-for _name, _measure in parity.MEASURES.items():
+for _name, _measure in metrics.MEASURES.items():
     call(f"measure {_name}")(
         lambda m=_measure: [m(SCORES, Y, A), m(Y, Y, A, WEIGHTS), jax.grad(m)(jnp.asarray(SCORES), Y, A)]
     )
-call("measure ratio")(lambda: parity.demographic_parity_ratio(SCORES, Y, A))
-call("gap")(lambda: parity.gap(SCORES, A, ~A, WEIGHTS))
+call("measure ratio")(lambda: metrics.demographic_parity_ratio(SCORES, Y, A))
+call("gap")(lambda: metrics.gap(SCORES, A, ~A, WEIGHTS))
 
 
 @call("half precision")
 def _():
     return [
-        parity.spd(jnp.asarray(SCORES, kind), Y, A, jnp.asarray(WEIGHTS, kind)) for kind in (jnp.float16, jnp.bfloat16)
+        metrics.spd(jnp.asarray(SCORES, kind), Y, A, jnp.asarray(WEIGHTS, kind)) for kind in (jnp.float16, jnp.bfloat16)
     ]
 
 
@@ -112,12 +98,12 @@ for _gap in metrics.GAPS:
         ]
 
 
-for _name in parity.MEASURES:
+for _name in metrics.MEASURES:
 
     @call(f"named {_name}")
     def _(name=_name):
-        two = parity.named(name, 4, blocks=BLOCKS)
-        three = parity.named(name, 4, 3, minimum=2)
+        two = metrics.make_measure(name, 4, blocks=BLOCKS)
+        three = metrics.make_measure(name, 4, 3, minimum=2)
         return [
             two(SCORES, Y, OVERLAP),
             jax.jit(two)(SCORES, Y, OVERLAP, WEIGHTS),
@@ -130,10 +116,10 @@ for _name in parity.MEASURES:
 def _():
     found = []
     for how in ("weighted", "solved"):
-        measure = parity.named("spd", 3, membership=how)
+        measure = metrics.make_measure("spd", 3, membership=how)
         found += [measure(SCORES, Y, MEMBERS), jax.jit(measure)(SCORES, Y, MEMBERS, WEIGHTS)]
-        found += [objective.best_threshold(measure, SCORES, Y, MEMBERS, weights=WEIGHTS)]
-        found += [jax.jit(lambda s, m=measure: objective.best_threshold(m, s, Y, MEMBERS))(SCORES)]
+        found += [selection.best_threshold(measure, SCORES, Y, MEMBERS, weights=WEIGHTS)]
+        found += [jax.jit(lambda s, m=measure: selection.best_threshold(m, s, Y, MEMBERS))(SCORES)]
     return found
 
 
@@ -172,24 +158,24 @@ def _():
 
 @call("cells")
 def _():
-    two, four = parity.named("spd"), parity.named("spd", 4)
-    three = parity.named("spd", 4, 3)
-    cells = parity.cells(SCORES, Y, A, WEIGHTS)
-    many = parity.cells(SCORES, Y, CODES, WEIGHTS, num_groups=4)
-    most = parity.cells(CHANCES, CLASSES, CODES, num_groups=4, num_classes=3)
-    return [cells, *(parity.of_cells(m, c) for m, c in ((two, cells), (four, many), (three, most)))]
+    two, four = metrics.make_measure("spd"), metrics.make_measure("spd", 4)
+    three = metrics.make_measure("spd", 4, 3)
+    cells = metrics.group_sums(SCORES, Y, A, WEIGHTS)
+    many = metrics.group_sums(SCORES, Y, CODES, WEIGHTS, num_groups=4)
+    most = metrics.group_sums(CHANCES, CLASSES, CODES, num_groups=4, num_classes=3)
+    return [cells, *(metrics.from_group_sums(m, c) for m, c in ((two, cells), (four, many), (three, most)))]
 
 
 @call("performance")
 def _():
-    cuts = performance.thresholds(11)
-    found = [performance.balanced_accuracy(SCORES, Y, WEIGHTS)]
-    found += [performance.balanced_accuracy(CHANCES, CLASSES, WEIGHTS, num_classes=3)]
-    for groups, count, measure in ((A, 2, parity.spd), (CODES, 4, parity.named("eod", 4))):
+    cuts = metrics.threshold_grid(11)
+    found = [metrics.balanced_accuracy(SCORES, Y, WEIGHTS)]
+    found += [metrics.balanced_accuracy(CHANCES, CLASSES, WEIGHTS, num_classes=3)]
+    for groups, count, measure in ((A, 2, metrics.spd), (CODES, 4, metrics.make_measure("eod", 4))):
         for weights in (None, WEIGHTS):
-            tables = performance.tables(performance.histogram(SCORES, Y, groups, cuts, weights, num_groups=count))
-            found += [performance.of_table(measure, tables[3]), performance.noise_of_table(measure, tables[3])]
-            found += [performance.is_defined(measure, tables[3]), performance.accuracy_of_table(tables[3])]
+            tables = metrics.tables_by_threshold(metrics.histogram(SCORES, Y, groups, cuts, weights, num_groups=count))
+            found += [metrics.measure_from_table(measure, tables[3]), metrics.noise_from_table(measure, tables[3])]
+            found += [metrics.is_defined(measure, tables[3]), metrics.accuracy_from_table(tables[3])]
     return found
 
 
@@ -199,12 +185,12 @@ for _rule in RULES:
     def _(rule=RULES[_rule]):
         found = []
         for measure, groups in (
-            (parity.spd, A),
-            (parity.named("spd", 4), CODES),
-            (parity.named("spd", 4, blocks=BLOCKS), OVERLAP),
+            (metrics.spd, A),
+            (metrics.make_measure("spd", 4), CODES),
+            (metrics.make_measure("spd", 4, blocks=BLOCKS), OVERLAP),
         ):
-            every = objective.best_threshold(measure, SCORES, Y, groups, rule=rule, count=11, weights=WEIGHTS)
-            other = objective.at_threshold(measure, SCORES, Y, groups, every.threshold)
+            every = selection.best_threshold(measure, SCORES, Y, groups, rule=rule, count=11, weights=WEIGHTS)
+            other = selection.evaluate_at(measure, SCORES, Y, groups, every.threshold)
             every = rule.pool(every, other) if rule.data == "pooled" else every
             found += [every, rule(every)]
         return found
@@ -212,23 +198,23 @@ for _rule in RULES:
 
 @call("objective")
 def _():
-    cuts = performance.thresholds(11)
-    counts = performance.histogram(SCORES, Y, A, cuts)
+    cuts = metrics.threshold_grid(11)
+    counts = metrics.histogram(SCORES, Y, A, cuts)
     return [
-        objective.best_of_counts(parity.spd, counts, cuts),
-        objective.by_threshold(parity.spd, counts, cuts).bias,
-        objective.at_threshold(parity.named("spd", 4, 3), CHANCES, CLASSES, CODES, 0.5),
-        objective.best_threshold(parity.named("spd", 4, 3), CHANCES, CLASSES, CODES, weights=WEIGHTS),
-        objective.at_threshold(parity.spd, SCORES, Y, A, 0.5),
-        jax.jit(lambda s: objective.at_threshold(parity.spd, s, Y, A, jnp.asarray(0.5)))(SCORES),
+        selection.best_threshold_from_counts(metrics.spd, counts, cuts),
+        selection.evaluate_thresholds(metrics.spd, counts, cuts).bias,
+        selection.evaluate_at(metrics.make_measure("spd", 4, 3), CHANCES, CLASSES, CODES, 0.5),
+        selection.best_threshold(metrics.make_measure("spd", 4, 3), CHANCES, CLASSES, CODES, weights=WEIGHTS),
+        selection.evaluate_at(metrics.spd, SCORES, Y, A, 0.5),
+        jax.jit(lambda s: selection.evaluate_at(metrics.spd, s, Y, A, jnp.asarray(0.5)))(SCORES),
     ]
 
 
 @call("group_thresholds")
 def _():
     found = []
-    for measure, groups in ((parity.spd, A), (parity.named("spd", 4), CODES)):
-        chosen = postprocessing.group_thresholds(
+    for measure, groups in ((metrics.spd, A), (metrics.make_measure("spd", 4), CODES)):
+        chosen = postprocess.group_thresholds(
             measure, SCORES, Y, groups, rule=RULES["expected"], count=5, weights=WEIGHTS
         )
         found += [chosen, chosen.decide(SCORES, groups), jax.jit(chosen.decide)(SCORES, groups)]
@@ -238,7 +224,7 @@ def _():
 @call("influence")
 def _():
     found = []
-    for outputs, measure, y, groups in ((1, parity.spd, Y, A), (3, parity.named("spd", 4, 3), CLASSES, CODES)):
+    for outputs, measure, y, groups in ((1, metrics.spd, Y, A), (3, metrics.make_measure("spd", 4, 3), CLASSES, CODES)):
         net, variables = network(outputs)
         for weights in (None, WEIGHTS):
             batch = types.WeightedBatch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(groups))
@@ -253,27 +239,27 @@ def _():
     found = []
     weighed = types.WeightedBatch(X, Y, CODES, WEIGHTS)
     for batch, measure, outputs in (
-        (types.Batch(X, Y.astype(np.int8), A), parity.spd, 1),
-        (weighed, parity.named("eod", 4), 1),
-        (weighed._replace(y=CLASSES), parity.named("spd", 4, 3), 3),
+        (types.Batch(X, Y.astype(np.int8), A), metrics.spd, 1),
+        (weighed, metrics.make_measure("eod", 4), 1),
+        (weighed._replace(y=CLASSES), metrics.make_measure("spd", 4, 3), 3),
     ):
         net, variables = network(outputs)
-        loss = training.cross_entropies
-        source = rows.chunks(batch, 25, scaler=(X.mean(axis=0), X.std(axis=0)))
+        loss = losses.cross_entropies
+        source = streaming.chunks(batch, 25, scaler=(X.mean(axis=0), X.std(axis=0)))
         found += [
-            rows.evaluate(measure, net.apply, variables, source),
-            rows.proxy(measure, net.apply, variables, source),
+            streaming.evaluate(measure, net.apply, variables, source),
+            streaming.measure(measure, net.apply, variables, source),
         ]
-        found += [rows.influence(measure, net.apply, variables, source)]
-        found += [rows.gradient(measure, net.apply, variables, source, loss=loss, penalty=jnp.abs)]
+        found += [streaming.influence(measure, net.apply, variables, source)]
+        found += [streaming.value_and_grad(measure, net.apply, variables, source, loss=loss, penalty=jnp.abs)]
     return found
 
 
 @call("rows on a mesh")
 def _():
     net, variables = network()
-    source = rows.chunks(types.Batch(X, Y, A), 25)
-    return [rows.proxy(parity.spd, net.apply, variables, source, mesh=rows.mesh())]
+    source = streaming.chunks(types.Batch(X, Y, A), 25)
+    return [streaming.measure(metrics.spd, net.apply, variables, source, mesh=streaming.mesh())]
 
 
 @call("training")
@@ -292,7 +278,7 @@ for _method in METHODS:
     @call(f"method {_method}")
     def _(name=_method):
         found = []
-        kinds = [(1, parity.spd, Y, A, None), (3, parity.named("spd", 4, 3), CLASSES, CODES, WEIGHTS)]
+        kinds = [(1, metrics.spd, Y, A, None), (3, metrics.make_measure("spd", 4, 3), CLASSES, CODES, WEIGHTS)]
         for outputs, measure, y, groups, weights in kinds[: 1 if name == "adversarial_debiasing" else 2]:
             net, variables = network(outputs)
             run = jax.jit(loop.run, static_argnums=1)
@@ -307,7 +293,7 @@ for _method in METHODS:
 @call("best_of")
 def _():
     net, variables = network()
-    task, split = loop.Task(net, parity.spd), split_of()
+    task, split = loop.Task(net, metrics.spd), split_of()
     done = loop.run(CONFIGS["standard"], task, RULES["objective"], jax.random.key(1), variables, split)
     return loop.best_of(RULES["objective"], [done.trace, done.trace], [done.selected, done.selected])
 
@@ -348,9 +334,9 @@ def _():
 
 @call("over_seeds")
 def _():
-    devices = parallel.mesh()
-    done = jax.jit(lambda x: parallel.over_seeds(lambda x: x * 2, (x,), (0,), mesh=devices))(jnp.arange(5.0))
-    return [done, parallel.everywhere({"a": jnp.ones(3)}, devices)]
+    devices = seeds.mesh()
+    done = jax.jit(lambda x: seeds.over_seeds(lambda x: x * 2, (x,), (0,), mesh=devices))(jnp.arange(5.0))
+    return [done, seeds.replicate({"a": jnp.ones(3)}, devices)]
 
 
 @call("the caller's own loss")

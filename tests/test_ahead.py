@@ -8,7 +8,7 @@ import pytest
 
 from experiments.ahead import Ahead, compiled
 from experiments.timings import Timings
-from fairjax import parallel
+from fairjax import seeds
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def ahead():
 
 
 def test_a_program_that_was_compiled_ahead_is_not_compiled_again(ahead):
-    mesh, shapes = parallel.mesh(), []
+    mesh, shapes = seeds.mesh(), []
     program = jax.jit(lambda x, *, power: x**power, static_argnames="power")
-    x = parallel.everywhere(jnp.arange(4.0), mesh)
+    x = seeds.replicate(jnp.arange(4.0), mesh)
     ahead.add("stage", lambda: shapes.append(compiled(program, x, mesh=mesh, power=3)))
     with Timings().listening() as timings:
         ahead.wait("stage")

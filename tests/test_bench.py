@@ -264,9 +264,9 @@ def test_the_products_are_those_of_a_step():
     """The products are forward products, weight gradients, and input gradients except those of the first layer."""
     import jax
 
-    from fairjax import parallel
+    from fairjax import seeds
 
-    raw = limits.products(7, (4, 3), 2, steps=3, repetitions=2, mesh=parallel.mesh(jax.devices()[:1]), lanes=None)
+    raw = limits.products(7, (4, 3), 2, steps=3, repetitions=2, mesh=seeds.mesh(jax.devices()[:1]), lanes=None)
     assert len(raw) == 2 and min(raw) > 0
     assert limits._shapes(7, (4, 3)) == [(7, 4), (4, 3), (3, 1)]
 

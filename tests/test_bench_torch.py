@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from fairjax import data, loop, objective, training
-from fairjax.adapters.torch import from_torch, to_torch
-from fairjax.influence import influence
+from experiments.state_dicts import from_torch, to_torch
+from fairjax import data, loop, selection, training
 from fairjax.methods import BiasGda, Parts, Pruning, RandomPerturbation, Task
+from fairjax.metrics import MEASURES
 from fairjax.nn import Mlp, from_linen
-from fairjax.parity import MEASURES
+from fairjax.nn.influence import influence
 
 torch = pytest.importorskip("torch", reason="the PyTorch contenders need PyTorch: pip install torch")
 
@@ -152,10 +152,10 @@ def test_an_empty_group_gives_no_gradient(measure, value):
 def test_threshold_searches_agree(measure, by):
     part = tensors().valid
     settings = dataclasses.replace(SETTINGS, measure=measure, epsilon=0.2)
-    rule = objective.ConstrainedObjective(epsilon=0.2, margin=0.01) if by == "objective" else None
+    rule = selection.ConstrainedObjective(epsilon=0.2, margin=0.01) if by == "objective" else None
     generator = torch.Generator().manual_seed(0)
     for scores in (torch.rand(len(part.y), generator=generator), sequential.scores(fitted(), part.x)):
-        ours = objective.best_threshold(
+        ours = selection.best_threshold(
             MEASURES[measure], *(jnp.asarray(column.numpy()) for column in (scores, *part[1:])), rule=rule
         )
         found = sequential.threshold_search(scores, part, settings, by)
@@ -185,7 +185,7 @@ def test_the_same_units_are_pruned(measure):
 def test_the_result_of_pruning_agrees():
     network, variables = brought(fitted())
     settings = dataclasses.replace(SETTINGS, epsilon=0.15)
-    rule = objective.ConstrainedObjective(epsilon=0.15, margin=0.01)
+    rule = selection.ConstrainedObjective(epsilon=0.15, margin=0.01)
     task = Task(network, MEASURES["spd"])
     run = jax.jit(loop.run, static_argnums=1)
     ours = run(Pruning(), task, rule, jax.random.key(0), variables, split())
@@ -268,7 +268,7 @@ def test_a_wrong_setting_is_refused():
 
 
 def test_the_settings_are_fairjax_s():
-    settings, limits = sequential.Settings(), objective.ConstrainedObjective()
+    settings, limits = sequential.Settings(), selection.ConstrainedObjective()
     for field in dataclasses.fields(training.Training):
         assert getattr(settings, field.name) == getattr(training.Training(), field.name)
     for name in ("learning_rate", "batch_size", "epochs"):

@@ -16,9 +16,9 @@ from experiments import cli, methods, processes, published, report, reproduce, s
 from experiments.processes import POSTPROCESSORS
 from experiments.settings import Reproduce, updated
 from experiments.structure import CELLS
-from fairjax import data, seeds
+from fairjax import data, datasets, seeds
 from fairjax.methods import METHODS
-from fairjax.objective import ConstrainedObjective, Evaluation, ExpectedObjective
+from fairjax.selection import ConstrainedObjective, Evaluation, ExpectedObjective
 
 CONFIG = """
 datasets: [compas, mimic]
@@ -66,8 +66,8 @@ def finished(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark")
     (folder / "config.yaml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=small))
-        patched.setitem(data.DATASETS, "mimic", data.DATASETS["mimic"]._replace(load=absent))
+        patched.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=small))
+        patched.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
         assert cli.main(["reproduce", "--config", str(folder / "config.yaml"), "--out", str(folder / "all")]) == 0
     return folder / "all"
 
@@ -170,8 +170,8 @@ def test_the_portfolio_is_the_best_of_its_members_on_validation_data(finished, r
 
 
 def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
-    monkeypatch.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=None))
-    monkeypatch.setitem(data.DATASETS, "mimic", data.DATASETS["mimic"]._replace(load=absent))
+    monkeypatch.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=None))
+    monkeypatch.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
     monkeypatch.setattr(seeds, "advance_training", None)
     before = {path: path.read_bytes() for path in finished.rglob("*.csv")}
     config = finished.parent / "config.yaml"
@@ -181,7 +181,7 @@ def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
 
 
 def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch):
-    monkeypatch.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=small))
+    monkeypatch.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=small))
     words = ["reproduce", "--config", str(finished.parent / "config.yaml"), "--out", str(tmp_path / "r")]
     words += ["--datasets", "compas", "--measures", "spd", "--alphas", "--each.methods", "standard", "bias_gda"]
     words += ["--each.methods", "standard", "bias_gda", "equalized_odds"]
@@ -243,7 +243,7 @@ def test_a_reproduction_refuses_what_it_cannot_do(changes, message):
 
 
 def test_a_reproduction_without_any_data_says_what_to_do(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(data.DATASETS, "mimic", data.DATASETS["mimic"]._replace(load=absent))
+    monkeypatch.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
     words = ["reproduce", "--datasets", "mimic", "--alphas", "--thetas", "--out", str(tmp_path / "r")]
     assert cli.main(words) == 2
     assert "the files of mimic are not there" in capsys.readouterr().err

@@ -14,8 +14,8 @@ import fairjax
 from fairjax import SHARED, AccuracyFloor, BiasGda, Mlp, Pruning, Training, data, from_linen, spd
 from fairjax.debiasing import check_arguments, check_data
 from fairjax.fitting import check_training
-from fairjax.objective import ConstrainedObjective, PooledObjective
 from fairjax.seeds import straight
+from fairjax.selection import ConstrainedObjective, PooledObjective
 
 KEY = 7
 
@@ -213,7 +213,7 @@ def test_the_results_measure_may_be_of_many_classes():
     parts = data.split(jax.random.key(0), x, y, a, num_classes=3)
     tree = network.init(jax.random.key(1), x)
     result = fairjax.debias(
-        Pruning(units=2), network, fairjax.parity.named("spd", 2, 3), tree, parts, key=jax.random.key(2)
+        Pruning(units=2), network, fairjax.metrics.make_measure("spd", 2, 3), tree, parts, key=jax.random.key(2)
     )
     decisions = result.decide(x)
     np.testing.assert_array_equal(decisions, np.argmax(np.asarray(result.scores(x)), axis=1))

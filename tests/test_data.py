@@ -19,8 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fairjax import data, parity
-from fairjax.data import DATASETS, FILES, DataError, RawFile, benchmarks, find, from_arrays
+from fairjax import datasets, metrics
+from fairjax.data import from_arrays
+from fairjax.datasets import DATASETS, FILES, DataError, RawFile, find
+from fairjax.datasets.adult import ADULT_OCCUPATIONS
+from fairjax.datasets.german import GERMAN_COLUMNS
 
 X = np.arange(8.0).reshape(4, 2)
 Y = np.array([0, 1, 1, 0])
@@ -381,59 +384,59 @@ def test_bank_full_drops_nothing():
 
 def test_the_variable_leads_to_the_files(monkeypatch):
     monkeypatch.setenv("FAIRJAX_DATA", str(raw("bank_full")))
-    assert data.bank_full().x.shape == (45211, 51)
+    assert datasets.bank_full().x.shape == (45211, 51)
 
 
 def test_german_refuses_another_attribute():
     with pytest.raises(ValueError, match="protected must be 'sex' or 'age', found 'race'"):
-        data.german("nowhere", "race")
+        datasets.german("nowhere", "race")
 
 
 def test_adult_wants_a_folder(tmp_path):
     (tmp_path / "adult.data").write_text("")
     with pytest.raises(DataError, match="adult has two files, adult.data and adult.test: pass their folder, found"):
-        data.adult(tmp_path / "adult.data")
+        datasets.adult(tmp_path / "adult.data")
 
 
 def test_a_truncated_file_is_caught(tmp_path):
     whole = (raw("german") / FILES["german.data"].path).read_bytes()
     (tmp_path / "german.data").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=f"expected {FILES['german.data'].sha256}: it is damaged or another version"):
-        data.german(tmp_path / "german.data")
+        datasets.german(tmp_path / "german.data")
 
 
 def test_a_changed_copy_is_taken_on_demand(tmp_path):
     pytest.importorskip("aif360")
     lines = (raw("german") / FILES["german.data"].path).read_text().splitlines()
     (tmp_path / "german.data").write_text("\n".join(lines[:500]))
-    assert data.german(tmp_path, verify=False).x.shape[0] == 500
+    assert datasets.german(tmp_path, verify=False).x.shape[0] == 500
 
 
 def test_changed_columns_are_named(tmp_path):
     (tmp_path / "bank-full.csv").write_text("age;job;years\n30;services;3\n")
     with pytest.raises(DataError, match=r"lacks the columns marital, education, .*, y \(found age, job, years\): "):
-        data.bank_full(tmp_path, verify=False)
+        datasets.bank_full(tmp_path, verify=False)
     (tmp_path / "compas-scores-two-years.csv").write_text("id,sex,age\n1,Male,30\n")
     with pytest.raises(DataError, match="lacks the columns age_cat, race, .*, is_recid, score_text"):
-        data.compas(tmp_path, verify=False)
+        datasets.compas(tmp_path, verify=False)
     (tmp_path / "german.data").write_text("A11 6 A34 1\n")
     with pytest.raises(DataError, match=r"german.data has 4 columns, expected 21 \(status, month, "):
-        data.german(tmp_path, verify=False)
+        datasets.german(tmp_path, verify=False)
 
 
 def test_aif360_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "aif360.datasets", None)
-    row = " ".join(["1"] * len(benchmarks.GERMAN_COLUMNS))
+    row = " ".join(["1"] * len(GERMAN_COLUMNS))
     (tmp_path / "german.data").write_text(row)
     with pytest.raises(ModuleNotFoundError, match="german is prepared by AIF360: install it with `pip install aif360`"):
-        data.german(tmp_path, verify=False)
+        datasets.german(tmp_path, verify=False)
 
 
 def test_all_groups_of_adult():
     plain, sex = load("adult"), load("adult", protected="sex")
     np.testing.assert_array_equal(plain.a, sex.a)
     np.testing.assert_array_equal(plain.x, sex.x)
-    assert sex.group_names == ("Female", "Male") and sex.measure("spd") is parity.spd
+    assert sex.group_names == ("Female", "Male") and sex.measure("spd") is metrics.spd
     both = load("adult", protected=("race", "sex"))
     assert both.num_groups == 10 and both.group_names[-1] == "White, Male" and both.protected == "race and sex"
     frame = pd.crosstab(both.a, plain.a)
@@ -441,7 +444,7 @@ def test_all_groups_of_adult():
     assert ((frame[True] > 0) == names).all()
     assert dict(zip(both.group_names, both.groups.counts, strict=True))["Other, Female"] == 126
     jobs = load("adult_occupation")
-    assert jobs.class_names == tuple(benchmarks.ADULT_OCCUPATIONS) and jobs.x.shape == (45222, 84)
+    assert jobs.class_names == tuple(ADULT_OCCUPATIONS) and jobs.x.shape == (45222, 84)
     assert not any("occupation" in feature or "income" in feature for feature in jobs.features)
     assert np.bincount(jobs.y).sum() == 45222 and jobs.group_names == ("Female", "Male")
 

@@ -2,10 +2,11 @@
 
 import pytest
 
-from fairjax import data
-from fairjax.data import DataError
-from fairjax.data.benchmarks import BANK_FULL_COLUMNS, GERMAN_COLUMNS, _headless, _known
-from fairjax.data.files import FILES, find, user_path
+from fairjax import datasets
+from fairjax.datasets import FILES, DataError, find, user_path
+from fairjax.datasets.bank import BANK_FULL_COLUMNS
+from fairjax.datasets.german import GERMAN_COLUMNS
+from fairjax.datasets.reading import check_known, read_headless
 
 BANK = "30;admin;single;primary;no;5;no;no;cellular;1;may;9;1;-1;0;unknown;"
 GERMAN = "A11 6 A34 A43 1169 A65 A75 4 A93 A101 4 A121 67 A143 A152 2 A173 1 A192 A201"
@@ -13,7 +14,7 @@ GERMAN = "A11 6 A34 A43 1169 A65 A75 4 A93 A101 4 A121 67 A143 A152 2 A173 1 A19
 
 def bank_full(tmp_path, text):
     (tmp_path / "bank-full.csv").write_text(text)
-    return data.bank_full(tmp_path, verify=False)
+    return datasets.bank_full(tmp_path, verify=False)
 
 
 def header():
@@ -55,13 +56,13 @@ def test_an_unnamed_index_column_is_no_feature(tmp_path):
 def test_a_headerless_file_may_have_spaces_at_line_ends_but_no_header(tmp_path):
     file = tmp_path / "german.data"
     file.write_text(f"{GERMAN} 1 \n{GERMAN} 2\t")
-    frame = _headless(file, GERMAN_COLUMNS, ("month", "credit"), sep=" ")
+    frame = read_headless(file, GERMAN_COLUMNS, ("month", "credit"), sep=" ")
     assert frame["credit"].tolist() == [1, 2] and frame.index.tolist() == [1, 2]
     with pytest.raises(DataError, match="german.data, line 2, column credit: unknown value 2 .known: 1"):
-        _known(frame, "credit", (1,), file)
+        check_known(frame, "credit", (1,), file)
     file.write_text(" ".join(GERMAN_COLUMNS) + f"\n{GERMAN} 1\n")
     with pytest.raises(DataError, match="german.data, line 1, column month: expected a number.*remove the line"):
-        _headless(file, GERMAN_COLUMNS, ("month", "credit"), sep=" ")
+        read_headless(file, GERMAN_COLUMNS, ("month", "credit"), sep=" ")
 
 
 def test_a_home_folder_of_nobody_is_named(monkeypatch, tmp_path):

@@ -12,14 +12,14 @@ import quick
 from biased import RULE, TASK, UNITS, debias, evaluate, parts, result, split, variables
 from jax.flatten_util import ravel_pytree
 
+from experiments.presets import AUTHORS, PAPER
 from fairjax import loop
-from fairjax.influence import influence
 from fairjax.methods import BiasGda, Parts, Pruning, Task
+from fairjax.metrics import MEASURES, spd
 from fairjax.nn import Flat, Mlp, from_linen
+from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
-from fairjax.objective import AccuracyFloor, ConstrainedObjective
-from fairjax.parity import MEASURES, spd
-from fairjax.presets import AUTHORS, PAPER
+from fairjax.selection import AccuracyFloor, ConstrainedObjective
 
 
 @functools.partial(quick.jit, static_argnums=1)
@@ -199,7 +199,7 @@ def test_learning_rates_can_be_mapped_over():
     assert found.shape == (2, 3) and found[0, 0] == found[1, 0] and found[0, 2] != found[1, 2]
 
 
-PRESET_DIFFERENCES = {  # as in the table of fairjax.presets
+PRESET_DIFFERENCES = {  # as in the table of experiments.presets
     ("network", "site"): ("activation", "preactivation"),
     ("network", "cut"): ("outgoing", "incoming"),
     ("pruning", "schedule"): ("quantile", "units"),

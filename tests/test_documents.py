@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from fairjax import MEASURES, METHODS, from_linen, objective, spd
-from fairjax.influence import influence
+from fairjax import MEASURES, METHODS, from_linen, selection, spd
+from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
 
 ROOT = Path(__file__).parents[1]
@@ -75,7 +75,7 @@ def trained_all(names):
 
 def streamed(names):
     table, apply, variables = names["table"], names["network"].apply, names["variables"]
-    whole = objective.best_threshold(spd, scores(apply, variables, table.x), table.y, table.a)
+    whole = selection.best_threshold(spd, scores(apply, variables, table.x), table.y, table.a)
     assert names["evaluation"].threshold == whole.threshold
     np.testing.assert_array_equal(names["evaluation"].table, whole.table)
     expected = influence(spd, apply, variables, table)

@@ -20,9 +20,9 @@ from experiments import cli, driver, figures, loading, results, statistics, tabl
 from experiments.folder import FolderError, RunFolder, atomic
 from experiments.settings import Debias, Selection, identity, preset, updated
 from experiments.structure import BINARY, CELLS
-from fairjax import data, loop, objective, parallel, performance, seeds, storage
+from fairjax import checkpoint, data, datasets, loop, metrics, seeds, selection
+from fairjax.metrics import MEASURES
 from fairjax.nn import from_linen
-from fairjax.parity import MEASURES
 
 SMALL = (
     "--seeds 1 2 3 --simulation.rows 400 --simulation.alpha 2.5 --network.widths 6 6 --training.epochs 20 "
@@ -68,7 +68,7 @@ def test_the_saved_networks_give_the_numbers_of_the_table(finished):
     splits, *_ = loading.load(settings)
     results = pd.read_csv(finished / "results.csv").set_index(["method", "seed", "part"])
     for method in settings.methods:
-        saved = storage.load(finished / "networks" / method)
+        saved = checkpoint.load(finished / "networks" / method)
         network = from_linen(saved.module)
         for i, seed in enumerate(settings.seeds):
             one = splits._replace(
@@ -78,9 +78,7 @@ def test_the_saved_networks_give_the_numbers_of_the_table(finished):
             variables = jax.tree.map(lambda leaf, i=i: leaf[i], saved.variables)
             row = results.loc[(method, seed, "test")]
             decisions = jax.nn.sigmoid(network.apply(variables, batch.x)[0]) > row["threshold"]
-            assert performance.balanced_accuracy(decisions, batch.y) == pytest.approx(
-                row["balanced_accuracy"], abs=1e-5
-            )
+            assert metrics.balanced_accuracy(decisions, batch.y) == pytest.approx(row["balanced_accuracy"], abs=1e-5)
             assert MEASURES["spd"](decisions, batch.y, batch.a) == pytest.approx(row["bias"], abs=1e-5)
 
 
@@ -90,7 +88,7 @@ def test_the_selected_candidate_is_the_best_of_its_trajectory(finished):
     for row in results[results["part"] == "valid"].itertuples():
         mine = curves[(curves["method"] == row.method) & (curves["seed"] == row.seed) & (curves["part"] == "valid")]
         scores = np.where(mine["bias"].abs() < 0.04, mine["balanced_accuracy"], 0.0)
-        assert scores[row.selected] >= scores.max() - 2 * objective.TIE
+        assert scores[row.selected] >= scores.max() - 2 * selection.TIE
         assert not (scores[: row.selected] > scores[row.selected]).any()
 
 
@@ -126,8 +124,8 @@ def test_a_finished_run_is_not_computed_again(finished, monkeypatch):
 def test_the_number_of_lanes_and_devices_does_not_matter(finished, tmp_path, monkeypatch):
     assert run(tmp_path / "lanes", "--lanes", "2") == 0
     same_results(finished, tmp_path / "lanes")
-    one = parallel.mesh(jax.devices()[:1])
-    monkeypatch.setattr(parallel, "mesh", lambda: one)
+    one = seeds.mesh(jax.devices()[:1])
+    monkeypatch.setattr(seeds, "mesh", lambda: one)
     assert run(tmp_path / "device") == 0
     same_results(finished, tmp_path / "device")
 
@@ -334,7 +332,7 @@ def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags,
 def outcome(weights):
     """Return an outcome of one network whose valid and test parts have the given sums of weights."""
     table = jnp.asarray(weights).reshape(1, 2, 2, 2)
-    evaluation = objective.of_tables(MEASURES["spd"], jnp.array([0.5]), table)
+    evaluation = selection.evaluate_tables(MEASURES["spd"], jnp.array([0.5]), table)
     each = jax.tree.map(lambda entry: entry[None], evaluation)
     trial = driver.Trial(loop.Trace(each, each), np.zeros(1, int), np.zeros(1, bool), None)
     splits = SimpleNamespace(weights=None if float(table[0, 0, 0, 0]).is_integer() else jnp.ones(3))
@@ -366,7 +364,9 @@ def test_stratifying_is_not_advised_for_attributes_side_by_side(monkeypatch):
     for options, advised in (({}, True), ({"stratify": True}, False), ({"intersect": False}, False)):
         table = made if options.get("intersect", True) else apart
         monkeypatch.setitem(
-            data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=lambda *args, table=table, **options: table)
+            datasets.DATASETS,
+            "compas",
+            datasets.DATASETS["compas"]._replace(load=lambda *args, table=table, **options: table),
         )
         settings = Debias(dataset="compas", protected=("race", "sex"), **options)
         with pytest.raises(ValueError, match="a larger --minimum") as refused:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments.folder import LOCK, FolderError, RunFolder, Stage, clear
-from fairjax import parallel
+from fairjax import seeds
 
 ONE, OTHER = {"seeds": [1]}, {"seeds": [2]}
 STATE = {"w": np.arange(3.0)}
@@ -63,7 +63,7 @@ def save(folder, *numbers, name="training"):
 
 
 def restore(folder, name="training"):
-    return folder.stage(name).restore(STATE, parallel.mesh(jax.devices()[:1]))
+    return folder.stage(name).restore(STATE, seeds.mesh(jax.devices()[:1]))
 
 
 def test_a_folder_in_use_by_another_process_is_refused_until_that_process_ends(tmp_path):
@@ -220,4 +220,4 @@ def test_a_users_own_entries_in_a_stage_stay(tmp_path):
 
 def test_a_stage_without_a_configuration_takes_any_state(tmp_path):
     Stage(tmp_path / "states" / "s").save(1, STATE)
-    assert Stage(tmp_path / "states" / "s").restore(STATE, parallel.mesh(jax.devices()[:1]))[0] == 1
+    assert Stage(tmp_path / "states" / "s").restore(STATE, seeds.mesh(jax.devices()[:1]))[0] == 1

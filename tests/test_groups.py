@@ -9,7 +9,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairjax import by_group, data, metrics, parity
+from fairjax import by_group, data, datasets, metrics
 from fairjax.data import continuous, from_arrays, groups, memberships, split, split_seeds
 from fairjax.types import SHARED, WeightedBatch
 
@@ -131,8 +131,8 @@ def test_attributes_side_by_side_are_measured_within_each():
     decisions, y = np.array([1, 0, 0, 1, 1, 1, 0]), np.array([1, 0, 1, 0, 1, 0, 1])
     measure = from_arrays(np.eye(7), y, side).measure("spd")
     each = [
-        parity.named("spd", 3)(decisions, y, groups(FRAME["race"]).a).item(),
-        abs(parity.spd(decisions, y, groups(FRAME["sex"]).a).item()),
+        metrics.make_measure("spd", 3)(decisions, y, groups(FRAME["race"]).a).item(),
+        abs(metrics.spd(decisions, y, groups(FRAME["sex"]).a).item()),
     ]
     assert measure(decisions, y, side.a).item() == pytest.approx(max(each))
 
@@ -144,7 +144,7 @@ def test_strata_are_compared_within_each():
     decisions, y = np.array([1, 0, 1, 0, 0, 1, 0]), np.ones(7, int) * [0, 1, 0, 1, 0, 1, 0]
     measure = from_arrays(np.eye(7), y, found).measure("spd")
     each = [
-        abs(parity.spd(decisions[rows], y[rows], (FRAME["sex"] == "m").to_numpy()[rows]).item())
+        abs(metrics.spd(decisions[rows], y[rows], (FRAME["sex"] == "m").to_numpy()[rows]).item())
         for rows in (strata.to_numpy() == 1, strata.to_numpy() == 2)
     ]
     assert measure(decisions, y, found.a).item() == pytest.approx(max(each))
@@ -250,9 +250,9 @@ def test_a_data_set_keeps_groups_classes_and_weights():
     assert made.measure("eod") == metrics.equal_opportunity(3, num_groups=3)
     assert made.measure("spd", across="variance", minimum=5).minimum == 5
     plain = from_arrays(np.eye(4), [0, 1, 0, 1], [0, 0, 1, 1])
-    assert plain.measure("eod") is parity.eod and plain.group_names == ("unprivileged", "privileged")
+    assert plain.measure("eod") is metrics.eod and plain.group_names == ("unprivileged", "privileged")
     two = from_arrays(np.eye(4), ["n", "y", "n", "y"], groups(list("mfmf")), classes=("n", "y"))
-    assert two.y.tolist() == [False, True, False, True] and two.measure("spd") is parity.spd
+    assert two.y.tolist() == [False, True, False, True] and two.measure("spd") is metrics.spd
     with pytest.raises(ValueError, match="one of the classes n, y, found 'x' in row 2"):
         from_arrays(np.eye(3), ["n", "y", "x"], [0, 1, 1], classes=("n", "y"))
     with pytest.raises(ValueError, match="no row of y is of the class z"):
@@ -336,7 +336,7 @@ def test_a_part_that_lacks_what_the_measure_compares_is_refused():
 )
 def test_benchmarks_refuse_attributes_and_targets_they_lack(name, options, message):
     with pytest.raises(ValueError, match=message):
-        data.DATASETS[name](**options)
+        datasets.DATASETS[name](**options)
 
 
 def test_spaces_around_words_and_words_for_no_value_do_not_make_groups():

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from fairjax import masks
-from fairjax.influence import influence
-from fairjax.nn import Mlp, from_linen
-from fairjax.parity import MEASURES, spd
+from fairjax.metrics import MEASURES, spd
+from fairjax.nn import Mlp, from_linen, masks
+from fairjax.nn.influence import influence
 from fairjax.types import Batch
 
 SITES, CUTS = ("preactivation", "activation", "normalised"), ("incoming", "outgoing")

@@ -26,12 +26,12 @@ from biased import (
 )
 from jaxtyping import Array, Float
 
-from fairjax import loop, objective
+from fairjax import loop, selection
 from fairjax.methods import METHODS, Method, Pruning, method
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import scores
-from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective
 from fairjax.result import Debiased
+from fairjax.selection import AccuracyFloor, ConstrainedObjective, ExpectedObjective
 
 STEPPING = [name for name in METHODS if name not in ("standard", "threshold")]
 BY_ACCURACY = [name for name in METHODS if METHODS[name].threshold == "accuracy"]
@@ -74,13 +74,13 @@ def test_candidate_0_is_the_network_as_it_came(name):
 @quick.jit
 def evaluate_at(variables, batch, threshold):
     values = scores(TASK.network.apply, variables, batch.x)
-    return objective.at_threshold(TASK.measure, values, batch.y, batch.a, threshold)
+    return selection.evaluate_at(TASK.measure, values, batch.y, batch.a, threshold)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_result_is_the_best_candidate_with_its_own_threshold(name):
     found = result(name)
-    assert found.selected == objective.first_max(RULE(found.trace.valid))
+    assert found.selected == selection.first_max(RULE(found.trace.valid))
     assert found.threshold == found.trace.valid.threshold[found.selected]
     assert bool(found.satisfied) == (abs(float(found.trace.valid.bias[found.selected])) < 0.14)
     if getattr(CONFIGS[name], "candidates", "evaluation") == "evaluation":
@@ -140,7 +140,7 @@ def test_numbers_of_a_config_change_without_compiling_again(name):
 @pytest.mark.parametrize("rule", [RULE, ExpectedObjective(), AccuracyFloor(), AccuracyFloor(floor=0.99)])
 def test_rules_are_interchangeable(rule):
     found = debias("pruning", Pruning(steps=3), rule)
-    assert found.selected == objective.first_max(rule(found.trace.valid))
+    assert found.selected == selection.first_max(rule(found.trace.valid))
     assert bool(found.satisfied) == (abs(float(found.trace.valid.bias[found.selected])) < float(rule.bound))
 
 
@@ -180,7 +180,7 @@ def test_a_candidate_that_is_not_finite_is_never_selected_and_freezes_the_run(at
     found = run(Scripted(factors=better.at[at].set(value)), TASK, always, jax.random.key(0), variables(), split())
     assert found.diverged and not sound.diverged
     scores = always(sound.trace.valid)[: at + 1]  # the candidates before it
-    assert found.selected == objective.first_max(scores)
+    assert found.selected == selection.first_max(scores)
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found.variables["params"]))
 
 

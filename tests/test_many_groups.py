@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from fairjax import loop, metrics, nn, objective, parity, performance, rows, training, types
-from fairjax.influence import influence
+from fairjax import loop, losses, metrics, nn, selection, streaming, training, types
 from fairjax.methods import METHODS, BiasGda, FineTuning, Pruning
-from fairjax.objective import (
+from fairjax.nn.influence import influence
+from fairjax.postprocess import group_thresholds
+from fairjax.selection import (
     AccuracyFloor,
     ConstrainedObjective,
     Evaluation,
     ExpectedObjective,
     PooledObjective,
     Rates,
-    at_threshold,
     best_threshold,
+    evaluate_at,
 )
-from fairjax.postprocessing import group_thresholds
 
 N, COUNT = 240, 11
 RNG = np.random.default_rng(0)
@@ -39,9 +39,9 @@ SCORES = np.round(1 / (1 + np.exp(-X[:, 0] - X[:, 1] + 1)), 4).astype(np.float32
 MEMBERS = RNG.dirichlet(np.ones(3), N).astype(np.float32)
 
 SETTINGS = {
-    "codes": (parity.named("spd", 4), Y, CODES, 1),
-    "overlapping": (parity.named("spd", 4, blocks=BLOCKS), Y, OVERLAP, 1),
-    "classes": (parity.named("spd", 3, 3), CLASSES, np.minimum(CODES, 2), 3),
+    "codes": (metrics.make_measure("spd", 4), Y, CODES, 1),
+    "overlapping": (metrics.make_measure("spd", 4, blocks=BLOCKS), Y, OVERLAP, 1),
+    "classes": (metrics.make_measure("spd", 3, 3), CLASSES, np.minimum(CODES, 2), 3),
 }
 METHODS_THAT_RUN = {
     "pruning": Pruning(units=1),
@@ -59,7 +59,7 @@ def quickly_compiled():
 
 
 best = jax.jit(best_threshold, static_argnames=("measure", "count"))
-at = jax.jit(at_threshold, static_argnames="measure")
+at = jax.jit(evaluate_at, static_argnames="measure")
 
 
 def network(outputs=1):
@@ -163,13 +163,13 @@ def test_an_adversary_of_two_groups_refuses_more(name):
 
 
 CASES = {
-    "two": (parity.spd, SCORES, Y, CODES >= 2, {}),
-    "codes": (parity.named("eod", 4), SCORES, Y, CODES, {}),
+    "two": (metrics.spd, SCORES, Y, CODES >= 2, {}),
+    "codes": (metrics.make_measure("eod", 4), SCORES, Y, CODES, {}),
     "minimum": (metrics.demographic_parity(across=metrics.gaps.kearns, num_groups=4), SCORES, Y, CODES, {}),
-    "overlapping": (parity.named("spd", 4, blocks=BLOCKS), SCORES, Y, OVERLAP, {}),
-    "weighted": (parity.named("spd", 3, membership="weighted"), SCORES, Y, MEMBERS, {}),
-    "solved": (parity.named("spd", 3, membership="solved"), SCORES, Y, MEMBERS, {}),
-    "classes": (parity.named("equalized_odds", 4, 3), np.eye(3, dtype=np.float32)[CLASSES], CLASSES, CODES, {}),
+    "overlapping": (metrics.make_measure("spd", 4, blocks=BLOCKS), SCORES, Y, OVERLAP, {}),
+    "weighted": (metrics.make_measure("spd", 3, membership="weighted"), SCORES, Y, MEMBERS, {}),
+    "solved": (metrics.make_measure("spd", 3, membership="solved"), SCORES, Y, MEMBERS, {}),
+    "classes": (metrics.make_measure("equalized_odds", 4, 3), np.eye(3, dtype=np.float32)[CLASSES], CLASSES, CODES, {}),
 }
 
 
@@ -205,11 +205,11 @@ def test_groups_that_overlap_compare_with_all_rows_at_a_threshold_too():
         measure = dataclasses.replace(measure, across=across)
         a = OVERLAP[:, [0, 2]]
         decisions = (SCORES > 0.4).astype(np.float32)
-        found = objective.at_threshold(measure, SCORES, Y, a, 0.4)
+        found = selection.evaluate_at(measure, SCORES, Y, a, 0.4)
         assert found.bias == pytest.approx(float(measure(decisions, Y, a)), abs=1e-6)
         with pytest.raises(ValueError, match="compares with the rate of all rows"):
-            source = rows.chunks(types.Batch(X, Y, a), 100)
-            rows.proxy(measure, network(1).apply, trained("codes"), source)
+            source = streaming.chunks(types.Batch(X, Y, a), 100)
+            streaming.measure(measure, network(1).apply, trained("codes"), source)
     overall, share = decisions.mean(), a.mean(axis=0)
     expected = max(share[g] * abs(decisions[a[:, g]].mean() - overall) for g in (0, 1))
     kearns = dataclasses.replace(measure, across=metrics.gaps.kearns)
@@ -239,29 +239,29 @@ def test_rows_by_chunks_are_all_rows(name):
     outputs = SETTINGS[name][3]
     groups = (np.arange(N) % 5).astype(np.int32)
     y = SETTINGS[name][1]
-    measure = parity.named("eod" if outputs == 1 else "spd", 5, max(outputs, 2))
+    measure = metrics.make_measure("eod" if outputs == 1 else "spd", 5, max(outputs, 2))
     net, variables, weights = network(outputs), trained(name), WEIGHTS.astype(np.float32)
     whole = types.WeightedBatch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(groups), jnp.asarray(weights))
-    source = rows.chunks(types.WeightedBatch(X, y, groups, weights), 100)
-    repeated = rows.chunks(types.Batch(*(np.repeat(column, WEIGHTS, axis=0) for column in (X, y, groups))), 150)
-    scores = parity.probabilities(net.apply(variables, whole.x)[0])
-    proxies = [rows.proxy(measure, net.apply, variables, each) for each in (source, repeated)]
+    source = streaming.chunks(types.WeightedBatch(X, y, groups, weights), 100)
+    repeated = streaming.chunks(types.Batch(*(np.repeat(column, WEIGHTS, axis=0) for column in (X, y, groups))), 150)
+    scores = metrics.probabilities(net.apply(variables, whole.x)[0])
+    proxies = [streaming.measure(measure, net.apply, variables, each) for each in (source, repeated)]
     assert np.ptp([*map(float, proxies), float(measure(scores, *whole[1:]))]) < 1e-5
-    found = rows.influence(measure, net.apply, variables, source, reduction="sum")
+    found = streaming.influence(measure, net.apply, variables, source, reduction="sum")
     expected = influence(measure, net.apply, variables, whole, reduction="sum")
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, expected)
-    evaluated = rows.evaluate(measure, net.apply, variables, source)
+    evaluated = streaming.evaluate(measure, net.apply, variables, source)
     same = best(measure, scores, y, groups, weights=weights)
     np.testing.assert_allclose(evaluated.table, same.table, rtol=1e-5)
     assert evaluated.bias == pytest.approx(float(same.bias), abs=1e-5)
 
     def objective_(params):
         logits = net.apply({**variables, "params": params}, whole.x)[0]
-        return training.cross_entropy(logits, whole) + 2.0 * measure(parity.probabilities(logits), *whole[1:])
+        return losses.cross_entropy(logits, whole) + 2.0 * measure(metrics.probabilities(logits), *whole[1:])
 
     value, slopes = jax.value_and_grad(objective_)(variables["params"])
-    by_chunks = rows.gradient(
-        measure, net.apply, variables, source, loss=training.cross_entropies, penalty=lambda bias: 2.0 * bias
+    by_chunks = streaming.value_and_grad(
+        measure, net.apply, variables, source, loss=losses.cross_entropies, penalty=lambda bias: 2.0 * bias
     )
     assert by_chunks[0] == pytest.approx(float(value), abs=1e-5)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-5), by_chunks[1], slopes)
@@ -270,14 +270,16 @@ def test_rows_by_chunks_are_all_rows(name):
 @pytest.mark.parametrize("name", ["codes", "overlapping", "classes"])
 def test_influence_of_many_groups_is_that_of_finite_differences(name):
     measure, y, a, outputs = SETTINGS[name]
-    measure = parity.named("spd", measure.num_groups, measure.num_classes, across="variance", blocks=measure.blocks)
+    measure = metrics.make_measure(
+        "spd", measure.num_groups, measure.num_classes, across="variance", blocks=measure.blocks
+    )
     net, variables = network(outputs), trained(name)
     batch = types.Batch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(a))
 
     @jax.jit
     def shifted(shift):
         logits = net.apply(variables, batch.x, shifts={"hidden_00": {"units": {"keep": shift}}})[0]
-        return measure(parity.probabilities(logits), batch.y, batch.a)
+        return measure(metrics.probabilities(logits), batch.y, batch.a)
 
     found = influence(measure, net.apply, variables, batch, reduction="sum", chunk=100)["hidden_00"]["units"]["keep"]
     step = 2e-2
@@ -349,7 +351,7 @@ def test_pooled_rates_are_weighted_by_inverse_variance(seed):
     "rule", [ConstrainedObjective(), AccuracyFloor(floor=0.1), ExpectedObjective(), PooledObjective()]
 )
 def test_a_bias_that_cannot_be_computed_never_satisfies(rule):
-    measure = parity.named("spd", 4, minimum=1000)
+    measure = metrics.make_measure("spd", 4, minimum=1000)
     task = loop.Task(network(), measure, rule.data)
     result = run(
         METHODS["standard"](),
@@ -362,35 +364,39 @@ def test_a_bias_that_cannot_be_computed_never_satisfies(rule):
     assert np.isnan(result.trace.valid.bias).all() and result.undefined and not result.satisfied
     scores = jnp.array([np.nan, 0.3]) if isinstance(rule, AccuracyFloor) else jnp.array([np.nan, 0.001])
     every = Evaluation(jnp.full(2, 0.5), jnp.full(2, 0.8), scores, jnp.full(2, 0.001))
-    assert objective.first_max(rule(every)) == 1  # a candidate with a known bias is preferred
+    assert selection.first_max(rule(every)) == 1  # a candidate with a known bias is preferred
 
 
 def test_named_measures_have_options():
-    assert parity.named("spd") is parity.spd and parity.named("spd", 2, minimum=1) is parity.spd
+    assert metrics.make_measure("spd") is metrics.spd and metrics.make_measure("spd", 2, minimum=1) is metrics.spd
     with pytest.raises(ValueError, match="there is no measure named"):
-        parity.named("sdp")
+        metrics.make_measure("sdp")
     with pytest.raises(ValueError, match="there is no gap named"):
-        parity.named("spd", across="range")
+        metrics.make_measure("spd", across="range")
     with pytest.raises(ValueError, match="blocks must hold codes of groups below 3"):
-        parity.named("spd", 3, blocks=((0, 3),))
+        metrics.make_measure("spd", 3, blocks=((0, 3),))
     shares = [SCORES[g == CODES].mean() for g in range(4)]
-    assert parity.named("spd", 4)(SCORES, Y, CODES) == pytest.approx(np.ptp(shares), abs=1e-6)
-    assert parity.named("spd", 4, across="variance")(SCORES, Y, CODES) == pytest.approx(np.var(shares), abs=1e-6)
-    assert parity.named("parity_ratio", 4)(SCORES, Y, CODES) == pytest.approx(min(shares) / max(shares) - 1, abs=1e-6)
-    left = parity.named("spd", 4, blocks=((0, 2),))
+    assert metrics.make_measure("spd", 4)(SCORES, Y, CODES) == pytest.approx(np.ptp(shares), abs=1e-6)
+    assert metrics.make_measure("spd", 4, across="variance")(SCORES, Y, CODES) == pytest.approx(
+        np.var(shares), abs=1e-6
+    )
+    assert metrics.make_measure("parity_ratio", 4)(SCORES, Y, CODES) == pytest.approx(
+        min(shares) / max(shares) - 1, abs=1e-6
+    )
+    left = metrics.make_measure("spd", 4, blocks=((0, 2),))
     assert left(SCORES, Y, CODES) == pytest.approx(abs(shares[0] - shares[2]), abs=1e-6)
     few = np.where(np.arange(N) < 3, 3, CODES % 3)  # group 3 has three rows
-    assert parity.named("spd", 4, minimum=4)(SCORES, Y, few) == pytest.approx(
+    assert metrics.make_measure("spd", 4, minimum=4)(SCORES, Y, few) == pytest.approx(
         spread_by_hand(SCORES[3:], CODES[3:] % 3), abs=1e-6
     )
     true, false = ([SCORES[(CODES == g) & there].mean() for g in range(4)] for there in (Y, ~Y))
     odds = [np.ptp(true), np.ptp(false)]
-    assert parity.named("equalized_odds", 4)(SCORES, Y, CODES) == pytest.approx(max(odds), abs=1e-6)
-    assert parity.named("average_odds", 4)(SCORES, Y, CODES) == pytest.approx(np.mean(odds), abs=1e-6)
+    assert metrics.make_measure("equalized_odds", 4)(SCORES, Y, CODES) == pytest.approx(max(odds), abs=1e-6)
+    assert metrics.make_measure("average_odds", 4)(SCORES, Y, CODES) == pytest.approx(np.mean(odds), abs=1e-6)
 
 
 def test_solved_memberships_are_a_regression_at_every_threshold():
-    measure = parity.named("spd", 3, membership="solved")
+    measure = metrics.make_measure("spd", 3, membership="solved")
     for threshold in (0.3, 0.6):
         found = at(measure, SCORES, Y, MEMBERS, threshold, weights=WEIGHTS)
         root = np.sqrt(WEIGHTS)[:, None]
@@ -401,13 +407,13 @@ def test_solved_memberships_are_a_regression_at_every_threshold():
         float(at(measure, SCORES, Y, MEMBERS, by_hand.threshold, weights=WEIGHTS).bias), abs=1e-6
     )
     with pytest.raises(ValueError, match="over chunks"):
-        rows.proxy(measure, network().apply, trained("codes"), [types.Batch(X, Y, MEMBERS)])
+        streaming.measure(measure, network().apply, trained("codes"), [types.Batch(X, Y, MEMBERS)])
 
 
 @pytest.mark.parametrize("count", [3, 5])
 def test_group_thresholds_of_many_groups_are_bounded_by_all_combinations(count):
-    a, cuts, rule = np.arange(N) % count, np.asarray(performance.thresholds(4)), AccuracyFloor(floor=0.65)
-    measure = parity.named("spd", count)
+    a, cuts, rule = np.arange(N) % count, np.asarray(metrics.threshold_grid(4)), AccuracyFloor(floor=0.65)
+    measure = metrics.make_measure("spd", count)
 
     def score(thresholds):
         decisions = SCORES > np.asarray(thresholds)[a]

@@ -12,7 +12,7 @@ import pytest
 from experiments import cli, driver, loading, methods, report, statistics, tables
 from experiments.settings import GROUPING, Debias, identity
 from experiments.structure import BINARY, CELLS, Structure
-from fairjax import data, metrics, parity, storage
+from fairjax import checkpoint, data, datasets, metrics
 from fairjax.nn import from_linen
 
 ROWS = 700
@@ -54,9 +54,9 @@ def three_classes(path=None, protected=("sex",), intersect=True, minimum=50, sma
 @pytest.fixture(scope="module")
 def small_tables():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(data.DATASETS, "compas", data.DATASETS["compas"]._replace(load=two_classes))
+        patched.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=two_classes))
         patched.setitem(
-            data.DATASETS, "compas_score_text", data.DATASETS["compas_score_text"]._replace(load=three_classes)
+            datasets.DATASETS, "compas_score_text", datasets.DATASETS["compas_score_text"]._replace(load=three_classes)
         )
         yield
 
@@ -137,7 +137,7 @@ def test_counts_are_those_of_the_saved_networks_on_the_rows(folders, words):
     splits, _, of_data, facts = loading.load(chosen)
     assert of_data == structure and facts["rows"] == ROWS
     for method in ("standard", "pruning"):
-        saved = storage.load(folder / "networks" / method)
+        saved = checkpoint.load(folder / "networks" / method)
         assert Structure.from_plain(saved.about["structure"]) == structure
         for i, seed in enumerate(chosen.seeds):
             one = splits._replace(
@@ -285,10 +285,10 @@ def test_every_data_set_can_be_picked_and_has_a_name_to_be_printed_by(name):
     assert methods.dataset_label(name) != name
 
 
-@pytest.mark.parametrize("name", parity.MEASURES)
+@pytest.mark.parametrize("name", metrics.MEASURES)
 def test_every_measure_can_be_picked_and_has_a_name_to_be_printed_by(name):
     assert Debias(measure=name).measure == name
-    assert parity.MEASURES.label(name) != name
+    assert metrics.MEASURES.label(name) != name
 
 
 @pytest.mark.parametrize("name", metrics.GAPS)
@@ -297,7 +297,7 @@ def test_every_gap_can_be_picked_and_has_words(name):
     assert len(metrics.GAPS.label(name).split()) > 3
 
 
-@pytest.mark.parametrize("measure", parity.MEASURES)
+@pytest.mark.parametrize("measure", metrics.MEASURES)
 def test_the_statistics_know_every_measure_for_several_groups_and_classes(measure):
     structure = Structure(groups=("one", "two", "three"), classes=("low", "middle", "high"))
     generator, rows = np.random.default_rng(0), []
@@ -345,9 +345,9 @@ def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_
 
 
 @pytest.mark.skipif("FAIRJAX_DATA" not in os.environ, reason="set FAIRJAX_DATA to the folder of raw files")
-@pytest.mark.parametrize("dataset", [name for name, entry in data.DATASETS.items() if entry.attributes])
+@pytest.mark.parametrize("dataset", [name for name, entry in datasets.DATASETS.items() if entry.attributes])
 def test_benchmark_files_give_groups_and_classes_with_names(dataset):
-    benchmark = data.DATASETS[dataset]
+    benchmark = datasets.DATASETS[dataset]
     attributes = benchmark.attributes if benchmark.intersections else benchmark.attributes[:1]
     # rates of few rows may be undefined in some split, so intersections of six classes are not split here
     chosen = Debias(dataset=dataset, protected=attributes, seeds=(42,), minimum=50, stratify=dataset != "german")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-from fairjax import masks
+from fairjax.nn import masks
 
 UNITS = 9
 drop = jax.jit(masks.drop, static_argnums=2)

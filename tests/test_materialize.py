@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fairjax import masks
-from fairjax.nn import Mlp, from_linen, materialize, shrink
+from fairjax.nn import Mlp, from_linen, masks, materialize, shrink
 
 
 def pruned(module, fraction, x):

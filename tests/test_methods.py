@@ -13,7 +13,7 @@ import quick
 from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, run, split, variables
 from jax.flatten_util import ravel_pytree
 
-from fairjax import loop, objective
+from fairjax import loop, metrics, selection
 from fairjax.methods import (
     AdversarialDebiasing,
     AdversarialFineTuning,
@@ -26,10 +26,10 @@ from fairjax.methods import (
 )
 from fairjax.methods.descent import descend, tuned
 from fairjax.methods.fine_tuning import balanced_cross_entropy, class_shares
+from fairjax.metrics import MEASURES, eod, spd
 from fairjax.nn import Flat, Mlp, Network, from_linen
 from fairjax.nn.network import scores
-from fairjax.objective import ConstrainedObjective, PooledObjective
-from fairjax.parity import MEASURES, eod, spd
+from fairjax.selection import ConstrainedObjective, PooledObjective
 from fairjax.types import Batch
 
 
@@ -94,8 +94,8 @@ def test_thresholds_of_draws_follow_the_rule():
 
     @quick.jit
     def cut_anywhere(values, batch):
-        cuts = objective.performance.thresholds()
-        return jax.vmap(lambda cut: objective.at_threshold(spd, values, batch.y, batch.a, cut))(cuts)
+        cuts = metrics.threshold_grid()
+        return jax.vmap(lambda cut: selection.evaluate_at(spd, values, batch.y, batch.a, cut))(cuts)
 
     for i in (0, 3):
         flat = Flat.of(variables())
@@ -349,7 +349,7 @@ def test_the_search_moves_to_what_is_within_the_bound_first():
     state = step(config, begin(config))
     population = np.asarray(state.population)
     ones = jnp.ones(4)
-    evaluation = objective.Evaluation(ones, ones, jnp.array([0.3, 0.2, 0.01, 0.4]), ones)
+    evaluation = selection.Evaluation(ones, ones, jnp.array([0.3, 0.2, 0.01, 0.4]), ones)
     after = config.tell(state, evaluation, jnp.array([0.9, 0.9, 0.5, 0.9]), 0.05)
     towards = [float(np.dot(np.asarray(after.search.mean), row) / np.linalg.norm(row)) for row in population]
     assert int(np.argmax(towards)) == 2
@@ -388,7 +388,7 @@ def test_a_pooled_rule_selects_by_both_parts():
     rule, config = PooledObjective(epsilon=0.1), CONFIGS["bias_gda"]
     found = run(config, task, rule, key(), variables(), split())
     seen = found.trace.seen(rule)
-    assert found.selected == objective.first_max(rule(seen))
+    assert found.selected == selection.first_max(rule(seen))
     assert bool(found.satisfied) == (abs(float(seen.bias[found.selected])) < 0.1)
 
 

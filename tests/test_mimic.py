@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairjax import data
-from fairjax.data import DataError
-from fairjax.data.mimic import NORMAL
+from fairjax import datasets
+from fairjax.datasets import DataError
+from fairjax.datasets.mimic import NORMAL
 
 pytest.importorskip("duckdb", reason="DuckDB is not installed")
 
@@ -101,7 +101,7 @@ def base():
 
 def load(tables, tmp_path, **options):
     folder = tables.write(tmp_path / "raw", **options)
-    found = data.mimic(folder)
+    found = datasets.mimic(folder)
     return pd.DataFrame(found.x, columns=list(found.features)), found
 
 
@@ -294,7 +294,7 @@ def test_a_table_that_is_cut_off_is_refused(tmp_path, table, compressed):
     content = file.read_bytes()
     file.write_bytes(content[: len(content) * 2 // 3])
     with pytest.raises(DataError, match=f"{file.name} is cut off or damaged.*download it again from PhysioNet"):
-        data.mimic(folder)
+        datasets.mimic(folder)
 
 
 def test_a_cut_within_a_compressed_line_is_seen_by_the_number_of_fields(tmp_path):
@@ -302,7 +302,7 @@ def test_a_cut_within_a_compressed_line_is_seen_by_the_number_of_fields(tmp_path
     text = gzip.decompress((folder / "CHARTEVENTS.csv.gz").read_bytes())
     (folder / "CHARTEVENTS.csv.gz").write_bytes(gzip.compress(text[: len(text) - 30] + b"\n"))
     with pytest.raises(DataError, match="CHARTEVENTS.csv.gz cannot be read"):
-        data.mimic(folder)
+        datasets.mimic(folder)
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
@@ -310,17 +310,17 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     (folder / "LABEVENTS.csv").rename(tmp_path / "LABEVENTS.csv")
     (folder / "SERVICES.csv").unlink()
     with pytest.raises(FileNotFoundError, match="lacks the tables SERVICES, LABEVENTS"):
-        data.mimic(folder)
+        datasets.mimic(folder)
     folder = base().write(tmp_path / "raw")
     (folder / "LABEVENTS.csv").write_text("ROW_ID,HADM_ID,ITEMID,CHARTTIME\n")
     with pytest.raises(DataError, match="LABEVENTS.csv lacks the columns valuenum"):
-        data.mimic(folder)
+        datasets.mimic(folder)
     monkeypatch.setenv("FAIRJAX_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(FileNotFoundError, match="credentialed"):
-        data.mimic()
+        datasets.mimic()
     shutil.copytree(base().write(tmp_path / "good"), tmp_path / "mimic-iii")
-    assert len(data.mimic().y) == 4
+    assert len(datasets.mimic().y) == 4
 
 
 def test_a_patient_without_a_date_of_birth_is_an_error(tmp_path):
@@ -337,7 +337,7 @@ def test_no_adult_is_an_error(tmp_path):
 
 @pytest.mark.skipif(not DEMO.is_dir(), reason="FAIRJAX_DATA has no mimic-iii-demo")
 def test_the_open_demo():
-    found = data.mimic(DEMO)
+    found = datasets.mimic(DEMO)
     frame = pd.DataFrame(found.x, columns=list(found.features))
     admissions = pd.read_csv(DEMO / "ADMISSIONS.csv", parse_dates=["admittime"])
     patients = pd.read_csv(DEMO / "PATIENTS.csv", parse_dates=["dob"])
@@ -369,26 +369,26 @@ def test_a_header_cannot_inject_sql_and_an_index_column_does_not_count(tmp_path)
     folder = base().write(tmp_path / "raw")
     text = (folder / "PATIENTS.csv").read_text()
     (folder / "PATIENTS.csv").write_text(text.replace("ROW_ID", "x': 'VARCHAR'}); DROP TABLE a; --"))
-    assert len(data.mimic(folder).y) == 4
+    assert len(datasets.mimic(folder).y) == 4
     (folder / "PATIENTS.csv").write_text(text.replace("ROW_ID", ""))
-    assert len(data.mimic(folder).y) == 4
+    assert len(datasets.mimic(folder).y) == 4
 
 
 @pytest.mark.parametrize("name", ["a*", "a?", "[ab]", "it's"])
 def test_a_folder_whose_name_is_a_pattern_is_read_alone(tmp_path, name):
     base().patient(5).write(tmp_path / "ab")
-    assert len(data.mimic(base().write(tmp_path / name)).y) == 4
+    assert len(datasets.mimic(base().write(tmp_path / name)).y) == 4
 
 
 def test_a_table_without_rows_or_with_another_checksum_is_refused(tmp_path):
     folder = base().write(tmp_path / "raw")
     (folder / "SHA256SUMS.txt").write_text(f"{'0' * 64}  LABEVENTS.csv\n")
     with pytest.raises(DataError, match="LABEVENTS.csv is cut off or damaged .its sha256 checksum"):
-        data.mimic(folder)
-    assert len(data.mimic(folder, verify=False).y) == 4
+        datasets.mimic(folder)
+    assert len(datasets.mimic(folder, verify=False).y) == 4
     (folder / "LABEVENTS.csv").write_text("ROW_ID,HADM_ID,ITEMID,CHARTTIME,VALUENUM\n")
     with pytest.raises(DataError, match="LABEVENTS.csv .*has no rows after line 1"):
-        data.mimic(folder, verify=False)
+        datasets.mimic(folder, verify=False)
 
 
 def test_the_case_of_insurance_does_not_matter_and_unknown_ones_are_refused(tmp_path):
@@ -409,4 +409,4 @@ def test_a_table_cut_at_the_end_of_a_line_is_refused(table, key, tmp_path):
         elif file.name != "SHA256SUMS.txt":
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(DataError, match=rf"{table}.csv lacks the {key} of \d+ rows of .*: it is cut off"):
-        data.mimic(tmp_path)
+        datasets.mimic(tmp_path)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from fairjax import objective, performance
-from fairjax.objective import AccuracyFloor, ConstrainedObjective, Evaluation, ExpectedObjective
-from fairjax.parity import MEASURES, eod, spd
+from fairjax import metrics, selection
+from fairjax.metrics import MEASURES, eod, spd
+from fairjax.selection import AccuracyFloor, ConstrainedObjective, Evaluation, ExpectedObjective
 
-CUTS = np.asarray(performance.thresholds())
-search = jax.jit(objective.best_threshold, static_argnames=("measure", "count"))
+CUTS = np.asarray(metrics.threshold_grid())
+search = jax.jit(selection.best_threshold, static_argnames=("measure", "count"))
 
 
 def rows(seed, n=80, grid=False):
@@ -36,13 +36,13 @@ def test_balanced_accuracy_is_scikit_learn_s(weighted):
     scores, y, _ = rows(0)
     w = np.random.default_rng(1).random(80).astype(np.float32) if weighted else None
     theirs = balanced_accuracy_score(y, scores > 0.4, sample_weight=w)
-    assert performance.balanced_accuracy(scores > 0.4, y, w if w is None else jnp.asarray(w)) == pytest.approx(
+    assert metrics.balanced_accuracy(scores > 0.4, y, w if w is None else jnp.asarray(w)) == pytest.approx(
         theirs, abs=1e-6
     )
 
 
 def test_balanced_accuracy_of_one_class_is_its_rate():
-    assert performance.balanced_accuracy(jnp.array([1, 0, 1, 1]), jnp.ones(4)) == 0.75
+    assert metrics.balanced_accuracy(jnp.array([1, 0, 1, 1]), jnp.ones(4)) == 0.75
 
 
 @pytest.mark.parametrize("grid", [False, True])  # on the grid, scores lie exactly on thresholds, including 0 and 1
@@ -50,7 +50,7 @@ def test_tables_are_the_counts_of_a_plain_loop(grid):
     scores, y, a = rows(1, grid=grid)
     if grid:
         scores[:3] = [0.0, 1.0, 0.5]
-    tables = performance.tables(performance.histogram(scores, y, a, CUTS))
+    tables = metrics.tables_by_threshold(metrics.histogram(scores, y, a, CUTS))
     for t, cut in enumerate(CUTS):
         for d in (False, True):
             for label in (False, True):
@@ -64,15 +64,15 @@ def test_histograms_add_up_though_a_shard_lacks_a_group():
     order = np.argsort(a, kind="stable")  # the first shard has no privileged row
     shards = np.split(order, [20, 50])
     assert not a[shards[0]].any()
-    parts = [performance.histogram(scores[s], y[s], a[s], CUTS) for s in shards]
-    np.testing.assert_array_equal(sum(parts), performance.histogram(scores, y, a, CUTS))
+    parts = [metrics.histogram(scores[s], y[s], a[s], CUTS) for s in shards]
+    np.testing.assert_array_equal(sum(parts), metrics.histogram(scores, y, a, CUTS))
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_measure_of_a_table_is_the_measure_of_its_rows(name):
     scores, y, a = rows(3)
-    tables = performance.tables(performance.histogram(scores, y, a, CUTS))
-    every = jax.jit(jax.vmap(lambda table: performance.of_table(MEASURES[name], table)))(tables)
+    tables = metrics.tables_by_threshold(metrics.histogram(scores, y, a, CUTS))
+    every = jax.jit(jax.vmap(lambda table: metrics.measure_from_table(MEASURES[name], table)))(tables)
     for t in range(0, 101, 7):
         expected = MEASURES[name]((scores > CUTS[t]).astype(np.float32), y, a)
         assert every[t] == pytest.approx(float(expected), abs=1e-6) or (jnp.isinf(every[t]) and jnp.isinf(expected))
@@ -80,10 +80,10 @@ def test_a_measure_of_a_table_is_the_measure_of_its_rows(name):
 
 def test_noise_is_one_over_the_sizes_of_the_groups():
     scores, y, a = rows(4)
-    table = performance.tables(performance.histogram(scores, y, a, CUTS))[40]
+    table = metrics.tables_by_threshold(metrics.histogram(scores, y, a, CUTS))[40]
     for measure, among in ((spd, np.ones_like(y)), (eod, y)):
         sizes = [(among & (a == group)).sum() for group in (False, True)]
-        assert performance.noise_of_table(measure, table) == pytest.approx(sum(1 / size for size in sizes), rel=1e-5)
+        assert metrics.noise_from_table(measure, table) == pytest.approx(sum(1 / size for size in sizes), rel=1e-5)
 
 
 def exact_best(scores, y):
@@ -114,11 +114,11 @@ def test_the_threshold_is_the_first_that_maximises_balanced_accuracy(seed, grid,
 def test_the_search_can_maximise_a_rule_and_use_other_grids():
     scores, y, a = rows(5)
     rule = ConstrainedObjective(epsilon=0.2, margin=0.0)
-    found = objective.best_threshold(spd, scores, y, a, rule=rule)
-    every = [objective.at_threshold(spd, scores, y, a, jnp.asarray(cut)) for cut in CUTS]
+    found = selection.best_threshold(spd, scores, y, a, rule=rule)
+    every = [selection.evaluate_at(spd, scores, y, a, jnp.asarray(cut)) for cut in CUTS]
     scored = [float(rule(one)) for one in every]
     assert rule(found) == pytest.approx(max(scored), abs=1e-6)
-    assert objective.best_threshold(spd, scores, y, a, count=11).threshold in np.asarray(performance.thresholds(11))
+    assert selection.best_threshold(spd, scores, y, a, count=11).threshold in np.asarray(metrics.threshold_grid(11))
 
 
 def test_the_bound_of_equation_3_is_strict():
@@ -146,11 +146,11 @@ def test_the_floor_prefers_the_least_bias_above_it():
 
 
 def test_ties_go_to_the_earliest_and_a_nan_is_never_best():
-    assert objective.first_max(jnp.array([0.1, 0.7, 0.7 + 1e-8, 0.3])) == 1
-    assert objective.first_max(jnp.array([jnp.nan, 0.2, 0.1])) == 1
-    assert not objective.improves(jnp.float32(0.7), jnp.float32(0.7))
-    assert not objective.improves(jnp.float32(jnp.nan), jnp.float32(0.1))
-    assert objective.improves(jnp.float32(0.71), jnp.float32(0.7))
+    assert selection.first_max(jnp.array([0.1, 0.7, 0.7 + 1e-8, 0.3])) == 1
+    assert selection.first_max(jnp.array([jnp.nan, 0.2, 0.1])) == 1
+    assert not selection.improves(jnp.float32(0.7), jnp.float32(0.7))
+    assert not selection.improves(jnp.float32(jnp.nan), jnp.float32(0.1))
+    assert selection.improves(jnp.float32(0.71), jnp.float32(0.7))
 
 
 @pytest.mark.parametrize(
@@ -179,15 +179,15 @@ def test_rules_are_pytrees_whose_numbers_may_be_mapped(rule):
 
 @pytest.mark.parametrize("count", [2, 3, 11, 101, 1001])
 def test_the_search_of_an_even_grid_is_that_of_any_grid(count):
-    cuts = np.asarray(performance.thresholds(count))
+    cuts = np.asarray(metrics.threshold_grid(count))
     beside = [np.nextafter(cuts, side, dtype=np.float32)[1:] for side in (np.float32(-2), np.float32(2))]
     values = np.concatenate(
         [np.random.default_rng(0).random(5000, np.float32), cuts, *beside, (cuts[1:] + cuts[:-1]) / 2]
     )
     values = values[(values >= 0) & (values <= 1)]
     y, a = np.arange(len(values)) % 2 == 0, np.arange(len(values)) % 3 == 0
-    even = jax.jit(lambda values: performance.histogram(values, y, a, performance.thresholds(count)))(values)
-    any_grid = jax.jit(performance.histogram)(values, y, a, jnp.asarray(cuts))  # the cuts are traced
+    even = jax.jit(lambda values: metrics.histogram(values, y, a, metrics.threshold_grid(count)))(values)
+    any_grid = jax.jit(metrics.histogram)(values, y, a, jnp.asarray(cuts))  # the cuts are traced
     np.testing.assert_array_equal(even, any_grid)
     below = np.searchsorted(cuts, values)
     for label in (0, 1):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fairjax import data, parallel, training
+from fairjax import data, seeds, training
 from fairjax.nn import Mlp, from_linen
+from fairjax.seeds import placement
 from fairjax.types import SHARED
 
 NETWORK = from_linen(Mlp(widths=(8, 8)))
@@ -51,9 +52,9 @@ def begin(keys, splits):
 
 @functools.partial(jax.jit, static_argnames=("devices", "lanes"))
 def train(states, splits, finished=None, *, devices, lanes):
-    mesh = parallel.mesh(jax.devices()[:devices])
+    mesh = seeds.mesh(jax.devices()[:devices])
     args, axes = (states, splits), (0, SHARED)
-    return parallel.over_seeds(three_epochs, args, axes, mesh=mesh, lanes=lanes, finished=finished)
+    return seeds.over_seeds(three_epochs, args, axes, mesh=mesh, lanes=lanes, finished=finished)
 
 
 def leaves(states):
@@ -122,8 +123,8 @@ def test_every_place_is_the_right_seed_s(finished, lanes):
 
     @jax.jit
     def step(values, done):
-        mesh = parallel.mesh()
-        return parallel.over_seeds(lambda row: row + 100.0, (values,), (0,), mesh=mesh, lanes=lanes, finished=done)
+        mesh = seeds.mesh()
+        return seeds.over_seeds(lambda row: row + 100.0, (values,), (0,), mesh=mesh, lanes=lanes, finished=done)
 
     np.testing.assert_array_equal(step(values, done), np.where(np.asarray(done)[:, None], values, values + 100.0))
 
@@ -138,7 +139,7 @@ def test_any_number_of_seeds_is_a_plain_loop(count):
             return {"sum": tree["row"] @ shared, "key": jax.random.fold_in(tree["key"], 1)}
 
         args = ({"row": rows, "key": keys(count)}, shared)
-        return parallel.over_seeds(one, args, (0, None), mesh=parallel.mesh(), lanes=2)
+        return seeds.over_seeds(one, args, (0, None), mesh=seeds.mesh(), lanes=2)
 
     found = run(rows, shared)
     np.testing.assert_allclose(found["sum"], [row @ shared for row in rows], rtol=1e-6)
@@ -154,7 +155,7 @@ def test_a_shared_table_is_what_a_table_for_each_seed_is(splits):
     @functools.partial(jax.jit, static_argnums=1)
     def sums(splits, shared):
         axes = (SHARED,) if shared else (0,)
-        return parallel.over_seeds(lambda split: split.part("valid").x, (splits,), axes, mesh=parallel.mesh())
+        return seeds.over_seeds(lambda split: split.part("valid").x, (splits,), axes, mesh=seeds.mesh())
 
     found = sums(splits, True)
     np.testing.assert_array_equal(found, sums(copied, False))
@@ -169,7 +170,7 @@ def test_results_can_be_fed_back_without_compiling_again():
     @jax.jit
     def step(state):
         traces.append(1)
-        return parallel.over_seeds(lambda state: state + 1, (state,), (0,), mesh=parallel.mesh(), lanes=2)
+        return seeds.over_seeds(lambda state: state + 1, (state,), (0,), mesh=seeds.mesh(), lanes=2)
 
     state = step(step(step(jax.vmap(lambda i: i * 2)(jnp.arange(4)))))
     assert state.tolist() == [3, 5, 7, 9] and len(traces) <= 2
@@ -177,8 +178,8 @@ def test_results_can_be_fed_back_without_compiling_again():
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_mesh_is_over_the_devices_it_is_given(devices):
-    mesh = parallel.mesh(jax.devices()[:devices])
-    assert mesh.shape == {parallel.AXIS: devices} and parallel.lanes_of(mesh, 20) == parallel.CPU_LANES
+    mesh = seeds.mesh(jax.devices()[:devices])
+    assert mesh.shape == {placement.AXIS: devices} and seeds.group_size(mesh, 20) == seeds.CPU_LANES
 
 
 @pytest.mark.parametrize(
@@ -187,4 +188,4 @@ def test_a_mesh_is_over_the_devices_it_is_given(devices):
 )
 def test_what_cannot_be_mapped_is_refused(axes, lanes, message):
     with pytest.raises(ValueError, match=message):
-        parallel.over_seeds(lambda row: row, (jnp.ones((4, 2)),), axes, mesh=parallel.mesh(), lanes=lanes)
+        seeds.over_seeds(lambda row: row, (jnp.ones((4, 2)),), axes, mesh=seeds.mesh(), lanes=lanes)

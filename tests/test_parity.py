@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 from sklearn.metrics import precision_score
 
-from fairjax import parity
+from fairjax import metrics
 from fairjax.adapters.aif360 import to_aif360
 from fairjax.data import from_arrays
-from fairjax.parity import MEASURES
+from fairjax.metrics import MEASURES
 
 ANTISYMMETRIC = [name for name in MEASURES if name not in ("equalized_odds", "parity_ratio")]
 
@@ -67,22 +67,22 @@ def test_decisions_agree_with_aif360(seed, weighted):
 def test_decisions_agree_with_fairlearn_and_scikit_learn(seed):
     d, _, y, a, w = rows(seed)
     theirs = fairlearn.equalized_odds_difference(y, d, sensitive_features=a, sample_weight=w)
-    assert parity.equalized_odds_difference(d, y, a, jnp.asarray(w)) == pytest.approx(theirs, abs=1e-6)
+    assert metrics.equalized_odds_difference(d, y, a, jnp.asarray(w)) == pytest.approx(theirs, abs=1e-6)
     gap = fairlearn.demographic_parity_difference(y, d, sensitive_features=a)
-    assert abs(parity.spd(d, y, a)) == pytest.approx(gap, abs=1e-6)
+    assert abs(metrics.spd(d, y, a)) == pytest.approx(gap, abs=1e-6)
     ratio = fairlearn.demographic_parity_ratio(y, d, sensitive_features=a)
-    ours = float(parity.demographic_parity_ratio(d, y, a))
+    ours = float(metrics.demographic_parity_ratio(d, y, a))
     assert min(ours, 1 / ours) == pytest.approx(ratio, abs=1e-6)
     precision = [precision_score(y[a == g], d[a == g]) for g in (0, 1)]
-    assert parity.predictive_parity_difference(d, y, a) == pytest.approx(precision[0] - precision[1], abs=1e-6)
+    assert metrics.predictive_parity_difference(d, y, a) == pytest.approx(precision[0] - precision[1], abs=1e-6)
 
 
 def test_the_case_that_libraries_agree_on():
     y, d, a = (jnp.array([int(c) for c in row]) for row in ("1100101001", "1100110111", "0000111111"))
-    assert parity.spd(d, y, a) == pytest.approx(-1 / 3, abs=1e-6)
-    assert parity.eod(d, y, a) == pytest.approx(1 / 3, abs=1e-6)
-    assert parity.average_odds_difference(d, y, a) == pytest.approx(-1 / 3, abs=1e-6)
-    assert parity.demographic_parity_ratio(d, y, a) == pytest.approx(0.6, abs=1e-6)
+    assert metrics.spd(d, y, a) == pytest.approx(-1 / 3, abs=1e-6)
+    assert metrics.eod(d, y, a) == pytest.approx(1 / 3, abs=1e-6)
+    assert metrics.average_odds_difference(d, y, a) == pytest.approx(-1 / 3, abs=1e-6)
+    assert metrics.demographic_parity_ratio(d, y, a) == pytest.approx(0.6, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -120,19 +120,19 @@ def test_a_group_without_positives_is_empty_for_equal_opportunity(name):
     f, y, a = jnp.array([0.2, 0.9, 0.4, 0.3]), jnp.array([0, 1, 1, 0]), jnp.array([0, 1, 1, 1])
     value, slope = jax.value_and_grad(MEASURES[name])(f, y, a)
     assert jnp.isfinite(value) and jnp.isfinite(slope).all()
-    assert parity.eod(f, y, a) == 0.0
+    assert metrics.eod(f, y, a) == 0.0
 
 
 def test_nobody_accepted_is_parity_not_nan():
     y, a = jnp.array([1, 0, 1]), jnp.array([0, 1, 1])
     for name, measure in MEASURES.items():
         assert jnp.isfinite(measure(jnp.zeros(3), y, a)), name
-    assert parity.demographic_parity_ratio(jnp.zeros(3), y, a) == 1.0
-    assert parity.predictive_parity_difference(jnp.zeros(3), y, a) == 0.0
+    assert metrics.demographic_parity_ratio(jnp.zeros(3), y, a) == 1.0
+    assert metrics.predictive_parity_difference(jnp.zeros(3), y, a) == 0.0
 
 
 def test_the_ratio_is_infinite_if_only_the_privileged_are_all_refused():
-    value, slope = jax.value_and_grad(parity.demographic_parity_ratio)(
+    value, slope = jax.value_and_grad(metrics.demographic_parity_ratio)(
         jnp.array([1.0, 0.0]), jnp.ones(2), jnp.array([0, 1])
     )
     assert jnp.isinf(value)
@@ -177,7 +177,7 @@ def test_linear_proxies_add_up_over_chunks():
     for group, sign in ((0, 1), (1, -1)):
         mine = np.where(a == group, f, 0)
         assert sum(mine[chunk].sum() for chunk in chunks) / (a == group).sum() * sign == pytest.approx(
-            float(parity.rate(f, jnp.asarray(a == group))[0]) * sign, abs=1e-6
+            float(metrics.rate(f, jnp.asarray(a == group))[0]) * sign, abs=1e-6
         )
 
 

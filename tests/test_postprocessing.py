@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import balanced_accuracy_score
 
-from fairjax import metrics, performance
+from fairjax import metrics
 from fairjax.data import groups
-from fairjax.objective import AccuracyFloor, ConstrainedObjective, ExpectedObjective, best_threshold
-from fairjax.parity import MEASURES
-from fairjax.postprocessing import group_thresholds
+from fairjax.metrics import MEASURES
+from fairjax.postprocess import group_thresholds
+from fairjax.selection import AccuracyFloor, ConstrainedObjective, ExpectedObjective, best_threshold
 
 search = quick.jit(group_thresholds, static_argnames=("measure", "count", "num_groups", "search", "sweeps"))
 for_all = quick.jit(best_threshold, static_argnames=("measure", "count"))
@@ -45,7 +45,7 @@ def biased_by(measure, decisions, y, a):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_pair_is_the_best_of_all_pairs(measure, seed):
     scores, y, a = rows(seed)
-    cuts = np.asarray(performance.thresholds(15))
+    cuts = np.asarray(metrics.threshold_grid(15))
     best = 0.0
     for first, second in itertools.product(cuts, cuts):
         decisions = scores > np.where(a, second, first)
@@ -168,7 +168,7 @@ def score_by_hand(name, rule, thresholds, scores, y, a):
 )
 def test_searches_of_three_groups_are_bounded_by_all_triples(seed, name, rule):
     scores, y, a = rows_of_groups(seed, (0.5, 0.3, 0.2))
-    cuts = np.asarray(performance.thresholds(5))
+    cuts = np.asarray(metrics.threshold_grid(5))
     best = max(score_by_hand(name, rule, cut, scores, y, a) for cut in itertools.product(cuts, repeat=3))
     reached = {}
     for how in ("auto", "coordinate", "common rate"):
@@ -189,7 +189,7 @@ def test_on_easy_rows_the_best_triple_is_found(name):
     quantiles = np.linspace(0.01, 0.99, 50)
     scores = np.concatenate([shift + 0.5 * quantiles for shift in (0.0, 0.25, 0.5)]).astype(np.float32)
     y, a = np.tile(quantiles > 0.5, 3), np.repeat(np.arange(3, dtype=np.int32), 50)
-    triples = itertools.product(np.asarray(performance.thresholds(5)), repeat=3)
+    triples = itertools.product(np.asarray(metrics.threshold_grid(5)), repeat=3)
     best = max(score_by_hand(name, RULE, triple, scores, y, a) for triple in triples)
     found = search(PARITIES[name], scores, y, a, rule=RULE, count=5)
     assert best == 1.0
@@ -199,7 +199,7 @@ def test_on_easy_rows_the_best_triple_is_found(name):
 
 def test_the_common_rate_is_the_nearest_one_in_each_group():
     scores, y, a = rows_of_groups(3, (0.5, 0.3, 0.2))
-    rule, cuts = ConstrainedObjective(epsilon=0.08), np.asarray(performance.thresholds(21))
+    rule, cuts = ConstrainedObjective(epsilon=0.08), np.asarray(metrics.threshold_grid(21))
     best, triple = 0.0, None
 
     def chosen_for(target, g):
@@ -220,7 +220,7 @@ def test_the_common_rate_is_the_nearest_one_in_each_group():
 
 def test_going_round_is_what_a_loop_does():
     scores, y, a = rows_of_groups(4, (0.5, 0.3, 0.2))
-    rule, cuts = AccuracyFloor(floor=0.6), np.asarray(performance.thresholds(11))
+    rule, cuts = AccuracyFloor(floor=0.6), np.asarray(metrics.threshold_grid(11))
     chosen = [max(cuts, key=lambda cut: round(score_by_hand("odds", rule, [cut] * 3, scores, y, a), 5))] * 3
     for _, g in itertools.product(range(2), range(3)):
         trials = [[*chosen[:g], cut, *chosen[g + 1 :]] for cut in cuts]

@@ -11,7 +11,7 @@ from biased import CONFIGS
 from experiments import cli, methods, report
 from experiments.help import method_help
 from experiments.settings import debias_type, plain
-from fairjax import MEASURES, METHODS, RULES, Method, data, method, metrics, parity, static
+from fairjax import MEASURES, METHODS, RULES, Method, datasets, method, metrics, static
 from fairjax.registry import Registry
 
 
@@ -100,7 +100,7 @@ def test_a_method_cannot_have_the_name_of_a_setting():
         del METHODS["seeds"]
 
 
-@pytest.mark.parametrize("registry", [METHODS, MEASURES, RULES, data.DATASETS, metrics.GAPS])
+@pytest.mark.parametrize("registry", [METHODS, MEASURES, RULES, datasets.DATASETS, metrics.GAPS])
 def test_names_are_unknown_with_what_is_near_or_taken(registry):
     name = next(iter(registry))
     with pytest.raises(ValueError, match=f"there is a {registry.kind} named '{name}' already"):
@@ -114,15 +114,15 @@ def test_names_are_unknown_with_what_is_near_or_taken(registry):
 
 def test_a_measure_is_registered_as_a_function_or_for_any_number_of_groups():
     MEASURES.register("npvd", metrics.Parity((metrics.rates.precision(0),)), label="NPVD")
-    MEASURES.register("mine", lambda values, y, a, weights=None: parity.spd(values, y, a, weights))
+    MEASURES.register("mine", lambda values, y, a, weights=None: metrics.spd(values, y, a, weights))
     try:
         assert MEASURES.label("npvd") == "NPVD" and MEASURES.label("mine") == "mine"
-        measure = parity.named("npvd", 3, minimum=2)
+        measure = metrics.make_measure("npvd", 3, minimum=2)
         assert measure.num_groups == 3 and measure.minimum == 2
         assert measure([0, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 2], num_groups=3) is not None
-        assert parity.named("mine") is MEASURES["mine"]
+        assert metrics.make_measure("mine") is MEASURES["mine"]
         with pytest.raises(ValueError, match="is a function of two groups and two classes"):
-            parity.named("mine", 3)
+            metrics.make_measure("mine", 3)
         assert cli.parse(["--measure", "npvd"]).measure == "npvd"
     finally:
         del MEASURES["npvd"], MEASURES["mine"]

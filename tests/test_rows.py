@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
-from fairjax import objective, parity, performance, rows
+from fairjax import metrics, selection, streaming
 from fairjax.data import groups
-from fairjax.influence import influence
+from fairjax.metrics import MEASURES, spd
 from fairjax.nn import Mlp, Network, from_linen
+from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
-from fairjax.objective import ConstrainedObjective
-from fairjax.parity import MEASURES, spd
-from fairjax.rows import Chunk, chunks
+from fairjax.selection import ConstrainedObjective
+from fairjax.streaming import Chunk, chunks
 from fairjax.types import Batch
 
 N, WIDTHS, GONE = 53, (5, 4), 2
@@ -58,7 +58,7 @@ def data():
 
 
 def mesh_of(devices):
-    return None if devices is None else rows.mesh(jax.devices()[:devices])
+    return None if devices is None else streaming.mesh(jax.devices()[:devices])
 
 
 def flat(tree):
@@ -105,7 +105,9 @@ def test_a_measure_of_cells_is_the_measure_of_their_rows(name, weighted):
     @jax.jit
     @jax.vmap
     def both(values, a):
-        by_cells = jax.value_and_grad(lambda f: parity.of_cells(MEASURES[name], parity.cells(f, y, a, weights)))
+        by_cells = jax.value_and_grad(
+            lambda f: metrics.from_group_sums(MEASURES[name], metrics.group_sums(f, y, a, weights))
+        )
         return by_cells(values), jax.value_and_grad(lambda f: MEASURES[name](f, y, a, weights))(values)
 
     (found, slopes), (plain, plain_slopes) = both(*map(jnp.asarray, map(np.stack, zip(*cases, strict=True))))
@@ -118,8 +120,8 @@ def test_a_measure_of_cells_is_the_measure_of_their_rows(name, weighted):
 @pytest.mark.parametrize("name", MEASURES)
 def test_cells_that_are_empty_give_no_nan(name):
     weight = (np.arange(16)[:, None] >> np.arange(4) & 1).astype(np.float32).reshape(16, 2, 2)
-    both = jax.vmap(jax.value_and_grad(lambda cells: parity.of_cells(MEASURES[name], cells)))
-    value, slopes = both(parity.Cells(jnp.asarray(0.4 * weight), jnp.asarray(weight)))
+    both = jax.vmap(jax.value_and_grad(lambda cells: metrics.from_group_sums(MEASURES[name], cells)))
+    value, slopes = both(metrics.GroupSums(jnp.asarray(0.4 * weight), jnp.asarray(weight)))
     assert np.isfinite(value).all() and np.isfinite(flat(slopes)).all()
     assert value[0] == 0.0 and not slopes.total[0].any()
     assert slopes.total[15].any(), "the comparison says nothing"
@@ -129,8 +131,8 @@ def test_cells_that_are_empty_give_no_nan(name):
 def test_cells_of_disjoint_rows_add_up(seed, at):
     _, (_, y, a), weights = data()
     values = np.random.default_rng(seed).random(N).astype(np.float32)
-    parts = [parity.cells(values[s], y[s], a[s], weights[s]) for s in (slice(0, at), slice(at, N))]
-    whole = parity.cells(values, y, a, weights)
+    parts = [metrics.group_sums(values[s], y[s], a[s], weights[s]) for s in (slice(0, at), slice(at, N))]
+    whole = metrics.group_sums(values, y, a, weights)
     jax.tree.map(lambda one, other, sum_: close(one + other, sum_), *parts, whole)
     for label in (0, 1):
         for group in (0, 1):
@@ -145,12 +147,14 @@ def test_chunks_and_devices_change_nothing(size, devices):
     source, mesh = chunks(batch, size), mesh_of(devices)
     for name in MEASURES if size > 1 else ("ppd",):
         measure, (of_scores, by_unit, value, slopes) = MEASURES[name], expected(name)
-        close(rows.proxy(measure, NETWORK.apply, variables, source, mesh=mesh), of_scores)
-        units = rows.influence(measure, NETWORK.apply, variables, source, mesh=mesh)
+        close(streaming.measure(measure, NETWORK.apply, variables, source, mesh=mesh), of_scores)
+        units = streaming.influence(measure, NETWORK.apply, variables, source, mesh=mesh)
         assert jax.tree.structure(units) == jax.tree.structure(variables["masks"])
         close(flat(units), by_unit, 4e-6)  # sums of products in another order
         assert flat(units)[GONE] == 0.0 and np.count_nonzero(flat(units)) > 4
-        found = rows.gradient(measure, NETWORK.apply, variables, source, loss=bce, penalty=penalty, mesh=mesh)
+        found = streaming.value_and_grad(
+            measure, NETWORK.apply, variables, source, loss=bce, penalty=penalty, mesh=mesh
+        )
         close(found[0], value)
         close(flat(found[1]), slopes, 4e-6)
 
@@ -161,8 +165,8 @@ OPTIONS = ({}, {"threshold": 0.4}, {"rule": ConstrainedObjective()}, {"count": 1
 @functools.partial(jax.jit, static_argnums=0, static_argnames="count")
 def of_all_rows(measure, of_rows, y, a, threshold=None, **options):
     if threshold is not None:
-        return objective.at_threshold(measure, of_rows, y, a, jnp.asarray(threshold))
-    return objective.best_threshold(measure, of_rows, y, a, **options)
+        return selection.evaluate_at(measure, of_rows, y, a, jnp.asarray(threshold))
+    return selection.best_threshold(measure, of_rows, y, a, **options)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def of_all_rows(measure, of_rows, y, a, threshold=None, **options):
 )
 def test_evaluations_are_those_of_all_rows(size, devices, measure, options):
     variables, batch, _ = data()
-    found = rows.evaluate(measure, NETWORK.apply, variables, chunks(batch, size), mesh=mesh_of(devices), **options)
+    found = streaming.evaluate(measure, NETWORK.apply, variables, chunks(batch, size), mesh=mesh_of(devices), **options)
     expected = of_all_rows(measure, scores(NETWORK.apply, variables, batch.x), batch.y, batch.a, **options)
     np.testing.assert_array_equal(found.table, expected.table)
     assert found.threshold == expected.threshold
@@ -184,7 +188,9 @@ def test_the_mean_is_the_sum_over_the_weight_of_all_rows():
     variables, batch, weights = data()
     for each, n in ((None, N), (weights, weights.sum())):
         source = chunks(batch, 20, weights=each)
-        mean, sum_ = (rows.influence(spd, NETWORK.apply, variables, source, reduction=by) for by in ("mean", "sum"))
+        mean, sum_ = (
+            streaming.influence(spd, NETWORK.apply, variables, source, reduction=by) for by in ("mean", "sum")
+        )
         close(n * flat(mean), flat(sum_))
         assert flat(sum_).any()
 
@@ -202,8 +208,8 @@ def test_the_average_of_parts_is_not_the_whole():
         biases = np.array([measure(of_rows[s], batch.y[s], batch.a[s]) for s in parts])
         assert abs(biases.mean() - true) > 0.02 and abs(np.average(biases, weights=[20, 20, 13]) - true) > 0.02
         for devices in (None, 2):
-            close(rows.proxy(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices)), true)
-            found = rows.influence(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices))
+            close(streaming.measure(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices)), true)
+            found = streaming.influence(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices))
             close(flat(found), expected(name)[1])
 
 
@@ -246,12 +252,12 @@ def test_a_plain_loop_in_float64_agrees(devices):
     variables = {"params": {"in": jnp.asarray(into), "out": jnp.asarray(out)}, "masks": {"h": jnp.ones(4, bool)}}
     measure, mesh = MEASURES["parity_ratio"], mesh_of(devices)
     source = chunks(Batch(single(x), y, a), 6, weights=single(weights))
-    assert rows.proxy(measure, WRITTEN.apply, variables, source, mesh=mesh) == pytest.approx(
+    assert streaming.measure(measure, WRITTEN.apply, variables, source, mesh=mesh) == pytest.approx(
         bias(into, out, 0), rel=2e-6
     )
-    units = rows.influence(measure, WRITTEN.apply, variables, source, mesh=mesh)["h"]
+    units = streaming.influence(measure, WRITTEN.apply, variables, source, mesh=mesh)["h"]
     close(units, differences(lambda shift: bias(into, out, shift), np.zeros(4)) / weights.sum(), 2e-6)
-    value, slopes = rows.gradient(
+    value, slopes = streaming.value_and_grad(
         measure, WRITTEN.apply, variables, source, loss=bce, penalty=lambda bias: 3.0 * bias**2, mesh=mesh
     )
     assert value == pytest.approx(fit(into, out), rel=2e-6)
@@ -269,17 +275,17 @@ def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices)
     weighted = chunks(Batch(spoiled, y, a), 7, weights=counts.astype(np.float32))
     mesh = mesh_of(devices)
     for measure in (spd, MEASURES["ppd"]):
-        for function in (rows.evaluate, rows.proxy, rows.influence):
+        for function in (streaming.evaluate, streaming.measure, streaming.influence):
             one, other = (function(measure, NETWORK.apply, variables, s, mesh=mesh) for s in (repeated, weighted))
-            if function is rows.evaluate:  # one row of weight 2 gives less certainty than two rows
+            if function is streaming.evaluate:  # one row of weight 2 gives less certainty than two rows
                 one, other = one._replace(noise=jnp.zeros(())), other._replace(noise=jnp.zeros(()))
             close(flat(one), flat(other))
         one, other = (
-            rows.gradient(measure, NETWORK.apply, variables, s, loss=bce, penalty=penalty, mesh=mesh)
+            streaming.value_and_grad(measure, NETWORK.apply, variables, s, loss=bce, penalty=penalty, mesh=mesh)
             for s in (repeated, weighted)
         )
         close(flat(one), flat(other))
-    evaluation = rows.evaluate(spd, NETWORK.apply, variables, weighted, mesh=mesh)
+    evaluation = streaming.evaluate(spd, NETWORK.apply, variables, weighted, mesh=mesh)
     assert evaluation.table.sum() == counts.sum()
 
 
@@ -293,7 +299,7 @@ def test_a_function_is_compiled_once(devices):
         return {"x": scale * (batch.x * weights[:, None]).sum(axis=0), "n": weights.sum()}
 
     for scale in (1.0, 2.0):
-        found = rows.total(function, (jnp.float32(scale),), chunks(batch, 10), mesh=mesh_of(devices))
+        found = streaming.sum_over_chunks(function, (jnp.float32(scale),), chunks(batch, 10), mesh=mesh_of(devices))
         close(found["x"], scale * batch.x.sum(axis=0, dtype=np.float64))
         assert found["n"] == N
     assert traced == [(10 if devices is None else 5, 3)]
@@ -308,7 +314,7 @@ def test_a_function_is_compiled_once(devices):
         into = jnp.asarray(np.random.default_rng(seed).normal(size=(3, 5)))
         variables = {"params": {"in": into, "out": jnp.ones(5)}, "masks": {"h": jnp.ones(5, bool)}}
         for measure in (spd, MEASURES["eod"]):
-            rows.influence(measure, apply, variables, chunks(batch, 10), mesh=mesh_of(devices))
+            streaming.influence(measure, apply, variables, chunks(batch, 10), mesh=mesh_of(devices))
     assert len(calls) == 2  # once per pass
 
 
@@ -320,8 +326,11 @@ def test_many_small_chunks_cost_no_digits():
     heavy = Chunk(np.float32(2**24) * x, yes, yes, np.array([2**24], np.float32))
     source = [heavy] + [Chunk(x, yes, yes)] * 4
     assert np.float32(2**24) + np.float32(1) == np.float32(2**24)
-    assert rows.total(function, (), source)[0] == 2**24 + 4
-    assert rows.total(function, (), [*source, Chunk(np.array([[-np.inf]], np.float32), yes, yes)])[1] == -np.inf
+    assert streaming.sum_over_chunks(function, (), source)[0] == 2**24 + 4
+    assert (
+        streaming.sum_over_chunks(function, (), [*source, Chunk(np.array([[-np.inf]], np.float32), yes, yes)])[1]
+        == -np.inf
+    )
 
 
 def test_whole_weights_are_counted_exactly_past_float32():
@@ -331,9 +340,9 @@ def test_whole_weights_are_counted_exactly_past_float32():
     yes, no, weights = np.ones(3, bool), np.zeros(3, bool), np.array([1, 2**24, 4], np.float32)
     source = [Chunk(x, yes, no, weights)] * 5 + [Chunk(x, no, yes, weights)]
     assert np.cumsum(weights[::-1])[1] == 2**24 + 4 and np.float32(5 * 2**24) + np.float32(5) == 5 * 2**24 + 8
-    table = rows.evaluate(spd, written_apply, variables, source, threshold=0.6).table
+    table = streaming.evaluate(spd, written_apply, variables, source, threshold=0.6).table
     assert table[1, 1, 0] == 5 and table[0, 1, 0] == np.float32(5 * 2**24 + 20)
-    floats = performance.tables(jnp.array([[[0, 0], [20.0 + 5 * 2**24, 0]], [[0, 0], [5.0, 0]]]))
+    floats = metrics.tables_by_threshold(jnp.array([[[0, 0], [20.0 + 5 * 2**24, 0]], [[0, 0], [5.0, 0]]]))
     assert floats[0, 1, 1, 0] != 5, "sums of float32 would do"
 
 
@@ -378,38 +387,41 @@ BATCH = data()[1]
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda v: rows.proxy(spd, NETWORK.apply, v, []), "the source has no chunk"),
-        (lambda v: rows.influence(spd, NETWORK.apply, v, once()), "twice, but a generator can be only once; give a li"),
+        (lambda v: streaming.measure(spd, NETWORK.apply, v, []), "the source has no chunk"),
         (
-            lambda v: rows.proxy(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x[:, :2])]),
+            lambda v: streaming.influence(spd, NETWORK.apply, v, once()),
+            "twice, but a generator can be only once; give a li",
+        ),
+        (
+            lambda v: streaming.measure(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x[:, :2])]),
             r"chunk 1 has features of shape \(2,\), those before it of shape \(3,\)",
         ),
         (
-            lambda v: rows.proxy(spd, NETWORK.apply, v, [BATCH._replace(y=BATCH.y[:9])]),
+            lambda v: streaming.measure(spd, NETWORK.apply, v, [BATCH._replace(y=BATCH.y[:9])]),
             r"chunk 0 has 53 rows of features, and y, a, weights of shapes \[\(9,\), \(53,\)\]",
         ),
         (
-            lambda v: rows.evaluate(spd, NETWORK.apply, v, [BATCH._replace(a=~np.zeros(N, bool))]),
+            lambda v: streaming.evaluate(spd, NETWORK.apply, v, [BATCH._replace(a=~np.zeros(N, bool))]),
             r"no row of the unprivileged group \(a = 0\) among all chunks",
         ),
         (
-            lambda v: rows.evaluate(spd, NETWORK.apply, v, [Chunk(*BATCH, (~BATCH.a).astype(np.float32))]),
+            lambda v: streaming.evaluate(spd, NETWORK.apply, v, [Chunk(*BATCH, (~BATCH.a).astype(np.float32))]),
             r"no row of the privileged group \(a = 1\)",
         ),
         (
-            lambda v: rows.evaluate(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x * np.nan)]),
+            lambda v: streaming.evaluate(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x * np.nan)]),
             "output is not finite for 53 rows",
         ),
         (
-            lambda v: rows.evaluate(spd, NETWORK.apply, v, [BATCH], threshold=0.5, rule=ConstrainedObjective()),
+            lambda v: streaming.evaluate(spd, NETWORK.apply, v, [BATCH], threshold=0.5, rule=ConstrainedObjective()),
             "not both",
         ),
         (
-            lambda v: rows.proxy(spd, NETWORK.apply, v, [BATCH], mesh=jax.make_mesh((1,), ("seeds",))),
+            lambda v: streaming.measure(spd, NETWORK.apply, v, [BATCH], mesh=jax.make_mesh((1,), ("seeds",))),
             r"one axis named 'rows', got \('seeds',\)",
         ),
         (
-            lambda v: rows.proxy(
+            lambda v: streaming.measure(
                 spd,
                 NETWORK.apply,
                 v,
@@ -417,11 +429,11 @@ BATCH = data()[1]
             ),
             "chunk 0 has 16777217 rows, of which float32 counts 16777216",
         ),
-        (lambda v: rows.influence(spd, NETWORK.apply, v, [BATCH], reduction="max"), "mean or sum, got 'max'"),
+        (lambda v: streaming.influence(spd, NETWORK.apply, v, [BATCH], reduction="max"), "mean or sum, got 'max'"),
         (lambda v: chunks(BATCH, 0), "size must be a positive number of rows, got 0"),
         (lambda v: chunks(BATCH, 2, weights=np.ones(3)), "one length, got {'x': 53, 'y': 53, 'a': 53, 'weights': 3}"),
         (
-            lambda v: rows.proxy(
+            lambda v: streaming.measure(
                 spd, NETWORK.apply, v, chunks(BATCH._replace(y=np.where(np.arange(N) == 11, 2, 1)), 10)
             ),
             "y must be 0 or 1, got 2 at place 11",
@@ -463,7 +475,7 @@ def test_features_that_would_merge_are_refused_however_they_are_chunked(size, ki
     if kind == np.float64:  # chunks that are created outside of `chunks`
         parts = [Chunk(x[i : i + size], batch.y[i : i + size], batch.a[i : i + size]) for i in range(0, N, size)]
         with pytest.raises(ValueError, match="column 'x1' of x has .* different values"):
-            rows.proxy(spd, NETWORK.apply, variables, parts)
+            streaming.measure(spd, NETWORK.apply, variables, parts)
 
 
 def test_features_beyond_the_types_of_jax_are_refused():
@@ -473,7 +485,7 @@ def test_features_beyond_the_types_of_jax_are_refused():
         list(chunks(batch._replace(x=huge), 7))
     milliseconds = np.repeat(1000 * TIMES, 3, axis=1).astype(np.int64)
     with pytest.raises(ValueError, match="chunk 0 has features from 1700000000000 to .* beyond the 32 bits"):
-        rows.proxy(spd, NETWORK.apply, variables, [batch._replace(x=milliseconds)])
+        streaming.measure(spd, NETWORK.apply, variables, [batch._replace(x=milliseconds)])
 
 
 @pytest.mark.parametrize("name", ["x", "y", "a", "weights"])
@@ -487,7 +499,7 @@ def test_masks_are_not_dropped(name):
     with pytest.raises(TypeError, match=f"{name} is a masked array with masked entries"):
         chunks(chunk._replace(**{name: masked}), 20)
     with pytest.raises(TypeError, match=f"{name} is a masked array with masked entries"):
-        rows.proxy(spd, NETWORK.apply, variables, [chunk._replace(**{name: masked})])
+        streaming.measure(spd, NETWORK.apply, variables, [chunk._replace(**{name: masked})])
 
     class Lazy:
         shape = column.shape
@@ -511,7 +523,7 @@ def test_frames_and_lists_are_taken_by_position():
     with pytest.raises(ValueError, match="the index of y differs from that of x"):
         chunks(frame._replace(y=pd.Series(y)), 20)
     with pytest.raises(ValueError, match="the index of y differs from that of x"):
-        rows.proxy(spd, NETWORK.apply, data()[0], [frame._replace(y=pd.Series(y))])
+        streaming.measure(spd, NETWORK.apply, data()[0], [frame._replace(y=pd.Series(y))])
 
 
 @pytest.mark.parametrize(
@@ -555,29 +567,29 @@ jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
 import jax.numpy as jnp
 import numpy as np
 import optax
-from fairjax import MEASURES, Batch, from_linen, Mlp, rows
+from fairjax import MEASURES, Batch, from_linen, Mlp, streaming
 network = from_linen(Mlp(widths=(5,)))
 rng = np.random.default_rng(0)
 x = rng.normal(size=(40, 3)).astype(np.float32)
 y, a = x[:, 0] > 0, np.arange(40) >= 20  # either process lacks a group
 variables = network.init(jax.random.key(0), x)
 mine = slice(20 * process, 20 * process + 20)
-everything = rows.chunks(Batch(x, y, a), 9)
-shared = rows.chunks(Batch(x[mine], y[mine], a[mine]), 7)
+everything = streaming.chunks(Batch(x, y, a), 9)
+shared = streaming.chunks(Batch(x[mine], y[mine], a[mine]), 7)
 assert jax.device_count() == 4 and jax.local_device_count() == 2
-mesh = rows.mesh()
+mesh = streaming.mesh()
 def gradient(*args, **mesh):
-    return rows.gradient(*args, loss=optax.sigmoid_binary_cross_entropy, penalty=jnp.abs, **mesh)
+    return streaming.value_and_grad(*args, loss=optax.sigmoid_binary_cross_entropy, penalty=jnp.abs, **mesh)
 
 for name in ("spd", "ppd"):
-    for function in (rows.proxy, rows.evaluate, rows.influence, gradient):
+    for function in (streaming.measure, streaming.evaluate, streaming.influence, gradient):
         both = [
             jax.tree.leaves(function(MEASURES[name], network.apply, variables, source, mesh=mesh))
             for source, mesh in ((everything, None), (shared, mesh))
         ]
         for one, other in zip(*both, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * max(np.abs(one).max(), 0.1))
-print("agreed", float(rows.proxy(MEASURES["spd"], network.apply, variables, shared, mesh=mesh)))
+print("agreed", float(streaming.measure(MEASURES["spd"], network.apply, variables, shared, mesh=mesh)))
 """
 
 

@@ -12,7 +12,7 @@ from scipy.stats import norm, studentized_range
 from fairjax.metrics import shrinkage
 from fairjax.metrics.intervals import empirical_bayes as on_the_host
 from fairjax.metrics.shrinkage import empirical_bayes, expected_range_within, range_within
-from fairjax.objective import Evaluation, ExpectedObjective
+from fairjax.selection import Evaluation, ExpectedObjective
 
 within = jax.jit(range_within)
 expected = jax.jit(expected_range_within)

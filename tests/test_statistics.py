@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from experiments import statistics
 from experiments.structure import CELLS
-from fairjax.objective import ConstrainedObjective, ExpectedObjective
+from fairjax.selection import ConstrainedObjective, ExpectedObjective
 
 CUBE = [(decision, y, a) for decision in (0, 1) for y in (0, 1) for a in (0, 1)]
 

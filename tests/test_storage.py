@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fairjax import storage
+from fairjax import checkpoint
 from fairjax.nn import Mlp, from_linen
 
 
@@ -22,8 +22,8 @@ def network():
 
 def test_round_trip_is_exact_with_a_seeds_axis(network, tmp_path):
     module, variables = network
-    storage.save(tmp_path / "n", module, variables, about={"seeds": [1, 2, 3]})
-    saved = storage.load(tmp_path / "n")
+    checkpoint.save(tmp_path / "n", module, variables, about={"seeds": [1, 2, 3]})
+    saved = checkpoint.load(tmp_path / "n")
     assert saved.module == module
     assert saved.about == {"seeds": [1, 2, 3]}
     chex.assert_trees_all_equal(saved.variables, variables)
@@ -32,12 +32,12 @@ def test_round_trip_is_exact_with_a_seeds_axis(network, tmp_path):
 
 def test_an_existing_path_is_refused_and_then_overwritten(network, tmp_path):
     module, variables = network
-    storage.save(tmp_path / "n", module, variables)
+    checkpoint.save(tmp_path / "n", module, variables)
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        storage.save(tmp_path / "n", module, variables)
+        checkpoint.save(tmp_path / "n", module, variables)
     other = jax.tree.map(jnp.zeros_like, variables)
-    storage.save(tmp_path / "n", module, other, overwrite=True)
-    chex.assert_trees_all_equal(storage.load(tmp_path / "n").variables, other)
+    checkpoint.save(tmp_path / "n", module, other, overwrite=True)
+    chex.assert_trees_all_equal(checkpoint.load(tmp_path / "n").variables, other)
     assert [entry.name for entry in tmp_path.iterdir()] == ["n"]
 
 
@@ -45,39 +45,39 @@ def test_an_existing_path_is_refused_and_then_overwritten(network, tmp_path):
 def test_a_save_that_fails_leaves_what_was_there_and_nothing_else(network, tmp_path, monkeypatch, overwrite):
     module, variables = network
     if overwrite:
-        storage.save(tmp_path / "n", module, variables)
+        checkpoint.save(tmp_path / "n", module, variables)
 
     def full(*args, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.ocp.Checkpointer, "save", full)
-    with pytest.raises(storage.StorageError, match="No space left"):
-        storage.save(tmp_path / "n", module, jax.tree.map(jnp.zeros_like, variables), overwrite=overwrite)
+    monkeypatch.setattr(checkpoint.ocp.Checkpointer, "save", full)
+    with pytest.raises(checkpoint.CheckpointError, match="No space left"):
+        checkpoint.save(tmp_path / "n", module, jax.tree.map(jnp.zeros_like, variables), overwrite=overwrite)
     assert [entry.name for entry in tmp_path.iterdir()] == (["n"] if overwrite else [])
     if overwrite:
-        chex.assert_trees_all_equal(storage.load(tmp_path / "n").variables, variables)
+        chex.assert_trees_all_equal(checkpoint.load(tmp_path / "n").variables, variables)
 
 
 def test_what_is_no_network_is_refused(network, tmp_path):
     module, variables = network
     with pytest.raises(FileNotFoundError, match="no saved network"):
-        storage.load(tmp_path / "nothing")
+        checkpoint.load(tmp_path / "nothing")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(storage.StorageError, match="is no saved network"):
-        storage.load(tmp_path / "folder")
-    storage.save(tmp_path / "n", module, variables)
+    with pytest.raises(checkpoint.CheckpointError, match="is no saved network"):
+        checkpoint.load(tmp_path / "folder")
+    checkpoint.save(tmp_path / "n", module, variables)
     about = tmp_path / "n" / "network.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), "format": 99}))
-    with pytest.raises(storage.StorageError, match="format 99"):
-        storage.load(tmp_path / "n")
+    with pytest.raises(checkpoint.CheckpointError, match="format 99"):
+        checkpoint.load(tmp_path / "n")
 
 
 def test_a_damaged_checkpoint_is_refused(network, tmp_path):
     module, variables = network
-    storage.save(tmp_path / "n", module, variables)
+    checkpoint.save(tmp_path / "n", module, variables)
     shutil.rmtree(tmp_path / "n" / "variables")
-    with pytest.raises(storage.StorageError, match="is damaged"):
-        storage.load(tmp_path / "n")
+    with pytest.raises(checkpoint.CheckpointError, match="is damaged"):
+        checkpoint.load(tmp_path / "n")
 
 
 def test_a_tilde_in_a_path_is_the_home_folder(network, tmp_path, monkeypatch):
@@ -86,22 +86,22 @@ def test_a_tilde_in_a_path_is_the_home_folder(network, tmp_path, monkeypatch):
     (tmp_path / "work").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "work")
-    storage.save("~/models/mine", module, variables)
+    checkpoint.save("~/models/mine", module, variables)
     assert (tmp_path / "home" / "models" / "mine").is_dir()
     assert not list((tmp_path / "work").iterdir())
-    chex.assert_trees_all_equal(storage.load("~/models/mine").variables, variables)
+    chex.assert_trees_all_equal(checkpoint.load("~/models/mine").variables, variables)
 
 
 def test_a_symbolic_link_is_not_overwritten(network, tmp_path):
     module, variables = network
-    storage.save(tmp_path / "real", module, variables)
+    checkpoint.save(tmp_path / "real", module, variables)
     (tmp_path / "link").symlink_to(tmp_path / "real")
     (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
     for name in ("link", "dangling"):
-        with pytest.raises(storage.StorageError, match="is a symbolic link"):
-            storage.save(tmp_path / name, module, variables, overwrite=True)
+        with pytest.raises(checkpoint.CheckpointError, match="is a symbolic link"):
+            checkpoint.save(tmp_path / name, module, variables, overwrite=True)
     assert (tmp_path / "link").is_symlink() and not (tmp_path / "nothing").exists()
-    chex.assert_trees_all_equal(storage.load(tmp_path / "link").variables, variables)
+    chex.assert_trees_all_equal(checkpoint.load(tmp_path / "link").variables, variables)
 
 
 def test_only_a_saved_network_is_overwritten(network, tmp_path):
@@ -109,10 +109,10 @@ def test_only_a_saved_network_is_overwritten(network, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "thesis.tex").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(storage.StorageError, match="is a folder without network.json"):
-        storage.save(tmp_path / "folder", module, variables, overwrite=True)
-    with pytest.raises(storage.StorageError, match="is a file"):
-        storage.save(tmp_path / "file", module, variables, overwrite=True)
+    with pytest.raises(checkpoint.CheckpointError, match="is a folder without network.json"):
+        checkpoint.save(tmp_path / "folder", module, variables, overwrite=True)
+    with pytest.raises(checkpoint.CheckpointError, match="is a file"):
+        checkpoint.save(tmp_path / "file", module, variables, overwrite=True)
     assert (tmp_path / "folder" / "thesis.tex").read_text() == (tmp_path / "file").read_text() == "mine"
 
 
@@ -135,13 +135,13 @@ def test_only_a_saved_network_is_overwritten(network, tmp_path):
 )
 def test_a_description_that_does_not_fit_is_refused(network, tmp_path, change):
     module, variables = network
-    storage.save(tmp_path / "n", module, variables)
+    checkpoint.save(tmp_path / "n", module, variables)
     about = tmp_path / "n" / "network.json"
     content = json.loads(about.read_text())
     change(content)
     about.write_text(json.dumps(content))
-    with pytest.raises(storage.StorageError, match="is damaged"):
-        storage.load(tmp_path / "n")
+    with pytest.raises(checkpoint.CheckpointError, match="is damaged"):
+        checkpoint.load(tmp_path / "n")
 
 
 def _first(shapes):
@@ -153,7 +153,7 @@ def _first(shapes):
 
 def test_deeply_nested_json_is_refused(network, tmp_path):
     module, variables = network
-    storage.save(tmp_path / "n", module, variables)
+    checkpoint.save(tmp_path / "n", module, variables)
     (tmp_path / "n" / "network.json").write_text("[" * 100_000)
-    with pytest.raises(storage.StorageError, match="cannot be read"):
-        storage.load(tmp_path / "n")
+    with pytest.raises(checkpoint.CheckpointError, match="cannot be read"):
+        checkpoint.load(tmp_path / "n")

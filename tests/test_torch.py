@@ -9,12 +9,12 @@ import pytest
 import quick
 from jax.flatten_util import ravel_pytree
 
-from fairjax import masks, objective, training
-from fairjax.adapters.torch import from_torch, to_torch
-from fairjax.influence import influence
-from fairjax.nn import from_linen
+from experiments.state_dicts import from_torch, to_torch
+from fairjax import selection, training
+from fairjax.metrics import MEASURES
+from fairjax.nn import from_linen, masks
+from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
-from fairjax.parity import MEASURES
 from fairjax.types import Batch
 
 
@@ -61,7 +61,7 @@ def test_units_are_cut_in_the_same_order(brought, batch, reference):
 
     @quick.jit
     def evaluated(variables, batch):
-        return objective.best_threshold(measure, scores(network.apply, variables, batch.x), batch.y, batch.a)
+        return selection.best_threshold(measure, scores(network.apply, variables, batch.x), batch.y, batch.a)
 
     sign = jnp.sign(evaluated(variables, batch).bias)
 

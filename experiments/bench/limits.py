@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from experiments.bench import clock, ours, tables
 from experiments.bench.settings import Bench
 from experiments.cli import use_cores
-from fairjax import parallel
+from fairjax.seeds import placement
 
 BATCH = ours.ENDLESS.batch_size
 
@@ -27,7 +27,7 @@ def limits(settings: Bench, shape: str) -> dict[str, Any]:
     """
     use_cores(jax)
     features = tables.read(settings, shape).x.shape[1]
-    mesh = parallel.mesh()
+    mesh = placement.mesh()
     steps = 100
     operations = (
         2 * BATCH * (3 * sum(a * b for a, b in _shapes(features, settings.widths)) - features * settings.widths[0])
@@ -86,8 +86,8 @@ def products(
 
         return jax.lax.scan(step, weights, length=steps)[0]
 
-    run = jax.jit(lambda x, weights: parallel.over_seeds(one, (x, weights), (0, 0), mesh=mesh, lanes=lanes))
-    everywhere = parallel.everywhere_on(mesh)
+    run = jax.jit(lambda x, weights: placement.over_seeds(one, (x, weights), (0, 0), mesh=mesh, lanes=lanes))
+    everywhere = placement.replicated_sharding(mesh)
     shapes = _shapes(features, widths)
     args = jax.device_put(
         (jnp.zeros((seeds, BATCH, features)), [jnp.zeros((seeds, *shape)) for shape in shapes]), everywhere
@@ -98,9 +98,9 @@ def products(
 
 def square(mesh, repetitions: int, size: int = 2048) -> list[float]:
     """Time a product of square matrices on every device at once, in seconds per floating-point operation overall."""
-    sharding = jax.sharding.NamedSharding(mesh, jax.P(parallel.AXIS))
+    sharding = jax.sharding.NamedSharding(mesh, jax.P(placement.AXIS))
     matrices = jax.device_put(jnp.ones((mesh.size, size, size)), sharding)
-    each = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=jax.P(parallel.AXIS), out_specs=jax.P(parallel.AXIS))
+    each = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=jax.P(placement.AXIS), out_specs=jax.P(placement.AXIS))
     run = jax.jit(each)
     jax.block_until_ready(run(matrices))
     return clock.repeated(lambda: jax.block_until_ready(run(matrices)), repetitions, mesh.size * 2 * size**3)
@@ -108,7 +108,7 @@ def square(mesh, repetitions: int, size: int = 2048) -> list[float]:
 
 def copy(mesh, mib: int, repetitions: int) -> list[float]:
     """Time adding one to an array that is spread over all devices, in seconds per byte read or written."""
-    sharding = jax.sharding.NamedSharding(mesh, jax.P(parallel.AXIS))
+    sharding = jax.sharding.NamedSharding(mesh, jax.P(placement.AXIS))
     count = mib * 2**18 // mesh.size * mesh.size
     array = jax.device_put(jnp.zeros(count), sharding)
     run = jax.jit(lambda x: x + 1.0)

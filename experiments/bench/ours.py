@@ -11,11 +11,11 @@ from experiments.bench import clock, tables
 from experiments.bench.settings import Bench
 from experiments.cli import use_cores
 from experiments.timings import Timings
-from fairjax import loop, objective, parallel, seeds
+from fairjax import loop, seeds, selection
 from fairjax.methods import BiasGda, Method, Pruning, Task
+from fairjax.metrics import MEASURES
 from fairjax.nn import Mlp, Network, from_linen
 from fairjax.nn.flat import Flat
-from fairjax.parity import MEASURES
 from fairjax.seeds import Axes, Machine
 from fairjax.training import Training
 from fairjax.types import SHARED, Split
@@ -55,9 +55,9 @@ class Case:
 def case(splits: Any, widths: tuple[int, ...]) -> Case:
     """Create networks of the given widths on the splits of several seeds, on all devices."""
     use_cores(jax)
-    mesh = parallel.mesh()
+    mesh = seeds.mesh()
     count = splits.train.shape[0]
-    placed = jax.device_put(jax.tree.map(jnp.asarray, Split(*splits)), parallel.everywhere_on(mesh))
+    placed = jax.device_put(jax.tree.map(jnp.asarray, Split(*splits)), seeds.replicated_sharding(mesh))
     return Case(from_linen(Mlp(widths=widths)), placed, Machine(mesh, None), count)
 
 
@@ -158,7 +158,7 @@ def debias(
     Returns:
         Seconds per network and unit of work.
     """
-    rule = objective.ConstrainedObjective()
+    rule = selection.ConstrainedObjective()
     with timings.stage(name):
         progress = start(here, task, networks, method)
         progress = advance(here, method, task, rule, progress, count)
@@ -172,7 +172,7 @@ def debias(
 
 def start(here: Case, task: Task, networks: Flat, method: Method) -> loop.Progress:
     """Return the state of a method before its first step."""
-    rule = objective.ConstrainedObjective()
+    rule = selection.ConstrainedObjective()
     machine = here.machine.for_parts()
     logits = seeds.evaluate(task, networks, here.splits, axes=AXES, machine=machine)
     return seeds.begin_debiasing(
@@ -203,7 +203,7 @@ def threshold(here: Case, timings: Timings, task: Task, networks: Flat, repetiti
 
     @jax.jit
     def search(scores, y, a):
-        return jax.vmap(lambda scores, y, a: objective.best_threshold(task.measure, scores, y, a))(scores, y, a)
+        return jax.vmap(lambda scores, y, a: selection.best_threshold(task.measure, scores, y, a))(scores, y, a)
 
     args = jax.block_until_ready((jax.nn.sigmoid(valid.x[..., 0]), valid.y, valid.a))
     with timings.stage("threshold"):

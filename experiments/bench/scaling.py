@@ -11,11 +11,12 @@ from experiments.bench import clock, ours, tables
 from experiments.bench.settings import SHAPES, Bench
 from experiments.cli import use_cores
 from experiments.timings import Timings
-from fairjax import data, parallel, rows
+from fairjax import data, streaming
 from fairjax.methods import Pruning, Task
+from fairjax.metrics import MEASURES, spd
 from fairjax.nn import Mlp, from_linen
-from fairjax.parity import MEASURES, spd
-from fairjax.rows import Chunk
+from fairjax.seeds import group_size
+from fairjax.streaming import Chunk
 
 FEATURES = SHAPES["adult"][1]
 
@@ -47,7 +48,7 @@ def _training(settings: Bench, dataset, seeds: int, widths: tuple[int, ...]) -> 
     here, timings = ours.case(data.split_seeds(dataset, range(seeds)), widths), Timings()
     with timings.listening():
         raw, _ = ours.train(here, timings, epochs=1, repetitions=settings.scaling_repetitions)
-    lanes = parallel.lanes_of(here.machine.mesh, seeds)
+    lanes = group_size(here.machine.mesh, seeds)
     return {
         "measures": {"training": raw},
         "compilation_seconds": timings.compilation,
@@ -87,10 +88,10 @@ def many_rows(settings: Bench, size: int) -> dict[str, Any]:
     use_cores(jax)
     network, timings = from_linen(Mlp(widths=settings.widths)), Timings()
     variables = network.init(jax.random.key(0), jnp.ones((1, FEATURES)))
-    mesh = rows.mesh()
+    mesh = streaming.mesh()
     work = {
-        "evaluate": lambda source: rows.evaluate(spd, network.apply, variables, source, mesh=mesh),
-        "influence": lambda source: rows.influence(spd, network.apply, variables, source, mesh=mesh),
+        "evaluate": lambda source: streaming.evaluate(spd, network.apply, variables, source, mesh=mesh),
+        "influence": lambda source: streaming.influence(spd, network.apply, variables, source, mesh=mesh),
         "drawing": lambda source: sum(len(chunk.y) for chunk in source),
     }
     source, first = (Drawn(count, settings.chunk, FEATURES) for count in (size, min(size, settings.chunk)))
@@ -128,7 +129,7 @@ def pruned(settings: Bench) -> dict[str, Any]:
     here, timings = ours.case(tables.read(settings, "compas"), settings.widths), Timings()
     task, method, units = Task(here.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
     count = next(size for size in (16, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 1) if units % size == 0)
-    rule = ours.objective.ConstrainedObjective()
+    rule = ours.selection.ConstrainedObjective()
     found: dict[str, list[float]] = {f"{end:04d}": [] for end in range(count, units + 1, count)}
     with timings.listening():
         _, networks = ours.train(here, timings, epochs=1, repetitions=1)

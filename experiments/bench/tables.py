@@ -43,13 +43,13 @@ def make(settings: Bench, shape: str) -> dict[str, Any]:
         A contender's result without timings: a description of the table.
     """
     from experiments.folder import atomic
-    from fairjax import data
+    from fairjax import data, datasets
 
     why = "asked for"
     dataset = None
     if settings.data == "found":
         try:
-            dataset = data.DATASETS[shape]()
+            dataset = datasets.DATASETS[shape]()
         except FileNotFoundError as error:
             why = f"no file: {error}"
     real = dataset is not None
@@ -66,7 +66,7 @@ def make(settings: Bench, shape: str) -> dict[str, Any]:
 
 def seeds_of(settings: Bench) -> list[int]:
     """Return the seeds: first those of the command line's runs, then further ones."""
-    from fairjax.data import SEEDS
+    from experiments.settings import SEEDS
 
     others = (seed for seed in range(10**6, 10**6 + settings.seeds) if seed not in SEEDS)
     return [*SEEDS, *others][: settings.seeds]

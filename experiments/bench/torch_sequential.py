@@ -135,7 +135,7 @@ class Best(NamedTuple):
 class Network(nn.Module):
     """A multilayer perceptron: linear map, ReLU, dropout, batch normalisation per hidden layer, then a logit (Table 2).
 
-    `fairjax.adapters.torch` reads and writes these attribute names.
+    `experiments.state_dicts` reads and writes these attribute names.
     """
 
     def __init__(self, features: int, widths: Sequence[int] = (32,) * 11, dropout: float = 0.05):

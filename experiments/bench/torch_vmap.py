@@ -82,7 +82,7 @@ def unstack(state: State, seed: int) -> dict[str, Tensor]:
         seed: the position of the seed.
 
     Returns:
-        Tensors by name, for `load_state_dict(..., strict=False)` or `fairjax.adapters.torch.from_torch`.
+        Tensors by name, for `load_state_dict(..., strict=False)` or `experiments.state_dicts.from_torch`.
     """
     vectors = state.params[seed], state.statistics[seed]
     return {

@@ -83,11 +83,11 @@ def main(arguments: list[str]) -> int:
     import numpy as np
 
     from experiments import cli
-    from fairjax import data
+    from fairjax import data, datasets
 
     with np.load(arguments[0]) as file:
         dataset = data.from_arrays(file["x"], file["y"], file["a"], name="compas")
-    data.DATASETS["compas"] = lambda path=None: dataset
+    datasets.DATASETS["compas"] = lambda path=None: dataset
     return cli.main(arguments[1:])
 
 

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float, Float32, Int32
 from numpy.typing import ArrayLike
 
 from fairjax import checks
+from fairjax.metrics import Measure, make_measure
 from fairjax.metrics.gaps import Gap
 from fairjax.metrics.groups import Column, Groups
-from fairjax.parity import Measure, named
 
 
 class Dataset(NamedTuple):
@@ -58,11 +58,11 @@ class Dataset(NamedTuple):
         return len(self.class_names)
 
     def measure(self, name: str, *, across: str | Gap | None = None, minimum: float | int = 1) -> Measure:
-        """Make a measure of `fairjax.parity.MEASURES` for the groups and classes of this table.
+        """Make a measure of `fairjax.metrics.MEASURES` for the groups and classes of this table.
 
         Args:
             name: name of the measure, such as "spd".
-            across: the gap that compares rates across groups; see `fairjax.parity.named`.
+            across: the gap that compares rates across groups; see `fairjax.metrics.make_measure`.
             minimum: least denominator of a rate, in rows, for its group to be compared.
 
         Returns:
@@ -72,7 +72,7 @@ class Dataset(NamedTuple):
             ValueError: if there is no such measure or gap.
         """
         blocks, membership = (None, None) if self.groups is None else (self.groups.blocks, self.groups.membership)
-        return named(
+        return make_measure(
             name,
             self.num_groups,
             self.num_classes,

@@ -14,14 +14,9 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fairjax import checks
 from fairjax.data.dataset import Dataset, _check_finite, _table
+from fairjax.metrics import Measure, as_parity
 from fairjax.metrics.groups import Groups as NamedGroups
-from fairjax.parity import Measure, as_parity
 from fairjax.types import AnyArray, Groups, KeyArray, Labels, Split
-
-SEEDS = (
-    42, 73, 666, 777, 1009, 1279, 1597, 1811, 1949, 2053, 2129, 2287, 2617, 2741, 2903, 3079, 3257, 3413, 3571, 3727,
-)  # fmt: skip
-"""The seeds of the published experiments."""
 
 STREAM = 0x73706C69
 """Number folded into a seed's key for the split; training and debiasing fold other numbers into the same key."""
@@ -376,7 +371,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
     if np.ndim(seeds) != 1 or not all(isinstance(seed, numbers.Integral) for seed in np.asarray(seeds).tolist()):
         raise TypeError(f"seeds must be a sequence of whole numbers, such as (42, 73), got {seeds!r}")
     if len(seeds) == 0:
-        raise ValueError("seeds must hold at least one seed, found none: the published experiments use SEEDS")
+        raise ValueError("seeds must hold at least one seed, found none: give one number per split, such as range(20)")
     values = [operator.index(seed) for seed in seeds]
     wrong = [seed for seed in values if not 0 <= seed < 2**32]
     if wrong:

@@ -10,14 +10,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
+from fairjax.losses import cross_entropy
 from fairjax.methods.base import Method, Parts, Task, method
 from fairjax.methods.descent import fold
+from fairjax.metrics import of_mini_batches
 from fairjax.nn.flat import Flat
 from fairjax.nn.layers import Linear
 from fairjax.nn.network import FeaturesFn
-from fairjax.objective import Evaluation
-from fairjax.parity import of_mini_batches
-from fairjax.training import cross_entropy, shuffled
+from fairjax.selection import Evaluation
+from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Variables, columns, take
 
 

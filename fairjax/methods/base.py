@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import static
+from fairjax.metrics import Measure
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
-from fairjax.objective import Evaluation
-from fairjax.parity import Measure
+from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Rows, Split, Variables
 
 C = TypeVar("C", bound=type)

@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Int
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
 from fairjax.methods.descent import descend, fold
+from fairjax.metrics import num_classes, of_mini_batches, proxy
 from fairjax.nn.flat import Flat
-from fairjax.objective import Evaluation
-from fairjax.parity import num_classes, of_mini_batches, proxy
+from fairjax.selection import Evaluation
 from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables
 

@@ -15,12 +15,13 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
+from fairjax.losses import check_targets, cross_entropies, weighted_mean
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
 from fairjax.methods.descent import descend, fold
+from fairjax.metrics import num_classes, of_mini_batches, proxy
 from fairjax.nn.flat import Flat
-from fairjax.objective import Evaluation
-from fairjax.parity import num_classes, of_mini_batches, proxy
-from fairjax.training import check_targets, cross_entropies, shuffled, weighted_mean
+from fairjax.selection import Evaluation
+from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
 
 

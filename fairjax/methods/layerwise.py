@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method
 from fairjax.nn.flat import Flat
-from fairjax.objective import Evaluation
+from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Variables
 
 

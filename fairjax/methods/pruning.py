@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from fairjax import masks
 from fairjax.hyperparameters import check_at_least, check_choice, static
-from fairjax.influence import influence
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
+from fairjax.nn import masks
 from fairjax.nn.flat import Flat
-from fairjax.objective import Evaluation
+from fairjax.nn.influence import influence
+from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Variables
 
 

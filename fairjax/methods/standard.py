@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.objective import Evaluation
+from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Variables
 
 

@@ -295,7 +295,7 @@ def _pairwise(blocks):
     return blocks[0]
 
 
-def group_sums(values: Float[Array, " n"], groups: Any, num_groups: int) -> Float[Array, " G"]:
+def sums_by_group(values: Float[Array, " n"], groups: Any, num_groups: int) -> Float[Array, " G"]:
     """Sum one number per row over the rows of each group, in blocks if there are more than a few groups.
 
     Args:
@@ -307,7 +307,7 @@ def group_sums(values: Float[Array, " n"], groups: Any, num_groups: int) -> Floa
         One sum per group, in the dtype of the values, differentiable with respect to values and memberships.
 
     Example:
-        >>> group_sums(jnp.array([1.0, 2.0, 3.0]), jnp.array([True, False, True]), 2).tolist()
+        >>> sums_by_group(jnp.array([1.0, 2.0, 3.0]), jnp.array([True, False, True]), 2).tolist()
         [2.0, 4.0]
     """
     if groups.ndim == 1 and num_groups <= MASKS:

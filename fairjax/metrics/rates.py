@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
-from fairjax.metrics.confusion import MASKS, group_masks, group_sums
+from fairjax.metrics.confusion import MASKS, group_masks, sums_by_group
 from fairjax.types import AnyArray
 
 Matrix = tuple[tuple[float | int, ...], ...]
@@ -104,7 +104,7 @@ class Rate:
                 members = group_masks(groups, num_groups)
                 members = members if rows is None else [rows & mask for mask in members]
                 return jnp.stack([jnp.sum(per_row, where=mask) for mask in members])
-            return group_sums(per_row if rows is None else jnp.where(rows, per_row, 0.0), groups, num_groups)
+            return sums_by_group(per_row if rows is None else jnp.where(rows, per_row, 0.0), groups, num_groups)
 
         top, size = sums(self.num), sums(self.den)
         there = ~(size <= 0)  # a NaN weight must not look like an empty group

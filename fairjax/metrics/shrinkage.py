@@ -148,7 +148,7 @@ def expected_range_within(
     The true rates are known up to the noise of the given data, and new data add their own noise. For more than two
     groups, the means are those of `empirical_bayes`, and the variances are the sum of the posterior variance,
     `kept * s^2`, and of s^2 for the new data, since the range of rates that are not shrunk would count the noise twice.
-    Two rates are not shrunk and have variances 2 s^2, as in `fairjax.objective.ExpectedObjective` for one difference.
+    Two rates are not shrunk and have variances 2 s^2, as in `fairjax.selection.ExpectedObjective` for one difference.
 
     Args:
         rates: rates of the groups.

@@ -1,6 +1,8 @@
-"""Networks as pairs of pure functions, with handles on their hidden units."""
+"""Networks as pairs of pure functions, with handles on their hidden units: masks, influence and removal."""
 
+from fairjax.nn import masks
 from fairjax.nn.flat import Flat
+from fairjax.nn.influence import influence
 from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
@@ -17,6 +19,8 @@ __all__ = [
     "Units",
     "dropout_masks",
     "from_linen",
+    "influence",
+    "masks",
     "materialize",
     "shrink",
 ]

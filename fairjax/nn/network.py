@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 import flax.linen as nn
 from jaxtyping import Array, Float, PyTree
 
-from fairjax.parity import probabilities
+from fairjax.metrics import probabilities
 from fairjax.types import AnyArray, KeyArray, Variables
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from fairjax.checks import check_logits
+from fairjax.metrics import Measure, num_classes, probabilities
 from fairjax.nn.network import ApplyFn
-from fairjax.parity import Measure, num_classes, probabilities
 from fairjax.types import AnyArray, Rows, Variables, columns
 
 
@@ -45,7 +45,7 @@ def influence(
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
-        >>> from fairjax.parity import spd
+        >>> from fairjax.metrics import spd
         >>> from fairjax.types import Batch
         >>> network, x = from_linen(Mlp(widths=(4,))), jnp.eye(4)
         >>> batch = Batch(x, jnp.array([True, False, True, False]), jnp.array([True, True, False, False]))

@@ -24,7 +24,7 @@ FORMAT = 1
 _ABOUT, _VARIABLES = "network.json", "variables"
 
 
-class StorageError(ValueError):
+class CheckpointError(ValueError):
     """Raised when a folder is not a saved network, or when a network cannot be saved."""
 
 
@@ -54,8 +54,8 @@ def save(
 
     Raises:
         FileExistsError: if the path exists and `overwrite` is false.
-        StorageError: if writing fails, or if `overwrite` would replace something that is not a saved network, such as a
-            symbolic link, a file or a folder without `network.json`; what existed before is unchanged.
+        CheckpointError: if writing fails, or if `overwrite` would replace something that is not a saved network, such
+            as a symbolic link, a file or a folder without `network.json`; what existed before is unchanged.
 
     Example:
         >>> from fairjax.nn import from_linen
@@ -83,7 +83,7 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".unfinished-{path.name}-", dir=path.parent))
     except OSError as error:
-        raise StorageError(f"cannot write in {path.parent} ({error}); choose another path") from error
+        raise CheckpointError(f"cannot write in {path.parent} ({error}); choose another path") from error
     try:
         (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
         with checkpointer() as writer:
@@ -91,7 +91,7 @@ def save(
         temporary.chmod(0o755)
         _replace(temporary, path)
     except (OSError, ValueError) as error:
-        raise StorageError(
+        raise CheckpointError(
             f"cannot save a network at {path} ({first_line(error)}); make room or choose another path"
         ) from error
     finally:
@@ -109,7 +109,7 @@ def load(path: str | Path) -> Saved:
 
     Raises:
         FileNotFoundError: if the path does not exist.
-        StorageError: if the folder is not a saved network, has another format, or is damaged.
+        CheckpointError: if the folder is not a saved network, has another format, or is damaged.
     """
     path = _expanded(path).resolve()
     if not path.exists():
@@ -117,13 +117,15 @@ def load(path: str | Path) -> Saved:
     try:
         content = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise StorageError(f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})") from error
+        raise CheckpointError(
+            f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})"
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise StorageError(f"{path} has format {found}, this version of fairjax reads format {FORMAT}")
+        raise CheckpointError(f"{path} has format {found}, this version of fairjax reads format {FORMAT}")
     missing = [name for name in ("module", "shapes", "about") if name not in content]
     if missing:
-        raise StorageError(f"the network at {path} is damaged ({_ABOUT} lacks {', '.join(missing)}); save it again")
+        raise CheckpointError(f"the network at {path} is damaged ({_ABOUT} lacks {', '.join(missing)}); save it again")
     try:
         described = content["module"]
         module = Mlp(**{**described, "widths": tuple(described["widths"])})
@@ -142,7 +144,7 @@ def load(path: str | Path) -> Saved:
         RecursionError,
         MemoryError,
     ) as error:
-        raise StorageError(f"the network at {path} is damaged ({first_line(error)}); save it again") from error
+        raise CheckpointError(f"the network at {path} is damaged ({first_line(error)}); save it again") from error
     return Saved(module, variables, content["about"])
 
 
@@ -151,7 +153,7 @@ def _expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise StorageError(f"{path} names a home folder that is not known ({first_line(error)})") from error
+        raise CheckpointError(f"{path} names a home folder that is not known ({first_line(error)})") from error
 
 
 def _check_replaceable(path: Path) -> None:
@@ -164,7 +166,9 @@ def _check_replaceable(path: Path) -> None:
         what = f"a folder without {_ABOUT}"
     else:
         what = "a file"
-    raise StorageError(f"{path} is {what}, not a saved network, and is not replaced; choose another path or remove it")
+    raise CheckpointError(
+        f"{path} is {what}, not a saved network, and is not replaced; choose another path or remove it"
+    )
 
 
 def _check_shapes(described: Any, stored: Any, name: str = "") -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from fairjax.methods import BiasGda, Pruning, RandomPerturbation
 from fairjax.nn import Mlp
-from fairjax.objective import AccuracyFloor, ConstrainedObjective, Rule
+from fairjax.selection import AccuracyFloor, ConstrainedObjective, Rule
 
 
 class Preset(NamedTuple):

@@ -7,7 +7,6 @@ that acts between chunks, to show progress, save and restore states, or stop.
 
 import dataclasses
 import functools
-import itertools
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -15,17 +14,28 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Key
 
-from fairjax import loop, parallel, training
+from fairjax import loop
 from fairjax.debiasing import check_arguments, check_data, task_of
 from fairjax.fitting import Fitted, check_training
 from fairjax.methods.base import Method, Parts, Task
+from fairjax.metrics import Measure
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
-from fairjax.objective import ConstrainedObjective, Rule
-from fairjax.parity import Measure
 from fairjax.result import Debiased, Trace
+from fairjax.seeds import placement
+from fairjax.seeds.programs import (
+    Axes,
+    Machine,
+    advance_debiasing,
+    advance_training,
+    begin_debiasing,
+    begin_training,
+    evaluate,
+    judge,
+)
+from fairjax.selection import ConstrainedObjective, Rule
 from fairjax.training import Trained, Training
 from fairjax.types import SHARED, Split, Variables
 
@@ -62,26 +72,6 @@ def straight(begin: Callable[[bool], Any], advance: Callable[[Any], Any], finish
     return state
 
 
-class Machine(NamedTuple):
-    """Devices and lanes on which seeds run; static in every compiled program."""
-
-    mesh: jax.sharding.Mesh
-    lanes: int | None = None
-    """Number of seeds per group; by default a number that suits the device. The results do not depend on it."""
-
-    def for_parts(self) -> "Machine":
-        """Return the machine for programs that process whole parts of the data; on CPU, its lanes fit the caches."""
-        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
-        return self._replace(lanes=2) if on_cpu and self.lanes is None else self
-
-
-@dataclasses.dataclass(frozen=True)
-class Axes:
-    """vmap axes of a split, hashable so that they can be static."""
-
-    split: Split
-
-
 def fit_many(
     network: Network,
     splits: Split,
@@ -101,7 +91,7 @@ def fit_many(
         keys: one key per seed, for initialisation, order of rows and dropout.
         training: hyperparameters; `Training()` if omitted.
         axes: vmap axes of the splits; by default, all arrays but the table have a seeds axis.
-        mesh: the devices, from `fairjax.parallel.mesh`; all devices if omitted.
+        mesh: the devices, from `fairjax.seeds.mesh`; all devices if omitted.
         lanes: number of seeds per group, at least 2; by default a number that suits the device.
         drive: runs the chunks of epochs; by default, nothing happens between chunks.
 
@@ -124,8 +114,8 @@ def fit_many(
     config = Training() if training is None else training
     check_training(network, config, splits)
     _check_seeds(keys, splits)
-    machine = Machine(parallel.mesh() if mesh is None else mesh, lanes)
-    keys, splits = parallel.everywhere(keys, machine.mesh), parallel.everywhere(splits, machine.mesh)
+    machine = Machine(placement.mesh() if mesh is None else mesh, lanes)
+    keys, splits = placement.replicate(keys, machine.mesh), placement.replicate(splits, machine.mesh)
     state = train(network, config, keys, splits, axes=Axes(axes), machine=machine, drive=drive)
     return Fitted(state.best.variables(), state.best_loss, state.epoch, state.diverged)
 
@@ -155,7 +145,7 @@ def debias_many(
         keys: one key per seed.
         rule: as for `debias`.
         axes: vmap axes of the splits; by default, all arrays but the table have a seeds axis.
-        mesh: the devices, from `fairjax.parallel.mesh`; all devices if omitted.
+        mesh: the devices, from `fairjax.seeds.mesh`; all devices if omitted.
         lanes: number of seeds per group, at least 2; by default a number that suits the device.
         drive: runs the chunks of steps; by default, nothing happens between chunks.
 
@@ -170,9 +160,9 @@ def debias_many(
     check_arguments(method, network, measure, rule)
     check_data(variables, splits)
     _check_seeds(keys, splits, variables)
-    machine = Machine(parallel.mesh() if mesh is None else mesh, lanes).for_parts()
-    keys, splits = parallel.everywhere(keys, machine.mesh), parallel.everywhere(splits, machine.mesh)
-    networks = parallel.everywhere(jax.vmap(Flat.of)(variables), machine.mesh)
+    machine = Machine(placement.mesh() if mesh is None else mesh, lanes).for_parts()
+    keys, splits = placement.replicate(keys, machine.mesh), placement.replicate(splits, machine.mesh)
+    networks = placement.replicate(jax.vmap(Flat.of)(variables), machine.mesh)
     task, where = task_of(network, measure, rule), {"axes": Axes(axes), "machine": machine}
     logits = evaluate(task, networks, splits, **where)
     done = run(method, task, rule, keys, networks, splits, logits, drive=drive, **where)
@@ -325,89 +315,3 @@ def chunk_of(steps: int) -> int:
     """Return the number of steps per chunk; if possible, all chunks have one size, since each size is compiled."""
     divisors = [size for size in range(CHUNK // 4, CHUNK + 1) if steps % size == 0]
     return max(divisors, default=CHUNK)
-
-
-@functools.partial(jax.jit, static_argnames=("network", "axes", "machine"))
-def begin_training(network: Network, config: Training, keys, splits, *, axes: Axes, machine: Machine) -> Trained:
-    """Make the initial training states for all seeds."""
-
-    def one(config, key, split):
-        return training.init(network, config, key, split)
-
-    return parallel.over_seeds(one, (config, keys, splits), (None, 0, axes.split), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames=("network", "axes", "machine", "epochs"), donate_argnames="state")
-def advance_training(
-    network: Network, config: Training, splits, state, *, axes: Axes, machine: Machine, epochs: int
-) -> Trained:
-    """Train all networks that are not done for `epochs` further epochs."""
-
-    def one(state, config, split):
-        return training.advance(network, config, split, state, epochs)
-
-    return parallel.over_seeds(
-        one, (state, config, splits), (0, None, axes.split), finished=state.done, **machine._asdict()
-    )
-
-
-@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine) -> Parts:
-    """Evaluate the original networks on all parts of the data; in the result, logits take the place of features."""
-
-    def one(networks, split):
-        parts, variables = Parts.of(split), networks.variables()
-        x = jnp.concatenate([batch.x for batch in parts])
-        ends = list(itertools.accumulate(batch.x.shape[0] for batch in parts))
-        with jax.default_matmul_precision("highest"):
-            every = jnp.split(_columns(task.network.apply(variables, x)[0]), ends[:-1])
-        return Parts(*(batch._replace(x=some) for batch, some in zip(parts, every, strict=True)))
-
-    return parallel.over_seeds(one, (networks, splits), (0, axes.split), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames="task")
-def judge(task: Task, rule, logits: Parts) -> tuple[Trace, Bool[Array, " seeds"]]:
-    """Tune thresholds of the original networks, by a rule or by balanced accuracy, and check for finite outputs."""
-
-    def one(logits: Parts):
-        every = [_logits(getattr(logits, name).x)[None] for name in loop.seen(task)]
-        return jax.tree.map(operator.itemgetter(0), loop.judge(task, every, logits, rule))
-
-    return jax.vmap(one)(logits)
-
-
-@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def begin_debiasing(
-    method: Method, task: Task, rule, keys, networks: Flat, splits, evaluated, *, axes: Axes, machine: Machine
-) -> loop.Progress:
-    """Make a method's state before its first step."""
-
-    def one(method, rule, key, networks, split, evaluated):
-        return loop.start(method, task, rule, key, networks.variables(), Parts.of(split), evaluated)
-
-    args = (method, rule, keys, networks, splits, evaluated)
-    return parallel.over_seeds(one, args, (None, None, 0, 0, axes.split, 0), **machine._asdict())
-
-
-@functools.partial(jax.jit, static_argnames=("task", "axes", "machine", "steps"), donate_argnames="progress")
-def advance_debiasing(
-    method: Method, task: Task, rule, splits, progress, *, axes: Axes, machine: Machine, steps: int
-) -> tuple[loop.Progress, Trace]:
-    """Run `steps` further steps of a method."""
-
-    def one(progress, method, rule, split):
-        return loop.advance(method, task, rule, Parts.of(split), progress, steps)
-
-    args = (progress, method, rule, splits)
-    return parallel.over_seeds(one, args, (0, None, None, axes.split), **machine._asdict())
-
-
-def _columns(logits: Float[Array, "n *c"]) -> Float[Array, "n c"]:
-    """Reshape logits to a matrix, with one column for two classes."""
-    return logits[:, None] if logits.ndim == 1 else logits
-
-
-def _logits(columns: Float[Array, "n c"]) -> Float[Array, "n *c"]:
-    """Reshape a matrix to logits as a network returns them."""
-    return columns[:, 0] if columns.shape[1] == 1 else columns

@@ -34,43 +34,6 @@ class RawFile(NamedTuple):
     """Name of the file in the archive, if `url` is an archive."""
 
 
-FILES = {
-    "adult.data": RawFile(
-        "adult/adult.data",
-        "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
-        f"{UCI}/adult/adult.data",
-    ),
-    "adult.test": RawFile(
-        "adult/adult.test",
-        "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
-        f"{UCI}/adult/adult.test",
-    ),
-    "bank-additional-full.csv": RawFile(
-        "bank/bank-additional-full.csv",
-        "74adfc578bf77a7ff4bb1ba4a9f8709d9e3c6907342959c2c8416847e0afb4d8",
-        f"{UCI}/00222/bank-additional.zip",
-        "bank-additional/bank-additional-full.csv",
-    ),
-    "bank-full.csv": RawFile(
-        "bank/bank-full.csv",
-        "d1513ec63b385506f7cfce9f2c5caa9fe99e7ba4e8c3fa264b3aaf0f849ed32d",
-        f"{UCI}/00222/bank.zip",
-        "bank-full.csv",
-    ),
-    "compas-scores-two-years.csv": RawFile(
-        "compas/compas-scores-two-years.csv",
-        "c451db85908b2f7fef1d83203bedf6b71ecda0d5af468d82ae62178f91d0cc7d",
-        "https://raw.githubusercontent.com/propublica/compas-analysis/master/compas-scores-two-years.csv",
-    ),
-    "german.data": RawFile(
-        "german/german.data",
-        "b21f3d81db8071257d5ff1deaeba1fd4303b62712e6fcc9715c7a86202cb5871",
-        f"{UCI}/statlog/german/german.data",
-    ),
-}
-"""The raw files of the benchmarks, by file name."""
-
-
 def user_path(path: PathLike) -> Path:
     """Expand a leading `~` in a path.
 
@@ -111,7 +74,7 @@ def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) ->
         DataError: If the checksum is wrong.
 
     Example:
-        >>> find(FILES["german.data"], "nowhere/german.data")
+        >>> find(RawFile("german/german.data", "", ""), "nowhere/german.data")
         Traceback (most recent call last):
         ...
         FileNotFoundError: german.data is not at nowhere/german.data: pass the file or its folder

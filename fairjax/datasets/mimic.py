@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
-from fairjax.data.files import DataError, PathLike
-from fairjax.data.mimic_tables import find_tables, folder_of, view
+from fairjax.datasets.files import DataError, PathLike
+from fairjax.datasets.mimic_tables import find_tables, folder_of, view
 
 if TYPE_CHECKING:
     import duckdb

@@ -15,17 +15,25 @@ References:
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
-from fairjax import checks, metrics, types
-from fairjax.metrics import GAPS, Difference, Distance, Parity, Quotient
-from fairjax.metrics.gaps import Gap, shortfall, spread
+from fairjax import checks
+from fairjax.metrics.gaps import GAPS, Difference, Distance, Gap, Quotient, shortfall, spread
+from fairjax.metrics.parity import (
+    Parity,
+    accuracy_parity,
+    count_groups,
+    demographic_parity,
+    equal_opportunity,
+    equalized_odds,
+    predictive_equality,
+    predictive_parity,
+)
 from fairjax.registry import Registry
-from fairjax.types import AnyArray, columns
+from fairjax.types import AnyArray
 
 Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
 Weights = Float[AnyArray, " n"]
@@ -304,18 +312,18 @@ _SIGNED = Difference(0, 1)
 """The rate of the unprivileged group minus that of the privileged group."""
 
 _TWO: dict[str, Parity] = {
-    "spd": metrics.demographic_parity(across=_SIGNED, absent=0.0, num_groups=2),
-    "eod": metrics.equal_opportunity(across=_SIGNED, absent=0.0, num_groups=2),
-    "fprd": metrics.predictive_equality(across=_SIGNED, absent=0.0, num_groups=2),
-    "ppd": metrics.predictive_parity(across=_SIGNED, absent=0.0, num_groups=2),
-    "accuracy": metrics.accuracy_parity(across=_SIGNED, absent=0.0, num_groups=2),
-    "average_odds": metrics.equalized_odds(across=_SIGNED, over="mean", absent=0.0, num_groups=2),
-    "equalized_odds": metrics.equalized_odds(across=Distance(0, 1), absent=0.0, num_groups=2),
-    "parity_ratio": metrics.demographic_parity(across=Quotient(0, 1, less=1.0), absent=0.0, num_groups=2),
+    "spd": demographic_parity(across=_SIGNED, absent=0.0, num_groups=2),
+    "eod": equal_opportunity(across=_SIGNED, absent=0.0, num_groups=2),
+    "fprd": predictive_equality(across=_SIGNED, absent=0.0, num_groups=2),
+    "ppd": predictive_parity(across=_SIGNED, absent=0.0, num_groups=2),
+    "accuracy": accuracy_parity(across=_SIGNED, absent=0.0, num_groups=2),
+    "average_odds": equalized_odds(across=_SIGNED, over="mean", absent=0.0, num_groups=2),
+    "equalized_odds": equalized_odds(across=Distance(0, 1), absent=0.0, num_groups=2),
+    "parity_ratio": demographic_parity(across=Quotient(0, 1, less=1.0), absent=0.0, num_groups=2),
 }
 """The definitions of the measures for two groups; a gap that is undefined because a group is missing counts as 0."""
 
-_RATIO = metrics.demographic_parity(across=Quotient(0, 1), absent=1.0, num_groups=2)
+_RATIO = demographic_parity(across=Quotient(0, 1), absent=1.0, num_groups=2)
 
 
 def _of_two(parity: Parity, values: Rows, y: Rows, a: Rows, weights: Weights | None) -> Float[Array, ""]:
@@ -329,7 +337,7 @@ def _refuse_memberships(a: Any) -> None:
         raise ValueError(
             f"a must be one column of 0 and 1, shape ({a.shape[0]},), found shape {a.shape}: pass one attribute, make "
             "intersections of several with fairjax.data.groups, or choose how memberships are counted with "
-            'fairjax.parity.named(..., membership="weighted")'
+            'fairjax.metrics.make_measure(..., membership="weighted")'
         )
 
 
@@ -390,7 +398,7 @@ def as_parity(measure: Measure) -> Parity | None:
     """Return the `Parity` that defines a measure, or None for a user's own function.
 
     Example:
-        >>> as_parity(spd).rates == metrics.demographic_parity().rates
+        >>> as_parity(spd).rates == demographic_parity().rates
         True
     """
     return measure if isinstance(measure, Parity) else _PARITIES.get(measure)
@@ -415,20 +423,20 @@ def num_groups(measure: Measure, a: Any = None) -> int:
         return 2
     if measure.num_groups is not None:
         return measure.num_groups
-    return 2 if a is None else metrics.measure.count_groups(a)
+    return 2 if a is None else count_groups(a)
 
 
 def num_classes(measure: Measure) -> int:
     """Return the number of classes of a measure: two, unless it is a `Parity` with another number.
 
     Example:
-        >>> num_classes(metrics.demographic_parity(num_classes=3))
+        >>> num_classes(demographic_parity(num_classes=3))
         3
     """
     return measure.num_classes if isinstance(measure, Parity) else 2
 
 
-def named(
+def make_measure(
     name: str,
     num_groups: int = 2,
     num_classes: int = 2,
@@ -459,9 +467,9 @@ def named(
         ValueError: if there is no such measure or gap.
 
     Example:
-        >>> named("spd") is spd
+        >>> make_measure("spd") is spd
         True
-        >>> named("spd", num_groups=3)([1, 1, 0], [1, 0, 0], [0, 1, 2]).item()
+        >>> make_measure("spd", num_groups=3)([1, 1, 0], [1, 0, 0], [0, 1, 2]).item()
         1.0
     """
     MEASURES.check("measure", name)
@@ -490,147 +498,12 @@ def named(
 
 
 _MAKERS: dict[str, Callable[..., Parity]] = {
-    "spd": metrics.demographic_parity,
-    "eod": metrics.equal_opportunity,
-    "fprd": metrics.predictive_equality,
-    "ppd": metrics.predictive_parity,
-    "accuracy": metrics.accuracy_parity,
-    "average_odds": metrics.equalized_odds,
-    "equalized_odds": metrics.equalized_odds,
-    "parity_ratio": metrics.demographic_parity,
+    "spd": demographic_parity,
+    "eod": equal_opportunity,
+    "fprd": predictive_equality,
+    "ppd": predictive_parity,
+    "accuracy": accuracy_parity,
+    "average_odds": equalized_odds,
+    "equalized_odds": equalized_odds,
+    "parity_ratio": demographic_parity,
 }
-
-
-class Cells(NamedTuple):
-    """Sums of rows by label and group, from which a measure can be computed; they add up over disjoint rows."""
-
-    total: Float[Array, "Y G"] | Float[Array, "P Y G"]
-    """Weighted sum of the values by (label, group); for more than two classes, by (predicted class, label, group)."""
-    weight: Float[Array, "Y G"]
-    """Sum of the weights by (label, group)."""
-    squares: Any = None
-    """The cells of the squared weights, if a measure leaves out small groups and rows have weights."""
-
-
-def probabilities(logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"]) -> Float[Array, "..."]:
-    """Convert logits to scores: the sigmoid for two classes, the softmax for more.
-
-    Example:
-        >>> probabilities(jnp.zeros(2)).tolist(), probabilities(jnp.zeros((1, 4))).tolist()
-        ([0.5, 0.5], [[0.25, 0.25, 0.25, 0.25]])
-    """
-    return jax.nn.sigmoid(logits) if logits.ndim == 1 else jax.nn.softmax(logits, axis=-1)
-
-
-def of_mini_batches(measure: Measure, size: int, rows: int) -> Measure:
-    """Adapt a measure to mini-batches by scaling its `minimum` with their share of all rows.
-
-    A group with enough rows in the data then has enough rows in mini-batches too, on average, and is compared there;
-    with the unscaled `minimum`, no group of a small mini-batch would be.
-
-    Args:
-        measure: the measure of bias.
-        size: number of rows per mini-batch.
-        rows: number of rows of the part from which mini-batches are drawn.
-
-    Returns:
-        The measure.
-
-    Example:
-        >>> of_mini_batches(named("spd", 3, minimum=50), 64, 640).minimum
-        5.0
-    """
-    if not isinstance(measure, Parity) or measure.minimum <= 1 or size >= rows:
-        return measure
-    return dataclasses.replace(measure, minimum=measure.minimum * size / rows)
-
-
-def proxy(
-    measure: Measure, logits: Float[AnyArray, " n"] | Float[AnyArray, "n c"], batch: types.Rows
-) -> Float[Array, ""]:
-    """Compute a measure on the scores of a batch: its differentiable proxy (Eq. 1 and 2).
-
-    Args:
-        measure: the measure of bias.
-        logits: a network's output for the rows of the batch.
-        batch: labels, groups and weights.
-
-    Returns:
-        A scalar.
-
-    Example:
-        >>> batch = types.Batch(jnp.ones((2, 1)), jnp.array([True, False]), jnp.array([True, False]))
-        >>> proxy(spd, jnp.array([0.0, 0.0]), batch).item()
-        0.0
-    """
-    return measure(probabilities(logits), *columns(batch))
-
-
-def cells(values: Any, y: Any, a: Any, weights: Any = None, *, num_groups: int = 2, num_classes: int = 2) -> Cells:
-    """Compute the weighted sums of values, and the sums of weights, by label and group.
-
-    The cells of disjoint rows, added leaf by leaf (`jax.tree.map(jnp.add, one, other)`), are the cells of all rows.
-    This is how a measure is computed over chunks, devices and hosts; averaging the measure itself would be wrong.
-
-    Args:
-        values: decisions in {0, 1} or scores in [0, 1], one per row; for more classes, codes or probabilities.
-        y: labels in {0, 1}, or codes.
-        a: protected attribute, 1 = privileged; or codes or memberships of `num_groups` groups.
-        weights: sample weights; 1 if omitted.
-        num_groups: number of groups.
-        num_classes: number of classes.
-
-    Returns:
-        The sums, differentiable with respect to the values.
-
-    Example:
-        >>> cells(jnp.array([1, 1, 0, 1]), jnp.array([1, 1, 0, 1]), jnp.array([0, 0, 1, 1])).total.tolist()
-        [[0.0, 0.0], [2.0, 1.0]]
-    """
-    rows = checks.rows(values, y, a, weights, weightless=True, num_groups=num_groups, num_classes=num_classes)
-    values, y, a = rows.values, rows.y, rows.a
-    if num_groups > 2 or num_classes > 2 or a.ndim == 2:
-        given: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes, "weights": rows.weights}
-        tensor = rows.or_nan(metrics.confusion(values, y, a, **given))
-        return Cells(tensor[1] if num_classes == 2 else tensor, jnp.sum(tensor, axis=0))
-    weights = jnp.ones_like(values) if rows.weights is None else rows.weights
-    cell = jnp.stack([~y & ~a, ~y & a, y & ~a, y & a])
-    total, weight = (jnp.where(cell, each[None], 0.0).sum(axis=1).reshape(2, 2) for each in (values * weights, weights))
-    return Cells(rows.or_nan(total), rows.or_nan(weight))
-
-
-def of_cells(measure: Measure, cells: Cells) -> Float[Array, ""]:
-    """Compute a measure from sums by label and group instead of rows.
-
-    Every measure of this module depends on the values only through these sums, so the result is the measure of all rows
-    that were summed, and its derivative with respect to a row's value is the derivative with respect to `cells.total`
-    times the row's weight. A user's own function is called on four rows, the means of the cells of two groups. It must
-    also be a function of the sums; one that depends on individual values, such as a median or a squared score, gives a
-    different result here.
-
-    Args:
-        measure: the measure of bias.
-        cells: result of `cells`, or a sum of such results.
-
-    Returns:
-        The measure. If a cell is empty, neither the measure nor its derivatives are NaN.
-
-    Example:
-        >>> f, y, a = jnp.array([0.9, 0.4, 0.2, 0.6]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])
-        >>> round(of_cells(spd, cells(f, y, a)).item(), 6)
-        0.25
-    """
-    if isinstance(measure, Parity):
-        squared = None if cells.squares is None else _tensor(cells.squares)
-        return measure.of_tensor(_tensor(cells), squared=squared)
-    total, weight = cells.total.reshape(-1), cells.weight.reshape(-1)
-    there = ~(weight <= 0)
-    mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
-    cell = jnp.arange(4)
-    weight = jnp.where(jnp.any(weight > 0) | jnp.any(jnp.isnan(weight)), weight, 1.0)  # measures reject weights of 0
-    return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)
-
-
-def _tensor(cells: Cells) -> Float[Array, "P Y G"]:
-    """Convert cells to a confusion tensor."""
-    return cells.total if cells.total.ndim == 3 else jnp.stack([cells.weight - cells.total, cells.total])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pooch
 
-from fairjax.data.files import FOLDER, DataError, PathLike, user_path
+from fairjax.datasets.files import FOLDER, DataError, PathLike, user_path
 
 if TYPE_CHECKING:
     import duckdb

@@ -1,4 +1,4 @@
-"""The seeds axis: map a function of one seed over many seeds, in groups of lanes on every device.
+"""Map a function of one seed over many seeds, in groups of lanes on every device.
 
 Seeds are packed into groups of a fixed number of lanes. Each group runs under `vmap`, the groups of a device run one
 after another, and all devices run in parallel under `shard_map`. A program computes one group and not all seeds, so the
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
 
-from fairjax.types import pick
+from fairjax.types import tree_where
 
 AXIS = "seeds"
 """Name of the mesh axis over which seeds are distributed."""
@@ -69,7 +69,7 @@ def over_seeds(
     if not own:
         raise ValueError("no argument has a seeds axis; give at least one axis 0")
     seeds, devices = own[0].shape[0], mesh.size
-    lanes = lanes_of(mesh, seeds) if lanes is None else lanes
+    lanes = group_size(mesh, seeds) if lanes is None else lanes
     if lanes < 2:
         raise ValueError(f"lanes must be at least 2, got {lanes}: one lane compiles to other matrix products than two")
     groups = -(-seeds // (lanes * devices))  # per device
@@ -86,7 +86,7 @@ def over_seeds(
             new = function(*every)
             if finished is None:
                 return new
-            return pick(~idle, new, every[0])
+            return tree_where(~idle, new, every[0])
 
         if finished is None:
             return jax.vmap(one)(own, idle)
@@ -102,7 +102,7 @@ def over_seeds(
         device, mesh=mesh, in_specs=(per_seed, everywhere, per_seed), out_specs=per_seed, check_vma=False
     )([place(leaf) for leaf in own], shared, place(idle))
     results = jax.tree.map(lambda leaf: _strong(back(leaf)), results)
-    return jax.lax.with_sharding_constraint(results, everywhere_on(mesh))
+    return jax.lax.with_sharding_constraint(results, replicated_sharding(mesh))
 
 
 def _strong(leaf: Array) -> Array:
@@ -110,12 +110,12 @@ def _strong(leaf: Array) -> Array:
     return leaf if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else jax.lax.convert_element_type(leaf, leaf.dtype)
 
 
-def everywhere_on(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
+def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     """Return the sharding of an array that is replicated on every device of the mesh."""
     return jax.sharding.NamedSharding(mesh, jax.P())
 
 
-def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
+def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
     """Replicate arrays on every device of the mesh, on all hosts.
 
     Args:
@@ -126,10 +126,10 @@ def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
         The same values, with the sharding that programs over this mesh take and return.
 
     Example:
-        >>> everywhere({"a": jnp.ones(3)}, mesh())["a"].sharding.is_fully_replicated
+        >>> replicate({"a": jnp.ones(3)}, mesh())["a"].sharding.is_fully_replicated
         True
     """
-    sharding = everywhere_on(mesh)
+    sharding = replicated_sharding(mesh)
 
     def put(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
@@ -142,11 +142,11 @@ def everywhere(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
     return jax.tree.map(put, tree)
 
 
-def lanes_of(mesh: jax.sharding.Mesh, seeds: int) -> int:
+def group_size(mesh: jax.sharding.Mesh, seeds: int) -> int:
     """Return the number of seeds per group: all seeds of a device, but at least 2, and on CPU at most `CPU_LANES`.
 
     Example:
-        >>> lanes_of(mesh(), 20)
+        >>> group_size(mesh(), 20)
         5
     """
     each = max(2, -(-seeds // mesh.size))

@@ -1,4 +1,4 @@
-"""Post-processing: decisions from scores and, unlike all methods of `debias`, also from the protected attribute.
+"""Group thresholds: decisions from scores and, unlike all methods of `debias`, also from the protected attribute.
 
 Group-specific thresholds are the known upper reference for given scores (Hardt et al. 2016; Cruz and Hardt 2024), but
 they require that the attribute is known, and may be used, when decisions are made.
@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax import checks, objective, parity, performance
-from fairjax.metrics import Rate
+from fairjax import checks, metrics
+from fairjax.metrics import Measure, Rate
 from fairjax.metrics.rates import selection
-from fairjax.objective import Evaluation, Rule
-from fairjax.parity import Measure
+from fairjax.selection import TIE, Evaluation, Rule, evaluate_tables, first_max, improves
 
 Search = Literal["auto", "pairs", "coordinate", "common rate"]
 """Search strategies for the thresholds of groups."""
@@ -48,8 +47,8 @@ class GroupThresholds(NamedTuple):
             TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
         Example:
-            >>> from fairjax.objective import ConstrainedObjective
-            >>> from fairjax.parity import spd
+            >>> from fairjax.selection import ConstrainedObjective
+            >>> from fairjax.metrics import spd
             >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
             >>> found = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
             >>> found.decide(jnp.array([0.55, 0.55]), jnp.array([True, False])).tolist()
@@ -107,7 +106,7 @@ def _check_codes(a: Any, count: int) -> None:
         row = int(np.argmax(wrong))
         raise ValueError(
             f"a must hold codes from 0 to {count - 1}, which have thresholds, found {codes[row]} in row {row}: decide "
-            "rows of other groups by a common threshold, objective.best_threshold, or choose thresholds on rows of all "
+            "rows of other groups by a common threshold, selection.best_threshold, or choose thresholds on rows of all "
             "groups"
         )
 
@@ -164,8 +163,8 @@ def group_thresholds(
         TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
-        >>> from fairjax.objective import ConstrainedObjective
-        >>> from fairjax.parity import spd
+        >>> from fairjax.selection import ConstrainedObjective
+        >>> from fairjax.metrics import spd
         >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
         >>> found = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
         >>> found.evaluation.balanced_accuracy.item(), found.evaluation.bias.item()
@@ -185,21 +184,21 @@ def group_thresholds(
         )
     if not isinstance(sweeps, numbers.Integral) or sweeps < 1:
         raise ValueError(f"sweeps must be a whole number, at least 1, found {sweeps}")
-    cuts = performance.thresholds(count)
+    cuts = metrics.threshold_grid(count)
     rows = checks.rows(scores, y, a, weights, num_groups=groups)
     if rows.values.ndim != 1:
         raise ValueError(f"scores must be one number per row, shape (n,), found shape {rows.values.shape}")
     # Axes: threshold, decision, label, group.
-    tables = performance.tables(performance.histogram_of_rows(rows, cuts, groups))
+    tables = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups))
     squared = None
     if rows.weights is not None:
-        squared = performance.tables(performance.histogram_of_rows(rows, cuts, groups, squared=True))
+        squared = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups, squared=True))
 
     def evaluate(chosen: Int[Array, "c g"]) -> Evaluation:
         def pick(tables):
             return jnp.take_along_axis(tables, chosen[:, None, None, :], axis=0)
 
-        return objective.of_tables(measure, cuts[chosen[:, -1]], *jax.tree.map(pick, (tables, squared)))
+        return evaluate_tables(measure, cuts[chosen[:, -1]], *jax.tree.map(pick, (tables, squared)))
 
     def result(evaluation: Evaluation, chosen: Int[Array, " g"]) -> GroupThresholds:
         names = ("threshold", "balanced_accuracy", "bias")
@@ -209,7 +208,7 @@ def group_thresholds(
     if groups == 2 and search in ("auto", "pairs"):
         pairs = jnp.stack(jnp.divmod(jnp.arange(count**2, dtype=jnp.int32), count), axis=1)
         evaluated = evaluate(pairs)
-        best_pair = objective.first_max(rule(evaluated))
+        best_pair = first_max(rule(evaluated))
         return result(jax.tree.map(lambda entry: entry[best_pair], evaluated), pairs[best_pair])
 
     def score(chosen: Int[Array, "c g"]) -> Float[Array, " c"]:
@@ -219,18 +218,18 @@ def group_thresholds(
     every = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
     tried = [every]
     if search != "coordinate":
-        accuracy = jax.vmap(performance.accuracy_of_table)(tables)
-        tried.append(_at_common_rates(_first_rate(measure), tables, every[objective.first_max(accuracy)]))
+        accuracy = jax.vmap(metrics.accuracy_from_table)(tables)
+        tried.append(_at_common_rates(_first_rate(measure), tables, every[first_max(accuracy)]))
     # Score all combinations in one call, since a rule may be a large program.
     scores_of = jnp.split(score(jnp.concatenate(tried)), len(tried))
-    best = [objective.first_max(scored) for scored in scores_of]
+    best = [first_max(scored) for scored in scores_of]
     starts = jnp.stack([some[place] for some, place in zip(tried, best, strict=True)])
     reached = jnp.stack([scored[place] for scored, place in zip(scores_of, best, strict=True)])
     if search == "common rate":
         starts, reached = starts[1:], reached[1:]
     else:
         starts, reached = jax.vmap(lambda start, begun: _go_round(score, start, begun, count, sweeps))(starts, reached)
-    chosen = starts[objective.first_max(reached)]
+    chosen = starts[first_max(reached)]
     absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
     chosen = jnp.where(absent, tried[0][best[0]], chosen)  # the best common threshold
     return result(jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])), chosen)
@@ -251,8 +250,8 @@ def _go_round(
         chosen, reached = carry
         trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, chosen[None, :])
         scores = score(trials)
-        best = objective.first_max(scores)
-        better = objective.improves(scores[best], reached)
+        best = first_max(scores)
+        better = improves(scores[best], reached)
         return (jnp.where(better, trials[best], chosen), jnp.where(better, scores[best], reached)), None
 
     order = jnp.tile(jnp.arange(groups, dtype=jnp.int32), sweeps)
@@ -262,9 +261,9 @@ def _go_round(
 def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:
     """Return, for each target, the index of each group's threshold whose rate is closest to it."""
     rates, there = jax.vmap(rate.of)(tables)
-    targets = performance.thresholds(rates.shape[0])
+    targets = metrics.threshold_grid(rates.shape[0])
     distances = jnp.where(there[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
-    nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + objective.TIE
+    nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + TIE
     # The contribution of each group's rows to the balanced accuracy of all rows.
     labels = jnp.maximum(jnp.sum(tables[0], axis=(0, 2)), 1e-12)
     gain = tables[:, 0, 0] / labels[0] + tables[:, 1, 1] / labels[1]
@@ -273,7 +272,7 @@ def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[
 
 
 def _first_rate(measure: Measure) -> Rate:
-    parts = parity.as_parity(measure)
+    parts = metrics.as_parity(measure)
     return selection() if parts is None else parts.rates[0]
 
 
@@ -291,7 +290,7 @@ def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
         )
     if num_groups is not None:
         return num_groups
-    return max(parity.num_groups(measure, checks.vector("a", a)), 2)
+    return max(metrics.num_groups(measure, checks.vector("a", a)), 2)
 
 
 def _check_not_memberships(a: Any) -> None:

@@ -1,0 +1,48 @@
+"""Checks that pandas columns are of the same rows."""
+
+from typing import Any
+
+import numpy as np
+
+
+def check_index(**columns: Any) -> None:
+    """Check that pandas objects have equal indices, since otherwise rows at one position may not belong together.
+
+    Raises:
+        ValueError: naming the first row in which they differ.
+
+    Example:
+        >>> check_index(y=[0, 1], a=[1, 0])
+    """
+    indexed = {name: index for name, column in columns.items() if (index := index_of(column)) is not None}
+    if len(indexed) < 2:
+        return
+    (first, index), *others = indexed.items()
+    for name, other in others:
+        if len(other) == len(index) and not index.equals(other):
+            differ = np.flatnonzero(np.asarray(index != other))
+            if not differ.size:  # equal labels of different types
+                continue
+            row = int(differ[0])
+            groups = not _is_pandas(columns[name])
+            way = f"make {name} from column.to_numpy()" if groups else f"pass {name}.to_numpy()"
+            raise ValueError(
+                f"the index of {name} differs from that of {first} (row {row}: {other[row]}, {first} has {index[row]}):"
+                f" align them, or {way} if they belong together by position"
+            )
+
+
+def index_of(column: Any) -> Any:
+    """Return the index of a pandas object, or of groups made from one; None for anything else.
+
+    Example:
+        >>> index_of([0, 1]) is None
+        True
+    """
+    if _is_pandas(column):
+        return getattr(column, "index", None)
+    return getattr(column, "pandas_index", None)
+
+
+def _is_pandas(column: Any) -> bool:
+    return type(column).__module__.partition(".")[0] == "pandas"

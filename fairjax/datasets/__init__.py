@@ -1,0 +1,31 @@
+"""The benchmark data sets of the field, as arrays; `DATASETS` holds them by name.
+
+Adult, COMPAS, Bank and German are prepared by AIF360's `StandardDataset`, with the arguments of AIF360's own data set
+classes: rows with missing values are dropped, categories become one 0/1 feature each, and protected attributes stay
+among the features as 0/1 (1 = privileged). The raw files are found by `fairjax.datasets.find`.
+"""
+
+from fairjax.datasets.adult import adult
+from fairjax.datasets.bank import bank, bank_full
+from fairjax.datasets.benchmarks import DATASETS, FILES, Benchmark
+from fairjax.datasets.compas import compas
+from fairjax.datasets.files import DataError, PathLike, RawFile, find, user_path
+from fairjax.datasets.german import german
+from fairjax.datasets.mimic import mimic
+
+__all__ = [
+    "Benchmark",
+    "DATASETS",
+    "DataError",
+    "FILES",
+    "PathLike",
+    "RawFile",
+    "adult",
+    "bank",
+    "bank_full",
+    "compas",
+    "find",
+    "german",
+    "mimic",
+    "user_path",
+]

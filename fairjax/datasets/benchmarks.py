@@ -1,0 +1,69 @@
+"""The registry of benchmarks."""
+
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from fairjax.data.dataset import Dataset
+from fairjax.datasets.adult import ADULT_FILES, adult
+from fairjax.datasets.bank import BANK_FILES, bank, bank_full
+from fairjax.datasets.compas import COMPAS_FILES, compas
+from fairjax.datasets.files import RawFile
+from fairjax.datasets.german import GERMAN_FILES, german
+from fairjax.datasets.mimic import mimic
+from fairjax.registry import Registry
+
+
+class Benchmark(NamedTuple):
+    """A data set that can be chosen by name."""
+
+    load: Callable[..., Dataset]
+    """The loader, `load(path=None, *, verify=True, **choices)`."""
+    label: str = ""
+    """Name in tables and figures."""
+    attributes: tuple[str, ...] = ()
+    """Protected attributes whose groups can all be distinguished; empty if the protected attribute is fixed."""
+    intersections: bool = True
+    """Whether several attributes can be chosen at once."""
+    several_classes: bool = False
+    """Whether the label has more than two classes."""
+    files: Mapping[str, RawFile] = MappingProxyType({})
+    """The raw files by name, if they can be downloaded."""
+
+    def __call__(self, *args: Any, **options: Any) -> Dataset:
+        """Load the data set."""
+        return self.load(*args, **options)
+
+
+_ATTRIBUTES = ("race", "sex")
+
+DATASETS: Registry[Benchmark] = Registry(
+    "data set",
+    {
+        "adult": Benchmark(adult, "Adult", _ATTRIBUTES, files=ADULT_FILES),
+        "compas": Benchmark(compas, "COMPAS", _ATTRIBUTES, files=COMPAS_FILES),
+        "bank": Benchmark(bank, "Bank", files=BANK_FILES),
+        "bank_full": Benchmark(bank_full, "Bank-full", files=BANK_FILES),
+        "german": Benchmark(german, "German", ("sex", "age"), intersections=False, files=GERMAN_FILES),
+        "mimic": Benchmark(mimic, "MIMIC-III"),
+        "adult_occupation": Benchmark(
+            functools.partial(adult, protected="sex", target="occupation"),
+            "Adult occupation",
+            _ATTRIBUTES,
+            several_classes=True,
+            files=ADULT_FILES,
+        ),
+        "compas_score_text": Benchmark(
+            functools.partial(compas, protected="race", target="score_text"),
+            "COMPAS score",
+            _ATTRIBUTES,
+            several_classes=True,
+            files=COMPAS_FILES,
+        ),
+    },
+)
+"""The benchmarks by name. There is no other list of them. Every loader takes `path` and `verify`."""
+
+FILES = {name: file for benchmark in DATASETS.values() for name, file in benchmark.files.items()}
+"""The raw files of all benchmarks by name."""

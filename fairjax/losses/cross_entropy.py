@@ -1,0 +1,72 @@
+"""Cross-entropies of logits, with sample weights."""
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from fairjax.checks import both, check_logits, codes, indicator, nan_unless, sample_weights, vector
+from fairjax.types import Labels, Rows, weights_of
+
+
+def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]:
+    """Compute the mean cross-entropy of a batch, in nats; it is weighted if the rows have weights.
+
+    Args:
+        logits: one per row for two classes, one per row and class for more.
+        batch: labels and weights.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: if the shape of the logits does not match the labels (booleans need shape (n,), codes need shape
+            (n, classes)), or if concrete labels or weights are invalid. If traced ones are invalid, the result is NaN.
+    """
+    check_logits(logits, batch.x, 2 if batch.y.dtype == bool or logits.ndim != 2 else logits.shape[1])
+    valid = check_targets(logits, batch)
+    return nan_unless(valid, weighted_mean(cross_entropies(logits, batch.y), weights_of(batch)))
+
+
+def check_targets(logits: Float[Array, "n *c"], batch: Rows) -> Bool[Array, ""] | None:
+    """Check labels and weights against the number of classes of the logits.
+
+    Args:
+        logits: one per row for two classes, one per row and class for more.
+        batch: labels and weights.
+
+    Returns:
+        Whether labels and weights are valid if they are traced, else None.
+
+    Raises:
+        ValueError: if a concrete label or weight is invalid.
+    """
+    y = vector("y", batch.y)
+    _, of_labels = indicator("y", y) if logits.ndim == 1 else codes("y", y, logits.shape[1])
+    _, of_weights = sample_weights(weights_of(batch), logits, weightless=True)
+    return both(of_labels, of_weights)
+
+
+def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels) -> Float[Array, " n"]:
+    """Compute the cross-entropy of every row, with a sigmoid for logits (n,) and a softmax for logits (n, classes).
+
+    Example:
+        >>> cross_entropies(jnp.zeros((1, 4)), jnp.array([2])).tolist()
+        [1.3862943649291992]
+    """
+    if logits.ndim == 1:
+        return optax.sigmoid_binary_cross_entropy(logits, y.astype(logits.dtype))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y.astype(jnp.int32))
+
+
+def weighted_mean(values: Float[Array, " n"], weights: Float[Array, " n"] | None) -> Float[Array, ""]:
+    """Compute the mean of the values, weighted if there are weights; 0 if all weights are 0.
+
+    Example:
+        >>> weighted_mean(jnp.array([1.0, 4.0]), jnp.array([3.0, 0.0])).item()
+        1.0
+    """
+    if weights is None:
+        return jnp.mean(values)
+    weights = weights.astype(values.dtype)
+    total = jnp.sum(weights)
+    return jnp.sum(values * weights) / jnp.where(total > 0, total, 1.0)

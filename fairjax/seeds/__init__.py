@@ -1,0 +1,58 @@
+"""Many seeds at once, over all devices: `fit_many`, `debias_many`, and `over_seeds` for any function."""
+
+from fairjax.seeds.many import (
+    CHUNK,
+    Done,
+    Drive,
+    chunk_of,
+    debias_many,
+    few_left,
+    fit_many,
+    narrow,
+    run,
+    steps_done,
+    steps_of,
+    straight,
+    train,
+)
+from fairjax.seeds.placement import CPU_LANES, group_size, mesh, over_seeds, replicate, replicated_sharding
+from fairjax.seeds.programs import (
+    Axes,
+    Machine,
+    advance_debiasing,
+    advance_training,
+    begin_debiasing,
+    begin_training,
+    evaluate,
+    judge,
+)
+
+__all__ = [
+    "Axes",
+    "CHUNK",
+    "CPU_LANES",
+    "Done",
+    "Drive",
+    "Machine",
+    "advance_debiasing",
+    "advance_training",
+    "begin_debiasing",
+    "begin_training",
+    "chunk_of",
+    "debias_many",
+    "evaluate",
+    "few_left",
+    "fit_many",
+    "group_size",
+    "judge",
+    "mesh",
+    "narrow",
+    "over_seeds",
+    "replicate",
+    "replicated_sharding",
+    "run",
+    "steps_done",
+    "steps_of",
+    "straight",
+    "train",
+]

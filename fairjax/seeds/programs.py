@@ -1,0 +1,126 @@
+"""The compiled programs of training and debiasing many seeds."""
+
+import dataclasses
+import functools
+import itertools
+import operator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from fairjax import loop, training
+from fairjax.methods.base import Method, Parts, Task
+from fairjax.nn.flat import Flat
+from fairjax.nn.network import Network
+from fairjax.result import Trace
+from fairjax.seeds import placement
+from fairjax.training import Trained, Training
+from fairjax.types import Split
+
+
+class Machine(NamedTuple):
+    """Devices and lanes on which seeds run; static in every compiled program."""
+
+    mesh: jax.sharding.Mesh
+    lanes: int | None = None
+    """Number of seeds per group; by default a number that suits the device. The results do not depend on it."""
+
+    def for_parts(self) -> "Machine":
+        """Return the machine for programs that process whole parts of the data; on CPU, its lanes fit the caches."""
+        on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        return self._replace(lanes=2) if on_cpu and self.lanes is None else self
+
+
+@dataclasses.dataclass(frozen=True)
+class Axes:
+    """vmap axes of a split, hashable so that they can be static."""
+
+    split: Split
+
+
+@functools.partial(jax.jit, static_argnames=("network", "axes", "machine"))
+def begin_training(network: Network, config: Training, keys, splits, *, axes: Axes, machine: Machine) -> Trained:
+    """Make the initial training states for all seeds."""
+
+    def one(config, key, split):
+        return training.init(network, config, key, split)
+
+    return placement.over_seeds(one, (config, keys, splits), (None, 0, axes.split), **machine._asdict())
+
+
+@functools.partial(jax.jit, static_argnames=("network", "axes", "machine", "epochs"), donate_argnames="state")
+def advance_training(
+    network: Network, config: Training, splits, state, *, axes: Axes, machine: Machine, epochs: int
+) -> Trained:
+    """Train all networks that are not done for `epochs` further epochs."""
+
+    def one(state, config, split):
+        return training.advance(network, config, split, state, epochs)
+
+    return placement.over_seeds(
+        one, (state, config, splits), (0, None, axes.split), finished=state.done, **machine._asdict()
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
+def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine) -> Parts:
+    """Evaluate the original networks on all parts of the data; in the result, logits take the place of features."""
+
+    def one(networks, split):
+        parts, variables = Parts.of(split), networks.variables()
+        x = jnp.concatenate([batch.x for batch in parts])
+        ends = list(itertools.accumulate(batch.x.shape[0] for batch in parts))
+        with jax.default_matmul_precision("highest"):
+            every = jnp.split(_columns(task.network.apply(variables, x)[0]), ends[:-1])
+        return Parts(*(batch._replace(x=some) for batch, some in zip(parts, every, strict=True)))
+
+    return placement.over_seeds(one, (networks, splits), (0, axes.split), **machine._asdict())
+
+
+@functools.partial(jax.jit, static_argnames="task")
+def judge(task: Task, rule, logits: Parts) -> tuple[Trace, Bool[Array, " seeds"]]:
+    """Tune thresholds of the original networks, by a rule or by balanced accuracy, and check for finite outputs."""
+
+    def one(logits: Parts):
+        every = [_logits(getattr(logits, name).x)[None] for name in loop.seen(task)]
+        return jax.tree.map(operator.itemgetter(0), loop.judge(task, every, logits, rule))
+
+    return jax.vmap(one)(logits)
+
+
+@functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
+def begin_debiasing(
+    method: Method, task: Task, rule, keys, networks: Flat, splits, evaluated, *, axes: Axes, machine: Machine
+) -> loop.Progress:
+    """Make a method's state before its first step."""
+
+    def one(method, rule, key, networks, split, evaluated):
+        return loop.start(method, task, rule, key, networks.variables(), Parts.of(split), evaluated)
+
+    args = (method, rule, keys, networks, splits, evaluated)
+    return placement.over_seeds(one, args, (None, None, 0, 0, axes.split, 0), **machine._asdict())
+
+
+@functools.partial(jax.jit, static_argnames=("task", "axes", "machine", "steps"), donate_argnames="progress")
+def advance_debiasing(
+    method: Method, task: Task, rule, splits, progress, *, axes: Axes, machine: Machine, steps: int
+) -> tuple[loop.Progress, Trace]:
+    """Run `steps` further steps of a method."""
+
+    def one(progress, method, rule, split):
+        return loop.advance(method, task, rule, Parts.of(split), progress, steps)
+
+    args = (progress, method, rule, splits)
+    return placement.over_seeds(one, args, (0, None, None, axes.split), **machine._asdict())
+
+
+def _columns(logits: Float[Array, "n *c"]) -> Float[Array, "n c"]:
+    """Reshape logits to a matrix, with one column for two classes."""
+    return logits[:, None] if logits.ndim == 1 else logits
+
+
+def _logits(columns: Float[Array, "n c"]) -> Float[Array, "n *c"]:
+    """Reshape a matrix to logits as a network returns them."""
+    return columns[:, 0] if columns.shape[1] == 1 else columns
