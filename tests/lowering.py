@@ -5,9 +5,9 @@ import functools
 import jax
 import numpy as np
 
-from experiments import programs
 from fairjax import METHODS, RULES, Mlp, Task, Training, data, from_linen, metrics, seeds, spd
 from fairjax.debiasing import task_of
+from fairjax.runs import programs
 from fairjax.seeds import Axes, Machine
 from fairjax.selection import ConstrainedObjective
 from fairjax.types import SHARED

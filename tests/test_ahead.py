@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments.ahead import Ahead, compiled
-from experiments.timings import Timings
 from fairjax import seeds
+from fairjax.runs.compiler import BackgroundCompiler, lower_and_compile
+from fairjax.runs.timings import Timings
 
 
 @pytest.fixture
 def ahead():
-    made = Ahead()
+    made = BackgroundCompiler()
     yield made
     made.close()
 
@@ -22,7 +22,7 @@ def test_a_program_that_was_compiled_ahead_is_not_compiled_again(ahead):
     mesh, shapes = seeds.mesh(), []
     program = jax.jit(lambda x, *, power: x**power, static_argnames="power")
     x = seeds.replicate(jnp.arange(4.0), mesh)
-    ahead.add("stage", lambda: shapes.append(compiled(program, x, mesh=mesh, power=3)))
+    ahead.add("stage", lambda: shapes.append(lower_and_compile(program, x, mesh=mesh, power=3)))
     with Timings().listening() as timings:
         ahead.wait("stage")
         with timings.stage("work"):
@@ -32,7 +32,7 @@ def test_a_program_that_was_compiled_ahead_is_not_compiled_again(ahead):
 
 
 def test_nothing_is_compiled_before_its_time_or_after_the_end():
-    ahead, done = Ahead(), []
+    ahead, done = BackgroundCompiler(), []
     ahead.add("first", lambda: done.append("first"))
     ahead.add("second", lambda: done.append("second"))
     assert not done

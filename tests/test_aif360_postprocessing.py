@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.processes import POSTPROCESSORS, Job, decisions
 from fairjax.adapters.aif360_postprocessing import POLARITIES, EqualizedOdds, equalized_odds, reject_option
 from fairjax.adapters.aif360_postprocessing.theirs import EqOddsPostprocessing, RejectOptionClassification, quiet
+from fairjax.runs.postprocessors import POSTPROCESSORS, Job
+from fairjax.runs.workers import decisions
 
 from aif360.datasets import BinaryLabelDataset  # isort: skip  (first imported above, without its warnings)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments.state_dicts import from_torch, to_torch
+from experiments.first_paper.state_dicts import from_torch, to_torch
 from fairjax import data, loop, selection, training
 from fairjax.methods import BiasGda, Parts, Pruning, RandomPerturbation, Task
 from fairjax.metrics import MEASURES
@@ -20,8 +20,8 @@ from fairjax.nn.influence import influence
 
 torch = pytest.importorskip("torch", reason="the PyTorch contenders need PyTorch: pip install torch")
 
-from experiments.bench import torch_sequential as sequential  # noqa: E402  (after the skip)
-from experiments.bench import torch_vmap as vmapped  # noqa: E402
+from experiments.benchmarks import torch_sequential as sequential  # noqa: E402  (after the skip)
+from experiments.benchmarks import torch_vmap as vmapped  # noqa: E402
 
 WIDTHS, SEEDS = (6, 5), (42, 73)
 SETTINGS = sequential.Settings(

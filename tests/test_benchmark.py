@@ -12,12 +12,16 @@ import pytest
 from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
 from sklearn.metrics import balanced_accuracy_score
 
-from experiments import cli, methods, processes, published, report, reproduce, statistics
-from experiments.processes import POSTPROCESSORS
-from experiments.settings import Reproduce, updated
-from experiments.structure import CELLS
+from experiments.first_paper import published, reproduce
+from experiments.first_paper.settings import Reproduce
 from fairjax import data, datasets, seeds
+from fairjax.cli import main
+from fairjax.cli.old_yaml import updated
 from fairjax.methods import METHODS
+from fairjax.report import html
+from fairjax.runs import labels, postprocessors
+from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.runs.structure import CELLS
 from fairjax.selection import ConstrainedObjective, Evaluation, ExpectedObjective
 
 CONFIG = """
@@ -57,7 +61,7 @@ def absent(path=None, *, verify=True):
 def here(quickly, kept):
     """Run AIF360's methods in this process, since starting others takes longer than the work."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(processes, "_cores", lambda: 1)
+        patched.setattr(postprocessors, "_cores", lambda: 1)
         yield
 
 
@@ -68,7 +72,7 @@ def finished(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=small))
         patched.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
-        assert cli.main(["reproduce", "--config", str(folder / "config.yaml"), "--out", str(folder / "all")]) == 0
+        assert main.main(["reproduce", "--config", str(folder / "config.yaml"), "--out", str(folder / "all")]) == 0
     return folder / "all"
 
 
@@ -117,7 +121,7 @@ def test_counts_give_every_number(results):
         by_group = MetricFrame(metrics=rate, y_true=y, y_pred=decision, sensitive_features=a).by_group
         assert by_group[0] - by_group[1] == pytest.approx(row.bias, abs=1e-5)
         assert row.satisfied in ("True", "False", True, False)
-    assert statistics.inconsistency(results) < 1e-5
+    assert counts.inconsistency(results) < 1e-5
     sizes = results.groupby(["part", "seed"])[list(CELLS)].sum().sum(axis=1).unique()
     assert results[list(CELLS)].sum(axis=1).unique().tolist() == [120] and len(sizes) == 1
 
@@ -175,7 +179,7 @@ def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
     monkeypatch.setattr(seeds, "advance_training", None)
     before = {path: path.read_bytes() for path in finished.rglob("*.csv")}
     config = finished.parent / "config.yaml"
-    assert cli.main(["reproduce", "--config", str(config), "--out", str(finished)]) == 0
+    assert main.main(["reproduce", "--config", str(config), "--out", str(finished)]) == 0
     assert "finished before" in " ".join(capsys.readouterr().out.split())
     assert before == {path: path.read_bytes() for path in finished.rglob("*.csv")}
 
@@ -195,10 +199,10 @@ def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(seeds, "advance_debiasing", stopping)
-        assert cli.main(words) == 130
+        assert main.main(words) == 130
     with monkeypatch.context() as patched:
         patched.setattr(seeds, "advance_training", None)  # training is not done again
-        assert cli.main(words) == 0
+        assert main.main(words) == 0
     keys = ["method", "rule", "seed", "part", "bias", "balanced_accuracy", *CELLS]
     mine = pd.read_csv(tmp_path / "r" / "results.csv", keep_default_na=False)[keys]
     whole = pd.read_csv(finished / "results.csv", keep_default_na=False)
@@ -217,9 +221,9 @@ def test_a_sweep_has_each_simulation_at_each_value(finished):
 
 
 def test_every_method_can_be_chosen_and_has_a_stream_of_random_numbers_of_its_own():
-    names = methods.names()
+    names = labels.names()
     assert names == (*METHODS, "portfolio", *POSTPROCESSORS)
-    assert all(methods.needs_group(name) == (name in POSTPROCESSORS) for name in names)
+    assert all(labels.needs_group(name) == (name in POSTPROCESSORS) for name in names)
     moving = [kind for name, kind in METHODS.items() if name not in ("standard", "threshold")]
     numbers = [*(kind.random_stream() for kind in moving), 0, 1]
     assert len(set(numbers)) == len(numbers)
@@ -245,7 +249,7 @@ def test_a_reproduction_refuses_what_it_cannot_do(changes, message):
 def test_a_reproduction_without_any_data_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
     words = ["reproduce", "--datasets", "mimic", "--alphas", "--thetas", "--out", str(tmp_path / "r")]
-    assert cli.main(words) == 2
+    assert main.main(words) == 2
     assert "the files of mimic are not there" in capsys.readouterr().err
 
 
@@ -301,23 +305,23 @@ def test_the_page_needs_nothing_from_elsewhere(finished):
 def test_the_page_of_a_single_run(finished, tmp_path, capsys):
     folder = tmp_path / "one"
     shutil.copytree(finished / "compas" / "spd", folder, ignore=shutil.ignore_patterns("states"))
-    assert cli.main(["report", str(folder)]) == 0
+    assert main.main(["report", str(folder)]) == 0
     assert "report.html" in capsys.readouterr().out
     assert "COMPAS SPD" in (folder / "report.html").read_text()
 
 
 def test_a_page_without_results_is_refused(finished, tmp_path, capsys):
-    assert cli.main(["report", str(tmp_path)]) == 2
+    assert main.main(["report", str(tmp_path)]) == 2
     assert "has no results.csv" in capsys.readouterr().err
     frame = pd.read_csv(finished / "results.csv", keep_default_na=False)
     frame.loc[5, "bias"] += 0.5
     frame.to_csv(tmp_path / "results.csv", index=False)
-    assert cli.main(["report", str(tmp_path)]) == 2
+    assert main.main(["report", str(tmp_path)]) == 2
     assert "contradicts itself" in capsys.readouterr().err
     frame.drop(columns="tn0").to_csv(tmp_path / "results.csv", index=False)
-    assert cli.main(["report", str(tmp_path)]) == 2
+    assert main.main(["report", str(tmp_path)]) == 2
     assert "lacks the columns tn0" in capsys.readouterr().err
-    assert cli.main(["report"]) == 2 and cli.main(["report", "--help"]) == 0
+    assert main.main(["report"]) == 2 and main.main(["report", "--help"]) == 0
 
 
 CHROMIUM = next(
@@ -362,5 +366,5 @@ def test_the_page_can_be_printed(finished, tmp_path):
 
 def test_reports_are_deterministic(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy", ignore=shutil.ignore_patterns("states", "training"))
-    report.write(tmp_path / "copy")
+    html.write(tmp_path / "copy")
     assert (tmp_path / "copy" / "report.html").read_bytes() == (finished / "report.html").read_bytes()

@@ -12,7 +12,7 @@ import quick
 from biased import RULE, TASK, UNITS, debias, evaluate, parts, result, split, variables
 from jax.flatten_util import ravel_pytree
 
-from experiments.presets import AUTHORS, PAPER
+from experiments.first_paper.presets import AUTHORS, PAPER
 from fairjax import loop
 from fairjax.methods import BiasGda, Parts, Pruning, Task
 from fairjax.metrics import MEASURES, spd
@@ -199,7 +199,7 @@ def test_learning_rates_can_be_mapped_over():
     assert found.shape == (2, 3) and found[0, 0] == found[1, 0] and found[0, 2] != found[1, 2]
 
 
-PRESET_DIFFERENCES = {  # as in the table of experiments.presets
+PRESET_DIFFERENCES = {  # as in the table of experiments.first_paper.presets
     ("network", "site"): ("activation", "preactivation"),
     ("network", "cut"): ("outgoing", "incoming"),
     ("pruning", "schedule"): ("quantile", "units"),

@@ -16,13 +16,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, driver, figures, loading, results, statistics, tables
-from experiments.folder import FolderError, RunFolder, atomic
-from experiments.settings import Debias, Selection, identity, preset, updated
-from experiments.structure import BINARY, CELLS
+from experiments.first_paper.settings import preset
 from fairjax import checkpoint, data, datasets, loop, metrics, seeds, selection
+from fairjax.cli import main
+from fairjax.cli.old_yaml import updated
 from fairjax.metrics import MEASURES
 from fairjax.nn import from_linen
+from fairjax.report import counts, figures, statistics, tables
+from fairjax.runs import driver, loading, results
+from fairjax.runs.files import FolderError, atomic
+from fairjax.runs.folder import RunFolder
+from fairjax.runs.identity import identity
+from fairjax.runs.settings import Debias, Selection
+from fairjax.runs.structure import BINARY, CELLS
 
 SMALL = (
     "--seeds 1 2 3 --simulation.rows 400 --simulation.alpha 2.5 --network.widths 6 6 --training.epochs 20 "
@@ -32,7 +38,7 @@ FILES = {"configuration.json", "results.csv", "trajectories.csv", "table.md", "r
 
 
 def run(out: Path, *words: str) -> int:
-    return cli.main(["debias", *SMALL, "--out", str(out), *words])
+    return main.main(["debias", *SMALL, "--out", str(out), *words])
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def test_results_have_one_row_a_seed_method_and_part(finished):
 
 
 def test_the_saved_networks_give_the_numbers_of_the_table(finished):
-    settings = cli.parse([*SMALL, "--out", str(finished)])
+    settings = main.parse([*SMALL, "--out", str(finished)])
     splits, *_ = loading.load(settings)
     results = pd.read_csv(finished / "results.csv").set_index(["method", "seed", "part"])
     for method in settings.methods:
@@ -221,7 +227,7 @@ def test_atomic_leaves_nothing_behind(tmp_path):
 def test_bad_settings_are_refused_before_any_work(words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(driver, "_train", None)
     try:
-        status = cli.main(["debias", "--out", str(tmp_path / "r"), *words])
+        status = main.main(["debias", "--out", str(tmp_path / "r"), *words])
     except SystemExit as stopped:  # raised by the command line's parser
         status = stopped.code
     printed = capsys.readouterr()
@@ -231,16 +237,16 @@ def test_bad_settings_are_refused_before_any_work(words, message, tmp_path, caps
 
 def test_unknown_names_on_the_command_line_are_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["debias", "--dataset", "iris"])
+        main.main(["debias", "--dataset", "iris"])
     assert stopped.value.code == 2
-    assert cli.main(["debis"]) == 2
+    assert main.main(["debis"]) == 2
     assert "unknown command 'debis'" in capsys.readouterr().err
 
 
 def test_a_file_changes_settings_and_flags_have_the_last_word(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("dataset: compas\nseeds: [1, 2]\nbias_gda:\n  learning_rate: 1e-4\n  epochs: 7\n")
-    settings = cli.parse(["--config", str(file), "--bias-gda.epochs", "9"])
+    settings = main.parse(["--config", str(file), "--bias-gda.epochs", "9"])
     assert (settings.dataset, settings.seeds) == ("compas", (1, 2))
     assert (settings.bias_gda.learning_rate, settings.bias_gda.epochs) == (1e-4, 9)
 
@@ -262,16 +268,16 @@ def test_a_file_with_mistakes_is_refused(tmp_path, content, message):
     file = tmp_path / "mine.yaml"
     file.write_text(content)
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
-        cli.parse(["--config", str(file)])
+        main.parse(["--config", str(file)])
 
 
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "experiments" / "configs").glob("*.yaml")))
 def test_the_configurations_that_come_along_are_read(file):
-    assert isinstance(cli.parse(["--config", str(file)]), Debias)
+    assert isinstance(main.parse(["--config", str(file)]), Debias)
 
 
 def test_a_preset_is_where_settings_start():
-    paper, authors = preset("paper"), cli.parse(["--preset", "authors", "--selection.epsilon", "0.1"])
+    paper, authors = preset("paper"), main.parse(["--preset", "authors", "--selection.epsilon", "0.1"])
     assert (paper.pruning.part, paper.bias_gda.optimiser, paper.network.cut) == ("train", "sgd", "outgoing")
     assert (authors.pruning.part, authors.bias_gda.epochs, authors.network.cut) == ("valid", 200, "incoming")
     assert authors.selection == Selection(rule="accuracy_floor", epsilon=0.1, floor=0.55)
@@ -324,7 +330,7 @@ def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags,
     updates = []
     config = SimpleNamespace(jax_num_cpu_devices=told, update=lambda name, value: updates.append((name, value)))
     monkeypatch.setenv("XLA_FLAGS", flags)
-    cli.use_cores(SimpleNamespace(config=config))
+    main.use_cores(SimpleNamespace(config=config))
     assert bool(updates) == expected
     assert all(name == "jax_num_cpu_devices" and value >= 1 for name, value in updates)
 
@@ -348,7 +354,7 @@ def test_sums_of_weights_are_not_cut_off_and_numbers_of_rows_stay_whole():
     weights = np.arange(1.0, 9.0, dtype=np.float32) + np.float32(0.7)
     weighted = results.results(settings, outcome(weights))
     np.testing.assert_array_equal(weighted[list(CELLS)].to_numpy(), np.stack([weights] * 2))
-    assert statistics.inconsistency(weighted) < 1e-6 < statistics.inconsistency(weighted.assign(tp0=7))
+    assert counts.inconsistency(weighted) < 1e-6 < counts.inconsistency(weighted.assign(tp0=7))
     with pytest.raises(ValueError, match=r"rows cannot be drawn again from sums of weights, found 41\.6"):
         statistics.row_bootstrap(weighted, 0.05, np.random.default_rng(0), draws=10)
 

@@ -12,15 +12,18 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.folder import LOCK, FolderError, RunFolder, Stage, clear
 from fairjax import seeds
+from fairjax.runs.files import FolderError, clear
+from fairjax.runs.folder import RunFolder
+from fairjax.runs.lock import LOCK
+from fairjax.runs.states import SavedStates
 
 ONE, OTHER = {"seeds": [1]}, {"seeds": [2]}
 STATE = {"w": np.arange(3.0)}
 OPEN = """
 import json, sys, time
 from pathlib import Path
-from experiments.folder import FolderError, RunFolder
+from fairjax.runs.folder import FolderError, RunFolder
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -219,5 +222,5 @@ def test_a_users_own_entries_in_a_stage_stay(tmp_path):
 
 
 def test_a_stage_without_a_configuration_takes_any_state(tmp_path):
-    Stage(tmp_path / "states" / "s").save(1, STATE)
-    assert Stage(tmp_path / "states" / "s").restore(STATE, seeds.mesh(jax.devices()[:1]))[0] == 1
+    SavedStates(tmp_path / "states" / "s").save(1, STATE)
+    assert SavedStates(tmp_path / "states" / "s").restore(STATE, seeds.mesh(jax.devices()[:1]))[0] == 1

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.folder import verify
-from experiments.hosts import Hosts
+from fairjax.runs.hosts import Hosts
+from fairjax.runs.states import verify
 
 ROOT = Path(__file__).parents[1]
 KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "2"))

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import cli, driver, loading, methods, report, statistics, tables
-from experiments.settings import GROUPING, Debias, identity
-from experiments.structure import BINARY, CELLS, Structure
 from fairjax import checkpoint, data, datasets, metrics
+from fairjax.cli import main
 from fairjax.nn import from_linen
+from fairjax.report import counts, html, statistics, tables
+from fairjax.runs import driver, labels, loading
+from fairjax.runs.identity import GROUPING_FIELDS, identity
+from fairjax.runs.settings import Debias
+from fairjax.runs.structure import BINARY, CELLS, Structure
 
 ROWS = 700
 SMALL = (
@@ -70,7 +73,7 @@ def folders(small_tables, tmp_path_factory):
         key = tuple(words)
         if key not in made:
             made[key] = tmp_path_factory.mktemp("runs") / "r"
-            assert cli.main(["debias", *command(words), "--out", str(made[key])]) == 0
+            assert main.main(["debias", *command(words), "--out", str(made[key])]) == 0
         return made[key]
 
     return folder
@@ -84,7 +87,7 @@ def command(words) -> list[str]:
 def refusal(words, capsys) -> str:
     """Return the error message of a rejected command."""
     try:
-        status = cli.main(["debias", *words])
+        status = main.main(["debias", *words])
     except SystemExit as stopped:  # raised by the command line's parser
         status = stopped.code
     assert status == 2
@@ -108,7 +111,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, Structure]:
 )
 def test_bias_and_accuracy_are_those_of_the_counts_in_a_plain_loop(folders, words):
     results, structure = read(folders(words))
-    counts = statistics.tables_of(results, structure)
+    counts = counts.tables_of(results, structure)
     first = structure.partition or len(structure.groups)
     blocks = structure.blocks or (range(len(structure.groups)),)
     for row, table in zip(results.itertuples(), counts, strict=True):
@@ -133,7 +136,7 @@ def test_bias_and_accuracy_are_those_of_the_counts_in_a_plain_loop(folders, word
 def test_counts_are_those_of_the_saved_networks_on_the_rows(folders, words):
     folder = folders(words)
     results, structure = read(folder)
-    chosen = cli.parse([*command(words), "--out", str(folder)])
+    chosen = main.parse([*command(words), "--out", str(folder)])
     splits, _, of_data, facts = loading.load(chosen)
     assert of_data == structure and facts["rows"] == ROWS
     for method in ("standard", "pruning"):
@@ -150,7 +153,7 @@ def test_counts_are_those_of_the_saved_networks_on_the_rows(folders, words):
             predicted = logits.argmax(axis=1) if words is CLASSES else jax.nn.sigmoid(logits) > row["threshold"].item()
             expected = np.zeros(structure.shape)
             np.add.at(expected, tuple(np.asarray(part, int) for part in (predicted, batch.y, batch.a)), 1)
-            assert np.abs(statistics.tables_of(row, structure)[0] - expected).sum() <= 2  # scores at the threshold
+            assert np.abs(counts.tables_of(row, structure)[0] - expected).sum() <= 2  # scores at the threshold
 
 
 def test_columns_of_counts_are_named_by_prediction_label_and_group(folders):
@@ -166,7 +169,7 @@ def test_a_small_group_is_left_out_and_every_table_says_so(folders, capsys):
     folder = folders(MANY)
     _, structure = read(folder)
     assert {name for name, _ in structure.left_out} == {"c, F", "c, M"}
-    page = report.write(folder).read_text()
+    page = html.write(folder).read_text()
     for text in ((folder / "table.md").read_text(), page):
         assert "Groups by race and sex: b, F; b, M; w, F; w, M." in text
         assert "Bias: the greatest rate of a group less the least." in text
@@ -179,7 +182,7 @@ def test_a_small_group_is_left_out_and_every_table_says_so(folders, capsys):
 
 def test_the_page_of_several_classes_names_them(folders):
     folder = folders(CLASSES)
-    page = report.write(folder).read_text()
+    page = html.write(folder).read_text()
     assert "Classes: low, middle, high; the most probable one is predicted. Groups by sex: F; M." in page
     assert "of the class that is furthest from parity" in page
     assert "Share predicted to be of a class, of rows of the class (true positive rate)" in page
@@ -190,8 +193,8 @@ def test_attributes_side_by_side_are_compared_each_on_its_own(folders):
     results, structure = read(folders(SIDE_BY_SIDE))
     assert structure.partition == 3 and len(structure.groups) == 5
     assert "Each attribute is compared on its own" in (folders(SIDE_BY_SIDE) / "table.md").read_text()
-    assert statistics.inconsistency(results, structure) < 1e-5
-    assert "not compared" in report.write(folders(SIDE_BY_SIDE)).read_text()
+    assert counts.inconsistency(results, structure) < 1e-5
+    assert "not compared" in html.write(folders(SIDE_BY_SIDE)).read_text()
 
 
 def test_a_page_is_not_made_of_counts_that_were_changed(folders, tmp_path):
@@ -202,12 +205,12 @@ def test_a_page_is_not_made_of_counts_that_were_changed(folders, tmp_path):
     for name in ("run.json", "configuration.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     with pytest.raises(ValueError, match="contradicts itself"):
-        report.write(tmp_path)
+        html.write(tmp_path)
     facts = json.loads((tmp_path / "run.json").read_text())
     facts["data"]["structure"]["groups"] = ["only"]
     (tmp_path / "run.json").write_text(json.dumps(facts))
     with pytest.raises(ValueError, match="run.json"):
-        report.write(tmp_path)
+        html.write(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -271,18 +274,18 @@ def test_settings_of_groups_that_mean_nothing_are_refused(words, message, capsys
 
 def test_a_run_about_two_groups_has_the_identity_that_it_had_before_groups_could_be_chosen():
     for chosen in (Debias(), Debias(dataset="compas", measure="eod")):
-        assert not set(GROUPING) & set(identity(chosen)) and identity(chosen)["protected"] == "sex"
+        assert not set(GROUPING_FIELDS) & set(identity(chosen)) and identity(chosen)["protected"] == "sex"
     assert identity(Debias(dataset="german", protected=("age",)))["protected"] == "age"
     chosen = Debias(dataset="adult", protected=("race", "sex"), minimum=100, stratify=True)
     assert identity(chosen)["protected"] == ["race", "sex"]
-    assert {name for name in GROUPING if name in identity(chosen)} == {"minimum", "stratify"}
+    assert {name for name in GROUPING_FIELDS if name in identity(chosen)} == {"minimum", "stratify"}
     assert identity(Debias(dataset="adult", protected=("sex",))) != identity(Debias(dataset="adult"))
 
 
-@pytest.mark.parametrize("name", methods.datasets())
+@pytest.mark.parametrize("name", labels.datasets())
 def test_every_data_set_can_be_picked_and_has_a_name_to_be_printed_by(name):
     assert Debias(dataset=name).dataset == name
-    assert methods.dataset_label(name) != name
+    assert labels.dataset_label(name) != name
 
 
 @pytest.mark.parametrize("name", metrics.MEASURES)
@@ -307,7 +310,7 @@ def test_the_statistics_know_every_measure_for_several_groups_and_classes(measur
             table[1 if seed == 0 else 0] = 0  # a class that is never predicted
             rows.append(row(structure, measure, method, seed, table))
     results = pd.DataFrame(rows)
-    assert statistics.inconsistency(results, structure) < 1e-5
+    assert counts.inconsistency(results, structure) < 1e-5
     if measure == "equalized_odds":
         assert statistics.shares(results, 0.2, structure)["noise_share"].between(0, 1).all()
     assert len(statistics.group_rates(results, structure)) == 2 * 3 * 3
@@ -315,7 +318,7 @@ def test_the_statistics_know_every_measure_for_several_groups_and_classes(measur
 
 def row(structure, measure, method, seed, table, epsilon=0.2) -> dict:
     """Return a row of results."""
-    accuracy, bias = statistics._accuracy_and_bias(np.array(table, float), measure, structure)
+    accuracy, bias = counts.accuracy_and_bias(np.array(table, float), measure, structure)
     met = bool(abs(bias) < epsilon)
     return {
         **{"dataset": "compas", "measure": measure, "method": method, "rule": "none", "seed": seed, "part": "test"},
@@ -335,13 +338,13 @@ def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_
     assert "In 1 of 2 results there is no bias" in tables.markdown(results, 0.2)
     results.to_csv(tmp_path / "results.csv", index=False)
     (tmp_path / "configuration.json").write_text(json.dumps({"selection": {"epsilon": 0.2}}))
-    assert "In 1 of 2 results there is no bias" in report.write(tmp_path).read_text()
+    assert "In 1 of 2 results there is no bias" in html.write(tmp_path).read_text()
     with_counts = results.assign(groups_compared=[1, 2])
     assert "In these test parts 1 to 2 groups have the rows to be compared." in tables.undefined(with_counts)
     results.loc[0, "bias"] = 0.0  # this value would claim equal treatment of the groups
     results.to_csv(tmp_path / "results.csv", index=False)
     with pytest.raises(ValueError, match="results.csv"):
-        report.write(tmp_path)
+        html.write(tmp_path)
 
 
 @pytest.mark.skipif("FAIRJAX_DATA" not in os.environ, reason="set FAIRJAX_DATA to the folder of raw files")

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from experiments import cli, driver, one_run, tables
-from experiments.structure import BINARY
+from fairjax.cli import debias, main
+from fairjax.report import tables
+from fairjax.runs import driver
+from fairjax.runs.structure import BINARY
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
@@ -157,12 +159,12 @@ def test_sigterm_saves_the_state_and_the_same_command_ends_as_if_there_had_been_
 
 def test_sigterm_is_as_before_when_a_run_is_over():
     before = signal.getsignal(signal.SIGTERM)
-    with driver.heeding_sigterm():
-        driver.end_if_asked()
+    with driver.stopping_on_sigterm():
+        driver.stop_if_asked()
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(driver.Ended):
-            driver.end_if_asked()
-    driver.end_if_asked()
+        with pytest.raises(driver.Stopped):
+            driver.stop_if_asked()
+    driver.stop_if_asked()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -188,9 +190,9 @@ def test_what_nobody_foresaw_is_one_line_that_names_a_file_with_the_traceback(tm
     def broken(settings, console):
         raise AssertionError("two\nlines")
 
-    monkeypatch.setattr(one_run, "run", broken)
-    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
-    assert cli.main(["debias", "--out", str(tmp_path / "r")]) == 70
+    monkeypatch.setattr(debias, "run", broken)
+    monkeypatch.setattr(main.tempfile, "tempdir", str(tmp_path))
+    assert main.main(["debias", "--out", str(tmp_path / "r")]) == 70
     message = capsys.readouterr().err
     assert message.startswith("error: this is a bug in fairjax: AssertionError: two lines; the traceback is in ")
     assert message.count("\n") == 1
@@ -202,14 +204,14 @@ def test_memory_that_runs_out_is_no_bug(tmp_path, monkeypatch, capsys):
     def hungry(settings, console):
         raise MemoryError("Unable to allocate 8 TiB")
 
-    monkeypatch.setattr(one_run, "run", hungry)
-    assert cli.main(["debias", "--out", str(tmp_path / "r")]) == 2
+    monkeypatch.setattr(debias, "run", hungry)
+    assert main.main(["debias", "--out", str(tmp_path / "r")]) == 2
     assert capsys.readouterr().err == "error: out of memory: Unable to allocate 8 TiB\n"
 
 
 def test_a_configuration_nested_too_deeply_is_refused(tmp_path, capsys):
     (tmp_path / "configuration.json").write_text("[" * 100_000)
-    assert cli.main(["debias", "--out", str(tmp_path)]) == 2
+    assert main.main(["debias", "--out", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and "this is a bug" not in message and message.count("\n") == 1
 
@@ -224,9 +226,9 @@ def test_run_json_is_written_before_anything_is_printed(tmp_path, monkeypatch):
     (tmp_path / "r").mkdir()
     monkeypatch.setattr(driver, "prepare", lambda *args: SimpleNamespace(structure=BINARY))
     monkeypatch.setattr(driver, "run", lambda *args: None)
-    monkeypatch.setattr(one_run, "_write", lambda *args: (None, []))
-    monkeypatch.setattr(one_run.results, "circumstances", lambda *args: {"seconds": 1})
+    monkeypatch.setattr(debias, "_write", lambda *args: (None, []))
+    monkeypatch.setattr(debias.results, "circumstances", lambda *args: {"seconds": 1})
     monkeypatch.setattr(tables, "printed", deaf)
     with pytest.raises(Deaf):
-        one_run.run(cli.parse(["--out", str(tmp_path / "r")]), Console(quiet=True))
+        debias.run(main.parse(["--out", str(tmp_path / "r")]), Console(quiet=True))
     assert json.loads((tmp_path / "r" / "run.json").read_text()) == {"seconds": 1}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import fairjax
-from experiments.cli import parse
-from experiments.settings import identity
+from fairjax.cli.main import parse
+from fairjax.runs.identity import identity
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.yaml"))

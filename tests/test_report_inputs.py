@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import report, statistics
-from experiments.structure import CELLS
+from fairjax.report import counts, html, statistics
+from fairjax.runs.structure import CELLS
 
 EPSILON = 0.05
 
@@ -44,7 +44,7 @@ def save(folder, results):
 
 def refused(folder):
     with pytest.raises(ValueError) as caught:
-        report.write(folder)
+        html.write(folder)
     message = str(caught.value)
     assert type(caught.value) is ValueError and "\n" not in message
     assert not (folder / "report.html").exists()
@@ -52,7 +52,7 @@ def refused(folder):
 
 
 def test_a_sound_folder_gets_its_page(folder):
-    page = report.write(folder).read_text()
+    page = html.write(folder).read_text()
     assert "Pruning" in page and "bias bound 0.05" in page
 
 
@@ -117,7 +117,7 @@ def test_the_row_of_a_network_that_diverged_may_have_no_numbers(folder):
     results.loc[5, ["balanced_accuracy", "bias", "objective"]] = [0.5, np.nan, 0.0]
     results.loc[5, ["diverged", "satisfied"]] = [True, False]
     save(folder, results)
-    assert report.write(folder).exists()
+    assert html.write(folder).exists()
 
 
 def test_results_without_test_rows_are_refused(folder):
@@ -189,7 +189,7 @@ def test_settings_without_a_bound_are_refused(folder, settings):
 def test_statistics_refuse_unknown_measures_and_doubled_rows():
     results = table()
     with pytest.raises(ValueError, match="there is no measure named"):
-        statistics.inconsistency(results.assign(measure="happiness"))
+        counts.inconsistency(results.assign(measure="happiness"))
     with pytest.raises(ValueError, match="more than one result"):
         statistics.comparisons(pd.concat([results, results]), np.random.default_rng(0))
 
@@ -197,4 +197,4 @@ def test_statistics_refuse_unknown_measures_and_doubled_rows():
 def test_a_number_that_is_missing_contradicts_its_counts():
     results = table()
     results.loc[0, "bias"] = np.nan
-    assert statistics.inconsistency(results) == np.inf
+    assert counts.inconsistency(results) == np.inf

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from experiments.settings import SEEDS
 from fairjax.checks import check_merged
 from fairjax.data import check_split, from_arrays, groups, memberships, split, split_seeds
 from fairjax.data import splits as module
 from fairjax.datasets import DATASETS, FILES
+from fairjax.runs.settings import SEEDS
 from fairjax.types import SHARED, Split
 
 PARTS = ("train", "valid", "test")

@@ -9,8 +9,9 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from experiments import statistics
-from experiments.structure import CELLS
+from experiments.first_paper import curves
+from fairjax.report import counts, statistics
+from fairjax.runs.structure import CELLS
 from fairjax.selection import ConstrainedObjective, ExpectedObjective
 
 CUBE = [(decision, y, a) for decision in (0, 1) for y in (0, 1) for a in (0, 1)]
@@ -45,9 +46,9 @@ def generator():
 @pytest.mark.parametrize("measure", ["spd", "eod"])
 def test_counts_and_numbers_agree(measure):
     results = frame(measure=measure)
-    assert statistics.inconsistency(results) < 1e-6
+    assert counts.inconsistency(results) < 1e-6
     results.loc[3, "bias"] += 0.01
-    assert statistics.inconsistency(results) == pytest.approx(0.01, rel=1e-3)
+    assert counts.inconsistency(results) == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize("measure", ["spd", "eod"])
@@ -202,7 +203,7 @@ RULES = {
 
 def test_a_pareto_curve_is_a_plain_loop_over_bounds_and_seeds():
     trajectories, epsilons = curves(), (0.03, 0.1, 0.25)
-    found = statistics.pareto(trajectories, RULES, epsilons).set_index(["rule", "epsilon"])
+    found = curves.pareto(trajectories, RULES, epsilons).set_index(["rule", "epsilon"])
     for epsilon in epsilons:
         accuracy, bias = [], []
         for seed in range(5):
@@ -220,13 +221,13 @@ def test_a_pareto_curve_is_a_plain_loop_over_bounds_and_seeds():
         assert (entry["low"], entry["objective"], entry["high"]) == pytest.approx((low, median, high), abs=1e-5)
         assert entry["share"] == (np.abs(bias) < epsilon).mean()
     assert len(found) == 6
-    assert statistics.pareto(trajectories[trajectories["step"] == 0], RULES, epsilons).empty
+    assert curves.pareto(trajectories[trajectories["step"] == 0], RULES, epsilons).empty
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
 def test_nothing_on_the_front_is_beaten(points):
     frame = pd.DataFrame(points, columns=["balanced_accuracy", "absolute_bias"]).assign(dataset="toy", measure="spd")
-    for flag, (accuracy, bias) in zip(statistics.front(frame), points, strict=True):
+    for flag, (accuracy, bias) in zip(curves.front(frame), points, strict=True):
         beaten = any(x >= accuracy and b <= bias and (x > accuracy or b < bias) for x, b in points)
         assert flag == (not beaten)
 
@@ -234,12 +235,12 @@ def test_nothing_on_the_front_is_beaten(points):
 def test_sensitivity_is_summarised_by_parameter():
     one, two = curves(parameter=0.5), curves(parameter=1.5, seed=3)
     trajectories = pd.concat([one, two])
-    found = statistics.sensitivity(trajectories, lambda bound: RULES["objective"](bound), (0.05, 0.1))
+    found = curves.sensitivity(trajectories, lambda bound: RULES["objective"](bound), (0.05, 0.1))
     assert list(found["parameter"]) == [0.5, 0.5, 1.5, 1.5] and list(found["epsilon"]) == [0.05, 0.1] * 2
     first = one[(one["step"] == 0) & (one["part"] == "test")]
     assert found["bias"][0] == pytest.approx(first["bias"].mean(), abs=1e-5)
     assert found["bias_deviation"][0] == pytest.approx(first["bias"].std(ddof=1), abs=1e-5)
-    curve = statistics.pareto(one, {"objective": RULES["objective"]}, (0.05, 0.1))
+    curve = curves.pareto(one, {"objective": RULES["objective"]}, (0.05, 0.1))
     assert found["objective"][:2].tolist() == pytest.approx(curve["objective"].tolist())
 
 

@@ -9,7 +9,7 @@ import pytest
 import quick
 from jax.flatten_util import ravel_pytree
 
-from experiments.state_dicts import from_torch, to_torch
+from experiments.first_paper.state_dicts import from_torch, to_torch
 from fairjax import selection, training
 from fairjax.metrics import MEASURES
 from fairjax.nn import from_linen, masks

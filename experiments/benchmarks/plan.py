@@ -1,0 +1,83 @@
+"""Which contenders are measured, and in which order."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from experiments.benchmarks.settings import Bench
+
+CURVES = {"seeds": "seeds", "rows": "many_rows", "width": "width", "depth": "depth"}
+"""Parts that are curves, and the function of `scaling` that measures one point of each."""
+
+
+class Contender(NamedTuple):
+    """A contender: a function that is measured in a process of its own."""
+
+    function: str
+    """Module and function in this package."""
+    arguments: dict[str, Any]
+    needs: str | None = None
+    """A package that the contender requires; without it the contender is skipped."""
+
+
+def contenders(settings: Bench) -> dict[str, Contender]:
+    """Return all contenders of the chosen parts by key: part, then table or size, then name."""
+    made = dict(_steps(settings))
+    if "whole" in settings.parts:
+        made["whole/compas/fairjax"] = Contender("whole.ours", {"real": settings.data == "found"})
+        for name, fused, threads in _adams(settings):
+            arguments = {"fused": fused, "threads": threads}
+            made[f"whole/compas/{name}"] = Contender("theirs.whole", arguments, "torch")
+    for part, function in CURVES.items():
+        if part in settings.parts:
+            for size in getattr(settings, _setting(part)):
+                made[f"{part}/{size}"] = Contender(f"scaling.{function}", {"size": size})
+    if "pruned" in settings.parts:
+        made["pruned/all"] = Contender("scaling.pruned", {})
+    tables = [*settings.shapes] if {"steps", "torch"} & {*settings.parts} else []
+    tables += ["compas"] if {"whole", "seeds", "pruned"} & {*settings.parts} else []
+    first = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
+    return first | made
+
+
+def _steps(settings: Bench) -> Iterator[tuple[str, Contender]]:
+    for shape in settings.shapes:
+        here = {"shape": shape}
+        if "steps" in settings.parts:
+            yield f"steps/{shape}/fairjax", Contender("ours.steps", here)
+            yield f"steps/{shape}/limit", Contender("limits.limits", here)
+        if "torch" in settings.parts:
+            for name, fused, threads in _adams(settings):
+                arguments = {**here, "fused": fused, "threads": threads}
+                yield f"steps/{shape}/{name}", Contender("theirs.sequential", arguments, "torch")
+            for compiled in (False, True)[: 1 + settings.compiled]:
+                for threads in settings.threads:
+                    name = f"PyTorch vmap, {'compiled' if compiled else 'eager'}, {counted(threads)}"
+                    arguments = {**here, "compiled": compiled, "threads": threads}
+                    yield f"steps/{shape}/{name}", Contender("theirs.vmapped", arguments, "torch")
+            yield f"steps/{shape}/scikit-learn", Contender("theirs.sklearn_scan", here, "torch")
+
+
+def _adams(settings: Bench) -> Iterator[tuple[str, bool, int]]:
+    for fused in (False, True):
+        for threads in settings.threads:
+            yield f"PyTorch sequential, {'fused' if fused else 'default'} Adam, {counted(threads)}", fused, threads
+
+
+def counted(threads: int) -> str:
+    """Return a number of threads in words."""
+    return f"{threads} thread" + ("s" if threads > 1 else "")
+
+
+def _setting(part: str) -> str:
+    return f"scaling_{part}" + ("s" if part in ("width", "depth") else "")
+
+
+def lacking(contender: Contender) -> str | None:
+    """Describe what a contender needs but this machine lacks; None if it can run."""
+    if contender.needs is not None and importlib.util.find_spec(contender.needs) is None:
+        return f"{contender.needs} is not installed: pip install 'fairjax[bench]'"
+    if contender.arguments.get("compiled") and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        return "torch.compile needs a C++ compiler, and there is none"
+    return None

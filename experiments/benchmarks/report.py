@@ -1,0 +1,278 @@
+"""Write `bench.md`, a readable version of `bench.json`."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from experiments.benchmarks import fit, view
+from experiments.benchmarks.settings import SHAPES
+from experiments.benchmarks.view import OURS, SEQUENTIAL
+
+STEPS = {
+    "training": "training, µs",
+    "pruning": "pruning, µs",
+    "bias_gda": "bias GD/A, µs",
+    "threshold": "threshold search, µs",
+}
+CURVES = {
+    "seeds": ("seeds", "training", "Training step by number of seeds", "networks", "per seed and step, µs", 1e6),
+    "rows": ("rows", "evaluate", "Rows, chunk by chunk", "rows", "evaluation, s", 1.0),
+    "width": ("width", "training", "Training step by width", "units per layer", "per seed and step, µs", 1e6),
+    "depth": ("depth", "training", "Training step by depth", "hidden layers", "per seed and step, µs", 1e6),
+}
+"""The curves: part, measure, title, heading of the sizes, heading of the costs, and a factor that converts seconds."""
+
+
+def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
+    """Return the whole page.
+
+    Args:
+        results: the content of `bench.json`.
+        pictures: names of PNG files in the same folder.
+
+    Returns:
+        The text in Markdown.
+    """
+    sections = [*_machine(results), *goals(results)]
+    for shape in view.shapes(results):
+        sections += [*_steps(results, shape), *_limit(results, shape)]
+    sections += [*_whole(results)]
+    for part in CURVES:
+        sections += _curve(results, part)
+    sections += [*_pruned(results), *_failures(results)]
+    if pictures:
+        sections += ["## Figures", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
+    return "\n\n".join(sections) + "\n"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, with the first column left-aligned and the others right-aligned."""
+    ruler = ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (headings, ruler, *rows))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Format a number to some significant digits without an exponent; a dash if there is no number."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{places}f}"
+
+
+def goals(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the section on goals and measured values."""
+    words = {True: "reached", False: "missed", None: "not measured"}
+    rows = [
+        (goal.name, f"{goal.wanted} {goal.unit}", number(goal.measured), words[goal.reached])
+        for goal in view.goals(results)
+    ]
+    yield "## Goals"
+    yield table(("goal", "wanted", "measured", ""), rows)
+
+
+def _machine(results: dict[str, Any]) -> Iterator[str]:
+    machine, settings = results["machine"], results["settings"]
+    yield "# Benchmark of speed"
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    yield (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:g} GiB; {machine['platform']}; Python "
+        f"{machine['python']}; {versions}."
+    )
+    devices = {
+        f"{device['count']} {device['platform']} device(s) ({device['kind']})"
+        for found in results["contenders"].values()
+        if isinstance(device := found.get("facts", {}).get("device"), dict)
+    }
+    about = []
+    for key, found in results["contenders"].items():
+        if key.startswith("data/") and "facts" in found:
+            facts = found["facts"]
+            kind = "real" if facts["real"] else f"simulated ({facts['why']})"
+            about.append(f"{key.removeprefix('data/')}: {facts['rows']:,} x {facts['features']}, {kind}")
+    yield (
+        f"fairjax on {' and '.join(sorted(devices)) or 'no device yet'}; PyTorch and scikit-learn on CPU. Tables, rows "
+        f"x features: {'; '.join(about) or 'none'}. {settings['seeds']} seeds; hidden layers {settings['widths']}. "
+        f"Every contender ran in its own process, one after another. Medians of {settings['repetitions']} repetitions "
+        f"({settings['scaling_repetitions']} for points of curves); compilation is not in them unless named. Memory is "
+        "the peak of the process."
+    )
+
+
+def _steps(results: dict[str, Any], shape: str) -> Iterator[str]:
+    prefix, rows = f"steps/{shape}/", []
+    for name in view.names(results, prefix):
+        key = prefix + name
+        if name == "limit" or "measures" not in results["contenders"][key]:
+            continue
+        cells = []
+        for measure in STEPS:
+            mine = view.value(results, prefix + OURS, measure)
+            found = view.value(results, key, measure)
+            times = view.ratio(found, mine)
+            shown = number(None if found is None else found * 1e6)
+            cells.append(shown if times is None or name == OURS else f"{shown} ({number(times)}×)")
+        raw = view.raw(results, key, "training") or view.raw(results, key, "threshold") or [1.0]
+        spread = f"{100 * (max(raw) / min(raw) - 1):.0f} %"
+        rows.append((name, *cells, spread, number(view.peak(results, key))))
+    yield f"## Steps on {shape}"
+    yield table(("contender", *STEPS.values(), "spread", "memory, GiB"), rows)
+    better = view.best(results, f"{prefix}{SEQUENTIAL}", "training")
+    if better is not None:
+        times = view.ratio(better[1], view.value(results, prefix + OURS, "training"))
+        line = better[0].removeprefix(prefix)
+        yield f"The better line of the protocol in training: {line}, {number(times)} times ours."
+    compiled = results["contenders"].get(prefix + OURS, {}).get("compilation_seconds")
+    if compiled:
+        yield f"Our compilation, s: {', '.join(f'{name} {number(seconds)}' for name, seconds in compiled.items())}."
+    firsts = {
+        name: seconds
+        for name in view.names(results, prefix)
+        if "compiled" in name
+        and (seconds := results["contenders"][prefix + name].get("facts", {}).get("first_step_seconds"))
+    }
+    if firsts:
+        yield f"torch.compile, s: {'; '.join(f'{name} {number(seconds)}' for name, seconds in firsts.items())}."
+    if shape == view.shapes(results)[0]:
+        yield (
+            "Wall-clock time per seed and step, and how many times ours that is. Training: a mini-batch of 64, whole "
+            "epochs with shuffling and validation loss. Pruning: influence on the train part, cut, evaluation. Bias "
+            "GD/A: a mini-batch of 256, one evaluation per epoch. Our evaluations are on validation and test data, "
+            "theirs on validation data; a sequential contender's evaluation before the first step and its result on "
+            "test data are in its time. Threshold search: 101 thresholds from scores. Spread: largest over least "
+            "repetition, less 1. The line of a contender in the figure goes from its least to its largest "
+            "repetition."
+        )
+
+
+def _limit(results: dict[str, Any], shape: str) -> Iterator[str]:
+    key = f"steps/{shape}/limit"
+    products, square, copy = (view.value(results, key, name) for name in ("products", "square", "copy"))
+    if products is None or square is None or copy is None:
+        return
+    mine = view.value(results, f"steps/{shape}/{OURS}", "training")
+    operations = results["contenders"][key]["facts"]["operations_a_step"]
+    rows = [
+        ("training step", number(None if mine is None else mine * 1e6), number(view.ratio(mine, products))),
+        ("its matrix products alone", number(products * 1e6), "1.00"),
+        (
+            "its operations at the rate of a 2048-wide product",
+            number(operations * square * 1e6),
+            number(operations * square / products),
+        ),
+    ]
+    yield f"### What the machine allows: {shape}"
+    yield table(("", "µs per seed and step", "over the products"), rows)
+    yield (
+        f"A step has {operations / 1e6:.3g} million floating-point operations per seed. Its products run at "
+        f"{number(operations / products / 1e9)} GFLOP/s, a 2048-wide product at {number(1 / square / 1e9)} GFLOP/s, a "
+        f"copy at {number(1 / copy / 1e9)} GB/s read and written, all devices together."
+    )
+
+
+def _whole(results: dict[str, Any]) -> Iterator[str]:
+    keys = [key for key in results["contenders"] if key.startswith("whole/compas/")]
+    if not keys:
+        return
+    seeds, stages, rows = results["settings"]["seeds"], ("training", "pruning", "bias_gda", "random_perturbation"), []
+    ours = view.value(results, "whole/compas/fairjax", "whole")
+    for key in keys:
+        found, name = results["contenders"][key], key.removeprefix("whole/compas/")
+        if "measures" not in found:
+            continue
+        memory = number(view.peak(results, key))
+        if name == OURS:
+            for run, said in (("cold", "empty cache"), ("cached", "programs from the cache")):
+                facts = found["facts"][run]
+                cells = [number(facts["seconds"].get(stage)) for stage in stages]
+                compiled = number(facts["compilation_seconds"]["whole"])
+                rows.append((f"fairjax, {said}", *cells, compiled, number(facts["wall"]), "", memory))
+            continue
+        means = {stage: sum(raw) / len(raw) * seeds for stage, raw in found["measures"].items()}
+        cells, times = [number(means.get(stage)) for stage in stages], number(view.ratio(means["whole"], ours))
+        count = len(found["measures"]["whole"])
+        rows.append((f"{name} ({count} of {seeds} seeds)", *cells, "", number(means["whole"]), f"{times}×", memory))
+    yield "## The whole COMPAS run"
+    headings = ("seconds", "training", "pruning", "bias GD/A", "random perturbation", "compilation")
+    yield table((*headings, "whole", "over ours", "memory, GiB"), rows)
+    yield (
+        f"{seeds} seeds: training, pruning, bias GD/A, random perturbation, selection. Ours is `python -m experiments "
+        "debias` from the start of the process to its end: imports, data, compilation, tables, figures and saved "
+        "networks are in the whole, compilation is not in the stages. PyTorch ran a few seeds; its seconds are their "
+        "mean times the number of seeds, without imports and data."
+    )
+    from_cache = [view.value(results, "whole/compas/fairjax", name) for name in ("compilation", "compilation_cached")]
+    beside = [
+        view.value(results, "whole/compas/fairjax", name) for name in ("compilation_ahead", "compilation_ahead_cached")
+    ]
+    yield (
+        f"Compilation that stages wait for: {number(from_cache[0])} s with an empty cache, {number(from_cache[1])} s "
+        f"with a filled one. Beside it, a thread compiles while networks train, and is in the time of training: for "
+        f"{number(beside[0])} s and {number(beside[1])} s of its own time."
+    )
+
+
+def _curve(results: dict[str, Any], part: str) -> list[str]:
+    name, measure, title, heading, cost, factor = CURVES[part]
+    curve = view.curve(results, name, measure)
+    if not curve.sizes:
+        return []
+    extra = ("influence", "drawing") if part == "rows" else ()
+    others = {other: view.curve(results, name, other) for other in extra}
+    rows = []
+    for size, median in zip(curve.sizes, curve.medians, strict=True):
+        key = f"{name}/{size}"
+        row = [f"{size:,}", number(median * factor), *(number(view.value(results, key, other)) for other in extra)]
+        stage = "evaluate" if part == "rows" else "training"
+        rows.append((*row, number(view.compilation(results, key, stage)), number(view.peak(results, key))))
+    fitted = {measure: curve, **others}
+    if part == "seeds":
+        fitted = {"time of all seeds": curve.times(curve.sizes)}
+    elif part != "rows":
+        compiled = [view.compilation(results, f"{name}/{size}") or math.nan for size in curve.sizes]
+        fitted = {"time of a step": curve, "compilation": view.Curve(curve.sizes, [[one] for one in compiled])}
+    said = []
+    for what, one in fitted.items():
+        whole, upper = fit.exponents(one.sizes, one.medians)
+        said.append(f"{what}: {number(whole)} (upper half of the range: {number(upper)})")
+    about = f"Exponents of power laws, cost = c · size^b, by least squares on logarithms: {'; '.join(said)}."
+    if part == "rows":
+        about += " Drawing the rows is in both: once in an evaluation, twice in an influence."
+    if part in ("width", "depth"):
+        rows_, features = results["settings"]["scaling_table"], SHAPES["adult"][1]
+        networks = results["settings"]["width_seeds" if part == "width" else "seeds"]
+        about += f" {networks} networks; a simulated table of {rows_:,} x {features}."
+    return [
+        f"## {title}",
+        table((heading, cost, *(f"{o}, s" for o in extra), "compilation, s", "memory, GiB"), rows),
+        about,
+    ]
+
+
+def _pruned(results: dict[str, Any]) -> Iterator[str]:
+    curve = view.pruned(results)
+    if not curve.sizes:
+        return
+    pairs = itertools.pairwise((0, *curve.sizes))
+    rows = [
+        (f"{first} to {last}", number(median * 1e6)) for (first, last), median in zip(pairs, curve.medians, strict=True)
+    ]
+    whole, upper = fit.exponents(curve.sizes, curve.medians)
+    yield "## Pruning step by units cut"
+    yield table(("units cut", "per seed and step, µs"), rows)
+    yield f"Exponent: {number(whole)} (upper half of the range: {number(upper)}); 0 is a cost that does not grow."
+
+
+def _failures(results: dict[str, Any]) -> Iterator[str]:
+    lines = []
+    for key, found in results["contenders"].items():
+        if "skipped" in found:
+            lines.append(f"* {key}: not run, {found['skipped']}")
+        elif "error" in found:
+            first, *_, last = *found["error"].splitlines()[:1], found["error"].splitlines()[-1]
+            lines.append(f"* {key}: failed, {first}" + (f": `{last}`" if last != first else ""))
+    if lines:
+        yield "## Without a result"
+        yield "\n".join(lines)

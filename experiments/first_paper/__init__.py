@@ -1,0 +1,1 @@
+"""Reproduce the first paper: its tables, its figures, and its authors' code."""

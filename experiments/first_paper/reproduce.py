@@ -1,0 +1,128 @@
+"""Reproduce all data sets, measures and methods of the first paper, and compare further methods.
+
+    DIR/DATASET/                 trained networks, shared by the measures
+    DIR/DATASET/MEASURE/         results.csv, trajectories.csv.gz, run.json, states
+    DIR/simulations/DATASET/...  the same for Figure 3: simulations for all parameter values
+    DIR/results.csv, tables.md, tables.csv, statistics/, figures/, report.html: the combined results
+
+Finished runs are not repeated, so an interrupted reproduction can be resumed and data sets can be added later.
+"""
+
+import dataclasses
+import time
+from contextlib import closing
+from pathlib import Path
+
+import jax
+import pandas as pd
+from rich.console import Console
+
+from experiments.first_paper.settings import Reproduce
+from fairjax import seeds
+from fairjax.runs import driver, hosts, provenance, results
+from fairjax.runs.compiler import BackgroundCompiler
+from fairjax.runs.files import atomic, write_json, write_text
+from fairjax.runs.folder import RunFolder
+from fairjax.runs.identity import identity, training_identity
+from fairjax.runs.settings import Debias
+from fairjax.runs.timings import Timings
+
+RESULTS, TRAJECTORIES, PROVENANCE = "results.csv", "trajectories.csv.gz", "run.json"
+
+
+def run(settings: Reproduce, console: Console) -> list[str]:
+    """Complete all runs that are not finished yet.
+
+    Args:
+        settings: the settings of the reproduction.
+        console: the console that shows progress.
+
+    Returns:
+        The data sets that were left out because their files were not found.
+    """
+    missing = []
+    for each in plan(settings):
+        try:
+            _dataset(each, settings, console)
+        except FileNotFoundError as error:
+            missing.append(each[0].dataset)
+            console.print(f"{each[0].dataset} is left out: {error}", style="yellow", markup=False)
+        jax.clear_caches()  # later runs have other shapes, so these programs are no longer needed
+    return missing
+
+
+def plan(settings: Reproduce) -> list[list[Debias]]:
+    """Return all runs: one per measure for each data set and each sweep of simulations."""
+    each, datasets = settings.each, []
+    for name in settings.datasets:
+        # only on COMPAS did the first paper confuse the polarity of scores
+        methods = tuple(one for one in each.methods if one != "reject_option_paper" or name == "compas")
+        base = dataclasses.replace(each, dataset=name, out=settings.out / name, methods=methods)
+        datasets.append([dataclasses.replace(base, measure=measure) for measure in settings.measures])
+    for name, values in (("loh", settings.alphas), ("zafar", settings.thetas)):
+        if values:
+            simulation = dataclasses.replace(each.simulation, sweep=values, tables="redrawn")
+            base = dataclasses.replace(
+                each,
+                dataset=name,
+                out=settings.out / "simulations" / name,
+                simulation=simulation,
+                seeds=settings.simulations,
+                methods=("standard", "pruning", "bias_gda"),
+            )
+            datasets.append([dataclasses.replace(base, measure=measure) for measure in settings.measures])
+    return datasets
+
+
+def folder_of(settings: Debias) -> Path:
+    """Return the folder of results of a planned run."""
+    return settings.folder / settings.measure
+
+
+def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
+    """Complete the runs of one data set, which share its trained networks."""
+    hosts.check_same_everywhere("the configuration", "; ".join(map(driver.fingerprint, runs)))
+    folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
+    left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
+    if not left:
+        console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}", markup=False)
+        return
+    machine = driver.Machine(seeds.mesh(), runs[0].lanes)
+    shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))
+    with closing(BackgroundCompiler()) as ahead:
+        with Timings().listening() as timings:
+            prepared = driver.prepare(left[0][0], shared, machine, console, timings, ahead)
+        for one, folder in left:
+            begun = time.perf_counter()
+            console.print(f"{one.dataset}, {one.measure.upper()}")
+            with timings.copy().listening() as of_run:
+                outcome = driver.run(one, prepared, folder, machine, console, of_run, ahead)
+            if hosts.is_primary():
+                _write(one, prepared, outcome, folder, of_run, begun)
+
+
+def _write(one: Debias, prepared, outcome, folder: RunFolder, timings: Timings, begun: float) -> None:
+    """Write the files of a finished run."""
+    curves = results.trajectories(one, outcome)
+    with atomic(folder.path / TRAJECTORIES) as temporary:
+        curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
+    seconds = time.perf_counter() - begun
+    write_json(folder.path / PROVENANCE, provenance.provenance(one, prepared, timings, seconds))
+    table = results.results(one, outcome)
+    write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: marks the run as finished
+
+
+def _finished(folder: RunFolder) -> bool:
+    """Return whether all files of a run exist, as seen by the first process."""
+    return hosts.broadcast_flag(all((folder.path / name).exists() for name in (RESULTS, TRAJECTORIES, PROVENANCE)))
+
+
+def gathered(settings: Reproduce, name: str, *, simulated: bool) -> pd.DataFrame:
+    """Concatenate the tables of all finished runs: of the data sets, or of the simulations for Figure 3."""
+    found = [
+        pd.read_csv(folder_of(one) / name, keep_default_na=False)
+        for runs in plan(settings)
+        for one in runs
+        if bool(one.simulation.sweep) == simulated and (folder_of(one) / name).exists()
+    ]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()

@@ -1,0 +1,198 @@
+"""Help texts of the command line: short help, a group of settings, a method."""
+
+import ast
+import dataclasses
+import functools
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fairjax.methods import METHODS
+from fairjax.metrics import GAPS, MEASURES
+from fairjax.runs.labels import about, datasets, names
+from fairjax.runs.postprocessors import POSTPROCESSORS
+
+CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+    "dataset": datasets,
+    "datasets": datasets,
+    "measure": lambda: MEASURES,
+    "measures": lambda: MEASURES,
+    "methods": names,
+    "across": lambda: GAPS,
+}
+"""The settings whose values are names in registries, and the names."""
+
+WIDTH = 79
+"""Maximum width of a line of help."""
+
+
+@functools.cache
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the attribute docstring below each field of a dataclass.
+
+    Args:
+        kind: a dataclass; fields of its base classes are included.
+
+    Returns:
+        One string per field, with its lines joined; fields without a docstring are missing.
+    """
+    found: dict[str, str] = {}
+    for part in reversed(kind.__mro__):
+        try:
+            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
+        except (OSError, TypeError, SyntaxError, ValueError):  # a class made at runtime, or a built-in one
+            continue
+        body = tree.body if isinstance(tree, ast.ClassDef) else []
+        for field, below in zip(body, body[1:], strict=False):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if (
+                isinstance(below, ast.Expr)
+                and isinstance(below.value, ast.Constant)
+                and isinstance(below.value.value, str)
+            ):
+                found[field.target.id] = " ".join(below.value.value.split())
+    return found
+
+
+def settings_help(command: str, settings: Any, note: str) -> str:
+    """Return the help of a command, which is about two screens long.
+
+    Args:
+        command: the name of the command.
+        settings: its settings, a dataclass instance with the defaults to show.
+        note: further text for the introduction.
+    """
+    docs, lines, groups = field_docs(type(settings)), [], []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            groups.append(field.name)
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        words = _first_sentence(docs.get(field.name, ""))
+        if field.name in CHOICES:
+            words += f": {', '.join(CHOICES[field.name]())}"
+        lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
+    own = [name for name in groups if name not in METHODS]
+    text = [
+        f"usage: python -m experiments {command} [--SETTING VALUE ...]",
+        "",
+        *_wrapped(f"{inspect.getdoc(type(settings)) or ''} {note}"),
+        "",
+        *lines,
+    ]
+    if own:
+        text += [
+            "",
+            *_wrapped(f"Groups, --GROUP.SETTING VALUE; `{command} --help GROUP` explains one: {', '.join(own)}"),
+        ]
+    if len(own) < len(groups):
+        called = ", ".join(name for name in groups if name in METHODS)
+        text += [*_wrapped(f"Methods, --METHOD.SETTING VALUE; `methods METHOD` explains one: {called}")]
+    return "\n".join([*text, f"`{command} --help all` explains everything."])
+
+
+def group_help(command: str, settings: Any, group: str) -> str:
+    """Return the help of a group of settings, with the full description of each.
+
+    Raises:
+        ValueError: if there is no such group.
+    """
+    known = [
+        field.name for field in dataclasses.fields(settings) if dataclasses.is_dataclass(getattr(settings, field.name))
+    ]
+    if group not in known:
+        raise ValueError(f"--help takes a group of settings, {', '.join(known)}, or all; got {group!r}")
+    value = getattr(settings, group)
+    head = [f"{command} --{group}.SETTING VALUE", "", *_wrapped(inspect.getdoc(type(value)) or ""), ""]
+    return "\n".join([*head, *_fields(value, f"--{group}.")])
+
+
+def methods_help() -> str:
+    """Return the help of all methods, one line per method."""
+    lines = ["usage: python -m experiments methods [METHOD]", ""]
+    for name in names():
+        found = about(name)
+        assert found is not None
+        lines.append(
+            _entry(name, f"{found.label} ({found.reference})" + ("; needs the group" if found.needs_group else ""))
+        )
+    return "\n".join([*lines, "", "`methods METHOD` explains one: its equation, reference and settings."])
+
+
+def method_help(name: str) -> str:
+    """Describe a method: what it does, its equation, references, limits and settings.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    if name not in METHODS:
+        found = about(name)
+        if found is None:
+            raise ValueError(METHODS.unknown(name))
+        kind = (
+            "It needs the protected attribute at test time."
+            if name in POSTPROCESSORS
+            else ("It chooses among the candidates that other methods selected, by the selection rule.")
+        )
+        return f"{name}: {found.label} ({found.reference})\n\n{kind} It has no settings."
+    method = METHODS[name]
+    words, _, references = (inspect.getdoc(method) or "").partition("References:")
+    lines = [f"{name}: {METHODS.label(name)} ({method.reference})", "", words.strip(), ""]
+    if method.equation:
+        lines += [*_wrapped(f"Equation: {method.equation}"), ""]
+    limits = [
+        f"at most {int(most)} {what}"
+        for most, what in ((method.groups, "groups"), (method.classes, "classes"))
+        if most < 1e9
+    ]
+    if limits:
+        lines += [f"Limits: {', '.join(limits)}", ""]
+    if references:
+        lines += ["References:", textwrap.indent(textwrap.dedent(references.strip("\n")), "  ").rstrip(), ""]
+    value = method()
+    settings = _fields(value, f"--{name}.")
+    return "\n".join([*lines, *(["Settings:", "", *settings] if settings else ["It has no settings."])])
+
+
+def _fields(value: Any, prefix: str) -> list[str]:
+    docs = field_docs(type(value))
+    return [
+        _entry(
+            f"{prefix}{field.name.replace('_', '-')}",
+            f"{docs.get(field.name, '')} [{_shown(getattr(value, field.name))}]",
+        )
+        for field in dataclasses.fields(value)
+    ]
+
+
+def _entry(flag: str, words: str, indent: int = 22) -> str:
+    """Format a flag and its description with a hanging indent."""
+    body = textwrap.wrap(words, WIDTH - indent) or [""]
+    first = f"  {flag:<{indent - 3}} " if len(flag) <= indent - 3 else f"  {flag}\n{' ' * indent}"
+    return first + f"\n{' ' * indent}".join(body)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), WIDTH)
+
+
+def _first_sentence(text: str) -> str:
+    """Return the text up to the first full stop, or up to the first semicolon if that is long."""
+    first = text.split(". ")[0].rstrip(".")
+    return first.split("; ")[0] if len(first) > 110 else first
+
+
+def _shown(value: Any) -> str:
+    """Format a default value briefly."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        if len(value) > 4:
+            return f"{value[0]} ... {value[-1]}, {len(value)} of them"
+        return " ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,0 +1,1 @@
+"""Tables, figures, statistics and the page of a finished run."""

@@ -1,0 +1,1 @@
+"""What a run needs: settings, data, stages, saved states, several hosts, and tidy tables of results."""

@@ -1,0 +1,48 @@
+"""What the numbers of a run depend on: the identity of its folder."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from fairjax.datasets import DATASETS
+from fairjax.runs.settings import Debias, Settings
+
+# Settings that change how a run proceeds but not its numbers; they are not part of its identity.
+NOT_IN_IDENTITY = ("out", "lanes", "save_every", "path", "roc_search", "compilation_cache", "hosts")
+# Settings that define groups and compare them.
+GROUPING_FIELDS = ("intersect", "minimum", "small", "across", "rate_minimum", "stratify")
+# Settings that trained networks depend on.
+TRAINING_FIELDS = (
+    "dataset", "seeds", "protected", "intersect", "minimum", "small", "stratify", "simulation", "network", "training",
+)  # fmt: skip
+
+
+def identity(settings: Any) -> dict[str, Any]:
+    """Return everything that the numbers of a run depend on, as plain values.
+
+    For a run with the two groups of a benchmark, the identity is the same as in versions without a choice of groups, so
+    that folders written by those versions can be resumed.
+    """
+    values = {name: value for name, value in plain(settings).items() if name not in NOT_IN_IDENTITY}
+    if not isinstance(settings, Settings):
+        return values
+    default = {field.name: field.default for field in dataclasses.fields(settings)}
+    values = {name: value for name, value in values.items() if name not in GROUPING_FIELDS or value != default[name]}
+    single = settings.dataset in DATASETS and not DATASETS[settings.dataset].intersections
+    if not settings.protected or single:  # older versions wrote German's attribute for all data sets
+        values["protected"] = settings.protected[0] if settings.protected else "sex"
+    return values
+
+
+def training_identity(settings: Debias) -> dict[str, Any]:
+    """Return everything that the trained networks of a run depend on, as plain values."""
+    return {name: value for name, value in identity(settings).items() if name in TRAINING_FIELDS}
+
+
+def plain(value: Any) -> Any:
+    """Convert dataclasses, tuples and paths to dictionaries, lists and strings."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,94 @@
+"""The data of a run: splits of a benchmark file or of simulated tables, and the keys of its seeds."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fairjax import data, datasets
+from fairjax.data.splits import STRATIFY, STREAM
+from fairjax.runs.labels import SIMULATED
+from fairjax.runs.settings import Debias, has_classes
+from fairjax.runs.structure import Structure
+from fairjax.types import SHARED, Split
+
+SIMULATION, TRAINING_STREAM = 0, 1
+"""Numbers that are folded into a seed's key. The stream of splits and each method have numbers of their own."""
+
+
+def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """Load the data of a run: the splits of all seeds, their vmap axes, groups and classes, and facts about the data.
+
+    Raises:
+        ValueError: if the data cannot be used; the message says why.
+        FileNotFoundError: if there is no data file.
+    """
+    if settings.dataset in SIMULATED:
+        return _simulated(settings)
+    options: dict[str, Any] = {}
+    benchmark = datasets.DATASETS[settings.dataset]
+    if settings.protected and not benchmark.intersections:
+        options = {"protected": settings.protected[0]}
+    elif settings.protected or has_classes(settings.dataset):
+        options = {name: getattr(settings, name) for name in ("intersect", "minimum", "small")}
+        options |= {"protected": settings.protected} if settings.protected else {}
+    dataset = benchmark(settings.path, **options)
+    structure = Structure.of(dataset, settings.across, settings.rate_minimum)
+    facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
+    if dataset.groups is not None:
+        facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
+    stratify, measure = STRATIFY if settings.stratify else None, structure.measure(settings.measure)
+    try:
+        splits = data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure)
+    except ValueError as error:
+        if not structure.attributes:
+            raise
+        stratify = "" if settings.stratify or not settings.intersect else ", --stratify"
+        flags = f"a larger --minimum, --small pool{stratify}"
+        raise ValueError(f"{error}; on the command line: {flags}, other --seeds") from error
+    return splits, SHARED, structure, facts
+
+
+def _simulated(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    chosen = settings.simulation
+
+    def draw(key, value):
+        if settings.dataset == "zafar":
+            return data.zafar(key, chosen.rows, value)
+        # the features do not depend on the group, so a classifier is biased only if the attribute is a feature
+        return data.append_protected(data.loh(key, chosen.rows, value))
+
+    if chosen.tables == "fixed":
+        batch = jax.jit(draw)(jax.random.key(chosen.key), jnp.array(_parameter(settings, None)))
+        dataset = data.from_arrays(*map(np.asarray, batch), name=settings.dataset)
+        splits, axes = data.split_seeds(dataset, settings.seeds), SHARED
+        features = batch.x.shape[1]
+    else:
+        keys, values = keys_of(settings), jnp.array([_parameter(settings, value) for _, value in settings.runs])
+        batch = jax.jit(jax.vmap(draw))(fold_in_all(keys, SIMULATION), values)
+        splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(fold_in_all(keys, STREAM), batch)
+        for i, (seed, _) in enumerate(settings.runs):
+            one = jax.tree.map(operator.itemgetter(i), splits)
+            data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
+        axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
+        features = batch.x.shape[2]
+    structure = Structure(across=settings.across, minimum=settings.rate_minimum)
+    return splits, axes, structure, {"rows": chosen.rows, "features": features, "protected": "a"}
+
+
+def _parameter(settings: Debias, value: float | None) -> float:
+    """Return the simulated parameter of a run."""
+    chosen = settings.simulation
+    return value if value is not None else chosen.theta if settings.dataset == "zafar" else chosen.alpha
+
+
+def keys_of(settings: Debias) -> jax.Array:
+    """Return one key per run: the key of its seed."""
+    return jax.vmap(jax.random.key)(jnp.array([seed for seed, _ in settings.runs], jnp.uint32))
+
+
+def fold_in_all(keys: jax.Array, number: int) -> jax.Array:
+    """Fold a number into each key."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)

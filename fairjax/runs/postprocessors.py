@@ -1,0 +1,118 @@
+"""Postprocessors by name: AIF360's methods for one seed, and group thresholds."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fairjax.registry import Registry
+
+_ARRAYS = ("valid_scores", "valid_y", "valid_a", "test_scores", "test_a")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """One method for one seed. Arrays are converted to NumPy's, so that other processes need no device to read them."""
+
+    method: str
+    """A method in `POSTPROCESSORS`."""
+    measure: str
+    """`spd` or `eod`; equalised odds ignores it, since it has a criterion of its own."""
+    seed: int
+    """The seed, which identifies the job in errors and determines which rows equalised odds changes."""
+    number: int = 0
+    """A number by which the caller can identify the job."""
+    valid_scores: np.ndarray
+    """Scores of the validation data."""
+    valid_y: np.ndarray
+    """Labels of the validation data."""
+    valid_a: np.ndarray
+    """Groups of the validation data."""
+    test_scores: np.ndarray
+    """Scores of the test data."""
+    test_a: np.ndarray
+    """Groups of the test data."""
+    threshold: float
+    """The threshold of the scores, tuned on the validation data; reject option chooses its own."""
+    bound: float = 0.05
+    """The bound on |measure| for reject option."""
+    search: str = "counts"
+    """The search of reject option: see `fairjax.adapters.aif360_postprocessing.SEARCHES`."""
+
+    def __post_init__(self):
+        """Validate the method."""
+        known = [name for name, entry in POSTPROCESSORS.items() if entry.decide is not None]
+        if self.method not in known:
+            raise ValueError(f"method must be one of {', '.join(known)}, got {self.method!r}")
+        for name in _ARRAYS:
+            object.__setattr__(self, name, np.asarray(getattr(self, name)))
+        object.__setattr__(self, "threshold", float(self.threshold))
+
+
+def _reject_option(job: Job, polarity: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    from fairjax.adapters.aif360_postprocessing import reject_option
+
+    fit = reject_option(
+        job.valid_scores,
+        job.valid_y,
+        job.valid_a,
+        measure=job.measure,
+        bound=job.bound,
+        polarity=polarity,
+        search=job.search,
+    )
+    return fit.decide(job.valid_scores, job.valid_a), fit.decide(job.test_scores, job.test_a), fit._asdict()
+
+
+def _equalized_odds(job: Job, threshold: float | None) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    from fairjax.adapters.aif360_postprocessing import equalized_odds
+
+    cut = job.threshold if threshold is None else threshold
+    valid, test = job.valid_scores > cut, job.test_scores > cut
+    fit = equalized_odds(valid, job.valid_y, job.valid_a, seed=job.seed)
+    return fit.decide(valid, job.valid_a), fit.decide(test, job.test_a), {"threshold": cut, **fit._asdict()}
+
+
+class Postprocessor(NamedTuple):
+    """A method that changes decisions instead of the network; it needs the protected attribute at test time."""
+
+    label: str
+    """The display name in tables and figures."""
+    reference: str
+    """The method's source, as tables show it."""
+    decide: Callable[[Job], tuple[np.ndarray, np.ndarray, dict[str, Any]]] | None
+    """Return decisions on valid and test data and the fitted numbers for one seed. None for group thresholds, which one
+    program computes for all seeds."""
+    groups: float = 2
+    """The maximum number of groups that the method supports."""
+    measures: tuple[str, ...] | None = ("spd", "eod")
+    """The measures that the method supports; None if it supports all."""
+    classes: float = 2
+    """The maximum number of classes that the method supports."""
+
+
+_KAMIRAN, _HARDT = "Kamiran et al. 2012, AIF360", "Hardt et al. 2016, AIF360"
+
+POSTPROCESSORS: Registry[Postprocessor] = Registry(
+    "post-processor",
+    {
+        "group_thresholds": Postprocessor("Group thresholds", "Hardt et al. 2016", None, math.inf, None),
+        "reject_option": Postprocessor("ROC", _KAMIRAN, functools.partial(_reject_option, polarity="one")),
+        "reject_option_either": Postprocessor(
+            "ROC, either way", _KAMIRAN, functools.partial(_reject_option, polarity="either")
+        ),
+        "reject_option_paper": Postprocessor(
+            "ROC, paper's polarity", _KAMIRAN, functools.partial(_reject_option, polarity="crossed")
+        ),
+        "equalized_odds": Postprocessor("Eq. odds", _HARDT, functools.partial(_equalized_odds, threshold=None)),
+        "equalized_odds_half": Postprocessor(
+            "Eq. odds, cut at 0.5", _HARDT, functools.partial(_equalized_odds, threshold=0.5)
+        ),
+    },
+)
+"""All post-processors by name. `reject_option` takes 1 as the favourable label, `reject_option_either` takes 1 or 0,
+whichever is better on validation data, and `reject_option_paper` works as in the first paper's runs on COMPAS.
+`equalized_odds` starts from decisions at the tuned threshold, `equalized_odds_half` at 0.5."""

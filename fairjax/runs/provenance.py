@@ -1,0 +1,54 @@
+"""Versions, device and timings of a run."""
+
+import platform
+import resource
+import sys
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from fairjax.runs.driver import Prepared
+from fairjax.runs.identity import plain
+from fairjax.runs.settings import Debias
+from fairjax.runs.timings import Timings
+
+PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif360", "orbax-checkpoint")
+
+
+def provenance(settings: Debias, prepared: Prepared, timings: Timings, seconds: float) -> dict[str, Any]:
+    """Return versions, device and timings of the run."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    device = jax.devices()[0]
+    epochs, compilation = np.asarray(prepared.trained.epoch), timings.compilation
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "machine": platform.platform(),
+        "command": ["python", "-m", "experiments", *sys.argv[1:]],
+        "data": {**prepared.facts, "structure": plain(prepared.structure)},
+        "epochs": epochs.tolist(),
+        "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},
+        "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
+        "compilation_ahead_seconds": round(timings.ahead, 3),
+        "training_ms_per_seed_and_step": _per_step(settings, prepared, timings),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+    }
+
+
+def _rounded(seconds: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def _per_step(settings: Debias, prepared: Prepared, timings: Timings) -> float:
+    """Return wall-clock milliseconds per network and training step, with all devices in use."""
+    rows = prepared.splits.train.shape[-1]
+    steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(prepared.trained.epoch))
+    return round(timings.seconds["training"] / steps * 1e3, 4)

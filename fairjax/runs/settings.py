@@ -1,0 +1,318 @@
+"""Settings of a run: dataclasses that the command line, YAML files and the run's folder share."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Literal
+
+from fairjax.datasets import DATASETS
+from fairjax.methods import METHODS, Method
+from fairjax.metrics import GAPS, MEASURES
+from fairjax.nn import Mlp
+from fairjax.registry import Registry
+from fairjax.runs.hosts import Hosts
+from fairjax.runs.labels import PORTFOLIO, SIMULATED, datasets, names
+from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.runs.values import check_values, expand_paths
+from fairjax.selection import RULES, Rule
+from fairjax.training import Training
+
+SEEDS = (
+    42, 73, 666, 777, 1009, 1279, 1597, 1811, 1949, 2053, 2129, 2287, 2617, 2741, 2903, 3079, 3257, 3413, 3571, 3727,
+)  # fmt: skip
+"""Default seeds, those of the published results."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """Settings of the synthetic data sets, loh and zafar."""
+
+    rows: int = 5000
+    """Number of rows."""
+    alpha: float = 1.5
+    """Loh: strength of the dependence of the label on the protected attribute (Eq. 9)."""
+    theta: float = 0.8
+    """Zafar: angle of rotation in radians. The smaller the angle, the greater the bias (Eq. 10)."""
+    tables: Literal["fixed", "redrawn"] = "fixed"
+    """Use one fixed table that all seeds split, or a redrawn table for each seed."""
+    key: int = 0
+    """Random seed of the fixed table."""
+    sweep: tuple[float, ...] = ()
+    """Values of alpha (loh) or theta (zafar) to run with every seed, all at once. Requires redrawn tables."""
+
+    def __post_init__(self):
+        """Validate the settings."""
+        check_values(self, "simulation.")
+        if self.sweep and self.tables != "redrawn":
+            raise ValueError("simulation.sweep draws a table for each value and seed: set simulation.tables to redrawn")
+        if len(set(self.sweep)) < len(self.sweep):
+            raise ValueError(f"simulation.sweep must not repeat, got {self.sweep}")
+        if self.rows < 100:
+            raise ValueError(
+                f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}"
+            )
+        if not 0 <= self.alpha < math.inf:
+            raise ValueError(f"simulation.alpha must not be negative, got {self.alpha}")
+        if not 0 <= self.key < 2**32:
+            raise ValueError(f"simulation.key must be a number from 0 to 2^32 - 1, got {self.key}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The classifier, a multilayer perceptron."""
+
+    widths: tuple[int, ...] = (32,) * 11
+    """Number of units in each hidden layer."""
+    dropout: float = 0.05
+    """Probability of dropping a unit's output during training."""
+    site: Literal["preactivation", "activation", "normalised"] = "preactivation"
+    """Where the influence of a unit is measured: before the ReLU, after it, or after batch normalisation."""
+    cut: Literal["incoming", "outgoing"] = "incoming"
+    """Which weights of a pruned unit are removed."""
+
+    def build(self, classes: int = 2) -> Mlp:
+        """Build the Linen module for data with a number of classes."""
+        outputs = 1 if classes == 2 else classes
+        return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout, outputs=outputs)
+
+    def __post_init__(self):
+        """Validate the settings by building the network."""
+        check_values(self, "network.")
+        if any(width < 1 for width in self.widths):
+            raise ValueError(f"network.widths must be positive, got {self.widths}")
+        self.build()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Selection:
+    """How one candidate is selected on validation data."""
+
+    rule: str = "objective"
+    """The rule that selects a candidate. objective: Eq. 3 with the bound epsilon - margin. expected: the expectation of
+    Eq. 3 on new data. pooled: the same with the bias of train and validation data together. accuracy_floor: the least
+    |bias| among candidates above a floor on balanced accuracy."""
+    also: tuple[str, ...] = ()
+    """Additional rules that select from the same candidates; each adds rows to the results."""
+    epsilon: float = 0.05
+    """Bound on |bias|, which test results are compared with."""
+    margin: float = 0.01
+    """Distance inside the bound that a candidate must keep on validation data (rules objective and accuracy_floor)."""
+    variance: float = 0.2
+    """Variance of a decision, p (1 - p) (rules expected and pooled)."""
+    shift: float = 0.03
+    """Standard deviation of the change in bias from train data to new data (rule pooled)."""
+    floor: float = 0.55
+    """Minimum balanced accuracy on validation data (rule accuracy_floor)."""
+
+    def build(self, rule: str | None = None) -> Rule:
+        """Build a selection rule with these numbers: the rule of the run, or the one with the given name."""
+        chosen = RULES[rule or self.rule]
+        names = {field.name for field in dataclasses.fields(chosen)}
+        return chosen(**{name: getattr(self, name) for name in names})
+
+    @property
+    def rules(self) -> dict[str, Rule]:
+        """All rules by name, the main rule first."""
+        return {name: self.build(name) for name in (self.rule, *self.also)}
+
+    def __post_init__(self):
+        """Validate the settings by building the rules."""
+        RULES.check("selection.rule and selection.also", self.rule, *self.also)
+        check_values(self, "selection.")
+        if len(self.rules) < 1 + len(self.also):
+            raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Train networks on splits of one data set and debias them, all seeds at once."""
+
+    dataset: str = "loh"
+    """Data set: loh and zafar are simulated, the others are benchmark files, found or downloaded."""
+    measure: str = "spd"
+    """Measure of bias. spd: statistical parity difference. eod: equal opportunity difference. fprd, ppd, accuracy:
+    difference of false positive rates, of precision, of accuracy. average_odds, equalized_odds: mean, or larger, of the
+    differences of true and false positive rates. parity_ratio: how far the ratio of selection rates is from 1. With
+    more than two groups, the greatest rate minus the least; with more than two classes, the class that is furthest
+    from parity."""
+    seeds: tuple[int, ...] = SEEDS
+    """Random seeds; each gives one train/valid/test split and one network."""
+    methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
+    """Debiasing methods to run; standard is the trained network without changes."""
+    out: Path | None = None
+    """Folder of the results, by default results/DATASET-MEASURE. An interrupted run continues from there."""
+    path: Path | None = None
+    """Path of the raw data file or its folder. By default FAIRJAX_DATA, then the user's cache, then a download."""
+    protected: tuple[str, ...] = ()
+    """Protected attributes that define the groups; several attributes define their intersections. Choices are race and
+    sex for adult and compas, and sex or age for german. By default the two groups of the benchmark. With many groups, a
+    difference below 0.05 is seldom measurable: use a larger selection.epsilon, such as 0.2."""
+    intersect: bool = True
+    """Compare the intersections of several attributes. Otherwise compare the groups of each attribute separately."""
+    minimum: int = 50
+    """Minimum number of rows of a group that is compared (with protected)."""
+    small: Literal["leave out", "pool", "raise", "keep"] = "leave out"
+    """What to do with smaller groups: leave them out of comparisons, pool them, stop with an error, or keep them."""
+    across: str | None = None
+    """Gap that compares a rate across groups. By default the signed difference of two groups, or the spread of more."""
+    rate_minimum: int = 1
+    """Minimum number of rows behind a group's rate in a part for the rate to be compared."""
+    stratify: bool = False
+    """Give every part the same share of each group and label, instead of a random share."""
+    simulation: Simulation = Simulation()
+    network: NetworkSettings = NetworkSettings()
+    training: Training = Training()
+    portfolio: tuple[str, ...] = ("bias_gda", "adversarial_debiasing", "lagrangian")
+    """Methods among whose selected candidates the portfolio selects one per split, by the selection rule."""
+    selection: Selection = Selection()
+    roc_search: Literal["counts", "aif360"] = "counts"
+    """Search of reject option classification: exact from counts, or AIF360's own fit in parallel processes. The results
+    are the same, but AIF360 takes seconds per network."""
+    lanes: int | None = None
+    """Number of seeds that run together in one program. Results do not depend on it. The default suits the device."""
+    save_every: float = 10.0
+    """Seconds between saved states. An interrupted run loses at most this time and the chunk in progress."""
+    compilation_cache: Path | None = None
+    """Folder in which compiled programs are kept for later runs, like JAX_COMPILATION_CACHE_DIR. Use only a folder of
+    your own, since its contents are executed."""
+    hosts: Hosts = Hosts()
+
+    def __post_init__(self):
+        """Validate the settings before anything is loaded."""
+        expand_paths(self)
+        check_values(self)
+        check_names("dataset", (self.dataset,), datasets(), "data set")
+        MEASURES.check("measure", self.measure)
+        if self.across is not None:
+            GAPS.check("across", self.across)
+        check_names("methods", self.methods, names(), "method")
+        if not self.methods:
+            raise ValueError(f"methods must be some of {', '.join(names())}, got none")
+        unfit = [name for name in self.portfolio if name not in METHODS or METHODS[name].threshold == "rule"]
+        if unfit or not self.portfolio:
+            raise ValueError(f"portfolio must be methods with candidates of their own, got {unfit or 'none'}")
+        if PORTFOLIO in self.methods:
+            before = self.methods[: self.methods.index(PORTFOLIO)]
+            absent = [name for name in self.portfolio if name not in before]
+            if absent:
+                raise ValueError(
+                    f"the portfolio chooses from methods that ran before it: put {', '.join(absent)} there"
+                )
+        if self.simulation.sweep and self.dataset not in SIMULATED:
+            raise ValueError(f"simulation.sweep is for {' and '.join(SIMULATED)}, not for {self.dataset}")
+        self._check_groups()
+        for name in ("methods", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must not repeat, got {values}")
+        if not self.seeds or min(self.seeds) < 0 or max(self.seeds) >= 2**32:
+            raise ValueError(f"seeds must be one or more numbers from 0 to 2^32 - 1, got {self.seeds}")
+        if self.path is not None and self.dataset in SIMULATED:
+            raise ValueError(f"path is a raw data file, but {self.dataset} is simulated; leave path out")
+        if not 0 <= self.save_every < math.inf:
+            raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
+        if self.lanes is not None and self.lanes < 2:
+            raise ValueError(f"lanes must be at least 2, got {self.lanes}")
+
+    def _check_groups(self):
+        """Check that the data set has the attributes, and that settings of groups are given only with groups."""
+        benchmark = DATASETS.get(self.dataset)
+        known = benchmark.attributes if benchmark else ()
+        unknown = [name for name in self.protected if name not in known]
+        if unknown and not known:
+            raise ValueError(
+                f"protected must be left out for {self.dataset}, whose one attribute cannot be chosen; it can for "
+                f"{', '.join(name for name, entry in DATASETS.items() if entry.attributes)}"
+            )
+        if unknown or len(set(self.protected)) < len(self.protected):
+            raise ValueError(
+                f"protected must be one or more of {', '.join(known)} for {self.dataset}, each once, got "
+                f"{' '.join(self.protected)}"
+            )
+        single = benchmark is not None and bool(known) and not benchmark.intersections
+        if single and len(self.protected) > 1:
+            raise ValueError(
+                f"{self.dataset} takes one protected attribute, {' or '.join(known)}, got {' '.join(self.protected)}"
+            )
+        for name in ("minimum", "rate_minimum"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        if single or not (self.protected or has_classes(self.dataset)):
+            idle = [name for name in ("minimum", "small") if getattr(self, name) != default[name]]
+            if idle:
+                raise ValueError(
+                    f"{' and '.join(idle)} would change nothing for the two groups of {self.dataset}: leave them out"
+                    + (", or choose protected" if known and not single else "")
+                )
+        if not self.intersect and len(self.protected) < 2:
+            raise ValueError(f"no-intersect is about several protected attributes, got {len(self.protected)}")
+        if self.stratify and (self.dataset in SIMULATED or not self.intersect):
+            raise ValueError("stratify is for benchmark files whose groups are the intersections of attributes")
+        ignorant = [
+            name
+            for name, entry in POSTPROCESSORS.items()
+            if name in self.methods and entry.measures is not None and self.measure not in entry.measures
+        ]
+        if ignorant:
+            raise ValueError(
+                f"{', '.join(ignorant)} know the measures {' and '.join(POSTPROCESSORS[ignorant[0]].measures or ())} "
+                f"only, got {self.measure}: leave them out"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the results."""
+        return self.out or Path("results") / "-".join((self.dataset, *self.protected, self.measure))
+
+    @property
+    def runs(self) -> list[tuple[int, float | None]]:
+        """Seed and simulated parameter of each network: all seeds, for each value of a sweep if there is one."""
+        return [(seed, value) for value in self.simulation.sweep or (None,) for seed in self.seeds]
+
+    def config(self, method: str) -> Method:
+        """Return a method with its hyperparameters."""
+        return getattr(self, method, None) or METHODS[method]()
+
+
+def debias_type() -> type[Settings]:
+    """Create the settings of `debias`: those of every run, and a field for each method with hyperparameters.
+
+    Raises:
+        ValueError: if a method has the same name as another setting.
+    """
+    return _debias_type(tuple(METHODS.items()))
+
+
+@functools.cache
+def _debias_type(methods: tuple[tuple[str, type[Method]], ...]) -> type[Settings]:
+    base = globals().get("Debias", Settings)
+    given = {field.name: field.type for field in dataclasses.fields(base)}
+    made = [(name, kind, kind()) for name, kind in methods if dataclasses.fields(kind)]
+    taken = [name for name, kind, _ in made if given.get(name, kind) is not kind]
+    if taken:
+        raise ValueError(f"a method cannot be named {taken[0]!r}, which is a setting of debias: register another name")
+    new = [entry for entry in made if entry[0] not in given]
+    if not new:
+        return base
+    space = {"__doc__": Settings.__doc__, "__module__": __name__}
+    return dataclasses.make_dataclass("Debias", new, bases=(base,), namespace=space, frozen=True, kw_only=True)
+
+
+Debias = debias_type()
+"""Settings of `debias`, with the methods that were registered when this module was imported."""
+
+
+def has_classes(dataset: str) -> bool:
+    """Return whether a data set has more than two classes."""
+    return dataset in DATASETS and DATASETS[dataset].several_classes
+
+
+def check_names(what: str, given: tuple[str, ...], known: tuple[str, ...], kind: str) -> None:
+    """Check that all names are known.
+
+    Raises:
+        ValueError: if a name is unknown; the message suggests a similar name and lists the known ones.
+    """
+    Registry(kind, dict.fromkeys(known)).check(what, *given)
