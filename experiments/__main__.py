@@ -2,7 +2,7 @@
 
 import sys
 
-from fairjax.cli.main import main
+from experiments.cli import PROGRAM
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PROGRAM.main())

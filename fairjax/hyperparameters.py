@@ -7,17 +7,21 @@ static.
 import dataclasses
 import math
 import numbers
-from typing import Any
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 
-def static(default: Any) -> Any:
+def static(default: T) -> T:
     """Make a dataclass field that is static and not a leaf: changing it recompiles the program.
 
-    Example:
-        >>> static(3).metadata["static"]
-        True
+    Args:
+        default: the default value of the field. Type checkers take it for the value of the field.
+
+    Returns:
+        A `dataclasses.field`.
     """
-    return dataclasses.field(default=default, metadata={"static": True})
+    return cast(T, dataclasses.field(default=default, metadata={"static": True}))
 
 
 def check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.benchmarks import fit, limits, plan, report, run, tables, view
 from experiments.benchmarks.settings import Bench, from_plain, identity, plain
-from fairjax.cli import main
+from experiments.cli import PROGRAM
 
 MINIATURE = Bench(
     data="simulated",
@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
         settings = dataclasses.replace(settings, parts=("steps", "rows"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compilation takes most of the time of a small benchmark
-        assert main.main(["bench", *words(settings)]) == 0
+        assert PROGRAM.main(["bench", *words(settings)]) == 0
     return settings
 
 
@@ -118,7 +118,7 @@ def test_a_benchmark_goes_on_where_it_was(finished, capsys):
     raw = before["contenders"].pop("steps/compas/limit")
     (finished.out / "bench.json").write_text(json.dumps(before), encoding="utf-8")
     capsys.readouterr()
-    assert main.main(["bench", *words(finished)]) == 0
+    assert PROGRAM.main(["bench", *words(finished)]) == 0
     said = capsys.readouterr().out
     assert "steps/compas/limit" in said and "steps/compas/fairjax" not in said and "rows/500" not in said
     after = loaded(finished)
@@ -130,7 +130,7 @@ def test_a_benchmark_goes_on_where_it_was(finished, capsys):
 @pytest.mark.slow
 def test_other_settings_are_refused(finished, capsys):
     changed = dataclasses.replace(finished, repetitions=3)
-    assert main.main(["bench", *words(changed)]) == 2
+    assert PROGRAM.main(["bench", *words(changed)]) == 2
     assert "other settings (repetitions); choose another folder" in capsys.readouterr().err
 
 
@@ -143,7 +143,7 @@ def test_a_contender_that_fails_stops_no_other(finished, tmp_path, monkeypatch, 
     }
     monkeypatch.setattr(plan, "contenders", lambda settings: broken)
     settings = dataclasses.replace(finished, out=tmp_path)
-    assert main.main(["bench", *words(settings)]) == 1
+    assert PROGRAM.main(["bench", *words(settings)]) == 1
     assert "failed: steps/compas/broken" in capsys.readouterr().out.replace("\n", " ")
     page = (tmp_path / "bench.md").read_text(encoding="utf-8")
     assert "steps/compas/broken: failed" in page and "AttributeError" in page
@@ -176,7 +176,7 @@ def test_two_results_are_compared(tmp_path, capsys):
     paths = [tmp_path / name for name in ("a.json", "b.json")]
     for path, value, cpu in zip(paths, (1.0, 2.5), "ab", strict=True):
         path.write_text(json.dumps(results_of(value, machine={"cpu": cpu})), encoding="utf-8")
-    assert main.main(["bench-compare", *map(str, paths)]) == 0
+    assert PROGRAM.main(["bench-compare", *map(str, paths)]) == 0
     said = capsys.readouterr().out
     assert "steps/compas/fairjax" in said and "2.50" in said and "machine.cpu: a and b" in said
 
@@ -193,10 +193,10 @@ def test_what_cannot_be_compared(tmp_path, capsys):
         (tmp_path / "none.json", "cannot read"),
         (empty, "no measure in common"),
     ):
-        assert main.main(["bench-compare", str(good), str(path)]) == 2
+        assert PROGRAM.main(["bench-compare", str(good), str(path)]) == 2
         assert words_ in capsys.readouterr().err.replace("\n", " ")
-    assert main.main(["bench-compare", str(good)]) == 2
-    assert main.main(["bench-compare", "--help"]) == 0
+    assert PROGRAM.main(["bench-compare", str(good)]) == 2
+    assert PROGRAM.main(["bench-compare", "--help"]) == 0
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 1.5])
@@ -266,7 +266,7 @@ def test_the_products_are_those_of_a_step():
 
     from fairjax import seeds
 
-    raw = limits.products(7, (4, 3), 2, steps=3, repetitions=2, mesh=seeds.mesh(jax.devices()[:1]), lanes=None)
+    raw = limits.products(7, (4, 3), 2, steps=3, repetitions=2, mesh=seeds.mesh(jax.devices()[:1]), group_size=None)
     assert len(raw) == 2 and min(raw) > 0
     assert limits._shapes(7, (4, 3)) == [(7, 4), (4, 3), (3, 1)]
 

@@ -12,13 +12,14 @@ import pytest
 from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
 from sklearn.metrics import balanced_accuracy_score
 
+from experiments.cli import PROGRAM
 from experiments.first_paper import published, reproduce
 from experiments.first_paper.settings import Reproduce
 from fairjax import data, datasets, seeds
-from fairjax.cli import main
-from fairjax.cli.old_yaml import updated
+from fairjax.cli.parsing import updated
 from fairjax.methods import METHODS
 from fairjax.report import html
+from fairjax.report.counts import inconsistency
 from fairjax.runs import labels, postprocessors
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.structure import CELLS
@@ -72,7 +73,7 @@ def finished(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=small))
         patched.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
-        assert main.main(["reproduce", "--config", str(folder / "config.yaml"), "--out", str(folder / "all")]) == 0
+        assert PROGRAM.main(["reproduce", "--config", str(folder / "config.yaml"), "--out", str(folder / "all")]) == 0
     return folder / "all"
 
 
@@ -121,7 +122,7 @@ def test_counts_give_every_number(results):
         by_group = MetricFrame(metrics=rate, y_true=y, y_pred=decision, sensitive_features=a).by_group
         assert by_group[0] - by_group[1] == pytest.approx(row.bias, abs=1e-5)
         assert row.satisfied in ("True", "False", True, False)
-    assert counts.inconsistency(results) < 1e-5
+    assert inconsistency(results) < 1e-5
     sizes = results.groupby(["part", "seed"])[list(CELLS)].sum().sum(axis=1).unique()
     assert results[list(CELLS)].sum(axis=1).unique().tolist() == [120] and len(sizes) == 1
 
@@ -179,7 +180,7 @@ def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
     monkeypatch.setattr(seeds, "advance_training", None)
     before = {path: path.read_bytes() for path in finished.rglob("*.csv")}
     config = finished.parent / "config.yaml"
-    assert main.main(["reproduce", "--config", str(config), "--out", str(finished)]) == 0
+    assert PROGRAM.main(["reproduce", "--config", str(config), "--out", str(finished)]) == 0
     assert "finished before" in " ".join(capsys.readouterr().out.split())
     assert before == {path: path.read_bytes() for path in finished.rglob("*.csv")}
 
@@ -199,10 +200,10 @@ def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch)
 
     with monkeypatch.context() as patched:
         patched.setattr(seeds, "advance_debiasing", stopping)
-        assert main.main(words) == 130
+        assert PROGRAM.main(words) == 130
     with monkeypatch.context() as patched:
         patched.setattr(seeds, "advance_training", None)  # training is not done again
-        assert main.main(words) == 0
+        assert PROGRAM.main(words) == 0
     keys = ["method", "rule", "seed", "part", "bias", "balanced_accuracy", *CELLS]
     mine = pd.read_csv(tmp_path / "r" / "results.csv", keep_default_na=False)[keys]
     whole = pd.read_csv(finished / "results.csv", keep_default_na=False)
@@ -249,7 +250,7 @@ def test_a_reproduction_refuses_what_it_cannot_do(changes, message):
 def test_a_reproduction_without_any_data_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
     words = ["reproduce", "--datasets", "mimic", "--alphas", "--thetas", "--out", str(tmp_path / "r")]
-    assert main.main(words) == 2
+    assert PROGRAM.main(words) == 2
     assert "the files of mimic are not there" in capsys.readouterr().err
 
 
@@ -305,23 +306,23 @@ def test_the_page_needs_nothing_from_elsewhere(finished):
 def test_the_page_of_a_single_run(finished, tmp_path, capsys):
     folder = tmp_path / "one"
     shutil.copytree(finished / "compas" / "spd", folder, ignore=shutil.ignore_patterns("states"))
-    assert main.main(["report", str(folder)]) == 0
+    assert PROGRAM.main(["report", str(folder)]) == 0
     assert "report.html" in capsys.readouterr().out
     assert "COMPAS SPD" in (folder / "report.html").read_text()
 
 
 def test_a_page_without_results_is_refused(finished, tmp_path, capsys):
-    assert main.main(["report", str(tmp_path)]) == 2
+    assert PROGRAM.main(["report", str(tmp_path)]) == 2
     assert "has no results.csv" in capsys.readouterr().err
     frame = pd.read_csv(finished / "results.csv", keep_default_na=False)
     frame.loc[5, "bias"] += 0.5
     frame.to_csv(tmp_path / "results.csv", index=False)
-    assert main.main(["report", str(tmp_path)]) == 2
+    assert PROGRAM.main(["report", str(tmp_path)]) == 2
     assert "contradicts itself" in capsys.readouterr().err
     frame.drop(columns="tn0").to_csv(tmp_path / "results.csv", index=False)
-    assert main.main(["report", str(tmp_path)]) == 2
+    assert PROGRAM.main(["report", str(tmp_path)]) == 2
     assert "lacks the columns tn0" in capsys.readouterr().err
-    assert main.main(["report"]) == 2 and main.main(["report", "--help"]) == 0
+    assert PROGRAM.main(["report"]) == 2 and PROGRAM.main(["report", "--help"]) == 0
 
 
 CHROMIUM = next(

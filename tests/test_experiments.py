@@ -16,14 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.cli import PROGRAM
+from experiments.cli import parse_debias as parse
 from experiments.first_paper.settings import preset
 from fairjax import checkpoint, data, datasets, loop, metrics, seeds, selection
-from fairjax.cli import main
-from fairjax.cli.old_yaml import updated
+from fairjax.cli.parsing import updated
 from fairjax.metrics import MEASURES
 from fairjax.nn import from_linen
-from fairjax.report import counts, figures, statistics, tables
-from fairjax.runs import driver, loading, results
+from fairjax.report import figures, statistics, tables
+from fairjax.report.counts import inconsistency
+from fairjax.runs import devices, loading, results, training, trials
 from fairjax.runs.files import FolderError, atomic
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.identity import identity
@@ -38,7 +40,7 @@ FILES = {"configuration.json", "results.csv", "trajectories.csv", "table.md", "r
 
 
 def run(out: Path, *words: str) -> int:
-    return main.main(["debias", *SMALL, "--out", str(out), *words])
+    return PROGRAM.main(["debias", *SMALL, "--out", str(out), *words])
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_results_have_one_row_a_seed_method_and_part(finished):
 
 
 def test_the_saved_networks_give_the_numbers_of_the_table(finished):
-    settings = main.parse([*SMALL, "--out", str(finished)])
+    settings = parse([*SMALL, "--out", str(finished)])
     splits, *_ = loading.load(settings)
     results = pd.read_csv(finished / "results.csv").set_index(["method", "seed", "part"])
     for method in settings.methods:
@@ -127,7 +129,7 @@ def test_a_finished_run_is_not_computed_again(finished, monkeypatch):
     assert (finished / "results.csv").read_bytes() == before
 
 
-def test_the_number_of_lanes_and_devices_does_not_matter(finished, tmp_path, monkeypatch):
+def test_the_number_of_groups_and_devices_does_not_matter(finished, tmp_path, monkeypatch):
     assert run(tmp_path / "lanes", "--lanes", "2") == 0
     same_results(finished, tmp_path / "lanes")
     one = seeds.mesh(jax.devices()[:1])
@@ -216,7 +218,7 @@ def test_atomic_leaves_nothing_behind(tmp_path):
         (["--selection.margin", "0.06"], "margin must be at least 0 and less than epsilon"),
         (["--network.widths", "0"], "widths must be positive"),
         (["--path", "x.csv"], "leave path out"),
-        (["--lanes", "1"], "lanes must be at least 2"),
+        (["--lanes", "1"], "group_size must be at least 2"),
         (["--simulation.sweep", "1.0"], "set simulation.tables to redrawn"),
         (["--selection.also", "objective"], "selection.also must not repeat a rule"),
         (["--preset", "nobody"], "preset must be one of paper, authors"),
@@ -225,9 +227,9 @@ def test_atomic_leaves_nothing_behind(tmp_path):
     ],
 )
 def test_bad_settings_are_refused_before_any_work(words, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(driver, "_train", None)
+    monkeypatch.setattr(training, "_train", None)
     try:
-        status = main.main(["debias", "--out", str(tmp_path / "r"), *words])
+        status = PROGRAM.main(["debias", "--out", str(tmp_path / "r"), *words])
     except SystemExit as stopped:  # raised by the command line's parser
         status = stopped.code
     printed = capsys.readouterr()
@@ -237,16 +239,16 @@ def test_bad_settings_are_refused_before_any_work(words, message, tmp_path, caps
 
 def test_unknown_names_on_the_command_line_are_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
-        main.main(["debias", "--dataset", "iris"])
+        PROGRAM.main(["debias", "--dataset", "iris"])
     assert stopped.value.code == 2
-    assert main.main(["debis"]) == 2
+    assert PROGRAM.main(["debis"]) == 2
     assert "unknown command 'debis'" in capsys.readouterr().err
 
 
 def test_a_file_changes_settings_and_flags_have_the_last_word(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("dataset: compas\nseeds: [1, 2]\nbias_gda:\n  learning_rate: 1e-4\n  epochs: 7\n")
-    settings = main.parse(["--config", str(file), "--bias-gda.epochs", "9"])
+    settings = parse(["--config", str(file), "--bias-gda.epochs", "9"])
     assert (settings.dataset, settings.seeds) == ("compas", (1, 2))
     assert (settings.bias_gda.learning_rate, settings.bias_gda.epochs) == (1e-4, 9)
 
@@ -268,16 +270,16 @@ def test_a_file_with_mistakes_is_refused(tmp_path, content, message):
     file = tmp_path / "mine.yaml"
     file.write_text(content)
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
-        main.parse(["--config", str(file)])
+        parse(["--config", str(file)])
 
 
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "experiments" / "configs").glob("*.yaml")))
 def test_the_configurations_that_come_along_are_read(file):
-    assert isinstance(main.parse(["--config", str(file)]), Debias)
+    assert isinstance(parse(["--config", str(file)]), Debias)
 
 
 def test_a_preset_is_where_settings_start():
-    paper, authors = preset("paper"), main.parse(["--preset", "authors", "--selection.epsilon", "0.1"])
+    paper, authors = preset("paper"), parse(["--preset", "authors", "--selection.epsilon", "0.1"])
     assert (paper.pruning.part, paper.bias_gda.optimiser, paper.network.cut) == ("train", "sgd", "outgoing")
     assert (authors.pruning.part, authors.bias_gda.epochs, authors.network.cut) == ("valid", 200, "incoming")
     assert authors.selection == Selection(rule="accuracy_floor", epsilon=0.1, floor=0.55)
@@ -330,7 +332,8 @@ def test_cores_become_devices_unless_the_user_says_otherwise(monkeypatch, flags,
     updates = []
     config = SimpleNamespace(jax_num_cpu_devices=told, update=lambda name, value: updates.append((name, value)))
     monkeypatch.setenv("XLA_FLAGS", flags)
-    main.use_cores(SimpleNamespace(config=config))
+    monkeypatch.setattr(devices, "jax", SimpleNamespace(config=config))
+    devices.use_cores()
     assert bool(updates) == expected
     assert all(name == "jax_num_cpu_devices" and value >= 1 for name, value in updates)
 
@@ -340,7 +343,7 @@ def outcome(weights):
     table = jnp.asarray(weights).reshape(1, 2, 2, 2)
     evaluation = selection.evaluate_tables(MEASURES["spd"], jnp.array([0.5]), table)
     each = jax.tree.map(lambda entry: entry[None], evaluation)
-    trial = driver.Trial(loop.Trace(each, each), np.zeros(1, int), np.zeros(1, bool), None)
+    trial = trials.Trial(loop.Trace(each, each), np.zeros(1, int), np.zeros(1, bool), None)
     splits = SimpleNamespace(weights=None if float(table[0, 0, 0, 0]).is_integer() else jnp.ones(3))
     prepared = SimpleNamespace(structure=BINARY, splits=splits)
     return SimpleNamespace(prepared=prepared, trials={("standard", "none"): trial})
@@ -354,7 +357,7 @@ def test_sums_of_weights_are_not_cut_off_and_numbers_of_rows_stay_whole():
     weights = np.arange(1.0, 9.0, dtype=np.float32) + np.float32(0.7)
     weighted = results.results(settings, outcome(weights))
     np.testing.assert_array_equal(weighted[list(CELLS)].to_numpy(), np.stack([weights] * 2))
-    assert counts.inconsistency(weighted) < 1e-6 < counts.inconsistency(weighted.assign(tp0=7))
+    assert inconsistency(weighted) < 1e-6 < inconsistency(weighted.assign(tp0=7))
     with pytest.raises(ValueError, match=r"rows cannot be drawn again from sums of weights, found 41\.6"):
         statistics.row_bootstrap(weighted, 0.05, np.random.default_rng(0), draws=10)
 

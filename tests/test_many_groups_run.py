@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.cli import PROGRAM
+from experiments.cli import parse_debias as parse
 from fairjax import checkpoint, data, datasets, metrics
-from fairjax.cli import main
 from fairjax.nn import from_linen
-from fairjax.report import counts, html, statistics, tables
-from fairjax.runs import driver, labels, loading
+from fairjax.report import html, statistics, tables
+from fairjax.report.counts import accuracy_and_bias, inconsistency, tables_of
+from fairjax.runs import labels, loading, training
 from fairjax.runs.identity import GROUPING_FIELDS, identity
 from fairjax.runs.settings import Debias
 from fairjax.runs.structure import BINARY, CELLS, Structure
@@ -73,7 +75,7 @@ def folders(small_tables, tmp_path_factory):
         key = tuple(words)
         if key not in made:
             made[key] = tmp_path_factory.mktemp("runs") / "r"
-            assert main.main(["debias", *command(words), "--out", str(made[key])]) == 0
+            assert PROGRAM.main(["debias", *command(words), "--out", str(made[key])]) == 0
         return made[key]
 
     return folder
@@ -87,7 +89,7 @@ def command(words) -> list[str]:
 def refusal(words, capsys) -> str:
     """Return the error message of a rejected command."""
     try:
-        status = main.main(["debias", *words])
+        status = PROGRAM.main(["debias", *words])
     except SystemExit as stopped:  # raised by the command line's parser
         status = stopped.code
     assert status == 2
@@ -111,7 +113,7 @@ def read(folder: Path) -> tuple[pd.DataFrame, Structure]:
 )
 def test_bias_and_accuracy_are_those_of_the_counts_in_a_plain_loop(folders, words):
     results, structure = read(folders(words))
-    counts = counts.tables_of(results, structure)
+    counts = tables_of(results, structure)
     first = structure.partition or len(structure.groups)
     blocks = structure.blocks or (range(len(structure.groups)),)
     for row, table in zip(results.itertuples(), counts, strict=True):
@@ -136,7 +138,7 @@ def test_bias_and_accuracy_are_those_of_the_counts_in_a_plain_loop(folders, word
 def test_counts_are_those_of_the_saved_networks_on_the_rows(folders, words):
     folder = folders(words)
     results, structure = read(folder)
-    chosen = main.parse([*command(words), "--out", str(folder)])
+    chosen = parse([*command(words), "--out", str(folder)])
     splits, _, of_data, facts = loading.load(chosen)
     assert of_data == structure and facts["rows"] == ROWS
     for method in ("standard", "pruning"):
@@ -153,7 +155,7 @@ def test_counts_are_those_of_the_saved_networks_on_the_rows(folders, words):
             predicted = logits.argmax(axis=1) if words is CLASSES else jax.nn.sigmoid(logits) > row["threshold"].item()
             expected = np.zeros(structure.shape)
             np.add.at(expected, tuple(np.asarray(part, int) for part in (predicted, batch.y, batch.a)), 1)
-            assert np.abs(counts.tables_of(row, structure)[0] - expected).sum() <= 2  # scores at the threshold
+            assert np.abs(tables_of(row, structure)[0] - expected).sum() <= 2  # scores at the threshold
 
 
 def test_columns_of_counts_are_named_by_prediction_label_and_group(folders):
@@ -193,7 +195,7 @@ def test_attributes_side_by_side_are_compared_each_on_its_own(folders):
     results, structure = read(folders(SIDE_BY_SIDE))
     assert structure.partition == 3 and len(structure.groups) == 5
     assert "Each attribute is compared on its own" in (folders(SIDE_BY_SIDE) / "table.md").read_text()
-    assert counts.inconsistency(results, structure) < 1e-5
+    assert inconsistency(results, structure) < 1e-5
     assert "not compared" in html.write(folders(SIDE_BY_SIDE)).read_text()
 
 
@@ -238,7 +240,7 @@ def test_a_page_is_not_made_of_counts_that_were_changed(folders, tmp_path):
 def test_methods_that_cannot_do_the_groups_are_refused_before_training(
     small_tables, words, message, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(driver, "_train", None)
+    monkeypatch.setattr(training, "_train", None)
     dataset = "compas_score_text" if words[: len(CLASSES)] == CLASSES else "compas"
     assert message in refusal([*SMALL, "--dataset", dataset, *words, "--out", str(tmp_path / "r")], capsys)
 
@@ -310,7 +312,7 @@ def test_the_statistics_know_every_measure_for_several_groups_and_classes(measur
             table[1 if seed == 0 else 0] = 0  # a class that is never predicted
             rows.append(row(structure, measure, method, seed, table))
     results = pd.DataFrame(rows)
-    assert counts.inconsistency(results, structure) < 1e-5
+    assert inconsistency(results, structure) < 1e-5
     if measure == "equalized_odds":
         assert statistics.shares(results, 0.2, structure)["noise_share"].between(0, 1).all()
     assert len(statistics.group_rates(results, structure)) == 2 * 3 * 3
@@ -318,7 +320,7 @@ def test_the_statistics_know_every_measure_for_several_groups_and_classes(measur
 
 def row(structure, measure, method, seed, table, epsilon=0.2) -> dict:
     """Return a row of results."""
-    accuracy, bias = counts.accuracy_and_bias(np.array(table, float), measure, structure)
+    accuracy, bias = accuracy_and_bias(np.array(table, float), measure, structure)
     met = bool(abs(bias) < epsilon)
     return {
         **{"dataset": "compas", "measure": measure, "method": method, "rule": "none", "seed": seed, "part": "test"},

@@ -15,9 +15,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fairjax.cli import debias, main
+from experiments.cli import PROGRAM
+from experiments.cli import parse_debias as parse
+from fairjax.cli import debias, program
 from fairjax.report import tables
-from fairjax.runs import driver
+from fairjax.runs import progress, signals
 from fairjax.runs.structure import BINARY
 
 ROOT = Path(__file__).parents[1]
@@ -89,9 +91,9 @@ def test_wider_tables_repeat_the_method_in_every_block():
 
 def test_progress_in_a_log_is_a_line_at_the_beginning_now_and_then_and_at_the_end(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(driver.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
     console = Console(file=io.StringIO(), width=40)
-    with driver._bars(console) as bars:
+    with progress.progress_of(console) as bars:
         bar = bars.add_task("training", total=1000, unit="epochs", note="20 networks left")
         for second in range(1, 31):
             now[0] = float(second)
@@ -113,7 +115,7 @@ def test_progress_in_a_log_is_a_line_at_the_beginning_now_and_then_and_at_the_en
 
 
 def test_a_terminal_has_bars():
-    assert isinstance(driver._bars(Console(force_terminal=True, force_interactive=True)), driver.Progress)
+    assert isinstance(progress.progress_of(Console(force_terminal=True, force_interactive=True)), progress.Progress)
 
 
 def test_a_run_into_a_folder_that_looks_like_markup_ends_well_on_an_ascii_output(tmp_path, cache):
@@ -159,12 +161,12 @@ def test_sigterm_saves_the_state_and_the_same_command_ends_as_if_there_had_been_
 
 def test_sigterm_is_as_before_when_a_run_is_over():
     before = signal.getsignal(signal.SIGTERM)
-    with driver.stopping_on_sigterm():
-        driver.stop_if_asked()
+    with signals.stopping_on_sigterm():
+        signals.stop_if_asked()
         os.kill(os.getpid(), signal.SIGTERM)
-        with pytest.raises(driver.Stopped):
-            driver.stop_if_asked()
-    driver.stop_if_asked()
+        with pytest.raises(signals.Stopped):
+            signals.stop_if_asked()
+    signals.stop_if_asked()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -191,8 +193,8 @@ def test_what_nobody_foresaw_is_one_line_that_names_a_file_with_the_traceback(tm
         raise AssertionError("two\nlines")
 
     monkeypatch.setattr(debias, "run", broken)
-    monkeypatch.setattr(main.tempfile, "tempdir", str(tmp_path))
-    assert main.main(["debias", "--out", str(tmp_path / "r")]) == 70
+    monkeypatch.setattr(program.tempfile, "tempdir", str(tmp_path))
+    assert PROGRAM.main(["debias", "--out", str(tmp_path / "r")]) == 70
     message = capsys.readouterr().err
     assert message.startswith("error: this is a bug in fairjax: AssertionError: two lines; the traceback is in ")
     assert message.count("\n") == 1
@@ -205,13 +207,13 @@ def test_memory_that_runs_out_is_no_bug(tmp_path, monkeypatch, capsys):
         raise MemoryError("Unable to allocate 8 TiB")
 
     monkeypatch.setattr(debias, "run", hungry)
-    assert main.main(["debias", "--out", str(tmp_path / "r")]) == 2
+    assert PROGRAM.main(["debias", "--out", str(tmp_path / "r")]) == 2
     assert capsys.readouterr().err == "error: out of memory: Unable to allocate 8 TiB\n"
 
 
 def test_a_configuration_nested_too_deeply_is_refused(tmp_path, capsys):
     (tmp_path / "configuration.json").write_text("[" * 100_000)
-    assert main.main(["debias", "--out", str(tmp_path)]) == 2
+    assert PROGRAM.main(["debias", "--out", str(tmp_path)]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and "this is a bug" not in message and message.count("\n") == 1
 
@@ -224,11 +226,11 @@ def test_run_json_is_written_before_anything_is_printed(tmp_path, monkeypatch):
         raise Deaf
 
     (tmp_path / "r").mkdir()
-    monkeypatch.setattr(driver, "prepare", lambda *args: SimpleNamespace(structure=BINARY))
-    monkeypatch.setattr(driver, "run", lambda *args: None)
+    monkeypatch.setattr(debias, "prepare", lambda *args: None)
+    monkeypatch.setattr(debias, "debias_all", lambda *args: SimpleNamespace(prepared=SimpleNamespace(structure=BINARY)))
     monkeypatch.setattr(debias, "_write", lambda *args: (None, []))
-    monkeypatch.setattr(debias.results, "circumstances", lambda *args: {"seconds": 1})
+    monkeypatch.setattr(debias, "provenance", lambda *args: {"seconds": 1})
     monkeypatch.setattr(tables, "printed", deaf)
     with pytest.raises(Deaf):
-        debias.run(main.parse(["--out", str(tmp_path / "r")]), Console(quiet=True))
+        debias.run(parse(["--out", str(tmp_path / "r")]), Console(quiet=True))
     assert json.loads((tmp_path / "r" / "run.json").read_text()) == {"seconds": 1}

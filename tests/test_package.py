@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import fairjax
-from fairjax.cli.main import parse
+from experiments.cli import parse_debias as parse
 from fairjax.runs.identity import identity
 
 ROOT = Path(__file__).parents[1]

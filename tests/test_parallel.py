@@ -50,11 +50,11 @@ def begin(keys, splits):
     return jax.vmap(lambda key, split: training.init(NETWORK, CONFIG, key, split), in_axes=(0, SHARED))(keys, splits)
 
 
-@functools.partial(jax.jit, static_argnames=("devices", "lanes"))
-def train(states, splits, finished=None, *, devices, lanes):
+@functools.partial(jax.jit, static_argnames=("devices", "group_size"))
+def train(states, splits, finished=None, *, devices, group_size):
     mesh = seeds.mesh(jax.devices()[:devices])
     args, axes = (states, splits), (0, SHARED)
-    return seeds.over_seeds(three_epochs, args, axes, mesh=mesh, lanes=lanes, finished=finished)
+    return seeds.over_seeds(three_epochs, args, axes, mesh=mesh, group_size=group_size, finished=finished)
 
 
 def leaves(states):
@@ -77,7 +77,7 @@ def begun(splits):
 
 @pytest.fixture(scope="module")
 def reference(begun, splits):
-    return train(take(begun, slice(None)), splits, devices=2, lanes=5)
+    return train(take(begun, slice(None)), splits, devices=2, group_size=5)
 
 
 def test_seeds_differ_and_learn(reference, begun):
@@ -94,37 +94,39 @@ def test_two_seeds_at_a_time_are_a_plain_loop(splits, begun, reference):
         assert_same(pair(take(begun, rows), some(splits, rows)), reference, rows)
 
 
-@pytest.mark.parametrize(("count", "devices", "lanes"), [(10, 1, 5), (10, 2, 2), (5, 1, 2), (3, 2, None)])
-def test_a_seed_is_bitwise_the_same_whatever_runs_beside_it(splits, begun, reference, count, devices, lanes):
+@pytest.mark.parametrize(("count", "devices", "group_size"), [(10, 1, 5), (10, 2, 2), (5, 1, 2), (3, 2, None)])
+def test_a_seed_is_bitwise_the_same_whatever_runs_beside_it(splits, begun, reference, count, devices, group_size):
     rows = slice(0, count)
-    assert_same(train(take(begun, rows), some(splits, rows), devices=devices, lanes=lanes), reference, rows)
+    assert_same(train(take(begun, rows), some(splits, rows), devices=devices, group_size=group_size), reference, rows)
 
 
 def test_a_seed_is_bitwise_the_same_at_any_place(splits, begun, reference):
     order = np.random.default_rng(1).permutation(10)
-    found = train(take(begun, order), some(splits, order), devices=2, lanes=5)
+    found = train(take(begun, order), some(splits, order), devices=2, group_size=5)
     assert_same(found, reference, order)
 
 
-@pytest.mark.parametrize(("devices", "lanes"), [(1, 5), (2, 2)])
-def test_finished_seeds_do_not_change_and_the_others_do_not_notice(splits, begun, reference, devices, lanes):
+@pytest.mark.parametrize(("devices", "group_size"), [(1, 5), (2, 2)])
+def test_finished_seeds_do_not_change_and_the_others_do_not_notice(splits, begun, reference, devices, group_size):
     for gone in ([], [1, 4], [0, 1, 2, 3, 4, 5, 6], list(range(1, 10)), list(range(10))):
         finished = np.isin(np.arange(10), gone)
-        found = train(take(begun, slice(None)), splits, jnp.asarray(finished), devices=devices, lanes=lanes)
+        found = train(take(begun, slice(None)), splits, jnp.asarray(finished), devices=devices, group_size=group_size)
         for one, before, after in zip(leaves(found), leaves(begun), leaves(reference), strict=True):
             np.testing.assert_array_equal(one[finished], before[finished])
             np.testing.assert_array_equal(one[~finished], after[~finished])
 
 
 @pytest.mark.parametrize("finished", [[], [1, 4], list(range(7)), list(range(10))])
-@pytest.mark.parametrize("lanes", [2, 3, 5, 20])
-def test_every_place_is_the_right_seed_s(finished, lanes):
+@pytest.mark.parametrize("group_size", [2, 3, 5, 20])
+def test_every_place_is_the_right_seed_s(finished, group_size):
     values, done = jnp.arange(20.0).reshape(10, 2), jnp.isin(jnp.arange(10), jnp.array(finished, int))
 
     @jax.jit
     def step(values, done):
         mesh = seeds.mesh()
-        return seeds.over_seeds(lambda row: row + 100.0, (values,), (0,), mesh=mesh, lanes=lanes, finished=done)
+        return seeds.over_seeds(
+            lambda row: row + 100.0, (values,), (0,), mesh=mesh, group_size=group_size, finished=done
+        )
 
     np.testing.assert_array_equal(step(values, done), np.where(np.asarray(done)[:, None], values, values + 100.0))
 
@@ -139,7 +141,7 @@ def test_any_number_of_seeds_is_a_plain_loop(count):
             return {"sum": tree["row"] @ shared, "key": jax.random.fold_in(tree["key"], 1)}
 
         args = ({"row": rows, "key": keys(count)}, shared)
-        return seeds.over_seeds(one, args, (0, None), mesh=seeds.mesh(), lanes=2)
+        return seeds.over_seeds(one, args, (0, None), mesh=seeds.mesh(), group_size=2)
 
     found = run(rows, shared)
     np.testing.assert_allclose(found["sum"], [row @ shared for row in rows], rtol=1e-6)
@@ -170,7 +172,7 @@ def test_results_can_be_fed_back_without_compiling_again():
     @jax.jit
     def step(state):
         traces.append(1)
-        return seeds.over_seeds(lambda state: state + 1, (state,), (0,), mesh=seeds.mesh(), lanes=2)
+        return seeds.over_seeds(lambda state: state + 1, (state,), (0,), mesh=seeds.mesh(), group_size=2)
 
     state = step(step(step(jax.vmap(lambda i: i * 2)(jnp.arange(4)))))
     assert state.tolist() == [3, 5, 7, 9] and len(traces) <= 2
@@ -179,13 +181,13 @@ def test_results_can_be_fed_back_without_compiling_again():
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_mesh_is_over_the_devices_it_is_given(devices):
     mesh = seeds.mesh(jax.devices()[:devices])
-    assert mesh.shape == {placement.AXIS: devices} and seeds.group_size(mesh, 20) == seeds.CPU_LANES
+    assert mesh.shape == {placement.AXIS: devices} and seeds.default_group_size(mesh, 20) == seeds.CPU_GROUP_SIZE
 
 
 @pytest.mark.parametrize(
-    ("axes", "lanes", "message"),
-    [((None,), 2, "no argument has a seeds axis"), ((0,), 1, "lanes must be at least 2, got 1")],
+    ("axes", "group_size", "message"),
+    [((None,), 2, "no argument has a seeds axis"), ((0,), 1, "group_size must be at least 2, got 1")],
 )
-def test_what_cannot_be_mapped_is_refused(axes, lanes, message):
+def test_what_cannot_be_mapped_is_refused(axes, group_size, message):
     with pytest.raises(ValueError, match=message):
-        seeds.over_seeds(lambda row: row, (jnp.ones((4, 2)),), axes, mesh=seeds.mesh(), lanes=lanes)
+        seeds.over_seeds(lambda row: row, (jnp.ones((4, 2)),), axes, mesh=seeds.mesh(), group_size=group_size)

@@ -8,8 +8,9 @@ import pytest
 import test_loop
 from biased import CONFIGS
 
+from experiments.cli import PROGRAM
+from experiments.cli import parse_debias as parse
 from fairjax import MEASURES, METHODS, RULES, Method, datasets, method, metrics, static
-from fairjax.cli import main
 from fairjax.cli.help import method_help
 from fairjax.registry import Registry
 from fairjax.report import html
@@ -53,17 +54,17 @@ SMALL = (
 
 
 def test_a_registered_method_is_run_drawn_and_reported(shrink, tmp_path, capsys):
-    assert main.main(["debias", *SMALL, "--shrink.num-steps", "5", "--out", str(tmp_path / "run")]) == 0
+    assert PROGRAM.main(["debias", *SMALL, "--shrink.num-steps", "5", "--out", str(tmp_path / "run")]) == 0
     results = pd.read_csv(tmp_path / "run" / "results.csv", keep_default_na=False)
     assert list(dict.fromkeys(results["method"])) == ["standard", "pruning", "shrink"]
     curves = pd.read_csv(tmp_path / "run" / "trajectories.csv")
     assert curves[curves["method"] == "shrink"]["step"].max() == 5
     assert "Shrinking" in (tmp_path / "run" / "table.md").read_text(encoding="utf-8")
-    assert main.main(["report", str(tmp_path / "run")]) == 0
+    assert PROGRAM.main(["report", str(tmp_path / "run")]) == 0
     page = (tmp_path / "run" / html.PAGE).read_text(encoding="utf-8")
     assert "Shrinking" in page and "these tests" in page
     capsys.readouterr()
-    assert main.main(["methods", "shrink"]) == 0
+    assert PROGRAM.main(["methods", "shrink"]) == 0
     text = capsys.readouterr().out
     assert "theta <- factor * theta" in text and "--shrink.factor" in text
     assert "Factor that the parameters are multiplied by in every step. [0.9]" in " ".join(text.split())
@@ -81,7 +82,7 @@ def test_a_registered_method_is_held_to_the_protocol(shrink, monkeypatch):
 def test_a_registered_method_has_settings_in_files_and_a_stream_of_its_own(shrink, tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text("methods: [standard, shrink]\nshrink: {factor: 0.5}\n", encoding="utf-8")
-    settings = main.parse(["--config", str(file)])
+    settings = parse(["--config", str(file)])
     assert settings.config("shrink") == Shrink(factor=0.5)
     assert plain(settings)["shrink"] == {"factor": 0.5, "num_steps": 4}
     streams = [kind.random_stream() for name, kind in METHODS.items() if name not in ("standard", "threshold")]
@@ -91,7 +92,7 @@ def test_a_registered_method_has_settings_in_files_and_a_stream_of_its_own(shrin
 def test_without_the_registration_nothing_is_left():
     assert not hasattr(debias_type()(), "shrink")
     with pytest.raises(SystemExit):
-        main.main(["debias", "--methods", "shrink"])
+        PROGRAM.main(["debias", "--methods", "shrink"])
 
 
 def test_a_method_cannot_have_the_name_of_a_setting():
@@ -126,7 +127,7 @@ def test_a_measure_is_registered_as_a_function_or_for_any_number_of_groups():
         assert metrics.make_measure("mine") is MEASURES["mine"]
         with pytest.raises(ValueError, match="is a function of two groups and two classes"):
             metrics.make_measure("mine", 3)
-        assert main.parse(["--measure", "npvd"]).measure == "npvd"
+        assert parse(["--measure", "npvd"]).measure == "npvd"
     finally:
         del MEASURES["npvd"], MEASURES["mine"]
 
@@ -142,17 +143,17 @@ def test_every_method_is_explained(name):
 
 def test_help_fits_two_screens_and_names_every_setting(capsys):
     with pytest.raises(SystemExit):
-        main.main(["debias", "--help"])
+        PROGRAM.main(["debias", "--help"])
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert len(lines) <= 60 and max(map(len, lines)) <= 80
     for name in plain(debias_type()()):
         assert name in text or name.replace("_", "-") in text
     with pytest.raises(SystemExit):
-        main.main(["debias", "--help", "network"])
+        PROGRAM.main(["debias", "--help", "network"])
     assert "--network.widths" in capsys.readouterr().out
-    assert main.main(["debias", "--help", "netwrok"]) == 2
-    assert main.main(["methods", "prunning"]) == 2
+    assert PROGRAM.main(["debias", "--help", "netwrok"]) == 2
+    assert PROGRAM.main(["methods", "prunning"]) == 2
     assert "did you mean pruning" in capsys.readouterr().err
 
 

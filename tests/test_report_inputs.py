@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fairjax.report import counts, html, statistics
+from fairjax.report import html, statistics
+from fairjax.report.counts import inconsistency
 from fairjax.runs.structure import CELLS
 
 EPSILON = 0.05
@@ -189,7 +190,7 @@ def test_settings_without_a_bound_are_refused(folder, settings):
 def test_statistics_refuse_unknown_measures_and_doubled_rows():
     results = table()
     with pytest.raises(ValueError, match="there is no measure named"):
-        counts.inconsistency(results.assign(measure="happiness"))
+        inconsistency(results.assign(measure="happiness"))
     with pytest.raises(ValueError, match="more than one result"):
         statistics.comparisons(pd.concat([results, results]), np.random.default_rng(0))
 
@@ -197,4 +198,4 @@ def test_statistics_refuse_unknown_measures_and_doubled_rows():
 def test_a_number_that_is_missing_contradicts_its_counts():
     results = table()
     results.loc[0, "bias"] = np.nan
-    assert counts.inconsistency(results) == np.inf
+    assert inconsistency(results) == np.inf

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from experiments.cli import PROGRAM, parse_reproduce
+from experiments.cli import parse_debias as parse
 from experiments.first_paper.settings import Reproduce
-from fairjax.cli import main
-from fairjax.cli.old_yaml import updated
+from fairjax.cli.parsing import updated
 from fairjax.hyperparameters import check_at_least, check_positive
 from fairjax.runs.identity import plain
 from fairjax.runs.settings import Debias, NetworkSettings, Selection, Simulation
@@ -74,7 +75,7 @@ def test_values_of_the_right_types_are_taken_as_the_fields_have_them():
     settings = updated(Debias(), yaml.safe_load(content))
     assert settings.fine_tuning.weights == (1.0, 0.2)
     assert isinstance(settings.simulation.alpha, float)
-    assert (settings.fine_tuning.layers, settings.lanes, settings.seeds) == (None, None, (3,))
+    assert (settings.fine_tuning.layers, settings.group_size, settings.seeds) == (None, None, (3,))
     assert settings.folder.parts == ("x", "y")
 
 
@@ -120,7 +121,7 @@ def test_the_dataclasses_refuse_the_same_from_python(kind, values):
 )
 def test_flags_are_held_to_the_same_bounds(words, message, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main.main(["debias", *words.split()])
+        PROGRAM.main(["debias", *words.split()])
     printed = capsys.readouterr()
     assert stopped.value.code == 2
     assert message in " ".join((printed.err + printed.out).replace("│", " ").split())
@@ -142,7 +143,7 @@ def test_flags_are_held_to_the_same_bounds(words, message, capsys):
 def test_no_content_of_a_file_ends_in_a_traceback(content, tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text(content)
-    assert main.main(["debias", "--config", str(file)]) == 2
+    assert PROGRAM.main(["debias", "--config", str(file)]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1
     assert "this is a bug" not in message
@@ -151,7 +152,7 @@ def test_no_content_of_a_file_ends_in_a_traceback(content, tmp_path, capsys):
 def test_a_file_that_is_no_text_is_refused(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_bytes(b"\xff\xfe\x00\x80")
-    assert main.main(["debias", "--config", str(file)]) == 2
+    assert PROGRAM.main(["debias", "--config", str(file)]) == 2
     assert "is not YAML" in capsys.readouterr().err
 
 
@@ -163,20 +164,20 @@ def test_a_tilde_is_the_home_folder_in_files_flags_and_python(tmp_path, monkeypa
     flags = ["--out=~/results", "--compilation-cache", "~/cache", "--path", "~/data/adult.data"]
     paths = {"out": Path("~/results"), "compilation_cache": Path("~/cache"), "path": Path("~/data/adult.data")}
     for settings in (
-        main.parse(["--config=~/mine.yaml"]),
-        main.parse([*flags, "--dataset", "adult"]),
+        parse(["--config=~/mine.yaml"]),
+        parse([*flags, "--dataset", "adult"]),
         Debias(dataset="adult", **paths),
     ):
         assert settings.folder == tmp_path / "results"
         assert (settings.compilation_cache, settings.path) == (tmp_path / "cache", tmp_path / "data" / "adult.data")
-    assert main.parse_reproduce(["--out", "~/all"]).out == Reproduce(out=Path("~/all")).out == tmp_path / "all"
+    assert parse_reproduce(["--out", "~/all"]).out == Reproduce(out=Path("~/all")).out == tmp_path / "all"
 
 
 def test_a_home_folder_that_is_not_known_is_refused(capsys):
     with pytest.raises(ValueError, match="out begins with ~nobody-at-all, a home folder that is not known"):
         updated(Debias(), {"out": "~nobody-at-all/results"})
-    assert main.main(["debias", "--config", "~nobody-at-all/mine.yaml"]) == 2
-    assert main.main(["report", "~nobody-at-all/results"]) == 2
+    assert PROGRAM.main(["debias", "--config", "~nobody-at-all/mine.yaml"]) == 2
+    assert PROGRAM.main(["report", "~nobody-at-all/results"]) == 2
     printed = capsys.readouterr().err
     assert "config begins with ~nobody-at-all" in printed and "DIR begins with ~nobody-at-all" in printed
 

@@ -10,7 +10,8 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from experiments.first_paper import curves
-from fairjax.report import counts, statistics
+from fairjax.report import statistics
+from fairjax.report.counts import inconsistency
 from fairjax.runs.structure import CELLS
 from fairjax.selection import ConstrainedObjective, ExpectedObjective
 
@@ -46,9 +47,9 @@ def generator():
 @pytest.mark.parametrize("measure", ["spd", "eod"])
 def test_counts_and_numbers_agree(measure):
     results = frame(measure=measure)
-    assert counts.inconsistency(results) < 1e-6
+    assert inconsistency(results) < 1e-6
     results.loc[3, "bias"] += 0.01
-    assert counts.inconsistency(results) == pytest.approx(0.01, rel=1e-3)
+    assert inconsistency(results) == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize("measure", ["spd", "eod"])
@@ -179,7 +180,7 @@ def test_group_rates_are_those_of_the_rows():
         np.testing.assert_allclose(found.loc[group, columns].astype(float), np.mean(rates, axis=0))
 
 
-def curves(seeds=5, steps=20, seed=0, **labels):
+def simulated_curves(seeds=5, steps=20, seed=0, **labels):
     rng = np.random.default_rng(seed)
     rows = []
     for one in range(seeds):
@@ -202,7 +203,7 @@ RULES = {
 
 
 def test_a_pareto_curve_is_a_plain_loop_over_bounds_and_seeds():
-    trajectories, epsilons = curves(), (0.03, 0.1, 0.25)
+    trajectories, epsilons = simulated_curves(), (0.03, 0.1, 0.25)
     found = curves.pareto(trajectories, RULES, epsilons).set_index(["rule", "epsilon"])
     for epsilon in epsilons:
         accuracy, bias = [], []
@@ -233,7 +234,7 @@ def test_nothing_on_the_front_is_beaten(points):
 
 
 def test_sensitivity_is_summarised_by_parameter():
-    one, two = curves(parameter=0.5), curves(parameter=1.5, seed=3)
+    one, two = simulated_curves(parameter=0.5), simulated_curves(parameter=1.5, seed=3)
     trajectories = pd.concat([one, two])
     found = curves.sensitivity(trajectories, lambda bound: RULES["objective"](bound), (0.05, 0.1))
     assert list(found["parameter"]) == [0.5, 0.5, 1.5, 1.5] and list(found["epsilon"]) == [0.05, 0.1] * 2

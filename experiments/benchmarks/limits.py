@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from experiments.benchmarks import clock, ours, tables
 from experiments.benchmarks.settings import Bench
-from fairjax.cli.main import use_cores
+from fairjax.runs.devices import use_cores
 from fairjax.seeds import placement
 
 BATCH = ours.ENDLESS.batch_size
@@ -25,7 +25,7 @@ def limits(settings: Bench, shape: str) -> dict[str, Any]:
         The measures products (seconds per network and step), square (seconds per floating-point operation of a product
         of two 2048 x 2048 matrices on every device) and copy (seconds per byte read or written).
     """
-    use_cores(jax)
+    use_cores()
     features = tables.read(settings, shape).x.shape[1]
     mesh = placement.mesh()
     steps = 100
@@ -41,7 +41,7 @@ def limits(settings: Bench, shape: str) -> dict[str, Any]:
                 steps=steps,
                 repetitions=settings.repetitions,
                 mesh=mesh,
-                lanes=None,
+                group_size=None,
             ),
             "square": square(mesh, settings.repetitions),
             "copy": copy(mesh, settings.copy_mib, settings.repetitions),
@@ -51,7 +51,7 @@ def limits(settings: Bench, shape: str) -> dict[str, Any]:
 
 
 def products(
-    features: int, widths: tuple[int, ...], seeds: int, *, steps: int, repetitions: int, mesh, lanes: int | None
+    features: int, widths: tuple[int, ...], seeds: int, *, steps: int, repetitions: int, mesh, group_size: int | None
 ) -> list[float]:
     """Time forward products, weight gradients and input gradients (none for the first layer) of many networks.
 
@@ -66,7 +66,7 @@ def products(
         steps: the number of steps of one scan.
         repetitions: the number of scans that are timed.
         mesh: the devices.
-        lanes: the number of networks per group.
+        group_size: the number of networks per group.
 
     Returns:
         Seconds per network and step, one number per repetition.
@@ -86,7 +86,7 @@ def products(
 
         return jax.lax.scan(step, weights, length=steps)[0]
 
-    run = jax.jit(lambda x, weights: placement.over_seeds(one, (x, weights), (0, 0), mesh=mesh, lanes=lanes))
+    run = jax.jit(lambda x, weights: placement.over_seeds(one, (x, weights), (0, 0), mesh=mesh, group_size=group_size))
     everywhere = placement.replicated_sharding(mesh)
     shapes = _shapes(features, widths)
     args = jax.device_put(

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from experiments.benchmarks import clock, tables
 from experiments.benchmarks.settings import Bench
 from fairjax import loop, seeds, selection
-from fairjax.cli.main import use_cores
 from fairjax.methods import BiasGda, Method, Pruning, Task
 from fairjax.metrics import MEASURES
 from fairjax.nn import Mlp, Network, from_linen
 from fairjax.nn.flat import Flat
+from fairjax.runs.devices import use_cores
 from fairjax.runs.timings import Timings
 from fairjax.seeds import Axes, Machine
 from fairjax.training import Training
@@ -54,7 +54,7 @@ class Case:
 
 def case(splits: Any, widths: tuple[int, ...]) -> Case:
     """Create networks of the given widths on the splits of several seeds, on all devices."""
-    use_cores(jax)
+    use_cores()
     mesh = seeds.mesh()
     count = splits.train.shape[0]
     placed = jax.device_put(jax.tree.map(jnp.asarray, Split(*splits)), seeds.replicated_sharding(mesh))
@@ -71,7 +71,7 @@ def steps(settings: Bench, shape: str) -> dict[str, Any]:
     Returns:
         The measures training, pruning, bias_gda and threshold.
     """
-    use_cores(jax)
+    use_cores()
     here, timings = case(tables.read(settings, shape), settings.widths), Timings()
     with timings.listening():
         raw, networks = train(here, timings, epochs=settings.epochs, repetitions=settings.repetitions)

@@ -10,12 +10,12 @@ import numpy as np
 from experiments.benchmarks import clock, ours, tables
 from experiments.benchmarks.settings import SHAPES, Bench
 from fairjax import data, streaming
-from fairjax.cli.main import use_cores
 from fairjax.methods import Pruning, Task
 from fairjax.metrics import MEASURES, spd
 from fairjax.nn import Mlp, from_linen
+from fairjax.runs.devices import use_cores
 from fairjax.runs.timings import Timings
-from fairjax.seeds import group_size
+from fairjax.seeds import default_group_size
 from fairjax.streaming import Chunk
 
 FEATURES = SHAPES["adult"][1]
@@ -23,7 +23,7 @@ FEATURES = SHAPES["adult"][1]
 
 def seeds(settings: Bench, size: int) -> dict[str, Any]:
     """Time training a number of networks on COMPAS, in seconds per network and step."""
-    use_cores(jax)
+    use_cores()
     table = tables.read(settings, "compas")
     dataset = data.from_arrays(table.x, table.y, table.a)
     return _training(settings, dataset, size, settings.widths)
@@ -40,7 +40,7 @@ def depth(settings: Bench, size: int) -> dict[str, Any]:
 
 
 def _table(settings: Bench):
-    use_cores(jax)
+    use_cores()
     return tables.simulated(settings.scaling_table, FEATURES)
 
 
@@ -48,11 +48,11 @@ def _training(settings: Bench, dataset, seeds: int, widths: tuple[int, ...]) -> 
     here, timings = ours.case(data.split_seeds(dataset, range(seeds)), widths), Timings()
     with timings.listening():
         raw, _ = ours.train(here, timings, epochs=1, repetitions=settings.scaling_repetitions)
-    lanes = group_size(here.machine.mesh, seeds)
+    group_size = default_group_size(here.machine.mesh, seeds)
     return {
         "measures": {"training": raw},
         "compilation_seconds": timings.compilation,
-        "facts": {"device": here.device, "seeds": seeds, "lanes": lanes, "rows": len(dataset.y)},
+        "facts": {"device": here.device, "seeds": seeds, "group_size": group_size, "rows": len(dataset.y)},
     }
 
 
@@ -85,7 +85,7 @@ def many_rows(settings: Bench, size: int) -> dict[str, Any]:
         The measures evaluate, influence and drawing, in seconds. Drawing the rows is part of both others: once of
         evaluate, twice of influence.
     """
-    use_cores(jax)
+    use_cores()
     network, timings = from_linen(Mlp(widths=settings.widths)), Timings()
     variables = network.init(jax.random.key(0), jnp.ones((1, FEATURES)))
     mesh = streaming.mesh()
@@ -125,7 +125,7 @@ def pruned(settings: Bench) -> dict[str, Any]:
     Returns:
         One measure per chunk of steps, named by the number of units pruned at its end, with one repetition per run.
     """
-    use_cores(jax)
+    use_cores()
     here, timings = ours.case(tables.read(settings, "compas"), settings.widths), Timings()
     task, method, units = Task(here.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
     count = next(size for size in (16, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 1) if units % size == 0)

@@ -5,15 +5,13 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fairjax.runs.values import check_values
-
 Part = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned"]
 Shape = Literal["compas", "adult"]
 
 SHAPES = {"compas": (6167, 401), "adult": (45222, 98)}
 """Rows and features of the tables; the protected attribute is one of the features and not counted again."""
 
-CIRCUMSTANCES = (
+NOT_IN_IDENTITY = (
     *("parts", "shapes", "threads", "compiled", "out", "timeout"),
     *("scaling_seeds", "scaling_rows", "scaling_widths", "scaling_depths"),
 )
@@ -90,6 +88,8 @@ class Bench:
 
     def __post_init__(self):
         """Validate the settings."""
+        from fairjax.runs.values import check_values  # imports JAX, which a contender may have to do without
+
         for name, allowed in (("parts", Part), ("shapes", Shape)):
             values = getattr(self, name)
             unknown = [value for value in values if value not in get_args(allowed)]
@@ -120,10 +120,12 @@ def plain(settings: Bench) -> dict[str, Any]:
 
 def identity(settings: Bench) -> dict[str, Any]:
     """Return the settings that the numbers depend on, as values that JSON can represent."""
-    return {name: value for name, value in plain(settings).items() if name not in CIRCUMSTANCES}
+    return {name: value for name, value in plain(settings).items() if name not in NOT_IN_IDENTITY}
 
 
 def from_plain(values: dict[str, Any]) -> Bench:
-    """Restore the settings from the result of `plain`."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    return Bench(**{**values, "out": Path(values["out"])})
+    """Restore the settings from the result of `plain`, which were validated before."""
+    settings = object.__new__(Bench)
+    for name, value in {**values, "out": Path(values["out"])}.items():
+        object.__setattr__(settings, name, tuple(value) if isinstance(value, list) else value)
+    return settings

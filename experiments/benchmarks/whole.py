@@ -83,12 +83,12 @@ def main(arguments: list[str]) -> int:
     import numpy as np
 
     from fairjax import data, datasets
-    from fairjax.cli import main
+    from fairjax.cli.commands import PROGRAM
 
     with np.load(arguments[0]) as file:
         dataset = data.from_arrays(file["x"], file["y"], file["a"], name="compas")
     datasets.DATASETS["compas"] = lambda path=None: dataset
-    return main.main(arguments[1:])
+    return PROGRAM.main(arguments[1:])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from fairjax.report.extras import Extras
+from fairjax.report.layout import Cell, Section, grid
 from fairjax.report.tables import main_rule
 from fairjax.runs.labels import dataset_label, label
 
@@ -105,3 +107,49 @@ def _cell(row: pd.Series, table: int) -> str:
     if pd.isna(row["printed"]):
         return ours
     return f"{ours} ({row['printed']:.2f}{'*' if row['inside'] else ''}, {row['difference']:+.2f})"
+
+
+def section(results: pd.DataFrame, main: str) -> Section | None:
+    """Return the section of the page that compares results with the published numbers; None without any."""
+    comparison = compared(results)
+    comparison = comparison[comparison["printed"].notna()]
+    if comparison.empty:
+        return None
+    tables = []
+    for table, title in TITLES.items():
+
+        def cell(row, table=table) -> Cell:
+            spread = f"[{row['low']:.2f}, {row['high']:.2f}]" if table == 1 else f"± {row['deviation']:.2f}"
+            inside = "inside" if row["inside"] else "outside"
+            small = f"{spread}; paper {row['printed']:.2f}, {row['difference']:+.2f}, {inside}"
+            return Cell(f"{row['ours']:.2f}", small)
+
+        here = comparison[comparison["table"] == table]
+        tables.append(grid(here, main, cell, title=f"Table {table}: {title}"))
+    text = (
+        "Ours, then the number that Marcinkevičs, Ozkan and Vogt (2022) print, the difference, and whether their "
+        "number lies "
+        "inside our quartiles."
+    )
+    return Section("paper", "Beside the paper", text=text, tables=tables)
+
+
+PICTURES = {
+    "pareto": (
+        "Accuracy against bias",
+        "Mean balanced accuracy against mean |bias| on test data; a curve follows the bound from 0.01 to 0.30 with "
+        "selection "
+        "by Eq. 3, and methods without candidates are one point.",
+    ),
+    "figure1": ("Figure 1", "Bias and balanced accuracy on test data while a method runs, as in the paper's Figure 1."),
+    "figure2": ("Figure 2", "The same for the other data sets, as in the paper's Figure 2."),
+    "figure3": (
+        "Figure 3",
+        "Original and debiased networks on simulated data whose bias is set by one parameter, as in the paper's "
+        "Figure 3.",
+    ),
+}
+"""Pictures of a reproduction, with title and caption."""
+
+EXTRAS = Extras((section,), PICTURES)
+"""What a reproduction adds to the page of results."""

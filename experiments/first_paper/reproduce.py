@@ -10,7 +10,6 @@ Finished runs are not repeated, so an interrupted reproduction can be resumed an
 
 import dataclasses
 import time
-from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -18,14 +17,16 @@ import pandas as pd
 from rich.console import Console
 
 from experiments.first_paper.settings import Reproduce
-from fairjax import seeds
-from fairjax.runs import driver, hosts, provenance, results
-from fairjax.runs.compiler import BackgroundCompiler
+from fairjax.runs import hosts, results
+from fairjax.runs.context import RunContext, fingerprint, open_run
+from fairjax.runs.debiasing import debias_all
 from fairjax.runs.files import atomic, write_json, write_text
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.identity import identity, training_identity
+from fairjax.runs.provenance import provenance
 from fairjax.runs.settings import Debias
-from fairjax.runs.timings import Timings
+from fairjax.runs.training import prepare
+from fairjax.runs.trials import Outcome
 
 RESULTS, TRAJECTORIES, PROVENANCE = "results.csv", "trajectories.csv.gz", "run.json"
 
@@ -81,35 +82,35 @@ def folder_of(settings: Debias) -> Path:
 
 def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
     """Complete the runs of one data set, which share its trained networks."""
-    hosts.check_same_everywhere("the configuration", "; ".join(map(driver.fingerprint, runs)))
+    hosts.check_same_everywhere("the configuration", "; ".join(map(fingerprint, runs)))
     folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
     left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
     if not left:
         console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}", markup=False)
         return
-    machine = driver.Machine(seeds.mesh(), runs[0].lanes)
     shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))
-    with closing(BackgroundCompiler()) as ahead:
-        with Timings().listening() as timings:
-            prepared = driver.prepare(left[0][0], shared, machine, console, timings, ahead)
+    with open_run(left[0][0], shared, console) as context:
+        prepared = prepare(context)
+        trained = context.timings.copy()
         for one, folder in left:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             console.print(f"{one.dataset}, {one.measure.upper()}")
-            with timings.copy().listening() as of_run:
-                outcome = driver.run(one, prepared, folder, machine, console, of_run, ahead)
+            with trained.copy().listening() as timings:
+                run = dataclasses.replace(context, settings=one, folder=folder, timings=timings)
+                outcome = debias_all(run, prepared)
             if hosts.is_primary():
-                _write(one, prepared, outcome, folder, of_run, begun)
+                _write(run, outcome, start)
 
 
-def _write(one: Debias, prepared, outcome, folder: RunFolder, timings: Timings, begun: float) -> None:
+def _write(run: RunContext, outcome: Outcome, start: float) -> None:
     """Write the files of a finished run."""
-    curves = results.trajectories(one, outcome)
-    with atomic(folder.path / TRAJECTORIES) as temporary:
+    folder = run.folder.path
+    curves = results.trajectories(run.settings, outcome)
+    with atomic(folder / TRAJECTORIES) as temporary:
         curves.to_csv(temporary, index=False, float_format="%.6g", compression={"method": "gzip", "mtime": 0})
-    seconds = time.perf_counter() - begun
-    write_json(folder.path / PROVENANCE, provenance.provenance(one, prepared, timings, seconds))
-    table = results.results(one, outcome)
-    write_text(folder.path / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: marks the run as finished
+    write_json(folder / PROVENANCE, provenance(run, outcome.prepared, time.perf_counter() - start))
+    table = results.results(run.settings, outcome)
+    write_text(folder / RESULTS, table.to_csv(index=False, float_format="%.7g"))  # last: marks the run as finished
 
 
 def _finished(folder: RunFolder) -> bool:

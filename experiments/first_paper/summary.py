@@ -65,8 +65,8 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
         table("statistics/pareto.csv", points)
         first = results["dataset"] == ("compas" if "compas" in set(results["dataset"]) else results["dataset"].iloc[0])
         for name, some in (("figure1", first), ("figure2", ~first)):
-            curves = trajectories[trajectories["dataset"].isin(set(results.loc[some, "dataset"]))]
-            written += figures.trajectories_figure(curves, results[some], epsilon, out / "figures" / name)
+            lines = trajectories[trajectories["dataset"].isin(set(results.loc[some, "dataset"]))]
+            written += figures.trajectories_figure(lines, results[some], epsilon, out / "figures" / name)
         written += figures.objectives_figure(results, out / "figures" / "objectives", main=main)
         mine = points[points["rule"] == "objective"]
         written += paper_figures.pareto_figure(mine, results, out / "figures" / "pareto")
@@ -85,7 +85,7 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
         )
     write_json(out / "run.json", provenance(settings, missing))
     if not results.empty:
-        written.append(html.write(out))
+        written.append(html.write(out, published.EXTRAS))
     return written
 
 

@@ -56,10 +56,11 @@ def field_docs(kind: type) -> dict[str, str]:
     return found
 
 
-def settings_help(command: str, settings: Any, note: str) -> str:
+def settings_help(program: str, command: str, settings: Any, note: str) -> str:
     """Return the help of a command, which is about two screens long.
 
     Args:
+        program: the name of the program.
         command: the name of the command.
         settings: its settings, a dataclass instance with the defaults to show.
         note: further text for the introduction.
@@ -77,7 +78,7 @@ def settings_help(command: str, settings: Any, note: str) -> str:
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]
     text = [
-        f"usage: python -m experiments {command} [--SETTING VALUE ...]",
+        f"usage: {program} {command} [--SETTING VALUE ...]",
         "",
         *_wrapped(f"{inspect.getdoc(type(settings)) or ''} {note}"),
         "",
@@ -110,9 +111,9 @@ def group_help(command: str, settings: Any, group: str) -> str:
     return "\n".join([*head, *_fields(value, f"--{group}.")])
 
 
-def methods_help() -> str:
+def methods_help(program: str) -> str:
     """Return the help of all methods, one line per method."""
-    lines = ["usage: python -m experiments methods [METHOD]", ""]
+    lines = [f"usage: {program} methods [METHOD]", ""]
     for name in names():
         found = about(name)
         assert found is not None

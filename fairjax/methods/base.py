@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from fairjax.hyperparameters import static
 from fairjax.metrics import Measure
 from fairjax.nn.flat import Flat
 from fairjax.nn.network import Network
@@ -19,7 +18,7 @@ from fairjax.types import KeyArray, Number, Rows, Split, Variables
 C = TypeVar("C", bound=type)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(static,))
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def method(cls: C) -> C:
     """Class decorator that makes a method a frozen dataclass and a pytree.
 

@@ -84,6 +84,7 @@ def _measured(tables, measure, partition):
 
 
 def test_rows(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of test parts."""
     return results[results["part"] == "test"]
 
 

@@ -83,6 +83,7 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
 
 
 def trajectory_panel(axis, curves: pd.DataFrame, chosen: pd.DataFrame, epsilon: float) -> None:
+    """Draw the candidates of one method, and mark the selected ones."""
     axis.axhspan(-epsilon, epsilon, color=BIAS, alpha=0.10, lw=0, label=f"|bias| < {epsilon:g}")
     axis.axhline(0, color="0.4", lw=0.6)
     for column, colour, name in (("balanced_accuracy", ACCURACY, "balanced accuracy"), ("bias", BIAS, "bias")):
@@ -143,6 +144,7 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
 
 @contextmanager
 def figure_style():
+    """Use the style of all figures while the block runs."""
     style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fairjax"}
     with plt.rc_context(style | {"axes.titlesize": 10.5}):
         yield

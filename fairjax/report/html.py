@@ -9,8 +9,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from experiments.first_paper import published
 from fairjax.report import noise, statistics
+from fairjax.report.extras import Extras
 from fairjax.report.layout import (
     Cell,
     Fold,
@@ -47,29 +47,17 @@ PICTURES = {
         "time), "
         "quartiles (bar) and single splits (ticks).",
     ),
-    "pareto": (
-        "Accuracy against bias",
-        "Mean balanced accuracy against mean |bias| on test data; a curve follows the bound from 0.01 to 0.30 with "
-        "selection "
-        "by Eq. 3, and methods without candidates are one point.",
-    ),
     "trajectories": ("Trajectories", "Bias and balanced accuracy on test data while a method runs."),
-    "figure1": ("Figure 1", "Bias and balanced accuracy on test data while a method runs, as in the paper's Figure 1."),
-    "figure2": ("Figure 2", "The same for the other data sets, as in the paper's Figure 2."),
-    "figure3": (
-        "Figure 3",
-        "Original and debiased networks on simulated data whose bias is set by one parameter, as in the paper's "
-        "Figure 3.",
-    ),
 }
 """Pictures that may be in a folder, with title and caption."""
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, extras: Extras | None = None) -> Path:
     """Write the page.
 
     Args:
         folder: a folder of results with `results.csv`, and the pictures and `run.json` that were written with it.
+        extras: what the program adds to the page.
 
     Returns:
         The path of the page, `report.html` in the folder.
@@ -78,6 +66,7 @@ def write(folder: Path) -> Path:
         ValueError: if the folder has no results, or the results cannot be read or contradict themselves or the
             configuration; the message names the file.
     """
+    extras = Extras() if extras is None else extras
     file = folder / "results.csv"
     circumstances = read_provenance(folder)
     structure = read_structure(folder, circumstances)
@@ -109,9 +98,9 @@ def write(folder: Path) -> Path:
             for section in (
                 _findings(results, found, main, epsilon),
                 _objectives(results, found, main),
-                _pictures(folder),
+                _pictures(folder, {**PICTURES, **extras.pictures}),
                 _shares(found, main, epsilon, structure),
-                _paper(results, main) if structure == BINARY else None,
+                *(section(results, main) for section in (extras.sections if structure == BINARY else ())),
                 _comparisons(found, main),
                 _groups(found, main, structure),
                 _noise(found, main, epsilon),
@@ -218,30 +207,6 @@ def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float, structure
     if any(noise.is_dealt(name, structure) for name in set(found["shares"]["measure"])):
         note += " For that, the same decisions and labels are dealt to the groups by chance, many times."
     return Section("shares", "How often the bound is met", tables=[grid(found["shares"], main, cell, note=note)])
-
-
-def _paper(results: pd.DataFrame, main: str) -> Section | None:
-    comparison = published.compared(results)
-    comparison = comparison[comparison["printed"].notna()]
-    if comparison.empty:
-        return None
-    tables = []
-    for table, title in published.TITLES.items():
-
-        def cell(row, table=table) -> Cell:
-            spread = f"[{row['low']:.2f}, {row['high']:.2f}]" if table == 1 else f"± {row['deviation']:.2f}"
-            inside = "inside" if row["inside"] else "outside"
-            small = f"{spread}; paper {row['printed']:.2f}, {row['difference']:+.2f}, {inside}"
-            return Cell(f"{row['ours']:.2f}", small)
-
-        here = comparison[comparison["table"] == table]
-        tables.append(grid(here, main, cell, title=f"Table {table}: {title}"))
-    text = (
-        "Ours, then the number that Marcinkevičs, Ozkan and Vogt (2022) print, the difference, and whether their "
-        "number lies "
-        "inside our quartiles."
-    )
-    return Section("paper", "Beside the paper", text=text, tables=tables)
 
 
 def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:

@@ -63,10 +63,12 @@ class Section(NamedTuple):
 
 
 def columns_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return data sets with their measures."""
     return list(dict.fromkeys(zip(frame["dataset"], frame["measure"], strict=True)))
 
 
 def heading_of(column: tuple[str, str]) -> str:
+    """Return the heading of a data set and measure."""
     return f"{dataset_label(column[0])} {MEASURES.label(column[1])}"
 
 

@@ -20,7 +20,7 @@ class BackgroundCompiler:
         self._go, self._closed = threading.Event(), False
 
     def add(self, stage: str, work: Callable[[], Any]) -> None:
-        """Queue the compilation of a stage's programs. The queue is processed in order once `begin` has been called."""
+        """Queue the compilation of a stage's programs. The queue is processed in order once `start` has been called."""
         if stage not in self._futures:
             self._futures[stage] = self._pool.submit(self._work, work)
 
@@ -29,7 +29,7 @@ class BackgroundCompiler:
         if not self._closed:
             work()
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Start compiling the queued programs; called when the programs that are needed first have been compiled."""
         self._go.set()
 
@@ -38,7 +38,7 @@ class BackgroundCompiler:
 
         A program that cannot be compiled ahead raises its error where it is called, not here.
         """
-        self.begin()
+        self.start()
         future = self._futures.get(stage)
         if future is not None:
             future.exception()

@@ -8,7 +8,7 @@ from fairjax.datasets import DATASETS
 from fairjax.runs.settings import Debias, Settings
 
 # Settings that change how a run proceeds but not its numbers; they are not part of its identity.
-NOT_IN_IDENTITY = ("out", "lanes", "save_every", "path", "roc_search", "compilation_cache", "hosts")
+NOT_IN_IDENTITY = ("out", "group_size", "save_every", "path", "roc_search", "compilation_cache", "hosts")
 # Settings that define groups and compare them.
 GROUPING_FIELDS = ("intersect", "minimum", "small", "across", "rate_minimum", "stratify")
 # Settings that trained networks depend on.

@@ -19,6 +19,7 @@ class Lock:
     """An exclusive lock on a run's folder, shared by all `RunFolder` objects of this process for the folder."""
 
     def __init__(self, file: Path, handle: int, key: tuple[int, int]):
+        """Hold an open and locked file; the key is the folder's device and inode."""
         self.file, self.handle, self.key, self.users, self.process = file, handle, key, 1, os.getpid()
 
     def stands(self) -> bool:

@@ -1,4 +1,4 @@
-"""AIF360's post-processors as a stage of a run."""
+"""AIF360's postprocessors as a stage of a run."""
 
 import json
 from collections.abc import Callable
@@ -12,68 +12,51 @@ from fairjax import selection
 from fairjax.metrics import Measure
 from fairjax.result import Trace
 from fairjax.runs import hosts, postprocessors, workers
+from fairjax.runs.context import RunContext
 from fairjax.runs.files import FolderError, write_json
-from fairjax.runs.folder import RunFolder
 from fairjax.runs.programs import Scored
-from fairjax.runs.settings import Debias
-from fairjax.runs.timings import Timings
 from fairjax.types import Batch
 
 
-def run(
-    settings: Debias,
-    measure: Measure,
-    folder: RunFolder,
-    name: str,
-    scored: Scored,
-    thresholds: Any,
-    tick: Callable[[], None],
-    timings: Timings,
+def apply(
+    run: RunContext, name: str, measure: Measure, scored: Scored, thresholds: Any, tick: Callable[[], None]
 ) -> Trace:
-    """Apply one of AIF360's post-processors to all networks, except to those that were done before.
+    """Apply one of AIF360's postprocessors to all networks, except to those that were done before.
 
     Args:
-        settings: the settings of the run.
+        run: the run, in whose folder the result of each network is stored.
+        name: a method in `POSTPROCESSORS`.
         measure: the measure of bias.
-        folder: the folder in which the result of each network is stored.
-        name: a method in `processes.POSTPROCESSORS`.
         scored: scores, labels and groups of the valid and test parts.
         thresholds: the thresholds of the networks, tuned on the valid part.
         tick: a function that is called whenever a network is done.
-        timings: records the time.
 
     Returns:
         One candidate per network: the confusion tables of its decisions and the statistics that follow from them.
     """
-    count = len(settings.runs)
+    count = len(run.settings.runs)
     tables = {part: np.zeros((count, 2, 2, 2), np.int32) for part in ("valid", "test")}
-    found = {**tables, "threshold": np.zeros(count, np.float32)}
+    results = {**tables, "threshold": np.zeros(count, np.float32)}
     scored, thresholds = jax.tree.map(np.asarray, (scored, thresholds))
 
     def fill() -> str:
-        _fill(found, settings, folder, name, scored, thresholds, tick, timings)
+        _fill(results, run, name, scored, thresholds, tick)
         return ""
 
     hosts.broadcast(fill)
-    found = hosts.broadcast_arrays(found)
+    results = hosts.broadcast_arrays(results)
     evaluations = (
-        selection.evaluate_tables(measure, jnp.array(found["threshold"]), jnp.array(found[part], jnp.float32))
+        selection.evaluate_tables(measure, jnp.array(results["threshold"]), jnp.array(results[part], jnp.float32))
         for part in ("valid", "test")
     )
     return Trace(*evaluations)
 
 
 def _fill(
-    found: dict[str, np.ndarray],
-    settings: Debias,
-    folder: RunFolder,
-    name: str,
-    scored: Scored,
-    thresholds: Any,
-    tick: Callable[[], None],
-    timings: Timings,
+    found: dict[str, np.ndarray], run: RunContext, name: str, scored: Scored, thresholds: Any, tick: Callable[[], None]
 ) -> None:
     """Read the confusion tables and thresholds of all networks from files, or compute them."""
+    settings, folder = run.settings, run.folder
     stage = folder.place(name)
     (valid, test), jobs = scored, {}
 
@@ -83,7 +66,7 @@ def _fill(
             if value.shape != found[key].shape[1:] or not np.all(np.isfinite(value)):
                 raise ValueError(f"its {key} is not what was saved")
             found[key][i] = value
-        timings.add(name, [entry["seconds"], 0.0])
+        run.timings.add(name, [entry["seconds"], 0.0])
         tick()
 
     for i, (seed, _) in enumerate(settings.runs):
@@ -126,8 +109,8 @@ def _fill(
         note(i, entry)
 
 
-def _counts(decisions: np.ndarray, batch: Batch, run: int) -> list:
-    """Count the decisions of one run by decision, label and group."""
+def _counts(decisions: np.ndarray, batch: Batch, number: int) -> list:
+    """Count the decisions of one network by decision, label and group."""
     table = np.zeros((2, 2, 2), int)
-    np.add.at(table, tuple(np.asarray(part, int) for part in (decisions, batch.y[run], batch.a[run])), 1)
+    np.add.at(table, tuple(np.asarray(part, int) for part in (decisions, batch.y[number], batch.a[number])), 1)
     return table.tolist()

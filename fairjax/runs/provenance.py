@@ -4,22 +4,22 @@ import platform
 import resource
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from fairjax.runs.driver import Prepared
+from fairjax.runs.context import RunContext
 from fairjax.runs.identity import plain
-from fairjax.runs.settings import Debias
-from fairjax.runs.timings import Timings
+from fairjax.runs.trials import Prepared
 
 PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif360", "orbax-checkpoint")
 
 
-def provenance(settings: Debias, prepared: Prepared, timings: Timings, seconds: float) -> dict[str, Any]:
-    """Return versions, device and timings of the run."""
-    versions = {}
+def provenance(run: RunContext, prepared: Prepared, seconds: float) -> dict[str, Any]:
+    """Return versions, device and timings of a run that took a number of seconds."""
+    timings, versions = run.timings, {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
@@ -32,13 +32,13 @@ def provenance(settings: Debias, prepared: Prepared, timings: Timings, seconds: 
         "versions": versions,
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": platform.platform(),
-        "command": ["python", "-m", "experiments", *sys.argv[1:]],
+        "command": [*_program(), *sys.argv[1:]],
         "data": {**prepared.facts, "structure": plain(prepared.structure)},
         "epochs": epochs.tolist(),
         "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},
         "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
         "compilation_ahead_seconds": round(timings.ahead, 3),
-        "training_ms_per_seed_and_step": _per_step(settings, prepared, timings),
+        "training_ms_per_seed_and_step": _per_step(run, prepared),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
     }
 
@@ -47,8 +47,14 @@ def _rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 3) for name, value in seconds.items()}
 
 
-def _per_step(settings: Debias, prepared: Prepared, timings: Timings) -> float:
+def _per_step(run: RunContext, prepared: Prepared) -> float:
     """Return wall-clock milliseconds per network and training step, with all devices in use."""
     rows = prepared.splits.train.shape[-1]
-    steps = -(-rows // min(settings.training.batch_size, rows)) * int(np.sum(prepared.trained.epoch))
-    return round(timings.seconds["training"] / steps * 1e3, 4)
+    steps = -(-rows // min(run.settings.training.batch_size, rows)) * int(np.sum(prepared.trained.epoch))
+    return round(run.timings.seconds["training"] / steps * 1e3, 4)
+
+
+def _program() -> list[str]:
+    """Return how the program was called."""
+    path = Path(sys.argv[0])
+    return ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]

@@ -8,8 +8,8 @@ import pandas as pd
 
 from fairjax import selection
 from fairjax.metrics import Parity, as_parity
-from fairjax.runs.driver import Outcome, Trial
 from fairjax.runs.settings import Debias
+from fairjax.runs.trials import Outcome, Trial
 from fairjax.selection import Evaluation
 
 

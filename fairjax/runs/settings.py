@@ -4,7 +4,9 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS, Method
@@ -169,7 +171,7 @@ class Settings:
     roc_search: Literal["counts", "aif360"] = "counts"
     """Search of reject option classification: exact from counts, or AIF360's own fit in parallel processes. The results
     are the same, but AIF360 takes seconds per network."""
-    lanes: int | None = None
+    group_size: Annotated[int | None, tyro.conf.arg(aliases=("--lanes",))] = None
     """Number of seeds that run together in one program. Results do not depend on it. The default suits the device."""
     save_every: float = 10.0
     """Seconds between saved states. An interrupted run loses at most this time and the chunk in progress."""
@@ -212,8 +214,8 @@ class Settings:
             raise ValueError(f"path is a raw data file, but {self.dataset} is simulated; leave path out")
         if not 0 <= self.save_every < math.inf:
             raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
-        if self.lanes is not None and self.lanes < 2:
-            raise ValueError(f"lanes must be at least 2, got {self.lanes}")
+        if self.group_size is not None and self.group_size < 2:
+            raise ValueError(f"group_size must be at least 2, got {self.group_size}")
 
     def _check_groups(self):
         """Check that the data set has the attributes, and that settings of groups are given only with groups."""

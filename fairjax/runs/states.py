@@ -39,7 +39,7 @@ class SavedStates:
         self._path = path.absolute()
         self._configuration = configuration
 
-    def begun(self) -> bool:
+    def has_checkpoint(self) -> bool:
         """Return whether there is a saved state."""
         return hosts.broadcast(lambda: str(len(self._numbers()))) != "0"
 

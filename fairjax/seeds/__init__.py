@@ -1,21 +1,14 @@
-"""Many seeds at once, over all devices: `fit_many`, `debias_many`, and `over_seeds` for any function."""
+"""Many seeds at once, over all devices: `fit_many`, `debias_many`, and `over_seeds` for any function of one seed."""
 
-from fairjax.seeds.many import (
-    CHUNK,
-    Done,
-    Drive,
-    chunk_of,
-    debias_many,
-    few_left,
-    fit_many,
-    narrow,
-    run,
-    steps_done,
-    steps_of,
-    straight,
-    train,
+from fairjax.seeds.many import debias_many, fit_many
+from fairjax.seeds.placement import (
+    CPU_GROUP_SIZE,
+    default_group_size,
+    mesh,
+    over_seeds,
+    replicate,
+    replicated_sharding,
 )
-from fairjax.seeds.placement import CPU_LANES, group_size, mesh, over_seeds, replicate, replicated_sharding
 from fairjax.seeds.programs import (
     Axes,
     Machine,
@@ -26,13 +19,29 @@ from fairjax.seeds.programs import (
     evaluate,
     judge,
 )
+from fairjax.seeds.stages import (
+    CHUNK,
+    Call,
+    Debiasing,
+    Done,
+    Drive,
+    Fitting,
+    chunk_of,
+    execute,
+    shapes_only,
+    steps_of,
+    straight,
+)
 
 __all__ = [
-    "Axes",
     "CHUNK",
-    "CPU_LANES",
+    "CPU_GROUP_SIZE",
+    "Axes",
+    "Call",
+    "Debiasing",
     "Done",
     "Drive",
+    "Fitting",
     "Machine",
     "advance_debiasing",
     "advance_training",
@@ -40,19 +49,16 @@ __all__ = [
     "begin_training",
     "chunk_of",
     "debias_many",
+    "default_group_size",
     "evaluate",
-    "few_left",
+    "execute",
     "fit_many",
-    "group_size",
     "judge",
     "mesh",
-    "narrow",
     "over_seeds",
     "replicate",
     "replicated_sharding",
-    "run",
-    "steps_done",
+    "shapes_only",
     "steps_of",
     "straight",
-    "train",
 ]

@@ -1,6 +1,6 @@
-"""Map a function of one seed over many seeds, in groups of lanes on every device.
+"""Map a function of one seed over many seeds, in groups on every device.
 
-Seeds are packed into groups of a fixed number of lanes. Each group runs under `vmap`, the groups of a device run one
+Seeds are packed into groups of a fixed size. Each group runs under `vmap`, the groups of a device run one
 after another, and all devices run in parallel under `shard_map`. A program computes one group and not all seeds, so the
 results of a seed depend neither on the number of other seeds nor on the number of devices. On CPU they are equal bit by
 bit, since groups of 2 or more networks compile to the same matrix products. Finished seeds are packed together, and
@@ -20,7 +20,7 @@ from fairjax.types import tree_where
 AXIS = "seeds"
 """Name of the mesh axis over which seeds are distributed."""
 
-CPU_LANES = 5
+CPU_GROUP_SIZE = 5
 """Largest number of seeds per group on CPU."""
 
 
@@ -42,7 +42,7 @@ def over_seeds(
     axes: tuple[Any, ...],
     *,
     mesh: jax.sharding.Mesh,
-    lanes: int | None = None,
+    group_size: int | None = None,
     finished: Bool[Array, " seeds"] | None = None,
 ) -> PyTree[Array]:
     """Compute `function(*args)` for every seed, on all devices of the mesh. Call it inside `jit`.
@@ -52,7 +52,7 @@ def over_seeds(
         args: arguments of the function; those that differ between seeds have a leading axis of seeds.
         axes: for each argument, a tree prefix of 0 (per seed) or None (shared), as for `jax.vmap`.
         mesh: mesh from `mesh()`.
-        lanes: number of seeds per group, at least 2; `lanes_of` by default.
+        group_size: number of seeds per group, at least 2; `default_group_size` by default.
         finished: if given, the seeds for which the first argument is returned unchanged, without computation where
             possible; `function` must then return a tree like its first argument.
 
@@ -60,7 +60,7 @@ def over_seeds(
         The function's results with a leading seeds axis, replicated on every device.
 
     Raises:
-        ValueError: if `lanes` is below 2 or no argument is per seed.
+        ValueError: if `group_size` is below 2 or no argument is per seed.
     """
     leaves, structure = jax.tree.flatten(args)
     flags = _flags(axes, args)
@@ -69,11 +69,14 @@ def over_seeds(
     if not own:
         raise ValueError("no argument has a seeds axis; give at least one axis 0")
     seeds, devices = own[0].shape[0], mesh.size
-    lanes = group_size(mesh, seeds) if lanes is None else lanes
-    if lanes < 2:
-        raise ValueError(f"lanes must be at least 2, got {lanes}: one lane compiles to other matrix products than two")
-    groups = -(-seeds // (lanes * devices))  # per device
-    place, back = _layout(seeds, lanes, devices, groups, finished)
+    group_size = default_group_size(mesh, seeds) if group_size is None else group_size
+    if group_size < 2:
+        raise ValueError(
+            f"group_size must be at least 2, got {group_size}: a group of one compiles to other matrix products than a "
+            "group of two"
+        )
+    groups = -(-seeds // (group_size * devices))  # per device
+    place, back = _layout(seeds, group_size, devices, groups, finished)
     idle = jnp.zeros(seeds, bool) if finished is None else finished
 
     def group(own, shared, idle):
@@ -93,9 +96,9 @@ def over_seeds(
         return jax.lax.cond(idle.all(), lambda own, _: arguments(own)[0], jax.vmap(one), own, idle)
 
     def device(own, shared, idle):
-        split = jax.tree.map(lambda leaf: leaf.reshape(groups, lanes, *leaf.shape[1:]), (own, idle))
+        split = jax.tree.map(lambda leaf: leaf.reshape(groups, group_size, *leaf.shape[1:]), (own, idle))
         new = jax.lax.map(lambda item: group(item[0], shared, item[1]), split)
-        return jax.tree.map(lambda leaf: leaf.reshape(groups * lanes, *leaf.shape[2:]), new)
+        return jax.tree.map(lambda leaf: leaf.reshape(groups * group_size, *leaf.shape[2:]), new)
 
     per_seed, everywhere = jax.P(AXIS), jax.P()
     results = jax.shard_map(
@@ -142,34 +145,34 @@ def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
     return jax.tree.map(put, tree)
 
 
-def group_size(mesh: jax.sharding.Mesh, seeds: int) -> int:
-    """Return the number of seeds per group: all seeds of a device, but at least 2, and on CPU at most `CPU_LANES`.
+def default_group_size(mesh: jax.sharding.Mesh, seeds: int) -> int:
+    """Return the number of seeds per group: all seeds of a device, but at least 2, and on CPU at most `CPU_GROUP_SIZE`.
 
     Example:
-        >>> group_size(mesh(), 20)
+        >>> default_group_size(mesh(), 20)
         5
     """
     each = max(2, -(-seeds // mesh.size))
-    return min(CPU_LANES, each) if mesh.devices.flat[0].platform == "cpu" else each
+    return min(CPU_GROUP_SIZE, each) if mesh.devices.flat[0].platform == "cpu" else each
 
 
-def _layout(seeds: int, lanes: int, devices: int, groups: int, finished):
-    """Return two functions: one arranges seeds in lanes, groups and devices, and the other restores their order.
+def _layout(seeds: int, size: int, devices: int, groups: int, finished):
+    """Return two functions: one arranges seeds by place, group and device, and the other restores their order.
 
-    Unfinished seeds come first, and consecutive groups go to different devices. Empty lanes repeat a finished seed, if
+    Unfinished seeds come first, and consecutive groups go to different devices. Empty places repeat a finished seed, if
     there is one (so that they are idle), or else the last seed. If no seed is finished, the order is kept and nothing
     is gathered.
     """
-    places = groups * lanes * devices
+    places = groups * size * devices
     if finished is None:
         filled = jnp.minimum(jnp.arange(places), seeds - 1)
         return lambda leaf: leaf if places == seeds else _rows(leaf, filled), lambda leaf: leaf[:seeds]
     ranked = jnp.argsort(finished, stable=True)
     padded = ranked[jnp.minimum(jnp.arange(places), seeds - 1)]
-    shape = (groups, devices, lanes)
+    shape = (groups, devices, size)
     spread = padded.reshape(shape).transpose(1, 0, 2).reshape(-1)
     rank = jnp.argsort(ranked)
-    at = jnp.arange(places).reshape(devices, groups, lanes).transpose(1, 0, 2).reshape(-1)  # position of each rank
+    at = jnp.arange(places).reshape(devices, groups, size).transpose(1, 0, 2).reshape(-1)  # position of each rank
     gather = at[rank]
     return lambda leaf: _rows(leaf, spread), lambda leaf: _rows(leaf, gather)
 

@@ -21,16 +21,16 @@ from fairjax.types import Split
 
 
 class Machine(NamedTuple):
-    """Devices and lanes on which seeds run; static in every compiled program."""
+    """Devices and group size with which seeds run; static in every compiled program."""
 
     mesh: jax.sharding.Mesh
-    lanes: int | None = None
+    group_size: int | None = None
     """Number of seeds per group; by default a number that suits the device. The results do not depend on it."""
 
     def for_parts(self) -> "Machine":
-        """Return the machine for programs that process whole parts of the data; on CPU, its lanes fit the caches."""
+        """Return the machine for programs that process whole parts of the data; on CPU, its groups fit the caches."""
         on_cpu = self.mesh.devices.flat[0].platform == "cpu"
-        return self._replace(lanes=2) if on_cpu and self.lanes is None else self
+        return self._replace(group_size=2) if on_cpu and self.group_size is None else self
 
 
 @dataclasses.dataclass(frozen=True)

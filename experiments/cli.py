@@ -1,0 +1,85 @@
+"""The program `python -m experiments`: that of `fairjax`, with presets, and commands that reproduce and measure."""
+
+import contextlib
+import functools
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from experiments.first_paper import published
+from experiments.first_paper.presets import PRESETS
+from experiments.first_paper.settings import Reproduce, preset
+from fairjax.cli import commands
+from fairjax.cli.parsing import parse
+from fairjax.cli.program import Command, Program, reading_files
+from fairjax.runs.devices import set_up
+from fairjax.runs.settings import Debias
+from fairjax.runs.values import expand_paths
+
+PRESET_SETTINGS = {name: functools.partial(preset, name) for name in PRESETS}
+"""The presets as settings of `debias`."""
+
+NAME = "python -m experiments"
+
+_ABOUT = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
+
+
+def parse_debias(words: Sequence[str]) -> Debias:
+    """Parse the settings of `debias`; see `fairjax.cli.commands.parse_debias`."""
+    return commands.parse_debias(words, NAME, PRESET_SETTINGS)
+
+
+def parse_reproduce(words: Sequence[str]) -> Reproduce:
+    """Parse the settings of `reproduce`: a file, overridden by flags; see `fairjax.cli.parsing.parse`."""
+    return parse(NAME, "reproduce", Reproduce(), _ABOUT, words)
+
+
+def _reproduce(program: Program, words: list[str], console: Console) -> int:
+    """Run `reproduce`: complete all unfinished runs, and write the tables and figures of all of them."""
+    del program
+    settings = parse_reproduce(words)
+    set_up(settings.each)
+    from experiments.first_paper import reproduce, summary
+    from fairjax.runs import hosts
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    guard = contextlib.nullcontext() if settings.each.hosts.several else stopping_on_sigterm()
+    with guard, hosts.joined(settings.each.hosts):
+        console = console if hosts.is_primary() else Console(quiet=True)
+        missing = reproduce.run(settings, console)
+        if hosts.is_primary():
+            written = summary.write(settings, missing)
+            console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
+    return 0
+
+
+def _bench(program: Program, words: list[str], console: Console) -> int:
+    """Run `bench`: measure the speed."""
+    from experiments.benchmarks import command
+    from experiments.benchmarks.settings import Bench
+
+    settings = parse(program.name, "bench", Bench(), _ABOUT, words)
+    expand_paths(settings)
+    return command.bench(settings, console)
+
+
+def _bench_compare(program: Program, words: list[str], console: Console) -> int:
+    """Run `bench-compare`: compare two results of the benchmark of speed."""
+    from experiments.benchmarks import command
+
+    del program
+    return reading_files(" or ".join(words), lambda: command.bench_compare(words, console))
+
+
+PROGRAM = Program(
+    NAME,
+    {
+        "debias": commands.debias_command(PRESET_SETTINGS),
+        "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
+        "report": commands.report_command(published.EXTRAS),
+        "methods": commands.METHODS_COMMAND,
+        "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),
+        "bench-compare": Command(_bench_compare, "the ratios of two results of bench", "FIRST.json SECOND.json"),
+    },
+)
+"""The program."""

@@ -1,0 +1,94 @@
+"""The commands of `fairjax`: debias, report and methods."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from fairjax.cli.help import method_help, methods_help
+from fairjax.cli.parsing import parse, taken
+from fairjax.cli.program import Command, Program, reading_files
+from fairjax.report.extras import Extras
+from fairjax.runs.devices import set_up
+from fairjax.runs.settings import Debias, debias_type
+from fairjax.runs.values import at_home
+
+Presets = Mapping[str, Callable[[], Debias]]
+"""Named settings from which a run can start."""
+
+
+def parse_debias(words: Sequence[str], program: str = "fairjax", presets: Presets | None = None) -> Debias:
+    """Parse the settings of `debias`: a preset, overridden by a file, overridden by flags.
+
+    Args:
+        words: the arguments.
+        program: the name of the program, for help.
+        presets: what `--preset` can name, if the program has presets.
+
+    Raises:
+        ValueError: for invalid values and for files that cannot be read.
+        SystemExit: for flags that do not exist or do not parse, and after help.
+    """
+    words, start = list(words), debias_type()()
+    about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
+    if presets:
+        name, words = taken(words, "--preset")
+        if name is not None and name not in presets:
+            raise ValueError(f"preset must be one of {', '.join(presets)}, got {name!r}")
+        start = start if name is None else presets[name]()
+        about = f"--preset {'|'.join(presets)} starts from a reading of the first paper; {about}"
+    return parse(program, "debias", start, about, words)
+
+
+def debias_command(presets: Presets | None = None) -> Command:
+    """Return the command `debias`: train, debias and write the folder of results."""
+
+    def run(program: Program, words: list[str], console: Console) -> int:
+        settings = parse_debias(words, program.name, presets)
+        set_up(settings)
+        from fairjax.cli import debias
+        from fairjax.runs import hosts
+        from fairjax.runs.signals import stopping_on_sigterm
+
+        guard = contextlib.nullcontext() if settings.hosts.several else stopping_on_sigterm()
+        with guard, hosts.joined(settings.hosts):
+            debias.run(settings, console if hosts.is_primary() else Console(quiet=True))
+        return 0
+
+    return Command(run, "train networks on splits of a data set and debias them")
+
+
+def report_command(extras: Extras | None = None) -> Command:
+    """Return the command `report`: write the page of a folder of results."""
+
+    def run(program: Program, words: list[str], console: Console) -> int:
+        if len(words) != 1 or words[0].startswith("-"):
+            usage = f"usage: {program.name} report DIR\n\nwrites DIR/report.html"
+            console.print(usage, highlight=False, markup=False)
+            return 0 if words and words[0] in ("-h", "--help") else 2
+        from fairjax.report import html
+
+        page = reading_files(words[0], lambda: html.write(at_home("DIR", Path(words[0])), extras))
+        console.print(f"page: {page}", soft_wrap=True, markup=False)
+        return 0
+
+    return Command(run, "write one page, report.html, of the results in a folder", "DIR")
+
+
+def _methods(program: Program, words: list[str], console: Console) -> int:
+    """Run `methods`: describe all methods, or one."""
+    asked = [word for word in words if word not in ("-h", "--help")]
+    if len(asked) > 1:
+        raise ValueError(f"methods takes the name of one method, got {' '.join(asked)}")
+    text = method_help(asked[0]) if asked else methods_help(program.name)
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    return 0
+
+
+METHODS_COMMAND = Command(
+    _methods, "list the methods, or explain one: its equation, reference and settings", "[METHOD]"
+)
+
+PROGRAM = Program("fairjax", {"debias": debias_command(), "report": report_command(), "methods": METHODS_COMMAND})
+"""The program `fairjax`."""

@@ -1,0 +1,127 @@
+"""Load the data and train the networks of a run."""
+
+import functools
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from fairjax import seeds
+from fairjax.methods import Task
+from fairjax.nn import from_linen
+from fairjax.runs import hosts
+from fairjax.runs.compiler import lower_and_compile
+from fairjax.runs.context import RunContext
+from fairjax.runs.drive import SavingDrive
+from fairjax.runs.labels import about
+from fairjax.runs.loading import TRAINING_STREAM, fold_in_all, keys_of, load
+from fairjax.runs.progress import progress_of
+from fairjax.runs.settings import Debias
+from fairjax.runs.stages import compile_ahead
+from fairjax.runs.structure import Structure
+from fairjax.runs.trials import Prepared
+from fairjax.seeds import Axes
+from fairjax.training import Trained
+from fairjax.types import Split
+
+SMALL_GROUPS = "the last few networks in training"
+"""Name of the program for smaller groups of networks, which is compiled while the first epochs run."""
+
+
+def prepare(run: RunContext) -> Prepared:
+    """Load the data and train the networks, or resume where an earlier call was interrupted.
+
+    Args:
+        run: the run. Its background compiler compiles the programs of `debias_all` while networks train.
+
+    Returns:
+        The splits and the trained networks.
+
+    Raises:
+        ValueError: if the data cannot be used, or a method does not support its groups and classes.
+        FileNotFoundError: if there is no data file.
+    """
+    settings, mesh = run.settings, run.machine.mesh
+    with run.timings.stage("loading"):
+        splits, axes, structure, facts = _load(settings)
+        check_methods(settings, structure, splits)
+        splits = seeds.replicate(splits, mesh)
+    run.console.print(
+        f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
+        f"{mesh.size} {jax.devices()[0].platform} device(s)"
+    )
+    for line in structure.told(settings.measure):
+        run.console.print(line, soft_wrap=True, markup=False, highlight=False)
+    network = from_linen(settings.network.build(len(structure.classes)))
+    task = Task(network, structure.measure(settings.measure))
+    trained = _train(run, task, splits, Axes(axes))
+    run.report_diverged(trained.diverged, "training")
+    return Prepared(splits, axes, facts, structure, network, trained)
+
+
+def check_methods(settings: Debias, structure: Structure, splits: Split) -> None:
+    """Check before training that all methods support the groups and classes of the data.
+
+    Raises:
+        ValueError: if some do not; the message names them and the methods that do.
+    """
+    unfit = {}
+    for name in (*settings.methods, *(settings.portfolio if "portfolio" in settings.methods else ())):
+        known = about(name)
+        if known is None:
+            continue
+        if len(structure.classes) > known.classes:
+            unfit[name] = f"{len(structure.classes)} classes"
+        elif len(structure.groups) > known.groups or (name == "group_thresholds" and splits.a.ndim == 2):
+            unfit[name] = "groups that overlap" if splits.a.ndim == 2 else f"{len(structure.groups)} groups"
+    if unfit:
+        others = [name for name in settings.portfolio if name not in unfit]
+        fit = [name for name in settings.methods if name not in unfit and (name != "portfolio" or others)]
+        words = ["--methods", *(fit or ["standard", "pruning", "bias_gda"])]
+        words += ["--portfolio", *others] if "portfolio" in fit else []
+        what = "; ".join(f"{name} cannot do {reason}" for name, reason in unfit.items())
+        raise ValueError(f"{what}: leave them out, as in {' '.join(words)}")
+
+
+def _load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """Load the data and check that they are the same in all processes."""
+    try:
+        splits, axes, structure, facts = load(settings)
+    except FileNotFoundError:
+        hosts.check_same_everywhere("the data", "not there")
+        raise
+    if jax.process_count() > 1:
+        numbers = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(splits)))
+        hosts.check_same_everywhere("the data", numbers.hexdigest())
+    return splits, axes, structure, facts
+
+
+def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> Trained:
+    config, count, mesh = run.settings.training, len(run.settings.runs), run.machine.mesh
+    stage = seeds.Fitting(task.network, config, axes, run.machine)
+    keys = seeds.replicate(fold_in_all(keys_of(run.settings), TRAINING_STREAM), mesh)
+
+    def ready(state: Trained) -> None:
+        call = functools.partial(lower_and_compile, mesh=mesh)
+        if stage.small != stage.machine and count > 2 * mesh.size:
+            shapes = jax.eval_shape(lambda state: state, state)
+            run.compiler.add(SMALL_GROUPS, lambda: stage.advance(splits, shapes, few=True, call=call))
+        compile_ahead(run, task, splits, axes, state.best, call)
+
+    def before(state: Trained) -> None:
+        if stage.few_left(state):
+            with run.timings.waiting():
+                run.compiler.wait(SMALL_GROUPS)
+
+    with progress_of(run.console) as progress:
+        bar = progress.add_task("training", total=config.epochs, unit="epochs", note=f"{count} networks left")
+
+        def show(state: Trained) -> None:
+            left = int(np.sum(~np.asarray(state.done)))
+            done = int(np.max(np.asarray(state.epoch)))
+            # training usually stops early, so the maximum number of epochs is not needed
+            progress.update(bar, completed=done, total=config.epochs if left else done, note=f"{left} networks left")
+
+        drive = SavingDrive(run, "training", show, ready, before, run.compiler.start)
+        return stage.run(keys, splits, drive)
