@@ -2,6 +2,8 @@
 
 import gc
 import os
+import pkgutil
+from pathlib import Path
 
 import jax
 from hypothesis import settings
@@ -17,7 +19,13 @@ settings.load_profile("same")
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-install_import_hook("fairjax", "beartype.beartype").__enter__()  # active for the whole session
+UNCHECKED = ("cli", "report", "runs")
+"""Packages that check their values themselves, with messages that beartype would come before."""
+
+FAIRJAX = Path(__file__).parents[1] / "fairjax"
+LIBRARY = [f"fairjax.{module.name}" for module in pkgutil.iter_modules([str(FAIRJAX)]) if module.name not in UNCHECKED]
+
+install_import_hook(LIBRARY, "beartype.beartype").__enter__()  # active for the whole session
 
 gc.set_threshold(50_000, 20, 20)  # traced programs consist of many small objects, and few of them are garbage
 

@@ -22,7 +22,7 @@ def test_public_names_exist_once():
 
 
 def test_modules_are_not_shadowed_by_functions():
-    for name in ("influence", "loop", "training", "methods", "seeds", "parity", "data"):
+    for name in ("loop", "training", "methods", "metrics", "selection", "seeds", "streaming", "data", "datasets"):
         assert getattr(fairjax, name).__name__ == f"fairjax.{name}"
 
 

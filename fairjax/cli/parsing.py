@@ -89,9 +89,21 @@ def updated(start: S, content: dict[str, Any], source: Any = "the settings") -> 
         with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(heard):
             return _from_flags(start, words, prog=str(source))
     except SystemExit as error:
-        lines = (line.strip("│╭╮╰╯─ ") for line in heard.getvalue().splitlines())
-        told = [line for line in lines if line and not line.startswith(("For full helptext", "Parsing error"))]
-        raise ValueError(f"{source}: {' '.join(told)}") from error
+        raise ValueError(f"{source}: {_one_line(heard.getvalue())}") from error
+
+
+def _one_line(box: str) -> str:
+    """Return the message in a box that tyro printed, and the settings that it suggests, without its help."""
+    parts: list[list[str]] = [[]]
+    for line in box.splitlines()[1:]:  # the first line holds the title
+        text = line.strip("│| ")
+        if text.strip("─-╰╯+"):
+            parts[-1].append(text)
+        else:
+            parts.append([])
+    suggestions = [line for part in parts if part[:1] == ["Perhaps you meant:"] for line in part if line[:2] == "--"]
+    suggested = " or ".join(line.split()[0] for line in suggestions)
+    return " ".join(parts[0]) + (f"; perhaps you meant {suggested}" if suggested else "")
 
 
 def flags_of(content: dict[str, Any], prefix: str = "") -> Iterator[str]:

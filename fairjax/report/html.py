@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +185,9 @@ def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str
     return Section("objective", "Constrained objective", tables=[grid(ranks, main, cell, note=note), *means])
 
 
-def _pictures(folder: Path) -> Section | None:
+def _pictures(folder: Path, known: Mapping[str, tuple[str, str]]) -> Section | None:
     pictures = []
-    for name, (alt, caption) in PICTURES.items():
+    for name, (alt, caption) in known.items():
         file = next(
             (path for path in (folder / f"{name}.png", folder / "figures" / f"{name}.png") if path.exists()), None
         )
