@@ -31,22 +31,22 @@ gc.set_threshold(50_000, 20, 20)  # traced programs consist of many small object
 
 import pytest  # noqa: E402  (after the hook, like everything that may import fairjax)
 
-collect_ignore = ["reference"]  # a script that requires PyTorch
+collect_ignore = ["oracles"]  # a script that requires PyTorch
 
 
 SLOW = (
-    "test_bench.py",
-    "test_benchmark.py",
+    "test_benchmarks.py",
+    "test_published_results.py",
     "test_documents.py",
-    "test_experiments.py",
+    "test_runs.py",
     "test_frozen.py",
     "test_hosts.py",
     "test_lowering.py",
     "test_many_groups.py",
-    "test_many_groups_run.py",
+    "test_runs_of_many_groups.py",
     "test_output.py",
     "test_precision.py",
-    "test_rows.py",
+    "test_streaming.py",
 )
 """Modules that make whole runs or compile many programs: `make test` leaves them out, `make test-all` does not."""
 

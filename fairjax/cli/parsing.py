@@ -93,15 +93,17 @@ def updated(start: S, content: dict[str, Any], source: Any = "the settings") -> 
 
 
 def _one_line(box: str) -> str:
-    """Return the message in a box that tyro printed, and the settings that it suggests, without its help."""
+    """Return the message in a box that tyro printed, and the settings that it suggests, without its title and help."""
     parts: list[list[str]] = [[]]
-    for line in box.splitlines()[1:]:  # the first line holds the title
+    for line in box.splitlines():
         text = line.strip("│| ")
-        if text.strip("─-╰╯+"):
-            parts[-1].append(text)
-        else:
+        if text.startswith("╭") or not text.strip("─-╰╯+"):
             parts.append([])
-    suggestions = [line for part in parts if part[:1] == ["Perhaps you meant:"] for line in part if line[:2] == "--"]
+        else:
+            parts[-1].append(text)
+    parts = [part for part in parts if part]
+    parts = parts if "╭" in box else parts[1:]  # without Unicode, the title has lines of its own
+    suggestions = [line for part in parts if part[0] == "Perhaps you meant:" for line in part if line[:2] == "--"]
     suggested = " or ".join(line.split()[0] for line in suggestions)
     return " ".join(parts[0]) + (f"; perhaps you meant {suggested}" if suggested else "")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import jax
 import pytest
 
-FOLDER = Path(__file__).parent / "frozen"
-ROOT = Path(__file__).parents[1]
+FOLDER = Path(__file__).parents[2] / "frozen"
+ROOT = Path(__file__).parents[3]
 FROZEN = json.loads((FOLDER / "frozen.json").read_text())
 
 

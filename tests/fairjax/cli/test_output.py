@@ -22,7 +22,7 @@ from fairjax.report import tables
 from fairjax.runs import progress, signals
 from fairjax.runs.structure import BINARY
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 SMALL = (
     "--seeds 1 2 --simulation.rows 400 --simulation.alpha 2.5 --network.widths 6 --training.epochs 20 "
     "--pruning.units 2 --bias-gda.epochs 20 --bias-gda.learning-rate 1e-3 --save-every 0"

@@ -20,7 +20,7 @@ from fairjax.types import Batch
 
 @pytest.fixture(scope="module")
 def reference():
-    with np.load(Path(__file__).parent / "reference" / "torch_mlp.npz") as file:
+    with np.load(Path(__file__).parents[1] / "oracles" / "torch_mlp.npz") as file:
         return dict(file)
 
 

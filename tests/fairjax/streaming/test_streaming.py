@@ -601,7 +601,7 @@ def test_two_processes_agree_with_one():
     started = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, port, str(process)],
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

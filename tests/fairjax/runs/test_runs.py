@@ -142,7 +142,7 @@ def test_the_number_of_groups_and_devices_does_not_matter(finished, tmp_path, mo
 def test_a_run_killed_at_any_moment_resumes_and_ends_the_same(finished, tmp_path):
     command = [sys.executable, "-m", "experiments", "debias", *SMALL, "--out", str(tmp_path / "r")]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    options = {"cwd": Path(__file__).parents[1], "env": {**os.environ, **cache}, "stdout": subprocess.DEVNULL}
+    options = {"cwd": Path(__file__).parents[3], "env": {**os.environ, **cache}, "stdout": subprocess.DEVNULL}
     states = tmp_path / "r" / "states"
     for moment in np.random.default_rng(0).uniform(0.0, 2.0, size=3):
         seen = set(states.rglob("*"))
@@ -273,7 +273,7 @@ def test_a_file_with_mistakes_is_refused(tmp_path, content, message):
         parse(["--config", str(file)])
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "experiments" / "configs").glob("*.yaml")))
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[3] / "experiments" / "configs").glob("*.yaml")))
 def test_the_configurations_that_come_along_are_read(file):
     assert isinstance(parse(["--config", str(file)]), Debias)
 

@@ -41,7 +41,7 @@ class Process:
 
     def __init__(self, path, identity):
         command = [sys.executable, "-c", OPEN, str(path), json.dumps(identity)]
-        root = Path(__file__).parents[1]
+        root = Path(__file__).parents[3]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
         assert self.process.stdout.readline() == "ready\n"
 

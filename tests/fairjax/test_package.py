@@ -12,7 +12,7 @@ import fairjax
 from experiments.cli import parse_debias as parse
 from fairjax.runs.identity import identity
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "experiments" / "configs").glob("*.yaml"))
 
 

@@ -17,7 +17,7 @@ import pytest
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.states import verify
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 KILLS = int(os.environ.get("FAIRJAX_TEST_KILLS", "2"))
 """Number of processes killed in each test that kills; increase it for a longer search."""
 WORDS = [
