@@ -92,7 +92,7 @@ def save(
         _replace(temporary, path)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"cannot save a network at {path} ({first_line(error)}); make room or choose another path"
+            f"cannot save a network at {path} ({first_line(error)}); free disk space or choose another path"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -20,7 +20,7 @@ from fairjax import selection
 from fairjax.checks import check_logits
 from fairjax.methods.base import Method, Parts, Task
 from fairjax.metrics import num_classes, num_groups, probabilities
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.result import Debiased, Trace
 from fairjax.selection import Evaluation, Rule
 from fairjax.types import KeyArray, Part, Split, Variables, tree_where, weights_of
@@ -31,7 +31,7 @@ class Progress(NamedTuple):
 
     step: Int[Array, ""]
     state: Any
-    best: Flat
+    best: FlatVariables
     evaluation: Evaluation
     score: Float[Array, ""]
     selected: Int[Array, ""]
@@ -52,7 +52,7 @@ def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None =
     """
     features = _features(task, parts, together=True)
     every = _logits(lambda x: task.network.apply(variables, x)[0][None], features, num_classes(task.measure))
-    return jax.tree.map(operator.itemgetter(0), judge(task, every, parts, rule))
+    return jax.tree.map(operator.itemgetter(0), evaluate_logits(task, every, parts, rule))
 
 
 def start(
@@ -81,10 +81,10 @@ def start(
     trace, finite = evaluated
     state = method.init(task, key, variables, parts, trace.valid)
     zero = jnp.zeros((), jnp.int32)
-    seen = trace.seen(rule)
-    score = rule(seen)
+    evaluations = trace.for_rule(rule)
+    score = rule(evaluations)
     score = jnp.where(jnp.isnan(score), -jnp.inf, score)  # otherwise no candidate would ever be better
-    return Progress(zero, state, Flat.of(variables), seen, score, zero, ~finite)
+    return Progress(zero, state, FlatVariables.ravel(variables), evaluations, score, zero, ~finite)
 
 
 def advance(
@@ -105,24 +105,24 @@ def advance(
     """
     members = method.members
     by = rule if method.threshold == "rule" else None
-    features = _features(task, parts, together=method.row_by_row)
+    features = _features(task, parts, together=method.rowwise)
 
     def one(progress: Progress, _):
         state = method.step(task, parts, progress.state)
         every = _logits(lambda x: method.logits(task, state, x), features, num_classes(task.measure))
-        trace, finite = judge(task, every, parts, by)
+        trace, finite = evaluate_logits(task, every, parts, by)
         diverged = progress.diverged | ~finite.any()
-        seen = trace.seen(rule)
-        scores = rule(seen)
+        evaluations = trace.for_rule(rule)
+        scores = rule(evaluations)
         member = selection.first_max(scores)
-        score, evaluation = jax.tree.map(lambda entry: entry[member], (scores, seen))
+        score, evaluation = jax.tree.map(lambda entry: entry[member], (scores, evaluations))
         better = selection.improves(score, progress.score) & finite[member] & ~diverged
-        state = method.tell(state, seen, scores, rule.bound)
+        state = method.tell(state, evaluations, scores, rule.bound)
 
         new = Progress(
             step=progress.step + 1,
             state=tree_where(diverged, progress.state, state),
-            best=tree_where(better, Flat.of(method.candidate(state, member)), progress.best),
+            best=tree_where(better, FlatVariables.ravel(method.candidate(state, member)), progress.best),
             evaluation=tree_where(better, evaluation, progress.evaluation),
             score=jnp.where(better, score, progress.score),
             selected=jnp.where(better, progress.step * members + member + 1, progress.selected),
@@ -205,7 +205,7 @@ def best_of(
     """
     scores = []
     for trace, chosen in zip(traces, selected, strict=True):
-        scores.append(rule(jax.tree.map(lambda entry, chosen=chosen: entry[chosen], trace.seen(rule))))
+        scores.append(rule(jax.tree.map(lambda entry, chosen=chosen: entry[chosen], trace.for_rule(rule))))
     which = selection.first_max(jnp.stack(scores))
     begins = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1], jnp.int32)
     joined = jax.tree.map(lambda *entries: jnp.concatenate(entries), *traces)
@@ -220,13 +220,13 @@ class _Features(NamedTuple):
     """Number of rows of each part."""
 
 
-def seen(task: Task) -> tuple[Part, ...]:
+def evaluated_parts(task: Task) -> tuple[Part, ...]:
     """Return the parts on which candidates are evaluated."""
     return ("valid", "test", "train") if task.selection == "pooled" else ("valid", "test")
 
 
 def _features(task: Task, parts: Parts, *, together: bool) -> _Features:
-    every = [getattr(parts, name).x for name in seen(task)]
+    every = [getattr(parts, name).x for name in evaluated_parts(task)]
     return _Features([jnp.concatenate(every)] if together else every, [x.shape[0] for x in every])
 
 
@@ -239,7 +239,7 @@ def _logits(logits: Callable[[Array], Array], features: _Features, classes: int)
     return jnp.split(every[0], list(itertools.accumulate(features.sizes))[:-1], axis=1) if len(every) == 1 else every
 
 
-def judge(
+def evaluate_logits(
     task: Task, logits: Sequence[Float[Array, "members _ *c"]], parts: Parts, rule: Rule | None = None
 ) -> tuple[Trace, Bool[Array, " members"]]:
     """Tune the threshold of each member on validation data, and evaluate it on all parts.
@@ -249,7 +249,7 @@ def judge(
 
     Args:
         task: network and measure.
-        logits: logits of each part of `seen(task)`.
+        logits: logits of each part of `evaluated_parts(task)`.
         parts: labels and groups; features are ignored.
         rule: the threshold maximises this rule's score; balanced accuracy if omitted.
 
@@ -267,7 +267,7 @@ def judge(
     )
 
     def one(logits, finite):
-        scores = dict(zip(seen(task), map(probabilities, logits), strict=True))
+        scores = dict(zip(evaluated_parts(task), map(probabilities, logits), strict=True))
         valid = parts.valid
         y, a, weights = valid.y, valid.a, weights_of(valid)
         chosen = selection.best_threshold(task.measure, scores["valid"], y, a, rule=rule, weights=weights)

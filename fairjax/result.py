@@ -26,7 +26,7 @@ class Trace(NamedTuple):
     train: Evaluation | None = None
     """Evaluations on train data at the same thresholds, if the rule needs them."""
 
-    def seen(self, rule: Rule) -> Evaluation:
+    def for_rule(self, rule: Rule) -> Evaluation:
         """Return the evaluation that a rule uses.
 
         Raises:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.losses.cross_entropy import cross_entropy
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import ApplyFn, Network
 from fairjax.types import KeyArray, Number, Rows, Split, Variables, tree_where, weights_of
 
@@ -56,9 +56,9 @@ class Training:
 class Trained(NamedTuple):
     """State of training between epochs; its `best` is the result."""
 
-    variables: Flat
+    variables: FlatVariables
     """Current variables."""
-    best: Flat
+    best: FlatVariables
     """Variables at the best check so far; the initial ones before the first check."""
     best_loss: Float[Array, ""]
     """Validation loss of `best`; infinite before the first check."""
@@ -88,7 +88,7 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
         The state before the first epoch.
     """
     of_network, of_training = jax.random.split(key)
-    flat = Flat.of(network.init(of_network, split.batch(split.train[:2]).x))
+    flat = FlatVariables.ravel(network.init(of_network, split.batch(split.train[:2]).x))
     return Trained(
         variables=flat,
         best=flat,
@@ -244,7 +244,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
         params = flat.params + scale * cast(Array, updates)
-        return (dataclasses.replace(flat, params=params, rest=Flat.of(updated).rest), optimiser), None
+        return (dataclasses.replace(flat, params=params, rest=FlatVariables.ravel(updated).rest), optimiser), None
 
     carry = (state.variables, state.optimiser)
     (flat, optimiser), _ = jax.lax.scan(step, carry, (jnp.arange(batches.shape[0]), batches))

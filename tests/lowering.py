@@ -48,8 +48,8 @@ def method(name):
     splits, where, state, logits = ready()
     chosen, task = METHODS[name](), task_of(NETWORK, spd, RULE)
     by = RULE if chosen.threshold == "rule" else None
-    lowers(seeds.judge, task, by, logits)
-    evaluated = jax.eval_shape(functools.partial(seeds.judge, task), by, logits)
+    lowers(seeds.evaluate_logits, task, by, logits)
+    evaluated = jax.eval_shape(functools.partial(seeds.evaluate_logits, task), by, logits)
     args = keys(), state.best, splits, evaluated
     lowers(seeds.begin_debiasing, chosen, task, RULE, *args, **where)
     begin = functools.partial(seeds.begin_debiasing, chosen, task, RULE, **where)
@@ -63,7 +63,7 @@ def rule(name):
     if chosen.data == "valid":
         scored = jax.eval_shape(programs.score, logits)
         lowers(programs.by_group, metrics.MEASURES["eod"], chosen, scored)
-    trace, _ = jax.eval_shape(functools.partial(seeds.judge, task_of(NETWORK, spd, chosen), None), logits)
+    trace, _ = jax.eval_shape(functools.partial(seeds.evaluate_logits, task_of(NETWORK, spd, chosen), None), logits)
     one = jax.tree.map(lambda entry: jax.ShapeDtypeStruct((2, 1, *entry.shape[1:]), entry.dtype), trace)
     lowers(programs.select, chosen, one)
 

@@ -14,7 +14,7 @@ def bench(settings: Bench, console: Console) -> int:
 
     Args:
         settings: what to measure.
-        console: where progress and goals are printed.
+        console: where progress and the summary are printed.
 
     Returns:
         The exit status: 0, or 1 if a contender failed.
@@ -23,7 +23,7 @@ def bench(settings: Bench, console: Console) -> int:
     pictures = figures.draw(results, settings.out)
     names = [picture.name for picture in pictures if picture.suffix == ".png"]
     write_text(settings.out / "bench.md", report.markdown(results, names))
-    console.print(*report.goals(results), sep="\n", highlight=False, markup=False, soft_wrap=True)
+    console.print(*report.summary(results), sep="\n", highlight=False, markup=False, soft_wrap=True)
     failed = [key for key, found in results["contenders"].items() if "error" in found]
     written = [settings.out / "bench.json", settings.out / "bench.md", *pictures]
     console.print("results:", *map(str, written), sep="\n", soft_wrap=True)

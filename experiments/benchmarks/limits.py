@@ -6,12 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks import clock, ours, tables
+from experiments.benchmarks import clock, fairjax_contender, tables
 from experiments.benchmarks.settings import Bench
 from fairjax.runs.devices import use_cores
 from fairjax.seeds import placement
 
-BATCH = ours.ENDLESS.batch_size
+BATCH = fairjax_contender.ENDLESS.batch_size
 
 
 def limits(settings: Bench, shape: str) -> dict[str, Any]:

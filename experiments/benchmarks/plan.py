@@ -25,10 +25,10 @@ def contenders(settings: Bench) -> dict[str, Contender]:
     """Return all contenders of the chosen parts by key: part, then table or size, then name."""
     made = dict(_steps(settings))
     if "whole" in settings.parts:
-        made["whole/compas/fairjax"] = Contender("whole.ours", {"real": settings.data == "found"})
+        made["whole/compas/fairjax"] = Contender("whole_run.ours", {"real": settings.data == "found"})
         for name, fused, threads in _adams(settings):
             arguments = {"fused": fused, "threads": threads}
-            made[f"whole/compas/{name}"] = Contender("theirs.whole", arguments, "torch")
+            made[f"whole/compas/{name}"] = Contender("torch_contenders.whole", arguments, "torch")
     for part, function in CURVES.items():
         if part in settings.parts:
             for size in getattr(settings, _setting(part)):
@@ -45,18 +45,18 @@ def _steps(settings: Bench) -> Iterator[tuple[str, Contender]]:
     for shape in settings.shapes:
         here = {"shape": shape}
         if "steps" in settings.parts:
-            yield f"steps/{shape}/fairjax", Contender("ours.steps", here)
+            yield f"steps/{shape}/fairjax", Contender("fairjax_contender.steps", here)
             yield f"steps/{shape}/limit", Contender("limits.limits", here)
         if "torch" in settings.parts:
             for name, fused, threads in _adams(settings):
                 arguments = {**here, "fused": fused, "threads": threads}
-                yield f"steps/{shape}/{name}", Contender("theirs.sequential", arguments, "torch")
+                yield f"steps/{shape}/{name}", Contender("torch_contenders.sequential", arguments, "torch")
             for compiled in (False, True)[: 1 + settings.compiled]:
                 for threads in settings.threads:
                     name = f"PyTorch vmap, {'compiled' if compiled else 'eager'}, {counted(threads)}"
                     arguments = {**here, "compiled": compiled, "threads": threads}
-                    yield f"steps/{shape}/{name}", Contender("theirs.vmapped", arguments, "torch")
-            yield f"steps/{shape}/scikit-learn", Contender("theirs.sklearn_scan", here, "torch")
+                    yield f"steps/{shape}/{name}", Contender("torch_contenders.vmapped", arguments, "torch")
+            yield f"steps/{shape}/scikit-learn", Contender("torch_contenders.sklearn_scan", here, "torch")
 
 
 def _adams(settings: Bench) -> Iterator[tuple[str, bool, int]]:

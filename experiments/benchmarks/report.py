@@ -34,7 +34,7 @@ def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
     Returns:
         The text in Markdown.
     """
-    sections = [*_machine(results), *goals(results)]
+    sections = [*_machine(results), *summary(results)]
     for shape in view.shapes(results):
         sections += [*_steps(results, shape), *_limit(results, shape)]
     sections += [*_whole(results)]
@@ -62,15 +62,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
-def goals(results: dict[str, Any]) -> Iterator[str]:
-    """Yield the section on goals and measured values."""
-    words = {True: "reached", False: "missed", None: "not measured"}
-    rows = [
-        (goal.name, f"{goal.wanted} {goal.unit}", number(goal.measured), words[goal.reached])
-        for goal in view.goals(results)
-    ]
-    yield "## Goals"
-    yield table(("goal", "wanted", "measured", ""), rows)
+def summary(results: dict[str, Any]) -> Iterator[str]:
+    """Yield the section that sums up the results."""
+    rows = [(figure.name, f"{number(figure.value)} {figure.unit}") for figure in view.summary(results)]
+    yield "## Summary"
+    yield table(("figure", "measured"), rows)
 
 
 def _machine(results: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks import clock, ours, tables
+from experiments.benchmarks import clock, fairjax_contender, tables
 from experiments.benchmarks.settings import SHAPES, Bench
 from fairjax import data, streaming
 from fairjax.methods import Pruning, Task
@@ -45,9 +45,9 @@ def _table(settings: Bench):
 
 
 def _training(settings: Bench, dataset, seeds: int, widths: tuple[int, ...]) -> dict[str, Any]:
-    here, timings = ours.case(data.split_seeds(dataset, range(seeds)), widths), Timings()
+    here, timings = fairjax_contender.case(data.split_seeds(dataset, range(seeds)), widths), Timings()
     with timings.listening():
-        raw, _ = ours.train(here, timings, epochs=1, repetitions=settings.scaling_repetitions)
+        raw, _ = fairjax_contender.train(here, timings, epochs=1, repetitions=settings.scaling_repetitions)
     group_size = default_group_size(here.machine.mesh, seeds)
     return {
         "measures": {"training": raw},
@@ -126,18 +126,18 @@ def pruned(settings: Bench) -> dict[str, Any]:
         One measure per chunk of steps, named by the number of units pruned at its end, with one repetition per run.
     """
     use_cores()
-    here, timings = ours.case(tables.read(settings, "compas"), settings.widths), Timings()
+    here, timings = fairjax_contender.case(tables.read(settings, "compas"), settings.widths), Timings()
     task, method, units = Task(here.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
     count = next(size for size in (16, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 1) if units % size == 0)
-    rule = ours.selection.ConstrainedObjective()
+    rule = fairjax_contender.selection.ConstrainedObjective()
     found: dict[str, list[float]] = {f"{end:04d}": [] for end in range(count, units + 1, count)}
     with timings.listening():
-        _, networks = ours.train(here, timings, epochs=1, repetitions=1)
+        _, networks = fairjax_contender.train(here, timings, epochs=1, repetitions=1)
         for run in range(1 + settings.scaling_repetitions):
-            held = [ours.start(here, task, networks, method)]
+            held = [fairjax_contender.start(here, task, networks, method)]
 
             def again(held=held):
-                held.append(ours.advance(here, method, task, rule, held.pop(), count))
+                held.append(fairjax_contender.advance(here, method, task, rule, held.pop(), count))
 
             if run == 0:
                 with timings.stage("pruning"):

@@ -10,9 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.methods.descent import fold
 from fairjax.metrics import num_classes, num_groups, of_mini_batches
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables, take, weights_of
@@ -31,7 +30,7 @@ class Adversary(NamedTuple):
 class State(NamedTuple):
     """State of network and adversary between epochs."""
 
-    variables: Flat
+    variables: FlatVariables
     optimiser: optax.OptState
     adversary: Adversary
     adversary_optimiser: optax.OptState
@@ -96,7 +95,7 @@ class AdversarialDebiasing(Method):
                 "adversarial debiasing predicts one of two groups from the score of two classes, found "
                 f"{groups} groups and {classes} classes: choose another method, such as fine_tuning"
             )
-        flat = Flat.of(variables)
+        flat = FlatVariables.ravel(variables)
         zero = jnp.zeros((), flat.params.dtype)
         adversary = Adversary(zero, jnp.zeros(3, zero.dtype), zero)
         network, other = optax.adam(self.learning_rate), optax.adam(self.adversary_rate)
@@ -117,7 +116,7 @@ class AdversarialDebiasing(Method):
                 logits, updated = task.network.apply(
                     dataclasses.replace(flat, params=params).variables(), some.x, key=key
                 )
-                return logits, Flat.of(updated).rest
+                return logits, FlatVariables.ravel(updated).rest
 
             logits, pullback, rest = jax.vjp(output, flat.params, has_aux=True)
             weights = weights_of(some)
@@ -137,7 +136,7 @@ class AdversarialDebiasing(Method):
             return (flat, optimiser, adversary, adversary_optimiser), None
 
         carry = state.variables, state.optimiser, state.adversary, state.adversary_optimiser
-        carry, _ = jax.lax.scan(move, carry, (batches, fold(of_dropout, batches.shape[0])))
+        carry, _ = jax.lax.scan(move, carry, (batches, batch_keys(of_dropout, batches.shape[0])))
         return State(*carry, state.key, state.epoch + 1)
 
     def total_steps(self, variables: Variables) -> int:

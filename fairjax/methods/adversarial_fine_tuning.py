@@ -12,9 +12,8 @@ from jaxtyping import Array, Float, Int
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.losses import cross_entropy
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.methods.descent import fold
 from fairjax.metrics import of_mini_batches
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.layers import Linear
 from fairjax.nn.network import FeaturesFn
 from fairjax.selection import Evaluation
@@ -40,7 +39,7 @@ class Critic(nn.Module):
 class State(NamedTuple):
     """State of network and critic between rounds."""
 
-    variables: Flat
+    variables: FlatVariables
     optimiser: optax.OptState
     critic: Any
     critic_optimiser: optax.OptState
@@ -103,7 +102,7 @@ class AdversarialFineTuning(Method):
     def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
         """Start from the original network and a newly initialised critic."""
         of_critic, of_rounds = jax.random.split(key)
-        flat, batch = Flat.of(variables), getattr(parts, self.part)
+        flat, batch = FlatVariables.ravel(variables), getattr(parts, self.part)
         rows = jnp.arange(min(self.batch_size, batch.y.shape[0]))
         h = jax.eval_shape(lambda: _features(task)(variables, batch.x[rows])[0])
         critic = self._critic().init(of_critic, jnp.zeros(h.shape, h.dtype))
@@ -144,7 +143,7 @@ class AdversarialFineTuning(Method):
                 h, logits, updated = features(dataclasses.replace(flat, params=params).variables(), some.x, key=key)
                 excess = jnp.abs(_guess(critic, weights, h)) - self.epsilon + self.margin
                 entropy = cross_entropy(logits, some)
-                return jnp.maximum(1.0, self.weight * excess + 1.0) * entropy, Flat.of(updated).rest
+                return jnp.maximum(1.0, self.weight * excess + 1.0) * entropy, FlatVariables.ravel(updated).rest
 
             grads, rest = jax.grad(loss, has_aux=True)(flat.params)
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
@@ -155,7 +154,7 @@ class AdversarialFineTuning(Method):
             ), None
 
         rows = _mini_batches(of_network, batch.y.shape[0], self.batch_size, self.network_steps)
-        keys = fold(of_dropout, self.network_steps)
+        keys = batch_keys(of_dropout, self.network_steps)
         (flat, optimiser), _ = jax.lax.scan(heed, (state.variables, state.optimiser), (rows, keys))
         return State(flat, optimiser, weights, critic_optimiser, state.threshold, state.key, state.epoch + 1)
 

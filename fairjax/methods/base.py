@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from fairjax.metrics import Measure
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
 from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Rows, Split, Variables
@@ -113,7 +113,7 @@ class Method:
         return 1
 
     @property
-    def row_by_row(self) -> bool:
+    def rowwise(self) -> bool:
         """Whether a row's logit does not depend on other rows, so that all parts can be evaluated at once.
 
         Default: true, since candidates are evaluated without batch statistics.
@@ -159,15 +159,21 @@ class Method:
         """
         raise NotImplementedError(f"{type(self).__name__} must have a function step")
 
-    def candidate(self, state: Any, member: Int[Array, ""]) -> Variables | Flat:
+    def candidate(self, state: Any, member: Int[Array, ""]) -> Variables | FlatVariables:
         """Return the network of one member of the step. Default: the state itself, or its field `variables`."""
         del member
-        return getattr(state, "variables", state) if not isinstance(state, Flat) else state
+        return getattr(state, "variables", state) if not isinstance(state, FlatVariables) else state
 
     def logits(self, task: Task, state: Any, x: Float[Array, "n d"]) -> Float[Array, "members n *c"]:
-        """Compute the logits of all candidates for evaluation. Default: of one candidate, in evaluation mode."""
-        variables = Flat.of(self.candidate(state, jnp.zeros((), jnp.int32))).variables()
-        return task.network.apply(variables, x)[0][None]
+        """Compute the logits of all candidates for evaluation. Default: in evaluation mode, all members in parallel."""
+
+        def one(member):
+            variables = FlatVariables.ravel(self.candidate(state, member)).variables()
+            return task.network.apply(variables, x)[0]
+
+        if self.members == 1:
+            return one(jnp.zeros((), jnp.int32))[None]
+        return jax.vmap(one)(jnp.arange(self.members, dtype=jnp.int32))
 
     def tell(self, state: Any, evaluation: Evaluation, score: Float[Array, " members"], bound: Number) -> Any:
         """Update the state with the evaluation of the candidates. Default: leave the state unchanged.

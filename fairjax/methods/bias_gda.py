@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
-from fairjax.methods.descent import descend, fold
+from fairjax.methods.gradient_steps import batch_keys, gradient_steps
 from fairjax.metrics import num_classes, of_mini_batches, proxy
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables
@@ -20,7 +20,7 @@ from fairjax.types import KeyArray, Number, Rows, Variables
 class State(NamedTuple):
     """State of fine-tuning between candidates."""
 
-    variables: Flat
+    variables: FlatVariables
     optimiser: optax.OptState
     sign: Float[Array, ""]
     """Sign of the network's bias on validation data before fine-tuning."""
@@ -65,9 +65,9 @@ class BiasGda(Method):
         check_at_least("evaluations", self.evaluations, 1)
 
     def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
-        """Start from the original network; the sign of its bias determines whether to descend or to ascend."""
+        """Start from the original network; the sign of its bias determines whether to gradient_steps or to ascend."""
         del task, parts
-        flat = Flat.of(variables)
+        flat = FlatVariables.ravel(variables)
         return State(flat, self._optimiser().init(flat.params), sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
 
     def step(self, task: Task, parts: Parts, state: State) -> State:
@@ -88,7 +88,7 @@ class BiasGda(Method):
         def signed_proxy(logits, some: Rows):
             return state.sign * proxy(measure, logits, some), None
 
-        flat, optimiser, _ = descend(
+        flat, optimiser, _ = gradient_steps(
             task.network.apply,
             signed_proxy,
             self._optimiser(),
@@ -96,13 +96,13 @@ class BiasGda(Method):
             state.optimiser,
             batch,
             rows,
-            fold(of_dropout, each, share * each),
+            batch_keys(of_dropout, each, share * each),
             num_classes=num_classes(task.measure),
         )
         return state._replace(variables=flat, optimiser=optimiser, step=state.step + 1)
 
     @property
-    def row_by_row(self) -> bool:
+    def rowwise(self) -> bool:
         """Whether a row's logit does not depend on other rows: false in training mode (batch normalisation)."""
         return self.candidates == "evaluation"
 

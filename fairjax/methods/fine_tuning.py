@@ -17,9 +17,9 @@ from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.losses import check_targets, cross_entropies, weighted_mean
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
-from fairjax.methods.descent import descend, fold
+from fairjax.methods.gradient_steps import batch_keys, gradient_steps
 from fairjax.metrics import num_classes, of_mini_batches, proxy
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
@@ -28,7 +28,7 @@ from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
 class State(NamedTuple):
     """State of fine-tuning between epochs; the first three fields have a leading axis of weights."""
 
-    variables: Flat
+    variables: FlatVariables
     optimiser: optax.OptState
     weights: Float[Array, " members"]
     sign: Float[Array, ""]
@@ -90,7 +90,7 @@ class FineTuning(Method):
     def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
         """Start from the original network for every weight."""
         del task, parts
-        flat = Flat.of(variables)
+        flat = FlatVariables.ravel(variables)
         weights = jnp.stack([jnp.asarray(weight, flat.params.dtype) for weight in self.weights])
         begun = flat, optax.adam(self.learning_rate).init(flat.params)
         flat, optimiser = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(weights), *leaf.shape)), begun)
@@ -101,17 +101,17 @@ class FineTuning(Method):
         batch = getattr(parts, self.part)
         of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
         batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), self.batch_size)
-        keys = fold(of_dropout, batches.shape[0])
+        keys = batch_keys(of_dropout, batches.shape[0])
         shares = class_shares(batch, num_classes(task.measure))
         measure = of_mini_batches(task.measure, self.batch_size, batch.y.shape[0])
 
-        def one(flat: Flat, optimiser, weight):
+        def one(flat: FlatVariables, optimiser, weight):
             def loss(logits, some: Rows):
                 bias = proxy(measure, logits, some)
                 penalty = jnp.abs(bias) if self.penalty == "absolute" else state.sign * bias
                 return balanced_cross_entropy(logits, some, shares) + weight * penalty, bias
 
-            flat, optimiser, proxies = descend(
+            flat, optimiser, proxies = gradient_steps(
                 task.network.apply,
                 loss,
                 optax.adam(self.learning_rate),
@@ -138,7 +138,7 @@ class FineTuning(Method):
         """Number of candidates per step, one per weight."""
         return len(self.weights)
 
-    def candidate(self, state: State, member: Int[Array, ""]) -> Flat:
+    def candidate(self, state: State, member: Int[Array, ""]) -> FlatVariables:
         """Return the network of one weight."""
         return jax.tree.map(lambda leaf: leaf[member], state.variables)
 
@@ -146,10 +146,6 @@ class FineTuning(Method):
         """Return the number of steps, one per epoch."""
         del variables
         return self.epochs
-
-    def logits(self, task: Task, state: State, x: Float[Array, "n d"]) -> Float[Array, "members n *c"]:
-        """Compute the logits of every weight's network, in evaluation mode."""
-        return jax.vmap(lambda flat: task.network.apply(flat.variables(), x)[0])(state.variables)
 
 
 def class_shares(batch: Rows, num_classes: int = 2) -> Float[Array, " c"]:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Variables
 
@@ -18,7 +18,7 @@ from fairjax.types import KeyArray, Number, Variables
 class State(NamedTuple):
     """State of the search in a layer."""
 
-    original: Flat
+    original: FlatVariables
     search: Any
     """State of evosax's strategy."""
     population: Float[Array, "members p"]
@@ -68,7 +68,7 @@ class LayerwiseOptimisation(Method):
     def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
         """Start from the original network, before the first generation."""
         del task, parts, evaluation
-        flat = Flat.of(variables)
+        flat = FlatVariables.ravel(variables)
         params = jnp.tile(flat.params, (self.population, 1))
         search = self._begin(flat.params.shape[0])
         return State(flat, search, jnp.zeros_like(params), params, key, jnp.zeros((), jnp.int32))
@@ -109,21 +109,13 @@ class LayerwiseOptimisation(Method):
         """Number of candidates per step, those of a generation."""
         return self.population
 
-    def candidate(self, state: State, member: Int[Array, ""]) -> Flat:
+    def candidate(self, state: State, member: Int[Array, ""]) -> FlatVariables:
         """Return the network with a candidate's parameters."""
         return dataclasses.replace(state.original, params=state.params[member])
 
     def total_steps(self, variables: Variables) -> int:
         """Return the number of generations over all layers."""
         return self.generations * len(_names(variables["params"]))
-
-    def logits(self, task: Task, state: State, x: Float[Array, "n d"]) -> Float[Array, "members n"]:
-        """Compute the logits of the generation, in evaluation mode."""
-
-        def one(params):
-            return task.network.apply(dataclasses.replace(state.original, params=params).variables(), x)[0]
-
-        return jax.vmap(one)(state.params)
 
     def _strategy(self, size: int):
         """Make evosax's strategy and its constants."""
@@ -147,7 +139,7 @@ def _names(params: Any) -> list[str]:
     return sorted(params) if isinstance(params, dict) else ["all"]
 
 
-def _layers(flat: Flat) -> np.ndarray:
+def _layers(flat: FlatVariables) -> np.ndarray:
     """Return the number of the layer that each parameter belongs to, known when tracing."""
     params = jax.eval_shape(flat.variables)["params"]
     if not isinstance(params, dict):

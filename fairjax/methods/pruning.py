@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 from fairjax.hyperparameters import check_at_least, check_choice, static
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
 from fairjax.nn import masks
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
 from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Variables
@@ -20,7 +20,7 @@ from fairjax.types import KeyArray, Variables
 class State(NamedTuple):
     """State of pruning between steps."""
 
-    variables: Flat
+    variables: FlatVariables
     """The network; only its masks change."""
     sign: Float[Array, ""]
     """Sign of the network's bias on validation data before pruning."""
@@ -75,7 +75,7 @@ class Pruning(Method):
         scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
         if self.influence == "static":
             scores = self._signed_influence(task, parts, variables, sign)
-        return State(Flat.of(variables), sign, scores)
+        return State(FlatVariables.ravel(variables), sign, scores)
 
     def step(self, task: Task, parts: Parts, state: State) -> State:
         """Cut the units of one step."""

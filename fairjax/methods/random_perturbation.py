@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Variables
 
@@ -17,7 +17,7 @@ from fairjax.types import KeyArray, Number, Variables
 class State(NamedTuple):
     """State with the draws of a step."""
 
-    original: Flat
+    original: FlatVariables
     params: Float[Array, "batch p"]
     """Parameters of the draws that are evaluated."""
     key: KeyArray
@@ -59,7 +59,7 @@ class RandomPerturbation(Method):
     def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
         """Start from the original network, before the first draw."""
         del task, parts, evaluation
-        flat = Flat.of(variables)
+        flat = FlatVariables.ravel(variables)
         return State(flat, jnp.tile(flat.params, (self.batch, 1)), key, jnp.zeros((), jnp.int32))
 
     def step(self, task: Task, parts: Parts, state: State) -> State:
@@ -79,7 +79,7 @@ class RandomPerturbation(Method):
         """Number of draws evaluated in parallel."""
         return self.batch
 
-    def candidate(self, state: State, member: Int[Array, ""]) -> Flat:
+    def candidate(self, state: State, member: Int[Array, ""]) -> FlatVariables:
         """Return the network with a candidate's parameters."""
         return dataclasses.replace(state.original, params=state.params[member])
 
@@ -87,11 +87,3 @@ class RandomPerturbation(Method):
         """Return the number of batches of draws."""
         del variables
         return -(-self.draws // self.batch)
-
-    def logits(self, task: Task, state: State, x: Float[Array, "n d"]) -> Float[Array, "batch n"]:
-        """Compute the logits of every draw, in evaluation mode."""
-
-        def one(params):
-            return task.network.apply(dataclasses.replace(state.original, params=params).variables(), x)[0]
-
-        return jax.vmap(one)(state.params)

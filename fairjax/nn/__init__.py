@@ -1,7 +1,7 @@
 """Networks as pairs of pure functions, with handles on their hidden units: masks, influence and removal."""
 
 from fairjax.nn import masks
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
 from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks
 from fairjax.nn.materialize import materialize, shrink
@@ -11,7 +11,7 @@ from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
 __all__ = [
     "ApplyFn",
     "BatchNorm",
-    "Flat",
+    "FlatVariables",
     "InitFn",
     "Linear",
     "Mlp",

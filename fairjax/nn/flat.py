@@ -1,4 +1,4 @@
-"""Flat representation of a network's variables, as three vectors."""
+"""FlatVariables representation of a network's variables, as three vectors."""
 
 import dataclasses
 import itertools
@@ -16,10 +16,11 @@ from fairjax.types import AnyArray, Variables
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Flat:
+class FlatVariables:
     """Variables as three vectors, so that a training step is a few large operations instead of hundreds of small ones.
 
-    `jax.vmap(Flat.of)` converts many seeds at once; `variables` accepts leading axes, in JAX and in NumPy arrays.
+    `jax.vmap(FlatVariables.ravel)` converts many seeds at once; `variables` accepts leading axes, in JAX and in NumPy
+    arrays.
     """
 
     params: Any
@@ -32,9 +33,9 @@ class Flat:
     """Structure and shapes of the three collections."""
 
     @classmethod
-    def of(cls, variables: "Variables | Flat") -> "Flat":
+    def ravel(cls, variables: "Variables | FlatVariables") -> "FlatVariables":
         """Flatten a tree of variables; variables that are already flat are returned unchanged."""
-        if isinstance(variables, Flat):
+        if isinstance(variables, FlatVariables):
             return variables
         named = {name: tree for name, tree in variables.items() if name not in ("params", "masks")}
         trees = (variables["params"], named, variables["masks"])

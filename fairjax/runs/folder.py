@@ -142,7 +142,9 @@ def _create_json(path: Path, content: Any) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise FolderError(f"cannot write {path} ({error}); make room or choose another folder with --out") from error
+        raise FolderError(
+            f"cannot write {path} ({error}); free disk space or choose another folder with --out"
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

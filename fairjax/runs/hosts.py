@@ -132,7 +132,7 @@ def _join(hosts: Hosts) -> None:
 
 def _end(error: BaseException) -> NoReturn:
     """Print why this process ends, and end it without waiting for the others."""
-    again = "what was saved stands; start all processes again with the same command"
+    again = "saved states are kept; start all processes again with the same command"
     if isinstance(error, KeyboardInterrupt):
         text, status = f"{_name()} was stopped; {again}", 130
     elif isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in _LOST):
@@ -171,7 +171,7 @@ class _LastWords:
     def __init__(self):
         text = (
             f"process {os.getpid()} ended before its work was done: it was killed, or another process or its host was "
-            "lost or did not come; what was saved stands; start all processes again with the same command"
+            "lost or did not come; saved states are kept; start all processes again with the same command"
         )
         self._reader = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", self.PROGRAM, text], stdin=subprocess.PIPE, start_new_session=True

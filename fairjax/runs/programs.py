@@ -35,7 +35,7 @@ def score(logits: Parts) -> Scored:
 @jax.jit
 def select(rule, trace: loop.Trace) -> Int[Array, " seeds"]:
     """Return the index of the candidate that a rule selects in each trace."""
-    return jax.vmap(lambda seen: selection.first_max(rule(seen)))(trace.seen(rule))
+    return jax.vmap(lambda evaluations: selection.first_max(rule(evaluations)))(trace.for_rule(rule))
 
 
 @jax.jit

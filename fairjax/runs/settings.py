@@ -50,9 +50,10 @@ class Simulation:
             raise ValueError("simulation.sweep draws a table for each value and seed: set simulation.tables to redrawn")
         if len(set(self.sweep)) < len(self.sweep):
             raise ValueError(f"simulation.sweep must not repeat, got {self.sweep}")
-        if self.rows < 100:
+        if not 100 <= self.rows <= 10**8:
             raise ValueError(
-                f"simulation.rows must be at least 100, so that every part has every group, got {self.rows}"
+                f"simulation.rows must be at least 100, so that every part has every group, and at most {10**8}, got "
+                f"{self.rows}"
             )
         if not 0 <= self.alpha < math.inf:
             raise ValueError(f"simulation.alpha must not be negative, got {self.alpha}")
@@ -81,8 +82,8 @@ class NetworkSettings:
     def __post_init__(self):
         """Validate the settings by building the network."""
         check_values(self, "network.")
-        if any(width < 1 for width in self.widths):
-            raise ValueError(f"network.widths must be positive, got {self.widths}")
+        if any(not 1 <= width <= 2**14 for width in self.widths):
+            raise ValueError(f"network.widths must be positive and at most {2**14}, got {short_repr(self.widths)}")
         self.build()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from fairjax import seeds
 from fairjax.debiasing import task_of
 from fairjax.methods import METHODS, Parts, Standard, Task
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.runs import postprocessing, programs
 from fairjax.runs.context import RunContext
 from fairjax.runs.drive import SavingDrive
@@ -36,7 +36,7 @@ class Originals:
     """The run."""
     task: Task
     """Network and measure."""
-    networks: Flat
+    networks: FlatVariables
     """The trained networks."""
     splits: Split
     """One split per seed."""
@@ -51,11 +51,11 @@ class Originals:
 
     @classmethod
     def evaluate(
-        cls, run: RunContext, task: Task, networks: Flat, splits: Split, axes: Axes, call: Call = execute
+        cls, run: RunContext, task: Task, networks: FlatVariables, splits: Split, axes: Axes, call: Call = execute
     ) -> "Originals":
         """Evaluate the original networks, or with another `call` compile the programs for that."""
         logits = call(seeds.evaluate, task, networks, splits, axes=axes, machine=run.machine.for_parts())
-        evaluated, scored = call(seeds.judge, task, None, logits), call(programs.score, logits)
+        evaluated, scored = call(seeds.evaluate_logits, task, None, logits), call(programs.score, logits)
         return cls(run, task, networks, splits, axes, logits, evaluated, scored)
 
     @property
@@ -121,7 +121,7 @@ class Thresholds(Stage):
         trials = {}
         for name, rule in originals.rules_of_thresholds.items():
             with originals.run.timings.stage(self.name):
-                evaluated = jax.block_until_ready(seeds.judge(originals.task, rule, originals.logits))
+                evaluated = jax.block_until_ready(seeds.evaluate_logits(originals.task, rule, originals.logits))
             trials[self.name, name] = Trial.of_one(*evaluated, originals.networks)
         return trials
 
@@ -219,7 +219,7 @@ class Postprocessing(Stage):
         return {(self.name, "none"): Trial.of_one(trace, np.ones(count, bool))}
 
 
-def stages_of(run: RunContext, networks: Flat) -> Iterator[Stage]:
+def stages_of(run: RunContext, networks: FlatVariables) -> Iterator[Stage]:
     """Return the stages of a run in the order of its methods.
 
     Args:
@@ -236,7 +236,7 @@ def stages_of(run: RunContext, networks: Flat) -> Iterator[Stage]:
             yield GroupThresholds(name) if POSTPROCESSORS[name].decide is None else Postprocessing(name)
 
 
-def compile_ahead(run: RunContext, task: Task, splits: Split, axes: Axes, networks: Flat, call: Call) -> None:
+def compile_ahead(run: RunContext, task: Task, splits: Split, axes: Axes, networks: FlatVariables, call: Call) -> None:
     """Queue the compilation of all stages in the order in which `debias_all` computes them.
 
     Args:

@@ -112,7 +112,7 @@ class SavedStates:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise FolderError(
-                f"cannot save a state in {self._path} ({first_line(error)}); make room or mend the folder and "
+                f"cannot save a state in {self._path} ({first_line(error)}); free disk space or check the folder, and "
                 "run the same command again: it goes on from the last saved state"
             ) from error
         kept = {f"{kept:08d}" for kept in self._numbers()[-self.KEPT :]}

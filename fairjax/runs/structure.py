@@ -126,7 +126,7 @@ class Structure:
         if self.left_out:
             lines.append("Not compared: " + "; ".join(f"{name} ({why})" for name, why in self.left_out) + ".")
         if self.minimum > 1:
-            lines.append(f"A rate of a group is compared where it is of at least {self.minimum} rows.")
+            lines.append(f"A group's rate is compared if it is computed from at least {self.minimum} rows.")
         return lines
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from fairjax.nn import Network
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.result import Trace
 from fairjax.runs import programs
 from fairjax.runs.structure import Structure
@@ -23,11 +23,11 @@ class Trial(NamedTuple):
     """The index of the selected candidate."""
     diverged: Any
     """Whether the outputs of a network or candidate were not finite."""
-    networks: Flat | None
+    networks: FlatVariables | None
     """The selected networks; None for methods that change only decisions, and for additional rules."""
 
     @classmethod
-    def of_one(cls, trace: Trace, finite: Any, networks: Flat | None = None) -> "Trial":
+    def of_one(cls, trace: Trace, finite: Any, networks: FlatVariables | None = None) -> "Trial":
         """Return a trial of one candidate per run."""
         trace, finite = jax.tree.map(np.asarray, (trace, finite))
         trace = jax.tree.map(lambda entry: entry[:, None], trace)

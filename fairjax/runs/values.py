@@ -20,22 +20,8 @@ def short_repr(value: Any) -> str:
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
-MOST = {
-    "rows": 10**8,
-    "widths": 2**14,
-    "critic_width": 2**14,
-    "critic_layers": 100,
-    "epochs": 10**6,
-    "draws": 10**6,
-    "generations": 10**6,
-    "population": 10**6,
-    "batch": 10**6,
-    "evaluations": 10**6,
-    "seeds": 2**32 - 1,
-    "simulations": 2**32 - 1,
-    "key": 2**32 - 1,
-}
-"""Maximum values of settings by name; other integers may have any value that fits in 32 bits."""
+MOST = 2**32 - 1
+"""Maximum of integers; settings with a smaller maximum check it themselves."""
 LARGEST = 1e30
 """Maximum of all other numbers; single precision represents numbers up to 3.4e38."""
 
@@ -65,13 +51,14 @@ def check_values(settings: Any, where: str = "") -> None:
         kind = get_args(kind)[0] if get_origin(kind) is tuple else kind
         choices = get_args(kind) if get_origin(kind) is Literal else None
         for entry in value if isinstance(value, tuple | list) else (value,):
-            _check_value(name, entry, choices, MOST.get(field.name, 2**31 - 1))
+            _check_value(name, entry, choices)
 
 
-def _check_value(name: str, value: Any, choices: tuple[str, ...] | None, most: int) -> None:
+def _check_value(name: str, value: Any, choices: tuple[str, ...] | None) -> None:
     """Check one value of a setting."""
     if choices is not None and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {short_repr(value)}")
+    most: float = MOST
     if isinstance(value, float):
         most = LARGEST
         if not math.isfinite(value):

@@ -17,7 +17,7 @@ from fairjax.seeds.programs import (
     begin_debiasing,
     begin_training,
     evaluate,
-    judge,
+    evaluate_logits,
 )
 from fairjax.seeds.stages import (
     CHUNK,
@@ -53,7 +53,7 @@ __all__ = [
     "evaluate",
     "execute",
     "fit_many",
-    "judge",
+    "evaluate_logits",
     "mesh",
     "over_seeds",
     "replicate",

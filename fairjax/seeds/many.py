@@ -17,7 +17,7 @@ from fairjax.debiasing import check_arguments, check_data, task_of
 from fairjax.fitting import Fitted, check_training
 from fairjax.methods.base import Method
 from fairjax.metrics import Measure
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
 from fairjax.result import Debiased
 from fairjax.seeds import placement
@@ -118,7 +118,7 @@ def debias_many(
     _check_seeds(keys, splits, variables)
     machine = Machine(placement.mesh() if mesh is None else mesh, group_size).for_parts()
     keys, splits = placement.replicate(keys, machine.mesh), placement.replicate(splits, machine.mesh)
-    networks = placement.replicate(jax.vmap(Flat.of)(variables), machine.mesh)
+    networks = placement.replicate(jax.vmap(FlatVariables.ravel)(variables), machine.mesh)
     task = task_of(network, measure, rule)
     logits = evaluate(task, networks, splits, axes=Axes(axes), machine=machine)
     done = Debiasing(method, task, rule, Axes(axes), machine).run(keys, networks, splits, logits, drive)

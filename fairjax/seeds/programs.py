@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from fairjax import loop, training
 from fairjax.methods.base import Method, Parts, Task
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
 from fairjax.result import Trace
 from fairjax.seeds import placement
@@ -65,7 +65,7 @@ def advance_training(
 
 
 @functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
-def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine) -> Parts:
+def evaluate(task: Task, networks: FlatVariables, splits, *, axes: Axes, machine: Machine) -> Parts:
     """Evaluate the original networks on all parts of the data; in the result, logits take the place of features."""
 
     def one(networks, split):
@@ -80,19 +80,19 @@ def evaluate(task: Task, networks: Flat, splits, *, axes: Axes, machine: Machine
 
 
 @functools.partial(jax.jit, static_argnames="task")
-def judge(task: Task, rule, logits: Parts) -> tuple[Trace, Bool[Array, " seeds"]]:
+def evaluate_logits(task: Task, rule, logits: Parts) -> tuple[Trace, Bool[Array, " seeds"]]:
     """Tune thresholds of the original networks, by a rule or by balanced accuracy, and check for finite outputs."""
 
     def one(logits: Parts):
-        every = [_logits(getattr(logits, name).x)[None] for name in loop.seen(task)]
-        return jax.tree.map(operator.itemgetter(0), loop.judge(task, every, logits, rule))
+        every = [_logits(getattr(logits, name).x)[None] for name in loop.evaluated_parts(task)]
+        return jax.tree.map(operator.itemgetter(0), loop.evaluate_logits(task, every, logits, rule))
 
     return jax.vmap(one)(logits)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
 def begin_debiasing(
-    method: Method, task: Task, rule, keys, networks: Flat, splits, evaluated, *, axes: Axes, machine: Machine
+    method: Method, task: Task, rule, keys, networks: FlatVariables, splits, evaluated, *, axes: Axes, machine: Machine
 ) -> loop.Progress:
     """Make a method's state before its first step."""
 

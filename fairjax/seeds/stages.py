@@ -16,7 +16,7 @@ import numpy as np
 from fairjax import training
 from fairjax.loop import Progress
 from fairjax.methods.base import Method, Parts, Task
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
 from fairjax.result import Trace
 from fairjax.seeds.programs import (
@@ -26,7 +26,7 @@ from fairjax.seeds.programs import (
     advance_training,
     begin_debiasing,
     begin_training,
-    judge,
+    evaluate_logits,
 )
 from fairjax.selection import Rule
 from fairjax.training import Trained
@@ -158,12 +158,12 @@ class Debiasing:
     machine: Machine
     """Devices and group size."""
 
-    def steps(self, networks: Flat) -> int:
+    def steps(self, networks: FlatVariables) -> int:
         """Return the number of steps."""
         return steps_of(self.method, networks)
 
     def begin(
-        self, keys: Any, networks: Flat, splits: Split, logits: Parts, call: Call = execute
+        self, keys: Any, networks: FlatVariables, splits: Split, logits: Parts, call: Call = execute
     ) -> tuple[Progress, Trace]:
         """Return the initial states and the evaluations of the original networks.
 
@@ -174,7 +174,7 @@ class Debiasing:
             logits: logits of the original networks, from `fairjax.seeds.evaluate`.
             call: calls the programs.
         """
-        evaluated = call(judge, self.task, self.rule if self.method.threshold == "rule" else None, logits)
+        evaluated = call(evaluate_logits, self.task, self.rule if self.method.threshold == "rule" else None, logits)
         args = (self.method, self.task, self.rule, keys, networks, splits, evaluated)
         return call(begin_debiasing, *args, axes=self.axes, machine=self.machine), evaluated[0]
 
@@ -183,7 +183,7 @@ class Debiasing:
         args = (self.method, self.task, self.rule, splits, progress)
         return call(advance_debiasing, *args, axes=self.axes, machine=self.machine, steps=steps)
 
-    def run(self, keys: Any, networks: Flat, splits: Split, logits: Parts, drive: Drive = straight) -> Done:
+    def run(self, keys: Any, networks: FlatVariables, splits: Split, logits: Parts, drive: Drive = straight) -> Done:
         """Run all steps of all seeds; the arguments are those of `begin`."""
         steps, members = self.steps(networks), self.method.members
 
@@ -213,11 +213,11 @@ class Debiasing:
         return drive(begin, advance, lambda state: state.steps >= steps)
 
 
-def steps_of(method: Method, networks: Flat) -> int:
+def steps_of(method: Method, networks: FlatVariables) -> int:
     """Return the number of steps of a method, which may depend on the shapes of a network."""
     found = []
 
-    def ask(flat: Flat) -> None:
+    def ask(flat: FlatVariables) -> None:
         found.append(method.total_steps(jax.tree.map(operator.itemgetter(0), flat.variables())))
 
     jax.eval_shape(ask, networks)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool
 
 from fairjax import checks
-from fairjax.adapters.aif360_postprocessing.theirs import (
+from fairjax.adapters.aif360_postprocessing.library import (
     PRIVILEGED,
     UNPRIVILEGED,
     EqOddsPostprocessing,
@@ -57,10 +57,10 @@ class EqualizedOdds(NamedTuple):
         checks.check_index(decisions=decisions, a=a)
         decided = binary("decisions", decisions)
         a = binary("a", a, len(decided))
-        theirs: Any = EqOddsPostprocessing(UNPRIVILEGED, PRIVILEGED, seed=_seed(self.seed if seed is None else seed))
-        theirs.model_params = types.SimpleNamespace(x=np.array(self[:4]))
+        method: Any = EqOddsPostprocessing(UNPRIVILEGED, PRIVILEGED, seed=_seed(self.seed if seed is None else seed))
+        method.model_params = types.SimpleNamespace(x=np.array(self[:4]))
         with quiet(), _numpy_state():
-            return theirs.predict(dataset(decided, a)).labels[:, 0] == 1.0
+            return method.predict(dataset(decided, a)).labels[:, 0] == 1.0
 
 
 def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: int) -> EqualizedOdds:
@@ -95,9 +95,9 @@ def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: in
     decided = binary("decisions", decisions)
     y, a = binary("y", y, len(decided)), binary("a", a, len(decided))
     check_cells(y, a, [(label, group) for group in (0, 1) for label in (0, 1)])
-    theirs: Any = EqOddsPostprocessing(UNPRIVILEGED, PRIVILEGED)
+    method: Any = EqOddsPostprocessing(UNPRIVILEGED, PRIVILEGED)
     with quiet():
-        solved = theirs.fit(dataset(y, a), dataset(decided, a)).model_params
+        solved = method.fit(dataset(y, a), dataset(decided, a)).model_params
     if solved.x is None:
         raise RuntimeError(f"the linear programme of equalised odds was not solved: {solved.message}")
     first, second, third, fourth = map(float, solved.x)

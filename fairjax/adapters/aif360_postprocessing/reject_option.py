@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Bool, Float
 
 from fairjax import checks
-from fairjax.adapters.aif360_postprocessing.theirs import (
+from fairjax.adapters.aif360_postprocessing.library import (
     PRIVILEGED,
     UNPRIVILEGED,
     RejectOptionClassification,
@@ -213,7 +213,7 @@ def _search_by_aif360(
     truth = dataset(y, ~lifted, favorable=favorable)
     predicted = truth.copy()
     predicted.scores = scores[:, None]
-    theirs: Any = RejectOptionClassification(
+    method: Any = RejectOptionClassification(
         UNPRIVILEGED,
         PRIVILEGED,
         low_class_thresh=grid.low,
@@ -225,8 +225,8 @@ def _search_by_aif360(
         metric_lb=-grid.bound,
     )
     with quiet():
-        theirs.fit(truth, predicted)
-    threshold, margin = float(theirs.classification_threshold), float(theirs.ROC_margin)
+        method.fit(truth, predicted)
+    threshold, margin = float(method.classification_threshold), float(method.ROC_margin)
     rows = np.ones_like(y) if grid.measure == "spd" else y == favorable
     gap = _gap(_favoured(scores, lifted, threshold, margin), rows & lifted, rows & ~lifted)
     return threshold, margin, bool(abs(gap) <= grid.bound)

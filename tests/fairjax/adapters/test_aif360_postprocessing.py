@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairjax.adapters.aif360_postprocessing import POLARITIES, EqualizedOdds, equalized_odds, reject_option
-from fairjax.adapters.aif360_postprocessing.theirs import EqOddsPostprocessing, RejectOptionClassification, quiet
+from fairjax.adapters.aif360_postprocessing.library import EqOddsPostprocessing, RejectOptionClassification, quiet
 from fairjax.runs.postprocessors import POSTPROCESSORS, Job
 from fairjax.runs.workers import decisions
 

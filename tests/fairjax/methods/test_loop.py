@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 
 from fairjax import loop, selection
 from fairjax.methods import METHODS, Method, Pruning, method
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import scores
 from fairjax.result import Debiased
 from fairjax.selection import AccuracyFloor, ConstrainedObjective, ExpectedObjective
@@ -50,7 +50,7 @@ def test_every_method_keeps_the_protocol(name):
     new = jax.eval_shape(lambda state: method.step(TASK, parts(), state), state)
     chex.assert_trees_all_equal_shapes_and_dtypes(new, jax.eval_shape(lambda state: state, state))
     chex.assert_trees_all_equal(
-        Flat.of(method.candidate(state, jnp.zeros((), jnp.int32))), Flat.of(variables())
+        FlatVariables.ravel(method.candidate(state, jnp.zeros((), jnp.int32))), FlatVariables.ravel(variables())
     )  # no step is taken yet
     candidates = steps * method.members + 1
     assert (steps > 0) == (name in STEPPING)

@@ -11,6 +11,7 @@ import optax
 import pytest
 import quick
 from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, run, split, variables
+from fairjax.methods.descent import descend, tuned
 from jax.flatten_util import ravel_pytree
 
 from fairjax import loop, metrics, selection
@@ -24,10 +25,9 @@ from fairjax.methods import (
     Task,
     adversarial_debiasing,
 )
-from fairjax.methods.descent import descend, tuned
 from fairjax.methods.fine_tuning import balanced_cross_entropy, class_shares
 from fairjax.metrics import MEASURES, eod, spd
-from fairjax.nn import Flat, Mlp, Network, from_linen
+from fairjax.nn import FlatVariables, Mlp, Network, from_linen
 from fairjax.nn.network import scores
 from fairjax.selection import ConstrainedObjective, PooledObjective
 from fairjax.types import Batch
@@ -73,7 +73,7 @@ def test_a_draw_multiplies_every_parameter_by_its_own_noise():
     factors = []
     for _ in range(config.total_steps(variables())):
         state = step(config, state)
-        factors.append(np.asarray(state.params / Flat.of(variables()).params[None]))
+        factors.append(np.asarray(state.params / FlatVariables.ravel(variables()).params[None]))
     factors = np.concatenate(factors)
     assert factors.shape[0] == 40 and len({row.tobytes() for row in factors}) == 40
     moving = np.isfinite(factors).all(axis=0)  # a parameter of 0 stays 0
@@ -98,7 +98,7 @@ def test_thresholds_of_draws_follow_the_rule():
         return jax.vmap(lambda cut: selection.evaluate_at(spd, values, batch.y, batch.a, cut))(cuts)
 
     for i in (0, 3):
-        flat = Flat.of(variables())
+        flat = FlatVariables.ravel(variables())
         if i:
             noise = jax.random.normal(jax.random.fold_in(jax.random.key(2), i - 1), flat.params.shape)
             flat = dataclasses.replace(flat, params=flat.params * (1 + 0.1 * noise))
@@ -208,7 +208,7 @@ def test_only_the_layers_named_are_tuned():
 
 
 def test_descent_is_plain_gradient_descent():
-    flat, batch = Flat.of(variables()), parts().train
+    flat, batch = FlatVariables.ravel(variables()), parts().train
     rows = jnp.arange(60).reshape(2, 30)
     keys = jax.random.split(key(), 2)
 
@@ -245,7 +245,7 @@ def test_the_projected_direction_is_zhang_s():
     state = begin(config, task)
     adversary = adversarial_debiasing.Adversary(jnp.array(0.5), jnp.array([1.5, 0.0, 0.0]), jnp.array(-0.3))
     after = step(config, state._replace(adversary=adversary), task)
-    flat = Flat.of(variables())
+    flat = FlatVariables.ravel(variables())
 
     def logits(params):
         return PLAIN.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=key())[0]
@@ -332,7 +332,7 @@ def test_each_layer_is_searched_from_the_network_as_it_came():
     config = LayerwiseOptimisation(generations=2, population=4)
     state = begin(config)
     assert config.total_steps(variables()) == 2 * 3
-    original = Flat.of(variables())
+    original = FlatVariables.ravel(variables())
     owner = np.asarray(
         ravel_pytree({name: jax.tree.map(lambda leaf, i=i: jnp.full(leaf.shape, i), tree)
                       for i, (name, tree) in enumerate(sorted(variables()["params"].items()))})[0]
@@ -374,11 +374,11 @@ def test_pooled_bias_is_the_weighted_mean_of_both_parts():
     n = [[float(part.table[:, 1, a].sum()) for a in (0, 1)] for part in (trace.valid, trace.train)]
     noise = [sum(1 / rows for rows in part) for part in n]
     expected = (trace.valid.bias / noise[0] + trace.train.bias / noise[1]) / (1 / noise[0] + 1 / noise[1])
-    seen = trace.seen(rule)
-    assert seen.bias == pytest.approx(float(expected), abs=1e-6)
+    evaluations = trace.for_rule(rule)
+    assert evaluations.bias == pytest.approx(float(expected), abs=1e-6)
     assert both[:, 1].sum() == sum(map(sum, n))
-    assert 2 * 0.2 * seen.noise == pytest.approx(0.2 * (1 / (1 / noise[0] + 1 / noise[1]) + noise[0]), rel=1e-5)
-    certain = trace.seen(PooledObjective(shift=100.0))  # with a very large shift, train data carry no information
+    assert 2 * 0.2 * evaluations.noise == pytest.approx(0.2 * (1 / (1 / noise[0] + 1 / noise[1]) + noise[0]), rel=1e-5)
+    certain = trace.for_rule(PooledObjective(shift=100.0))  # with a very large shift, train data carry no information
     assert certain.bias == pytest.approx(float(trace.valid.bias), abs=1e-6)
     assert certain.noise == pytest.approx(float(trace.valid.noise), rel=1e-4)
 
@@ -387,9 +387,9 @@ def test_a_pooled_rule_selects_by_both_parts():
     task = Task(TASK.network, spd, "pooled")
     rule, config = PooledObjective(epsilon=0.1), CONFIGS["bias_gda"]
     found = run(config, task, rule, key(), variables(), split())
-    seen = found.trace.seen(rule)
-    assert found.selected == selection.first_max(rule(seen))
-    assert bool(found.satisfied) == (abs(float(seen.bias[found.selected])) < 0.1)
+    evaluations = found.trace.for_rule(rule)
+    assert found.selected == selection.first_max(rule(evaluations))
+    assert bool(found.satisfied) == (abs(float(evaluations.bias[found.selected])) < 0.1)
 
 
 def test_a_portfolio_is_the_best_of_what_methods_selected():

@@ -16,7 +16,7 @@ from experiments.first_paper.presets import AUTHORS, PAPER
 from fairjax import loop
 from fairjax.methods import BiasGda, Parts, Pruning, Task
 from fairjax.metrics import MEASURES, spd
-from fairjax.nn import Flat, Mlp, from_linen
+from fairjax.nn import FlatVariables, Mlp, from_linen
 from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
 from fairjax.selection import AccuracyFloor, ConstrainedObjective
@@ -147,7 +147,7 @@ def test_plain_descent_is_written_out():
         gradient, updated = slope(tree)
         tree = {**updated, "params": jax.tree.map(lambda p, g: p - 0.1 * g, tree["params"], gradient)}
     chex.assert_trees_all_close(state.variables.variables(), tree, rtol=1e-3, atol=1e-5)
-    assert jnp.abs(state.variables.params - Flat.of(variables()).params).max() > 1e-3
+    assert jnp.abs(state.variables.params - FlatVariables.ravel(variables()).params).max() > 1e-3
 
 
 def test_an_epoch_may_give_several_candidates():

@@ -42,15 +42,12 @@ def flat(tree):
     return np.asarray(ravel_pytree(tree)[0])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def measured(network, names, chunks, variables, batch):
-    """Return influences, summed over rows, for several measures and chunk sizes."""
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def measured(network, names, variables, batch):
+    """Return influences, summed over rows, for several measures."""
     return {
-        (name, str(chunk)): ravel_pytree(
-            influence(MEASURES[name], network.apply, variables, batch, reduction="sum", chunk=chunk)
-        )[0]
+        name: ravel_pytree(influence(MEASURES[name], network.apply, variables, batch, reduction="sum"))[0]
         for name in names
-        for chunk in chunks
     }
 
 
@@ -96,7 +93,7 @@ def numpy_measure(name, f, y, a):
 @pytest.mark.parametrize("site", SITES)
 def test_influence_is_the_sum_over_rows_and_the_slope_of_a_shift(site, cut):
     network, (variables, batch) = network_of(site, cut), data()
-    found = measured(network, NAMES, (None,), variables, batch)
+    found = measured(network, NAMES, variables, batch)
     y, a = np.asarray(batch.y), np.asarray(batch.a)
 
     per_row = [of_row(network, variables, batch.x[i]) for i in range(N)]
@@ -107,40 +104,27 @@ def test_influence_is_the_sum_over_rows_and_the_slope_of_a_shift(site, cut):
         by_score = np.asarray(jax.grad(MEASURES[name])(scores, batch.y, batch.a))
         for i in range(N):  # d measure / d h(x_i), row by row
             loop += by_score[i] * slopes[i]
-        np.testing.assert_allclose(found[name, "None"], loop * KEPT, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found[name], loop * KEPT, rtol=1e-4, atol=1e-6)
 
         def value(shift, name=name):
             return numpy_measure(name, numpy_scores(variables, batch.x, site, cut, shift), y, a)
 
         differences = [(value(step) - value(-step)) / 2e-6 for step in np.eye(9) * 1e-6]
-        np.testing.assert_allclose(found[name, "None"], differences * KEPT, rtol=1e-4, atol=2e-6)
-        assert found[name, "None"][GONE] == 0.0
-        assert np.sum(np.abs(found[name, "None"]) > 1e-3) >= 4, "the comparison says nothing"
+        np.testing.assert_allclose(found[name], differences * KEPT, rtol=1e-4, atol=2e-6)
+        assert found[name][GONE] == 0.0
+        assert np.sum(np.abs(found[name]) > 1e-3) >= 4, "the comparison says nothing"
 
 
 def test_sites_differ():
     variables, batch = data()
-    one, two, three = (measured(network_of(site), ("spd",), (None,), variables, batch)["spd", "None"] for site in SITES)
+    one, two, three = (measured(network_of(site), ("spd",), variables, batch)["spd"] for site in SITES)
     assert not np.allclose(one, two, rtol=0.01) and not np.allclose(two, three, rtol=0.01)
-
-
-def test_chunks_are_exact_for_every_measure_and_may_lack_a_group():
-    (variables, batch), sizes = data(), (None, 1, 7, 10, N, 100)
-    order = jnp.argsort(batch.a, stable=True)
-    batch = Batch(*(array[order] for array in batch))
-    assert not batch.a[:7].any() and batch.a[-7:].all()  # the first and the last chunk lack a group
-    found = measured(network_of(), NAMES, sizes, variables, batch)
-    for name in NAMES:
-        for size in sizes[1:]:
-            np.testing.assert_allclose(found[name, str(size)], found[name, "None"], rtol=1e-4, atol=1e-6)
 
 
 def test_the_mean_is_the_sum_over_n():
     network, (variables, batch) = network_of(), data()
     mean = flat(jax.jit(lambda tree: influence(spd, network.apply, tree, batch))(variables))
-    np.testing.assert_allclose(
-        mean * N, measured(network, ("spd",), (None,), variables, batch)["spd", "None"], rtol=1e-5
-    )
+    np.testing.assert_allclose(mean * N, measured(network, ("spd",), variables, batch)["spd"], rtol=1e-5)
 
 
 def test_eager_jit_and_vmap_agree():
@@ -149,7 +133,7 @@ def test_eager_jit_and_vmap_agree():
     both = jax.tree.map(lambda one, two: jnp.stack([one, two]), variables, other)
 
     def one(variables):
-        return influence(spd, network.apply, variables, batch, chunk=8)
+        return influence(spd, network.apply, variables, batch)
 
     mapped = jax.jit(jax.vmap(one))(both)
     for i, tree in enumerate((variables, other)):
@@ -166,7 +150,7 @@ def test_influence_predicts_what_cutting_a_small_unit_does():
     kernel, bias = layer["linear"]["kernel"], layer["linear"]["bias"]
     small = {"kernel": kernel.at[:, 1].set(0.0), "bias": bias.at[1].set(0.02)}
     variables = {**variables, "params": {**variables["params"], "hidden_00": {**layer, "linear": small}}}
-    slope = measured(network, ("spd",), (None,), variables, batch)["spd", "None"][1]
+    slope = measured(network, ("spd",), variables, batch)["spd"][1]
 
     def proxy(keep):
         logits, _ = network.apply({**variables, "masks": keep}, batch.x)
@@ -184,7 +168,6 @@ def test_influence_predicts_what_cutting_a_small_unit_does():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunk": 0}, "chunk must be a positive number of rows, got 0"),
         ({"reduction": "max"}, "reduction must be mean or sum, got 'max'"),
     ],
 )

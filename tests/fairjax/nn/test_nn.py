@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from fairjax.nn import BatchNorm, Flat, Linear, Mlp, dropout_masks, from_linen
+from fairjax.nn import BatchNorm, FlatVariables, Linear, Mlp, dropout_masks, from_linen
 from fairjax.nn.layers import _normalise, dropped, random_words
 
 
@@ -192,7 +192,7 @@ def test_vectors_hold_a_network_and_give_it_back():
     network = from_linen(Mlp(widths=(4, 3)))
     variables = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, 3)))
     variables["masks"]["hidden_01"]["units"]["keep"] = jnp.array([True, False, True])
-    flat = Flat.of(variables)
+    flat = FlatVariables.ravel(variables)
     assert (flat.params.ndim, flat.rest.shape, flat.masks.tolist()) == (1, (14,), [True] * 5 + [False, True])
     chex.assert_trees_all_equal(flat.variables(), variables)
     np.testing.assert_array_equal(flat.params, jax.flatten_util.ravel_pytree(variables["params"])[0])
@@ -202,9 +202,9 @@ def test_vectors_of_many_networks_have_a_seeds_axis():
     network = from_linen(Mlp(widths=(4, 3)))
     keys = jax.random.split(jax.random.key(0), 2)
     many = jax.jit(jax.vmap(lambda key: network.init(key, jnp.ones((1, 3)))))(keys)
-    flat = jax.vmap(Flat.of)(many)
+    flat = jax.vmap(FlatVariables.ravel)(many)
     assert flat.params.shape[0] == 2 and flat.masks.shape == (2, 7)
-    chex.assert_trees_all_equal(jax.vmap(Flat.variables)(flat), many)
+    chex.assert_trees_all_equal(jax.vmap(FlatVariables.variables)(flat), many)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 1001])

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from fairjax.checks import check_logits
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import ApplyFn
 from fairjax.types import KeyArray, Rows, Variables, take
 
@@ -18,11 +18,11 @@ Loss = Callable[[Float[Array, "m *c"], Rows], tuple[Float[Array, ""], PyTree[Arr
 """A function (logits, rows) -> (loss, auxiliary values to keep of the step)."""
 
 
-def descend(
+def gradient_steps(
     apply: ApplyFn,
     loss: Loss,
     optimiser: optax.GradientTransformation,
-    flat: Flat,
+    flat: FlatVariables,
     state: optax.OptState,
     batch: Rows,
     batches: Int[Array, "k m"],
@@ -30,7 +30,7 @@ def descend(
     *,
     layers: tuple[str, ...] | None = None,
     num_classes: int = 2,
-) -> tuple[Flat, optax.OptState, PyTree[Array]]:
+) -> tuple[FlatVariables, optax.OptState, PyTree[Array]]:
     """Take one gradient step per mini-batch.
 
     Args:
@@ -62,7 +62,7 @@ def descend(
             logits, updated = apply(variables, some.x, key=key if layers is None else None)
             check_logits(logits, some.x, num_classes)
             value, facts = loss(logits, some)
-            return value, (Flat.of(updated).rest, facts)
+            return value, (FlatVariables.ravel(updated).rest, facts)
 
         grads, (rest, facts) = jax.grad(objective, has_aux=True)(flat.params)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
@@ -89,6 +89,6 @@ def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
     return {**variables, "params": free}
 
 
-def fold(key: KeyArray, count: int, first: Int[Array, ""] | int = 0) -> Key[Array, " k"]:
+def batch_keys(key: KeyArray, count: int, first: Int[Array, ""] | int = 0) -> Key[Array, " k"]:
     """Derive one key for each of `count` mini-batches, which are numbered from `first`."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count, dtype=jnp.int32))

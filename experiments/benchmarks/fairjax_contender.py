@@ -13,7 +13,7 @@ from fairjax import loop, seeds, selection
 from fairjax.methods import BiasGda, Method, Pruning, Task
 from fairjax.metrics import MEASURES
 from fairjax.nn import Mlp, Network, from_linen
-from fairjax.nn.flat import Flat
+from fairjax.nn.flat import FlatVariables
 from fairjax.runs.devices import use_cores
 from fairjax.runs.timings import Timings
 from fairjax.seeds import Axes, Machine
@@ -95,7 +95,7 @@ def steps(settings: Bench, shape: str) -> dict[str, Any]:
     }
 
 
-def train(here: Case, timings: Timings, *, epochs: int, repetitions: int) -> tuple[list[float], Flat]:
+def train(here: Case, timings: Timings, *, epochs: int, repetitions: int) -> tuple[list[float], FlatVariables]:
     """Time whole epochs, including shuffling, steps and the validation loss.
 
     Args:
@@ -135,7 +135,7 @@ def debias(
     here: Case,
     timings: Timings,
     task: Task,
-    networks: Flat,
+    networks: FlatVariables,
     name: str,
     method: Method,
     count: int,
@@ -170,7 +170,7 @@ def debias(
     return clock.repeated(again, repetitions, here.count * work)
 
 
-def start(here: Case, task: Task, networks: Flat, method: Method) -> loop.Progress:
+def start(here: Case, task: Task, networks: FlatVariables, method: Method) -> loop.Progress:
     """Return the state of a method before its first step."""
     rule = selection.ConstrainedObjective()
     machine = here.machine.for_parts()
@@ -182,7 +182,7 @@ def start(here: Case, task: Task, networks: Flat, method: Method) -> loop.Progre
         here.keys,
         networks,
         here.splits,
-        seeds.judge(task, None, logits),
+        seeds.evaluate_logits(task, None, logits),
         axes=AXES,
         machine=machine,
     )
@@ -197,7 +197,7 @@ def advance(here: Case, method: Method, task: Task, rule, progress: loop.Progres
     return progress
 
 
-def threshold(here: Case, timings: Timings, task: Task, networks: Flat, repetitions: int) -> list[float]:
+def threshold(here: Case, timings: Timings, task: Task, networks: FlatVariables, repetitions: int) -> list[float]:
     """Time the search over 101 thresholds on validation data, given the scores, in seconds per network."""
     valid = seeds.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine.for_parts()).valid
 

@@ -65,7 +65,7 @@ def words(settings: Bench, out: Path) -> list[str]:
 
 
 def _run(settings: Bench, real: bool, out: Path, environment: dict[str, str]) -> dict[str, Any]:
-    start = ["experiments"] if real else ["experiments.benchmarks.whole", str(tables.path(settings, "compas"))]
+    start = ["experiments"] if real else ["experiments.benchmarks.whole_run", str(tables.path(settings, "compas"))]
     begun = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", *start, *words(settings, out)], env=environment, capture_output=True, text=True
