@@ -30,8 +30,8 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise FolderError(
-            f"cannot write {path} ({error}); free disk space or check the folder, and run the same command again: it goes on "
-            "from what is saved"
+            f"cannot write {path} ({error}); free disk space or check the folder, and run the same command again: it "
+            "goes on from what is saved"
         ) from error
     finally:
         if temporary is not None:

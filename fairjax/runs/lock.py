@@ -74,8 +74,8 @@ def lock_folder(folder: Path) -> Lock | None:
                 handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
             except OSError as error:
                 raise FolderError(
-                    f"cannot open the lock file {file} ({error}); free disk space, remove it or choose another folder with "
-                    "--out"
+                    f"cannot open the lock file {file} ({error}); free disk space, remove it or choose another "
+                    "folder with --out"
                 ) from error
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
