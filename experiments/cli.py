@@ -13,7 +13,7 @@ from fairjax.cli import commands
 from fairjax.cli.parsing import parse
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.runs.devices import set_up
-from fairjax.runs.settings import Debias
+from fairjax.runs.settings import Settings
 from fairjax.runs.values import expand_paths
 
 PRESET_SETTINGS = {name: functools.partial(preset, name) for name in PRESETS}
@@ -24,7 +24,7 @@ NAME = "python -m experiments"
 _ABOUT = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
 
 
-def parse_debias(words: Sequence[str]) -> Debias:
+def parse_debias(words: Sequence[str]) -> Settings:
     """Parse the settings of `debias`; see `fairjax.cli.commands.parse_debias`."""
     return commands.parse_debias(words, NAME, PRESET_SETTINGS)
 

@@ -65,7 +65,8 @@ def check_at_least(name: str, value: Any, least: int, most: int = MOST) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if value < least:
+    number = int(value)
+    if number < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
-    if value > most:
+    if number > most:
         raise ValueError(f"{name} must be at most {most}, got {value}")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks
@@ -122,7 +123,7 @@ class Debiased:
 
     def __repr__(self) -> str:
         """Summarise what was selected, bias and accuracy before and after, and whether and why the bound is not met."""
-        if isinstance(self.selected, jax.core.Tracer):
+        if isinstance(self.selected, Tracer):
             return f"Debiased({name_of(type(self.method))}, traced)"
         if jnp.ndim(self.selected) > 1:
             return f"Debiased({name_of(type(self.method))}, seeds of shape {np.shape(self.selected)})"

@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
 
     with np.load(arguments[0]) as file:
         dataset = data.from_arrays(file["x"], file["y"], file["a"], name="compas")
-    datasets.DATASETS["compas"] = lambda path=None: dataset
+    datasets.DATASETS["compas"] = datasets.Benchmark(lambda path=None: dataset, "COMPAS")
     return PROGRAM.main(arguments[1:])
 
 

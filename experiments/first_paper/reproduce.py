@@ -24,7 +24,7 @@ from fairjax.runs.files import atomic, write_json, write_text
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.identity import identity, training_identity
 from fairjax.runs.provenance import provenance
-from fairjax.runs.settings import Debias
+from fairjax.runs.settings import Settings
 from fairjax.runs.training import prepare
 from fairjax.runs.trials import Outcome
 
@@ -52,7 +52,7 @@ def run(settings: Reproduce, console: Console) -> list[str]:
     return missing
 
 
-def plan(settings: Reproduce) -> list[list[Debias]]:
+def plan(settings: Reproduce) -> list[list[Settings]]:
     """Return all runs: one per measure for each data set and each sweep of simulations."""
     each, datasets = settings.each, []
     for name in settings.datasets:
@@ -75,12 +75,12 @@ def plan(settings: Reproduce) -> list[list[Debias]]:
     return datasets
 
 
-def folder_of(settings: Debias) -> Path:
+def folder_of(settings: Settings) -> Path:
     """Return the folder of results of a planned run."""
     return settings.folder / settings.measure
 
 
-def _dataset(runs: list[Debias], settings: Reproduce, console: Console) -> None:
+def _dataset(runs: list[Settings], settings: Reproduce, console: Console) -> None:
     """Complete the runs of one data set, which share its trained networks."""
     hosts.check_same_everywhere("the configuration", "; ".join(map(fingerprint, runs)))
     folders = [RunFolder(folder_of(one), identity(one)) for one in runs]

@@ -6,7 +6,16 @@ from pathlib import Path
 from experiments.first_paper.presets import PRESETS
 from fairjax.metrics import MEASURES
 from fairjax.runs.labels import SIMULATED, datasets, names
-from fairjax.runs.settings import SEEDS, Debias, NetworkSettings, Selection, check_names, debias_type, has_classes
+from fairjax.runs.settings import (
+    SEEDS,
+    Debias,
+    NetworkSettings,
+    Selection,
+    Settings,
+    check_names,
+    debias_type,
+    has_classes,
+)
 from fairjax.runs.values import check_values, expand_paths
 from fairjax.selection import RULES
 
@@ -28,7 +37,9 @@ class Reproduce:
     """Values of theta for Figure 3 (Zafar et al.). Give no values to leave this part out."""
     out: Path = Path("results/reproduce")
     """Folder of the results. An interrupted reproduction continues from there."""
-    each: Debias = Debias(methods=names(), selection=Selection(also=("expected", "pooled")))
+    each: Debias = Debias(  # type: ignore[valid-type]
+        methods=names(), selection=Selection(also=("expected", "pooled"))
+    )
     """Settings of every run, except its data set, measure and folder."""
 
     def __post_init__(self):
@@ -69,7 +80,7 @@ class Reproduce:
             )
 
 
-def preset(name: str) -> Debias:
+def preset(name: str) -> Settings:
     """Return the settings of a preset in `experiments.first_paper.presets`.
 
     Raises:

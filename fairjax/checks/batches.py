@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.checks.columns import SLACK, both, codes, floating, indicator, nan_unless, numeric, sample_weights, scores
@@ -121,7 +122,7 @@ def predictions(values: Any, num_classes: int = 2) -> tuple[Float[Array, "..."],
         number, valid = codes("values", values, num_classes)
         return jax.nn.one_hot(number, num_classes, dtype=jnp.result_type(float)), valid
     given, (values, valid) = values, scores(values)
-    if isinstance(given, jax.core.Tracer):
+    if isinstance(given, Tracer):
         return values, both(valid, jnp.all(jnp.abs(jnp.sum(values, axis=1) - 1.0) < 0.02))
     total = np.asarray(given).astype(np.float64).sum(axis=1)
     wrong = ~(np.abs(total - 1) < 0.02)
@@ -157,7 +158,7 @@ def group_column(
     """
     if a.ndim == 1:
         return indicator(name, a) if num_groups == 2 else codes(name, a, num_groups)
-    if isinstance(a, jax.core.Tracer):
+    if isinstance(a, Tracer):
         return floating(a), None if a.dtype == bool else jnp.all((a >= -SLACK) & (a <= 1 + SLACK))
     known = np.asarray(a).astype(np.float64)
     wrong = ~((known >= -SLACK) & (known <= 1 + SLACK))

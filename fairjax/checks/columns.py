@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.types import AnyArray
@@ -46,7 +47,7 @@ def codes(name: str, column: Any, count: int) -> tuple[Int[Array, " n"], Bool[Ar
         >>> codes("y", np.array([2.0, 0.0]), 3)[0].tolist()
         [2, 0]
     """
-    if isinstance(column, jax.core.Tracer):
+    if isinstance(column, Tracer):
         if column.dtype == bool:
             return column.astype(jnp.int32), None
         whole = (column >= 0) & (column < count)
@@ -148,7 +149,7 @@ def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""
     """
     if column.dtype == bool:
         return jnp.asarray(column), None
-    if isinstance(column, jax.core.Tracer):
+    if isinstance(column, Tracer):
         return column.astype(bool), jnp.all((column == 0) | (column == 1))
     known = np.asarray(column)
     wrong = ~((known == 0) | (known == 1))
@@ -184,7 +185,7 @@ def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
         >>> scores(np.array([True, False]))[0].tolist()
         [1.0, 0.0]
     """
-    if isinstance(values, jax.core.Tracer):
+    if isinstance(values, Tracer):
         valid = None if values.dtype == bool else jnp.all((values >= -SLACK) & (values <= 1 + SLACK))
         return floating(values), valid
     known = np.asarray(values)
@@ -223,7 +224,7 @@ def sample_weights(
             f"values and weights must be vectors of one length, found shapes values {values.shape}, weights "
             f"{weights.shape}"
         )
-    if isinstance(weights, jax.core.Tracer):
+    if isinstance(weights, Tracer):
         weights = weights.astype(values.dtype)
         valid = jnp.all((weights >= 0) & (weights < jnp.inf))
         return weights, valid if weightless else valid & jnp.any(weights > 0)

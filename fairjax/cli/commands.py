@@ -11,14 +11,14 @@ from fairjax.cli.parsing import parse, taken
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.report.extras import Extras
 from fairjax.runs.devices import set_up
-from fairjax.runs.settings import Debias, debias_type
+from fairjax.runs.settings import Settings, debias_type
 from fairjax.runs.values import at_home
 
-Presets = Mapping[str, Callable[[], Debias]]
+Presets = Mapping[str, Callable[[], Settings]]
 """Named settings from which a run can start."""
 
 
-def parse_debias(words: Sequence[str], program: str = "fairjax", presets: Presets | None = None) -> Debias:
+def parse_debias(words: Sequence[str], program: str = "fairjax", presets: Presets | None = None) -> Settings:
     """Parse the settings of `debias`: a preset, overridden by a file, overridden by flags.
 
     Args:

@@ -16,13 +16,13 @@ from fairjax.runs.debiasing import debias_all
 from fairjax.runs.files import write_json, write_text
 from fairjax.runs.identity import plain
 from fairjax.runs.provenance import provenance
-from fairjax.runs.settings import Debias
+from fairjax.runs.settings import Settings
 from fairjax.runs.structure import BINARY
 from fairjax.runs.training import prepare
 from fairjax.runs.trials import Outcome
 
 
-def run(settings: Debias, console: Console) -> None:
+def run(settings: Settings, console: Console) -> None:
     """Train and debias, or resume an interrupted run; the first process writes the results.
 
     Args:
@@ -65,7 +65,7 @@ def _print(run: RunContext, outcome: Outcome, table: pd.DataFrame, pictures: lis
     console.print(*lines, sep="\n", soft_wrap=True, markup=False)
 
 
-def save_networks(settings: Debias, outcome: Outcome, folder: Path) -> None:
+def save_networks(settings: Settings, outcome: Outcome, folder: Path) -> None:
     """Save the trained networks and the networks that each method selected as orbax checkpoints."""
     structure = outcome.prepared.structure
     module = settings.network.build(len(structure.classes))

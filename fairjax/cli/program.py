@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import os
 import sys
 import tempfile
@@ -54,7 +55,7 @@ class Program:
             The exit status.
         """
         for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
+            if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # a finished run must not fail at a character that ASCII lacks
         words = list(sys.argv[1:] if words is None else words)
         try:

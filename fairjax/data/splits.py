@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fairjax import checks
@@ -84,13 +85,14 @@ def split(
     *rows, mean, scale = _parts(key, table.x, cells, train, valid)
     usable = jnp.isfinite(mean) & jnp.isfinite(scale) & (scale > 0)
     known = table.valid
-    if isinstance(usable, jax.core.Tracer):
+    if isinstance(usable, Tracer):
         known = checks.both(known, jnp.all(usable))
     else:
         _check_usable(np.asarray(usable), table.names)
     # An invalid value, such as a label that is neither 0 nor 1, makes every standardised feature and every result NaN.
     mean = mean if known is None else jnp.where(known, mean, jnp.nan)
-    return Split(table.x, table.y, table.a, *rows, mean, scale, table.weights)
+    train_rows, valid_rows, test_rows = rows
+    return Split(table.x, table.y, table.a, train_rows, valid_rows, test_rows, mean, scale, table.weights)
 
 
 class _Columns(NamedTuple):
@@ -139,7 +141,7 @@ def _features(
     if names is None:
         count = int(np.prod(given.shape[1:]))
         names = tuple(map(str, x.columns)) if frame else tuple(f"x{column}" for column in range(1, count + 1))
-    if isinstance(given, jax.core.Tracer):
+    if isinstance(given, Tracer):
         whole = jnp.issubdtype(given.dtype, jnp.integer)
         valid = jnp.all((given >= -(2**24)) & (given <= 2**24)) if whole and given.dtype.itemsize > 2 else None
         table = checks.floating(given)
@@ -221,7 +223,8 @@ def split_seeds(
     cells = _cells(table.y, table.a, dataset.num_groups, stratify)
     parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), table.x, cells, train=train, valid=valid)
     _check_usable(np.isfinite(parts[3]) & np.isfinite(parts[4]) & (np.asarray(parts[4]) > 0), table.names)
-    splits = Split(table.x, table.y, table.a, *parts, table.weights)
+    train_rows, valid_rows, test_rows, mean, scale = parts
+    splits = Split(table.x, table.y, table.a, train_rows, valid_rows, test_rows, mean, scale, table.weights)
     names: dict[str, Any] = {"groups": dataset.group_names, "classes": dataset.class_names}
     check_split(splits, seeds, measure=measure, stratify=stratify, **names)
     return splits
@@ -264,7 +267,7 @@ def check_split(
         ...
         ValueError: seed 42: ...
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(splits)):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(splits)):
         raise TypeError("splits must be concrete, since their values are looked at: call check_split outside of jit")
     if splits.train.ndim != 2 or len(splits.train) != len(seeds):
         raise ValueError(

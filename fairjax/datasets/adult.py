@@ -104,7 +104,7 @@ def adult(
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True).drop(columns="fnlwgt").dropna()
     categorical = ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"]
-    labels = None
+    labels, classes = None, ()
     if target == "occupation":
         categorical.remove("occupation")
         of_word = {word: name for name, words in ADULT_OCCUPATIONS.items() for word in words}

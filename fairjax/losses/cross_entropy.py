@@ -5,7 +5,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from fairjax.checks import both, check_logits, codes, indicator, nan_unless, sample_weights, vector
-from fairjax.types import Labels, Rows, weights_of
+from fairjax.types import AnyArray, Labels, Rows, weights_of
 
 
 def cross_entropy(logits: Float[Array, "n *c"], batch: Rows) -> Float[Array, ""]:
@@ -58,7 +58,7 @@ def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels)
     return optax.softmax_cross_entropy_with_integer_labels(logits, y.astype(jnp.int32))
 
 
-def weighted_mean(values: Float[Array, " n"], weights: Float[Array, " n"] | None) -> Float[Array, ""]:
+def weighted_mean(values: Float[Array, " n"], weights: Float[AnyArray, " n"] | None) -> Float[Array, ""]:
     """Compute the mean of the values, weighted if there are weights; 0 if all weights are 0.
 
     Example:

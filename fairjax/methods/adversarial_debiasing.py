@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.methods.base import Method, Parts, Task, method
+from fairjax.methods.gradient_steps import batch_keys
 from fairjax.metrics import num_classes, num_groups, of_mini_batches
 from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation

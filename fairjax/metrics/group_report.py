@@ -235,17 +235,18 @@ class GroupReport:
             )
             each = [self._widest(_spread, values) for values in (rates, drawn, self.shrunk[name])]
             count = int((there & ~is_alone(there, self.blocks)).sum())
-            spreads[name] = *each, count, *self._extremes(_spread, rates)
-            found[f"{name}_difference"] = _row(f"{name}_difference", *spreads[name])
+            ends = self._extremes(_spread, rates)
+            spreads[name] = (*each, count, *ends)
+            found[f"{name}_difference"] = _row(f"{name}_difference", each, count, ends)
             if name == "selection_rate":
                 least = [self._widest(_ratio, values, np.minimum) for values in (rates, drawn)]
                 ends = self._extremes(_ratio, rates, np.nanargmin) if least[0] == least[0] else ("", "")
-                found["selection_rate_ratio"] = _row("selection_rate_ratio", *least, np.nan, count, *ends)
+                found["selection_rate_ratio"] = _row("selection_rate_ratio", (*least, np.nan), count, ends)
         true, false = spreads["true_positive_rate"], spreads["false_positive_rate"]
         odds = [np.maximum(one, other) for one, other in zip(true[:3], false[:3], strict=True)]
         ends = (true if true[0] >= false[0] else false)[4:] if odds[0] == odds[0] else ("", "")
         name = "equalized_odds_difference"
-        found[name] = _row(name, *odds, min(true[3], false[3]), *ends)
+        found[name] = _row(name, odds, min(true[3], false[3]), ends)
         del found["base_rate_difference"]
         how = "Poisson draws of the effective numbers of rows" if self.weighted else "multinomial draws of the counts"
         return Gaps(tuple(found.values()), f"{bootstrap} {how}. nan: not measured.")
@@ -450,11 +451,14 @@ def _ratio(rates):
     return np.where(greatest > 0, least / np.where(greatest > 0, greatest, 1), np.nan)
 
 
-def _row(name: str, value, drawn, shrunk, groups: int, lowest: str, highest: str) -> GroupGap:
+def _row(name: str, values: Sequence[Any], groups: int, ends: Sequence[str]) -> GroupGap:
+    value, drawn, shrunk = values
+    lowest, highest = ends
     drawn = drawn[~np.isnan(drawn)]
     low, high = np.quantile(drawn, [0.025, 0.975]) if drawn.size else (np.nan, np.nan)
-    numbers = map(float, (value, low, high, shrunk))
-    return GroupGap(name, *numbers, groups, int(drawn.size), lowest, highest)
+    return GroupGap(
+        name, float(value), float(low), float(high), float(shrunk), groups, int(drawn.size), lowest, highest
+    )
 
 
 def _wrapped(name: str) -> list[str]:

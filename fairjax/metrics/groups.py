@@ -400,7 +400,7 @@ def _references(reference: Any, names: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(reference, Mapping):
         if len(names) > 1:
             raise ValueError(f"with several attributes, reference must be a value by name, one of {', '.join(names)}")
-        return {names[0]: reference}
+        return dict.fromkeys(names, reference)
     unknown = [name for name in reference if name not in names]
     if unknown:
         raise ValueError(f"reference names {', '.join(map(str, unknown))}, attributes are {', '.join(names)}")

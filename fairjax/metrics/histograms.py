@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from fairjax import checks
@@ -105,7 +106,10 @@ INVALID_COUNT = np.int32(np.iinfo(np.int32).min)
 def _sorted(cuts: Any) -> Float[AnyArray, " t"]:
     """Check that thresholds are increasing, if they are concrete."""
     cuts = checks.floating(checks.vector("cuts", cuts))
-    if not isinstance(cuts, jax.core.Tracer) and (not cuts.size or not np.all(np.diff(np.asarray(cuts)) >= 0)):
+    if isinstance(cuts, Tracer):
+        return cuts
+    steps = np.asarray(np.diff(np.asarray(cuts)), float)
+    if not cuts.size or not np.all(steps >= 0):
         raise ValueError(f"cuts must be one or more thresholds in increasing order, without NaN, got {cuts}")
     return cuts
 
@@ -113,7 +117,7 @@ def _sorted(cuts: Any) -> Float[AnyArray, " t"]:
 def _below(cuts: Float[Array, " t"], values: Float[Array, " n"]) -> Int[Array, " n"]:
     """Count the sorted cuts that are less than each value; all of them if the value is NaN."""
     last = cuts.shape[0] - 1
-    if last < 1 or isinstance(cuts, jax.core.Tracer) or not np.array_equal(cuts, _grid(last + 1)):
+    if last < 1 or isinstance(cuts, Tracer) or not np.array_equal(cuts, _grid(last + 1)):
         return jnp.searchsorted(cuts, values, side="left", method="scan_unrolled")
     # On an even grid the nearest cut is known, and only that one has to be compared.
     known = jnp.where(jnp.isnan(values), 2.0, values)

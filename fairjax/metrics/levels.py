@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pandas as pd
+from jax.core import Tracer
 from jaxtyping import Int32
 from pandas.api.extensions import ExtensionArray
 
@@ -80,7 +80,7 @@ def columns_of(columns: Any, kind: str) -> dict[str, Any]:
     columns = columns.to_frame(index=False) if isinstance(columns, pd.MultiIndex) else columns
     if isinstance(columns, pd.DataFrame):
         names = [str(name) for name in columns.columns]
-        found = {name: columns.iloc[:, k] for k, name in enumerate(names)}
+        found: dict[str, Any] = {name: columns.iloc[:, k] for k, name in enumerate(names)}
     elif isinstance(columns, Mapping):
         names = [str(name) for name in columns]
         found = dict(zip(names, columns.values(), strict=True))
@@ -207,7 +207,7 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 def check_concrete(name: str, values: Any) -> None:
     """Check that values are not traced."""
-    if isinstance(values, jax.core.Tracer):
+    if isinstance(values, Tracer):
         raise TypeError(f"groups are made on the host, and {name} are traced: make them outside of jax.jit")
 
 

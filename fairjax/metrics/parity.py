@@ -7,6 +7,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Num
 
 from fairjax import checks
@@ -410,7 +411,7 @@ _UNDECIDED = (
 
 def _check(valid: Bool[Array, ""] | None, hard: Bool[Array, ""]) -> Bool[Array, ""] | None:
     """Raise an error if memberships are concrete and not hard; if they are traced, add the condition to `valid`."""
-    if isinstance(hard, jax.core.Tracer):
+    if isinstance(hard, Tracer):
         return checks.both(valid, hard)
     if not hard:
         raise ValueError(_UNDECIDED)
@@ -433,7 +434,7 @@ def count_groups(groups: Any) -> int:
     groups = checks.vector("groups", groups)
     if groups.dtype == bool:
         return 2
-    if isinstance(groups, jax.core.Tracer):
+    if isinstance(groups, Tracer):
         raise ValueError("the number of groups cannot be read off codes that are traced: pass num_groups")
     greatest = np.max(np.asarray(groups), initial=0)
     if not 0 <= greatest < 2**20:

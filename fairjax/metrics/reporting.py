@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from fairjax import checks
 from fairjax.metrics.group_report import RATES, GroupReport, Left, contract, is_alone, large_enough, rate_from_table
@@ -83,9 +83,9 @@ def by_group(
         scale = w.max(initial=0.0) or 1.0  # the squares of weights as large as 1e200 would be infinite
         w = w / scale
     cells, cell_squares = (
-        _sums(f * 2 + label, belonging.sets, belonging.count, each) for each in (w, None if w is None else w**2)
+        _sums(f * 2 + label, belonging.sets, belonging.num_sets, each) for each in (w, None if w is None else w**2)
     )
-    plain = cells if w is None else _sums(f * 2 + label, belonging.sets, belonging.count)
+    plain = cells if w is None else _sums(f * 2 + label, belonging.sets, belonging.num_sets)
     rows, table, squares = (belonging.of_groups(each) for each in (plain, cells, cell_squares))
     with np.errstate(over="ignore"):
         finite = np.isfinite(table.sum() * scale)
@@ -159,7 +159,7 @@ def _numbers(value: Any, name: str, low: float, high: float) -> np.ndarray:
 def _host(value: Any, name: str) -> np.ndarray:
     """Convert one number per row to a NumPy array."""
     value = checks.vector(name, value)
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         raise TypeError(f"by_group makes a table on the host, and {name} is traced: call it outside of jax.jit")
     return np.asarray(value)
 
@@ -193,7 +193,7 @@ class _Belonging(NamedTuple):
 
     sets: np.ndarray
     """Code of the set of groups of each row; if every row has exactly one group, the code of its group."""
-    count: int
+    num_sets: int
     """Number of sets."""
     members: np.ndarray | None
     """Whether each group (columns) is in each set (rows); None if the sets are the groups."""

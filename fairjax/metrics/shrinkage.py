@@ -19,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Num
 
 from fairjax import checks
@@ -126,7 +127,7 @@ def range_within(
     """
     rates, variances, there = _arrays(rates, variances, there)
     epsilon = jnp.asarray(epsilon, rates.dtype)
-    if not isinstance(epsilon, jax.core.Tracer) and not jnp.all(epsilon > 0):
+    if not isinstance(epsilon, Tracer) and not jnp.all(epsilon > 0):
         raise ValueError(f"epsilon, the bound on the range, must be positive, got {epsilon}")
     count = jnp.sum(there, axis=-1)
     rates, variances = jnp.where(there, rates, 0.0), jnp.where(there, variances, 1.0)

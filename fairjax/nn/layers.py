@@ -179,7 +179,7 @@ def random_words(key: KeyArray, count: int) -> UInt32[Array, " count"]:
     References:
         Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3, SC11 (Threefry-2x32-20).
     """
-    if str(jax.random.key_impl(key)) != "threefry2x32" or not jax.config.jax_threefry_partitionable:
+    if str(jax.random.key_impl(key)) != "threefry2x32" or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
         return jax.random.bits(key, (count,), jnp.uint32)
     first, second = jax.random.key_data(key)
     keys = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks, metrics
@@ -60,7 +61,7 @@ class GroupThresholds(NamedTuple):
                 f"thresholds must be one per group, found shape {thresholds.shape}: of several seeds, map over them "
                 "with jax.vmap(GroupThresholds.decide)"
             )
-        if not isinstance(thresholds, jax.core.Tracer) and np.isnan(thresholds).any():
+        if not isinstance(thresholds, Tracer) and np.isnan(thresholds).any():
             raise ValueError(
                 "thresholds are NaN, since rows that they were chosen on under a trace were invalid: call "
                 "group_thresholds outside of jit to see which"
@@ -84,7 +85,7 @@ class GroupThresholds(NamedTuple):
 
 def _check_scores(scores: Any) -> None:
     """Check that scores are in [0, 1] and not NaN, unless they are traced."""
-    if isinstance(scores, jax.core.Tracer):
+    if isinstance(scores, Tracer):
         return
     known = np.asarray(scores).astype(np.float64)
     wrong = ~((known >= -1e-6) & (known <= 1 + 1e-6))
@@ -98,7 +99,7 @@ def _check_scores(scores: Any) -> None:
 
 def _check_codes(a: Any, count: int) -> None:
     """Check that all codes have a threshold, unless they are traced."""
-    if isinstance(a, jax.core.Tracer):
+    if isinstance(a, Tracer):
         return
     codes = np.asarray(a)
     wrong = ~np.isin(codes, np.arange(count))
@@ -277,9 +278,10 @@ def _first_rate(measure: Measure) -> Rate:
 
 
 def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
-    if getattr(measure, "num_classes", 2) != 2:
+    if metrics.num_classes(measure) != 2:
         raise ValueError(
-            f"thresholds are for scores of two classes, the measure is about {measure.num_classes}: give one of two"
+            f"thresholds are for scores of two classes, the measure is about {metrics.num_classes(measure)}: give one "
+            "of two"
         )
     _check_not_memberships(a)
     of_measure = getattr(measure, "num_groups", None)

@@ -85,7 +85,7 @@ def _measured(tables, measure, partition):
 
 def test_rows(results: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of test parts."""
-    return results[results["part"] == "test"]
+    return results.loc[results["part"] == "test"]
 
 
 def ratio_of(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

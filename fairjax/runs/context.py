@@ -13,7 +13,7 @@ from fairjax.runs import hosts
 from fairjax.runs.compiler import BackgroundCompiler
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.identity import identity
-from fairjax.runs.settings import Debias
+from fairjax.runs.settings import Settings
 from fairjax.runs.timings import Timings
 from fairjax.seeds import Machine, mesh
 
@@ -22,7 +22,7 @@ from fairjax.seeds import Machine, mesh
 class RunContext:
     """What all functions of a run share; `dataclasses.replace` makes the context of another run."""
 
-    settings: Debias
+    settings: Settings
     """The settings of the run."""
     folder: RunFolder
     """The folder in which states and results are saved."""
@@ -49,7 +49,7 @@ class RunContext:
 
 
 @contextmanager
-def open_run(settings: Debias, folder: RunFolder, console: Console) -> Iterator[RunContext]:
+def open_run(settings: Settings, folder: RunFolder, console: Console) -> Iterator[RunContext]:
     """Return the context of a run on all devices; compilation ends with the block.
 
     Args:
@@ -62,13 +62,13 @@ def open_run(settings: Debias, folder: RunFolder, console: Console) -> Iterator[
         yield RunContext(settings, folder, machine, console, timings, compiler)
 
 
-def open_folder(settings: Debias) -> RunFolder:
+def open_folder(settings: Settings) -> RunFolder:
     """Open the folder of a run, after checking that all processes have the same settings and versions."""
     hosts.check_same_everywhere("the configuration", fingerprint(settings))
     return RunFolder(settings.folder, identity(settings))
 
 
-def fingerprint(settings: Debias) -> str:
+def fingerprint(settings: Settings) -> str:
     """Return the settings and versions that must be the same in all processes."""
     versions = f"fairjax {fairjax.__version__}, jax {jax.__version__}"
     return f"{identity(settings)}, group size {settings.group_size}, {versions}"

@@ -17,7 +17,8 @@ def set_up(settings: Settings) -> None:
 
 def use_cores() -> None:
     """Use one virtual CPU device per core, unless the user has set the number of devices."""
-    if jax.config.jax_num_cpu_devices >= 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+    chosen: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    if chosen >= 0 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jax.config.update("jax_num_cpu_devices", cores)

@@ -50,7 +50,7 @@ class Hosts:
             raise ValueError(
                 f"hosts.coordinator, hosts.processes and hosts.process belong together, got only {', '.join(given)}"
             )
-        if given:
+        if self.coordinator is not None and self.processes is not None and self.process is not None:
             if ":" not in self.coordinator:
                 raise ValueError(f"hosts.coordinator must be HOST:PORT, got {self.coordinator!r}")
             if not 0 <= self.process < self.processes:
@@ -94,7 +94,7 @@ def joined(hosts: Hosts) -> Iterator[None]:
         _join(hosts)
         yield
         broadcast(lambda: "done")  # wait until the first process has written everything, however long that takes
-        jax.experimental.multihost_utils.sync_global_devices("end")
+        multihost_utils().sync_global_devices("end")
     except BaseException as error:
         last_words.spoken()
         _end(error)
@@ -102,10 +102,16 @@ def joined(hosts: Hosts) -> Iterator[None]:
     jax.distributed.shutdown()
 
 
-def _join(hosts: Hosts) -> None:
-    import jax.experimental.multihost_utils  # noqa: F401  (not imported by jax itself)
+def multihost_utils() -> Any:
+    """Import JAX's functions for several processes, which JAX itself does not import."""
+    from jax.experimental import multihost_utils
 
-    explicit = {} if hosts.cluster else {"cluster_detection_method": "deactivate"}
+    return multihost_utils
+
+
+def _join(hosts: Hosts) -> None:
+    multihost_utils()
+    explicit: dict[str, Any] = {} if hosts.cluster else {"cluster_detection_method": "deactivate"}
     try:
         jax.distributed.initialize(
             coordinator_address=hosts.coordinator,
@@ -220,7 +226,7 @@ def broadcast_arrays(tree: Any) -> Any:
     """Broadcast the NumPy arrays of the first process; the arrays of the other processes define shapes and types."""
     if jax.process_count() == 1:
         return tree
-    return jax.tree.map(np.array, jax.experimental.multihost_utils.broadcast_one_to_all(tree))
+    return jax.tree.map(np.array, multihost_utils().broadcast_one_to_all(tree))
 
 
 def check_same_everywhere(what: str, value: str) -> None:
@@ -245,7 +251,7 @@ def preempted(step: int) -> bool:
     """Return whether any process has received SIGTERM, as of a step that all processes pass."""
     if jax.process_count() == 1:
         return False
-    return jax.experimental.multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils().reached_preemption_sync_point(step)
 
 
 def _client() -> Any:

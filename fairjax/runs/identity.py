@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fairjax.datasets import DATASETS
-from fairjax.runs.settings import Debias, Settings
+from fairjax.runs.settings import Settings
 
 # Settings that change how a run proceeds but not its numbers; they are not part of its identity.
 NOT_IN_IDENTITY = ("out", "group_size", "save_every", "path", "roc_search", "compilation_cache", "hosts")
@@ -34,7 +34,7 @@ def identity(settings: Any) -> dict[str, Any]:
     return values
 
 
-def training_identity(settings: Debias) -> dict[str, Any]:
+def training_identity(settings: Settings) -> dict[str, Any]:
     """Return everything that the trained networks of a run depend on, as plain values."""
     return {name: value for name, value in identity(settings).items() if name in TRAINING_FIELDS}
 

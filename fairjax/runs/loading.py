@@ -10,7 +10,7 @@ import numpy as np
 from fairjax import data, datasets
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.runs.labels import SIMULATED
-from fairjax.runs.settings import Debias, has_classes
+from fairjax.runs.settings import Settings, has_classes
 from fairjax.runs.structure import Structure
 from fairjax.types import SHARED, Split
 
@@ -18,7 +18,7 @@ SIMULATION, TRAINING_STREAM = 0, 1
 """Numbers that are folded into a seed's key. The stream of splits and each method have numbers of their own."""
 
 
-def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     """Load the data of a run: the splits of all seeds, their vmap axes, groups and classes, and facts about the data.
 
     Raises:
@@ -51,7 +51,7 @@ def load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
     return splits, SHARED, structure, facts
 
 
-def _simulated(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+def _simulated(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     chosen = settings.simulation
 
     def draw(key, value):
@@ -78,13 +78,13 @@ def _simulated(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any
     return splits, axes, structure, {"rows": chosen.rows, "features": features, "protected": "a"}
 
 
-def _parameter(settings: Debias, value: float | None) -> float:
+def _parameter(settings: Settings, value: float | None) -> float:
     """Return the simulated parameter of a run."""
     chosen = settings.simulation
     return value if value is not None else chosen.theta if settings.dataset == "zafar" else chosen.alpha
 
 
-def keys_of(settings: Debias) -> jax.Array:
+def keys_of(settings: Settings) -> jax.Array:
     """Return one key per run: the key of its seed."""
     return jax.vmap(jax.random.key)(jnp.array([seed for seed, _ in settings.runs], jnp.uint32))
 

@@ -25,15 +25,15 @@ class Job:
     """The seed, which identifies the job in errors and determines which rows equalised odds changes."""
     number: int = 0
     """A number by which the caller can identify the job."""
-    valid_scores: np.ndarray
+    valid_scores: Any
     """Scores of the validation data."""
-    valid_y: np.ndarray
+    valid_y: Any
     """Labels of the validation data."""
-    valid_a: np.ndarray
+    valid_a: Any
     """Groups of the validation data."""
-    test_scores: np.ndarray
+    test_scores: Any
     """Scores of the test data."""
-    test_a: np.ndarray
+    test_a: Any
     """Groups of the test data."""
     threshold: float
     """The threshold of the scores, tuned on the validation data; reject option chooses its own."""

@@ -11,7 +11,7 @@ from fairjax import loop, selection
 from fairjax.methods import Parts
 from fairjax.metrics import probabilities
 from fairjax.postprocess import group_thresholds
-from fairjax.types import Batch
+from fairjax.types import AnyArray, Batch
 
 
 class Scored(NamedTuple):
@@ -21,7 +21,7 @@ class Scored(NamedTuple):
     test: Batch
 
 
-def _scores(logits: Float[Array, "runs n c"]) -> Float[Array, "runs n c"]:
+def _scores(logits: Float[AnyArray, "runs n c"]) -> Float[Array, "runs n c"]:
     """Return scores of two classes as one column, or the probabilities of more classes."""
     return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.vmap(probabilities)(logits)
 
@@ -29,7 +29,8 @@ def _scores(logits: Float[Array, "runs n c"]) -> Float[Array, "runs n c"]:
 @jax.jit
 def score(logits: Parts) -> Scored:
     """Compute the scores of networks on the valid and test parts."""
-    return Scored(*(part._replace(x=_scores(part.x)) for part in (logits.valid, logits.test)))
+    valid, test = (Batch(_scores(part.x), part.y, part.a) for part in (logits.valid, logits.test))
+    return Scored(valid, test)
 
 
 @jax.jit

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from fairjax import selection
-from fairjax.metrics import Parity, as_parity
-from fairjax.runs.settings import Debias
+from fairjax.metrics import as_parity
+from fairjax.runs.settings import Settings
 from fairjax.runs.trials import Outcome, Trial
 from fairjax.selection import Evaluation
 
 
-def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
+def results(settings: Settings, outcome: Outcome) -> pd.DataFrame:
     """Return one row per seed, method, rule and part (valid or test).
 
     `rule` is `none` for methods that need no selection. On the valid part, the constrained objective and `satisfied`
@@ -59,11 +59,11 @@ def results(settings: Debias, outcome: Outcome) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _compared(measure: Parity, tables: Any) -> np.ndarray:
+def _compared(measure: Any, tables: Any) -> np.ndarray:
     """Return, for each table, the number of groups that can be compared in all rates."""
     there = np.asarray(jax.vmap(lambda table: measure.compared(table)[2])(tables))
     of_rates = there.reshape(len(there), len(measure.rates), -1, there.shape[-1]).any(axis=2)
-    return of_rates.all(axis=1).sum(axis=1)
+    return np.sum(np.all(of_rates, axis=1), axis=1)
 
 
 def chosen_of(trial: Trial, part: str) -> Evaluation:
@@ -72,7 +72,7 @@ def chosen_of(trial: Trial, part: str) -> Evaluation:
     return jax.tree.map(lambda entry: np.asarray(entry)[np.arange(len(selected)), selected], getattr(trial.trace, part))
 
 
-def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
+def trajectories(settings: Settings, outcome: Outcome) -> pd.DataFrame:
     """Return one row per seed, method, candidate and part with its evaluation; `step` 0 is the original network."""
     frames, seen = [], set()
     for (method, rule), trial in outcome.trials.items():
@@ -98,11 +98,11 @@ def trajectories(settings: Debias, outcome: Outcome) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _labels(settings: Debias, method: str) -> dict[str, str]:
+def _labels(settings: Settings, method: str) -> dict[str, str]:
     return {"dataset": settings.dataset, "measure": settings.measure, "method": method}
 
 
-def _runs(settings: Debias, each: int) -> dict[str, Any]:
+def _runs(settings: Settings, each: int) -> dict[str, Any]:
     """Return columns that identify the run, with each run repeated `each` times."""
     seeds, values = zip(*settings.runs, strict=True)
     columns = {"seed": np.repeat(np.array(seeds), each)}

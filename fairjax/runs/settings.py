@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 
@@ -16,7 +16,7 @@ from fairjax.registry import Registry
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, SIMULATED, datasets, names
 from fairjax.runs.postprocessors import POSTPROCESSORS
-from fairjax.runs.values import check_values, expand_paths
+from fairjax.runs.values import check_values, expand_paths, short_repr
 from fairjax.selection import RULES, Rule
 from fairjax.training import Training
 
@@ -111,7 +111,7 @@ class Selection:
     def build(self, rule: str | None = None) -> Rule:
         """Build a selection rule with these numbers: the rule of the run, or the one with the given name."""
         chosen = RULES[rule or self.rule]
-        names = {field.name for field in dataclasses.fields(chosen)}
+        names = {field.name for field in dataclasses.fields(cast(Any, chosen))}
         return chosen(**{name: getattr(self, name) for name in names})
 
     @property
@@ -292,7 +292,7 @@ def debias_type() -> type[Settings]:
 def _debias_type(methods: tuple[tuple[str, type[Method]], ...]) -> type[Settings]:
     base = globals().get("Debias", Settings)
     given = {field.name: field.type for field in dataclasses.fields(base)}
-    made = [(name, kind, kind()) for name, kind in methods if dataclasses.fields(kind)]
+    made = [(name, kind, kind()) for name, kind in methods if dataclasses.fields(cast(Any, kind))]
     taken = [name for name, kind, _ in made if given.get(name, kind) is not kind]
     if taken:
         raise ValueError(f"a method cannot be named {taken[0]!r}, which is a setting of debias: register another name")

@@ -110,7 +110,8 @@ class Unchanged(Stage):
 
     def compute(self, originals: Originals, progress: Any, earlier: Trials) -> Trials:
         """Return the evaluations of the original networks."""
-        return {(self.name, "none"): Trial.of_one(*originals.evaluated, originals.networks)}
+        trace, finite = originals.evaluated
+        return {(self.name, "none"): Trial.of_one(trace, finite, originals.networks)}
 
 
 class Thresholds(Stage):
@@ -121,8 +122,9 @@ class Thresholds(Stage):
         trials = {}
         for name, rule in originals.rules_of_thresholds.items():
             with originals.run.timings.stage(self.name):
-                evaluated = jax.block_until_ready(seeds.evaluate_logits(originals.task, rule, originals.logits))
-            trials[self.name, name] = Trial.of_one(*evaluated, originals.networks)
+                evaluated = seeds.evaluate_logits(originals.task, rule, originals.logits)
+                trace, finite = jax.block_until_ready(evaluated)
+            trials[self.name, name] = Trial.of_one(trace, finite, originals.networks)
         return trials
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -99,7 +100,7 @@ class SavedStates:
             temporary = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._path))
             with checkpoint.checkpointer() as checkpointer:
                 checkpointer.save(temporary / _STATE, args=ocp.args.StandardSave(plain))
-            sums = {"files": _sums(temporary / _STATE)}
+            sums: dict[str, Any] = {"files": _sums(temporary / _STATE)}
             if self._configuration is not None:
                 sums["configuration"] = self._configuration
             write_json(temporary / _SUMS, sums)
@@ -145,7 +146,7 @@ _STATE, _SUMS = "state", "sums.json"
 
 
 def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _plain(leaf: Any) -> np.ndarray:

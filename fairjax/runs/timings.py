@@ -44,13 +44,13 @@ class Timings:
     def listening(self) -> Iterator["Timings"]:
         """Record compilation events while the block runs."""
 
-        def hear(event: str, duration: float, **_) -> None:
+        def hear(event: str, duration_secs: float, **_: Any) -> None:
             if event not in _COMPILATION:
                 return
-            begun, heard = time.perf_counter() - duration, self._heard.setdefault(threading.get_ident(), [])
+            begun, heard = time.perf_counter() - duration_secs, self._heard.setdefault(threading.get_ident(), [])
             while heard and heard[-1][0] >= begun:  # traced inside this function and included in its time
                 heard.pop()
-            heard.append((begun, duration))
+            heard.append((begun, duration_secs))
 
         jax.monitoring.register_event_duration_secs_listener(hear)
         try:

@@ -17,7 +17,7 @@ from fairjax.runs.drive import SavingDrive
 from fairjax.runs.labels import about
 from fairjax.runs.loading import TRAINING_STREAM, fold_in_all, keys_of, load
 from fairjax.runs.progress import progress_of
-from fairjax.runs.settings import Debias
+from fairjax.runs.settings import Settings
 from fairjax.runs.stages import compile_ahead
 from fairjax.runs.structure import Structure
 from fairjax.runs.trials import Prepared
@@ -60,7 +60,7 @@ def prepare(run: RunContext) -> Prepared:
     return Prepared(splits, axes, facts, structure, network, trained)
 
 
-def check_methods(settings: Debias, structure: Structure, splits: Split) -> None:
+def check_methods(settings: Settings, structure: Structure, splits: Split) -> None:
     """Check before training that all methods support the groups and classes of the data.
 
     Raises:
@@ -84,7 +84,7 @@ def check_methods(settings: Debias, structure: Structure, splits: Split) -> None
         raise ValueError(f"{what}: leave them out, as in {' '.join(words)}")
 
 
-def _load(settings: Debias) -> tuple[Split, Split, Structure, dict[str, Any]]:
+def _load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     """Load the data and check that they are the same in all processes."""
     try:
         splits, axes, structure, facts = load(settings)

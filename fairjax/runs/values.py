@@ -58,12 +58,13 @@ def _check_value(name: str, value: Any, choices: tuple[str, ...] | None) -> None
     """Check one value of a setting."""
     if choices is not None and value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {short_repr(value)}")
-    most: float = MOST
     if isinstance(value, float):
-        most = LARGEST
+        most: Any = LARGEST
         if not math.isfinite(value):
             raise ValueError(f"{name} must be a finite number, got {value}")
-    elif not isinstance(value, numbers.Integral):
+    elif isinstance(value, numbers.Integral):
+        value, most = int(value), MOST
+    else:
         return
     if value > most:
         raise ValueError(f"{name} must be at most {most}, got {short_repr(value)}")

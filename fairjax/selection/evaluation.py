@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from fairjax import checks, metrics
@@ -99,7 +100,7 @@ def has_range(measure: Measure) -> bool:
 
 def _rates(measure: Measure, table: Float[Array, "t P Y G"], squared: Float[Array, "t P Y G"] | None) -> Rates | None:
     """Compute the rates of the groups, if more than two are compared."""
-    if table.shape[-1] == 2 or not has_range(measure):
+    if table.shape[-1] == 2 or not (isinstance(measure, Parity) and has_range(measure)):
         return None
     return Rates(*jax.vmap(measure.compared)(table, squared))
 
@@ -137,7 +138,7 @@ def evaluate_at(
     if num_classes(measure) > 2:
         return evaluate_decisions(measure, rows)
     threshold = checks.floating(threshold)
-    if threshold.ndim or not (isinstance(threshold, jax.core.Tracer) or jnp.isfinite(threshold)):
+    if threshold.ndim or not (isinstance(threshold, Tracer) or jnp.isfinite(threshold)):
         raise ValueError(f"threshold must be one finite number, got {threshold}")
     rows = rows._replace(valid=checks.both(rows.valid, jnp.isfinite(threshold)))
     cuts = threshold[None]

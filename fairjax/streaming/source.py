@@ -171,7 +171,7 @@ def chunks(
         weights = columns["weights"]
     batch = batch._replace(**{name: columns[name] for name in batch._fields if name != "weights" or weights is None})
     rows = None if rows is None else _row_numbers(rows, lengths["x"])
-    return Chunks(batch, int(size), weights, rows, None if scaler is None else _scaler(scaler, columns["x"].shape[1:]))
+    return Chunks(batch, int(size), weights, rows, None if scaler is None else _scaler(scaler, batch.x.shape[1:]))
 
 
 def _sliceable(name: str, column: Any) -> Any:
@@ -232,9 +232,10 @@ def padded(chunk: Batch | Chunk, size: int) -> Chunk:
         >>> padded(Batch(np.ones((1, 2)), np.array([True]), np.array([False])), 3).weights.tolist()
         [1.0, 0.0, 0.0]
     """
-    x, y, a, weights = Chunk(*chunk)
+    x, y, a, weights = chunk.x, chunk.y, chunk.a, getattr(chunk, "weights", None)
     weights = np.ones(x.shape[0], float_dtype()) if weights is None else weights
     missing = size - x.shape[0]
     if missing == 0:
         return Chunk(x, y, a, weights)
-    return Chunk(*(np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) for array in (x, y, a, weights)))
+    x, y, a, weights = (np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)) for part in (x, y, a, weights))
+    return Chunk(x, y, a, weights)

@@ -126,7 +126,7 @@ def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
     """Compute a chunk's sums, with its rows distributed over the mesh."""
 
     def local(args, chunk: Chunk):
-        there = (chunk.weights > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
+        there = (jnp.asarray(chunk.weights) > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
         batch = Batch(jnp.where(there, chunk.x, jnp.zeros_like(chunk.x)), chunk.y, chunk.a)  # 0 times NaN is NaN
         with jax.default_matmul_precision("highest"):
             sums = function(*args, batch, chunk.weights)
@@ -169,7 +169,7 @@ def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: Kind, measur
     devices, share = (1, 1) if mesh is None else (len(mesh.local_devices), mesh.size // len(mesh.local_devices))
     size, features, rows_before, narrow = devices, None, 0, Narrowed()
     for number, chunk in enumerate(source):
-        x, y, a, weights = chunk = Chunk(*chunk)
+        x, y, a, weights = (*chunk, None)[:4]
         checks.check_index(x=x, y=y, a=a, weights=weights)
         x = _chunk_features(x, narrow, number)
         y, a = vector("y", y), numeric("a", a)
