@@ -1,1 +1,1 @@
-"""Experiments with fairjax: the command line, the runs, and their tables and figures."""
+"""Experiments with fairjax: reproduction of the first paper, and benchmarks of speed, as commands beside its own."""

@@ -6,18 +6,24 @@ A module imports only those above it in this list:
     checks        checks of arguments
     metrics       rates, gaps and measures for any number of groups and classes; by_group, a table for people
     losses        cross-entropies, to compose with measures
-    data          check, simulate and split tables; datasets has the benchmarks and their downloads
+    data          check, simulate and split tables
+    datasets      the benchmarks and their downloads
     nn            Network, a classifier as two pure functions; Mlp, Units, from_linen; masks and influence of units
     selection     evaluations, the threshold search, and the rules that choose a candidate
     training      training steps, early stopping and hyperparameters
     streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows
     postprocess   group thresholds: decisions from scores and the protected attribute
     methods       the protocol of a method, and the methods: pruning, bias descent, fine-tuning, adversaries, searches
+    result        the result of debiasing: the selected network and the evaluations of all candidates
     loop          propose a candidate, evaluate it, keep the best: one loop for all methods
     debiasing     debias, the main call
     fitting       fit: train a classifier on one split
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
     checkpoint    save and load networks
+    adapters      AIF360's data sets and postprocessors
+
+Behind the extra `cli`, and not imported here: `runs` (settings, stages, saved states), `report` (tables, figures, the
+page) and `cli` (the command `fairjax`).
 
 `data` makes a `Split`; `fit` trains a `Network` on it; `debias` takes a method of `METHODS`, the network, a measure and
 the trained variables, and returns the debiased variables with a threshold. Both are pure functions of one split and one

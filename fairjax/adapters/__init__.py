@@ -1,1 +1,1 @@
-"""Adapters: convert networks and data of other libraries to fairjax's types, and back. No other module imports them."""
+"""Adapters: convert data of other libraries to fairjax's types and back, and run their postprocessors."""

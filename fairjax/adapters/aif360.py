@@ -1,4 +1,4 @@
-"""Convert AIF360's `BinaryLabelDataset` from and to `Dataset`, for AIF360's data, metrics and post-processors."""
+"""Convert AIF360's `BinaryLabelDataset` from and to `Dataset`, for AIF360's data, metrics and postprocessors."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def to_aif360(
     Args:
         dataset: the data.
         labels: decisions that replace the labels.
-        scores: sigmoid outputs, for post-processors.
+        scores: sigmoid outputs, for postprocessors.
 
     Returns:
         AIF360's data set; its protected attribute has the name of `dataset.protected`.

@@ -48,8 +48,8 @@ def parse(program: str, command: str, start: S, about: str, words: Sequence[str]
         The settings.
 
     Raises:
-        ValueError: for values that the settings reject, and for files that cannot be read.
-        SystemExit: for flags and names in a file that do not exist or do not parse, after a message; and after help.
+        ValueError: for files that cannot be read, and for names and values in a file that the settings reject.
+        SystemExit: for flags that the settings reject, after a message; and after help.
     """
     words = list(words)
     asked = next((i for i, word in enumerate(words) if word in ("-h", "--help")), None)

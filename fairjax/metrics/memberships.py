@@ -100,7 +100,7 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
     """Convert a continuous attribute such as age to memberships in overlapping ranges around knots.
 
     Each row belongs to the two knots between which its value lies, and more to the nearer one (hat functions); at and
-    beyond the ends, it belongs to the end alone. With the gap `fairjax.metrics.mean_absolute`, a measure of these
+    beyond the ends, it belongs to the end alone. With the gap `fairjax.metrics.gaps.mean_absolute`, a measure of these
     groups estimates E |E[f | a] - E f|, the generalised demographic parity of Jiang et al. (2022), for a rate that
     varies piecewise linearly.
 

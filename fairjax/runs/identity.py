@@ -21,7 +21,7 @@ def identity(settings: Any) -> dict[str, Any]:
     """Return everything that the numbers of a run depend on, as plain values.
 
     For a run with the two groups of a benchmark, the identity is the same as in versions without a choice of groups, so
-    that folders written by those versions can be resumed.
+    that folders written by those versions keep their identity.
     """
     values = {name: value for name, value in plain(settings).items() if name not in NOT_IN_IDENTITY}
     if not isinstance(settings, Settings):

@@ -29,7 +29,7 @@ class About(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """Return all methods in the order of tables: methods with candidates, the portfolio, the post-processors."""
+    """Return all methods in the order of tables: methods with candidates, the portfolio, the postprocessors."""
     return (*METHODS, PORTFOLIO, *POSTPROCESSORS)
 
 

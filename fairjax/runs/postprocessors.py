@@ -97,7 +97,7 @@ class Postprocessor(NamedTuple):
 _KAMIRAN, _HARDT = "Kamiran et al. 2012, AIF360", "Hardt et al. 2016, AIF360"
 
 POSTPROCESSORS: Registry[Postprocessor] = Registry(
-    "post-processor",
+    "postprocessor",
     {
         "group_thresholds": Postprocessor("Group thresholds", "Hardt et al. 2016", None, math.inf, None),
         "reject_option": Postprocessor("ROC", _KAMIRAN, functools.partial(_reject_option, polarity="one")),
@@ -113,6 +113,6 @@ POSTPROCESSORS: Registry[Postprocessor] = Registry(
         ),
     },
 )
-"""All post-processors by name. `reject_option` takes 1 as the favourable label, `reject_option_either` takes 1 or 0,
+"""All postprocessors by name. `reject_option` takes 1 as the favourable label, `reject_option_either` takes 1 or 0,
 whichever is better on validation data, and `reject_option_paper` works as in the first paper's runs on COMPAS.
 `equalized_odds` starts from decisions at the tuned threshold, `equalized_odds_half` at 0.5."""

@@ -304,7 +304,8 @@ def _debias_type(methods: tuple[tuple[str, type[Method]], ...]) -> type[Settings
 
 
 Debias = debias_type()
-"""Settings of `debias`, with the methods that were registered when this module was imported."""
+"""Settings of `debias`, with the methods that were registered when this module was imported; `debias_type` includes
+those that were registered later."""
 
 
 def has_classes(dataset: str) -> bool:

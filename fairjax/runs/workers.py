@@ -1,4 +1,4 @@
-"""Run AIF360's post-processors for many seeds and methods in parallel, in separate processes."""
+"""Run AIF360's postprocessors for many seeds and methods in parallel, in separate processes."""
 
 import contextlib
 import functools

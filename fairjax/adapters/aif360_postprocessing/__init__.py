@@ -1,4 +1,4 @@
-"""AIF360's post-processors on arrays: reject option classification and equalised odds.
+"""AIF360's postprocessors on arrays: reject option classification and equalised odds.
 
 Both are fitted on scores or decisions on validation data and then applied to any data. Both need the protected
 attribute of the rows to be decided. y and a are coded 0 and 1, a = 1 is the privileged group, and a decision of 1

@@ -22,7 +22,7 @@ from fairjax.adapters.aif360_postprocessing.library import (
 
 
 class EqualizedOdds(NamedTuple):
-    """Fitted equalised odds post-processor: AIF360's probabilities that a new decision is 1."""
+    """Fitted equalised odds postprocessor: AIF360's probabilities that a new decision is 1."""
 
     privileged_positive: float
     """Probability that the new decision is 1 for rows with a = 1 whose old decision is 1."""
@@ -64,7 +64,7 @@ class EqualizedOdds(NamedTuple):
 
 
 def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: int) -> EqualizedOdds:
-    """Fit equalised odds post-processing: minimise the error subject to equal true and equal false positive rates.
+    """Fit equalised odds postprocessing: minimise the error subject to equal true and equal false positive rates.
 
     Args:
         decisions: decisions on the validation data: scores cut at the tuned threshold, or at 0.5 (authors' code of the
@@ -74,7 +74,7 @@ def equalized_odds(decisions: ArrayLike, y: ArrayLike, a: ArrayLike, *, seed: in
         seed: seed of the random choice of rows whose decision is changed; the fit itself is not random.
 
     Returns:
-        The fitted post-processor, from AIF360's `EqOddsPostprocessing`.
+        The fitted postprocessor, from AIF360's `EqOddsPostprocessing`.
 
     Raises:
         ValueError: if an array is not of zeros and ones, one per row, a class is absent from a group, or the seed is

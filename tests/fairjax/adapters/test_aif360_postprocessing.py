@@ -1,4 +1,4 @@
-"""AIF360's post-processors, compared with AIF360 itself and run in parallel processes."""
+"""AIF360's postprocessors, compared with AIF360 itself and run in parallel processes."""
 
 import contextlib
 import logging
