@@ -13,16 +13,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.losses import check_targets, cross_entropies, weighted_mean
+from fairjax.losses import balanced_cross_entropy, class_shares
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
 from fairjax.methods.gradient_steps import batch_keys, gradient_steps
 from fairjax.metrics import num_classes, of_mini_batches, proxy
 from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.training import shuffled
-from fairjax.types import KeyArray, Number, Rows, Variables, weights_of
+from fairjax.types import KeyArray, Number, Rows, Variables
 
 
 class State(NamedTuple):
@@ -146,41 +145,6 @@ class FineTuning(Method):
         """Return the number of steps, one per epoch."""
         del variables
         return self.epochs
-
-
-def class_shares(batch: Rows, num_classes: int = 2) -> Float[Array, " c"]:
-    """Compute the share of each class among the rows, using sample weights if there are any.
-
-    Example:
-        >>> from fairjax.types import Batch
-        >>> class_shares(Batch(jnp.ones((4, 1)), jnp.array([True, False, False, False]), jnp.ones(4, bool))).tolist()
-        [0.75, 0.25]
-    """
-    kind = jnp.result_type(float)
-    if num_classes == 2:
-        positives = weighted_mean(batch.y.astype(kind), weights_of(batch))
-        return jnp.stack([1.0 - positives, positives])
-    return jnp.stack([weighted_mean((batch.y == k).astype(kind), weights_of(batch)) for k in range(num_classes)])
-
-
-def balanced_cross_entropy(
-    logits: Float[Array, " m"] | Float[Array, "m c"], batch: Rows, shares: Float[Array, " c"]
-) -> Float[Array, ""]:
-    """Compute the cross-entropy, in nats, with equal total weight for each class, whatever the classes' shares.
-
-    Args:
-        logits: logits of a mini-batch.
-        batch: the mini-batch, of which labels and weights are used.
-        shares: share of each class in the data from which mini-batches are drawn; see `class_shares`.
-
-    Returns:
-        A scalar whose expectation over mini-batches is the mean of the classes' mean cross-entropies.
-    """
-    count, shares = shares.shape[0], shares.astype(logits.dtype)
-    of_class = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
-    valid = check_targets(logits, batch)
-    loss = weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
-    return nan_unless(valid, loss)
 
 
 @method

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fairjax import loop, losses, metrics, nn, selection, training, types
-from fairjax.methods import BiasGda, FineTuning, fine_tuning
+from fairjax.methods import BiasGda, FineTuning
 from fairjax.metrics import Quotient, gaps, spd
 from fairjax.metrics.confusion import cell_sums, sums_by_group
 from fairjax.postprocess import group_thresholds
@@ -74,7 +74,7 @@ def batch(y=Y, weights=None):
 )
 def test_losses_check_labels_and_weights(rows, message):
     logits = jnp.asarray(SCORES)
-    for loss in (losses.cross_entropy, lambda f, b: fine_tuning.balanced_cross_entropy(f, b, jnp.array([0.5, 0.5]))):
+    for loss in (losses.cross_entropy, lambda f, b: losses.balanced_cross_entropy(f, b, jnp.array([0.5, 0.5]))):
         with pytest.raises(ValueError, match=message):
             loss(logits, rows)
         assert np.isnan(jax.jit(loss)(logits, rows))

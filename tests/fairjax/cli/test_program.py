@@ -47,9 +47,7 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it():
     program = "import sys; sys.modules['tyro'] = None; from fairjax.cli import main; sys.exit(main(['methods']))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: the command line needs tyro, which is not installed: pip install 'fairjax[cli]'\n"
-    )
+    assert done.stderr == ("error: the command line needs tyro, which is not installed: pip install 'fairjax[cli]'\n")
 
 
 def test_a_command_gets_its_program_its_arguments_and_the_console():

@@ -15,6 +15,7 @@ from fairjax.methods.descent import descend, tuned
 from jax.flatten_util import ravel_pytree
 
 from fairjax import loop, metrics, selection
+from fairjax.losses import balanced_cross_entropy, class_shares
 from fairjax.methods import (
     AdversarialDebiasing,
     AdversarialFineTuning,
@@ -25,7 +26,6 @@ from fairjax.methods import (
     Task,
     adversarial_debiasing,
 )
-from fairjax.methods.fine_tuning import balanced_cross_entropy, class_shares
 from fairjax.metrics import MEASURES, eod, spd
 from fairjax.nn import FlatVariables, Mlp, Network, from_linen
 from fairjax.nn.network import scores
