@@ -1,5 +1,4 @@
-"""Save and load networks. Of the library, only this module and `datasets` access the disk; `runs` and
-`report` write the folders of runs.
+"""Save and load networks.
 
 A saved network is a folder: `network.json` describes the module and holds the user's notes, and `variables` is an orbax
 checkpoint. Loading never unpickles, and a folder with the requested name is always complete.

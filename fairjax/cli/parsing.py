@@ -130,7 +130,7 @@ def flags_of(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
                 raise ValueError(f"unknown setting {prefix}{name}: groups of settings are not nested so deeply")
             yield from flags_of(value, f"{prefix}{name}.")
         elif isinstance(value, bool):
-        X
+            yield f"--{prefix}{'' if value else 'no-'}{name}"
         elif isinstance(value, list):
             entries = list(map(str, value))
             flags = [entry for entry in entries if entry.startswith("-") and not _is_number(entry)]

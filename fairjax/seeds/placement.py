@@ -1,10 +1,10 @@
 """Map a function of one seed over many seeds, in groups on every device.
 
-Seeds are packed into groups of a fixed size. Each group runs under `vmap`, the groups of a device run one after another,
-and all devices run in parallel under `shard_map`. A program computes one group and not all seeds, so the results of a
-seed depend neither on the number of other seeds nor on the number of devices. On CPU they are equal bit by bit, since
-groups of 2 or more networks compile to the same matrix products. Finished seeds are packed together, and groups in
-which every seed is finished are skipped, so that they take no time.
+Seeds are packed into groups of a fixed size. Each group runs under `vmap`, the groups of a device run one after
+another, and all devices run in parallel under `shard_map`. A program computes one group and not all seeds, so the
+results of a seed depend neither on the number of other seeds nor on the number of devices. On CPU they are equal bit by
+bit, since groups of 2 or more networks compile to the same matrix products. Finished seeds are packed together, and
+groups in which every seed is finished are skipped, so that they take no time.
 """
 
 from collections.abc import Callable, Sequence
