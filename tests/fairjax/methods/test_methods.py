@@ -11,7 +11,6 @@ import optax
 import pytest
 import quick
 from biased import CONFIGS, RULE, TASK, debias, evaluate, parts, result, run, split, variables
-from fairjax.methods.descent import descend, tuned
 from jax.flatten_util import ravel_pytree
 
 from fairjax import loop, metrics, selection
@@ -26,6 +25,7 @@ from fairjax.methods import (
     Task,
     adversarial_debiasing,
 )
+from fairjax.methods.gradient_steps import gradient_steps, tuned
 from fairjax.metrics import MEASURES, eod, spd
 from fairjax.nn import FlatVariables, Mlp, Network, from_linen
 from fairjax.nn.network import scores
@@ -216,7 +216,7 @@ def test_descent_is_plain_gradient_descent():
         return jnp.mean(logits**2), jnp.mean(logits)
 
     found, _, facts = quick.jit(
-        lambda flat, keys: descend(
+        lambda flat, keys: gradient_steps(
             PLAIN.apply, loss, optax.sgd(0.1), flat, optax.sgd(0.1).init(flat.params), batch, rows, keys
         )
     )(flat, jax.random.clone(keys))
