@@ -186,8 +186,8 @@ def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
         [1.0, 0.0]
     """
     if isinstance(values, Tracer):
-        valid = None if values.dtype == bool else jnp.all((values >= -SLACK) & (values <= 1 + SLACK))
-        return floating(values), valid
+        soft = floating(values)
+        return soft, None if values.dtype == bool else jnp.all((soft >= -SLACK) & (soft <= 1 + SLACK))
     known = np.asarray(values)
     if known.dtype != bool:
         known = known.astype(np.float64)

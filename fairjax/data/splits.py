@@ -339,7 +339,8 @@ def _dealt(rows: Int[Array, " n"], cells: Int[Array, " n"]) -> Int[Array, " n"]:
     by_cell = rows[jnp.argsort(cells[rows], stable=True)]
     ordered = cells[by_cell]
     low, high = jnp.searchsorted(ordered, ordered), jnp.searchsorted(ordered, ordered, side="right")
-    place = (jnp.arange(n) - low + 0.5) / (high - low)
+    kind = jnp.result_type(float)
+    place = ((jnp.arange(n, dtype=low.dtype) - low).astype(kind) + 0.5) / (high - low).astype(kind)
     return by_cell[jnp.argsort(place, stable=True)]
 
 

@@ -27,6 +27,7 @@ def method(cls: C) -> C:
     a static field, without `static_argnames`.
 
     Example:
+        >>> from fairjax import static
         >>> @method
         ... class Halve(Method):
         ...     label: ClassVar[str] = "Halving"
@@ -70,6 +71,7 @@ class Method:
     candidates, called members, which are evaluated in parallel.
 
     Example:
+        >>> from fairjax import static
         >>> @method
         ... class Shrink(Method):
         ...     label: ClassVar[str] = "Shrinking"

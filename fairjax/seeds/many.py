@@ -59,6 +59,7 @@ def fit_many(
         ValueError: if the numbers of keys and splits differ.
 
     Example:
+        >>> import numpy as np
         >>> from fairjax import Mlp, data, from_linen
         >>> x = jax.random.normal(jax.random.key(0), (200, 3))
         >>> dataset = data.from_arrays(np.asarray(x), np.asarray(x[:, 0] > 0), np.arange(200) % 2)

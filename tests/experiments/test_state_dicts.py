@@ -109,7 +109,8 @@ def scales(losses):
     plateau = training._plateau(training.Training())
 
     def epoch(state, loss):
-        state = plateau.update(jnp.zeros(1), state, value=loss)[1]
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+            state = plateau.update(jnp.zeros(1), state, value=loss)[1]
         return state, state.scale
 
     return jax.lax.scan(epoch, plateau.init(jnp.zeros(1)), losses)[1]

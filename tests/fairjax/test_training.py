@@ -172,7 +172,8 @@ def scales(losses):
     schedule = training._plateau(Training())
 
     def epoch(state, loss):
-        state = schedule.update(jnp.ones(2), state, value=loss)[1]
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+            state = schedule.update(jnp.ones(2), state, value=loss)[1]
         return state, state.scale
 
     return jax.lax.scan(epoch, schedule.init(jnp.ones(2)), losses)[1]
