@@ -128,8 +128,7 @@ def section(results: pd.DataFrame, main: str) -> Section | None:
         tables.append(grid(here, main, cell, title=f"Table {table}: {title}"))
     text = (
         "Ours, then the number that Marcinkevičs, Ozkan and Vogt (2022) print, the difference, and whether their "
-        "number lies "
-        "inside our quartiles."
+        "number lies inside our quartiles."
     )
     return Section("paper", "Beside the paper", text=text, tables=tables)
 
@@ -138,8 +137,7 @@ PICTURES = {
     "pareto": (
         "Accuracy against bias",
         "Mean balanced accuracy against mean |bias| on test data; a curve follows the bound from 0.01 to 0.30 with "
-        "selection "
-        "by Eq. 3, and methods without candidates are one point.",
+        "selection by Eq. 3, and methods without candidates are one point.",
     ),
     "figure1": ("Figure 1", "Bias and balanced accuracy on test data while a method runs, as in the paper's Figure 1."),
     "figure2": ("Figure 2", "The same for the other data sets, as in the paper's Figure 2."),

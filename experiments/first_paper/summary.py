@@ -80,8 +80,7 @@ def write(settings: Reproduce, missing: list[str]) -> list[Path]:
     if not written:
         raise ValueError(
             f"nothing to summarise: the files of {', '.join(missing) or 'no data set'} are not there and no "
-            f"simulation was "
-            "asked for; set FAIRJAX_DATA to the folder of raw files"
+            "simulation was asked for; set FAIRJAX_DATA to the folder of raw files"
         )
     write_json(out / "run.json", provenance(settings, missing))
     if not results.empty:

@@ -180,8 +180,7 @@ def _frame(
             files = " and ".join(str(tables[name]) for name in names.split(" and "))
             raise DataError(
                 f"{files} cannot be read ({' '.join(str(error).split())[:300]}): it is cut off, damaged, or no table "
-                f"of "
-                "MIMIC-III v1.4; download it again from PhysioNet"
+                "of MIMIC-III v1.4; download it again from PhysioNet"
             ) from error
     for table, key, parent in _REFERENCES if verify else ():
         _refuse_orphans(connection, tables, table, key, parent)

@@ -56,7 +56,7 @@ def folder_of(path: PathLike | None) -> Path:
             return place
     raise FileNotFoundError(
         f"no folder of MIMIC-III tables at {' or '.join(map(str, places))}. The data are credentialed: get version "
-        f"1.4 from "
+        "1.4 from "
         f"https://physionet.org/content/mimiciii/1.4/ and pass its folder, or put it into {FOLDER} as mimic-iii"
     )
 
@@ -82,7 +82,7 @@ def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks the tables {', '.join(missing)} (as .csv or .csv.gz): get them from PhysioNet and put "
-            f"them there"
+            "them there"
         )
     found = {table: next(entries[name] for name in both if name in entries) for table, both in names.items()}
     for table, file in found.items():

@@ -45,8 +45,7 @@ PICTURES = {
     "objectives": (
         "Objectives of all methods",
         "Constrained objective on test data: median (dot; hollow where the protected attribute is needed at test "
-        "time), "
-        "quartiles (bar) and single splits (ticks).",
+        "time), quartiles (bar) and single splits (ticks).",
     ),
     "trajectories": ("Trajectories", "Bias and balanced accuracy on test data while a method runs."),
 }
@@ -90,9 +89,8 @@ def write(folder: Path, extras: Extras | None = None) -> Path:
         title=f"Debiasing on {names}",
         lead=(
             f"Trained neural classifiers, debiased; {splits} train/valid/test splits, bias bound {epsilon:g}. The "
-            f"objective "
-            f"of a split is the balanced accuracy of decisions on its test part if |bias| < {epsilon:g}, else 0. Every "
-            f"choice was made on train and validation data. {about}"
+            "objective of a split is the balanced accuracy of decisions on its test part if "
+            f"|bias| < {epsilon:g}, else 0. Every choice was made on train and validation data. {about}"
         ).strip(),
         sections=[
             section
@@ -127,11 +125,9 @@ def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, 
         share = shares.loc[(*column, best["method"], best["rule"])]
         text = (
             f"{heading_of(column)}: {label(best['method'], best['rule'], main)} has the highest median of the methods "
-            f"that do "
-            f"not need the protected attribute at test time, {best['median']:.2f} [{best['low']:.2f}, "
-            f"{best['high']:.2f}]; "
-            f"it meets the bound on {share['share']:.0%} of the test splits, where a classifier without any bias "
-            f"would on "
+            "that do not need the protected attribute at test time, "
+            f"{best['median']:.2f} [{best['low']:.2f}, {best['high']:.2f}]; it meets the bound on "
+            f"{share['share']:.0%} of the test splits, where a classifier without any bias would on "
             f"{share['noise_share']:.0%}."
         )
         reference = here[here["method"] == "group_thresholds"]
@@ -149,9 +145,8 @@ def _tested(comparisons: pd.DataFrame, column: tuple[str, str], best: pd.Series)
         return ""
     won = int(((blind["mean"] > 0) & (blind["holm_p"] < 0.05)).sum())
     return (
-        f"By paired tests it is better than {won} of the {len(blind)} other such entries (Wilcoxon, Holm, 5 %); the "
-        f"rest "
-        "could be chance."
+        f"By paired tests it is better than {won} of the {len(blind)} other such methods (Wilcoxon, Holm, 5 %); "
+        "other differences could be chance."
     )
 
 
@@ -164,10 +159,8 @@ def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str
 
     note = (
         "Median [25 %, 75 %] over test splits. Best of the methods that do not need the protected attribute at test "
-        "time: "
-        "bold; second best: italic. Grey: needs the attribute. After a comma: the rule that selected the candidate, "
-        "if not "
-        "Eq. 3."
+        "time: bold; second best: italic. Grey: needs the attribute. After a comma: the rule that selected the "
+        "candidate, if not Eq. 3."
     )
     means = []
     test = results[results["part"] == "test"]
@@ -202,8 +195,7 @@ def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float, structure
 
     note = (
         f"Share of test splits with |bias| < {epsilon:g}, its 95 % Wilson interval, and after it the share that a "
-        f"classifier "
-        "without any bias, with the same rate of acceptance, would reach on test parts of this size."
+        "classifier without any bias, with the same rate of acceptance, would reach on test parts of this size."
     )
     if any(noise.is_dealt(name, structure) for name in set(found["shares"]["measure"])):
         note += " For that, the same decisions and labels are dealt to the groups by chance, many times."
@@ -229,11 +221,9 @@ def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:
     columns = ["column", "best", "other", "mean difference", "95 % bootstrap", "Wilcoxon p", "Holm p"]
     note = (
         "The objective of the best attribute-blind method less that of each other, over the same test splits: mean, "
-        "percentile "
-        "bootstrap interval, two-sided signed-rank test, corrected for these comparisons of the column. The best was "
-        "picked "
-        "by the "
-        "same splits, so read small differences with care. Splits share rows, so tests over splits are optimistic."
+        "percentile bootstrap interval, two-sided signed-rank test, corrected for these comparisons of the column. The "
+        "best was selected by the same splits, so read small differences with care. Splits share rows, so tests over "
+        "splits are optimistic."
     )
     return Section("comparisons", "Paired comparisons", tables=[Table(columns, rows, note=note)])
 
@@ -303,8 +293,8 @@ def _noise(found: dict[str, pd.DataFrame], main: str, epsilon: float) -> Section
 
     note = (
         "Standard error of the bias when the rows of a test part are resampled, mean over splits; beside it the "
-        "standard "
-        f"deviation over splits, and the share of resampled test parts with |bias| < {epsilon:g}."
+        "standard deviation over splits, and the share of resampled test parts with "
+        f"|bias| < {epsilon:g}."
     )
     return Section("noise", "Noise of the bias", tables=[grid(found["row_bootstrap"], main, cell, note=note)])
 

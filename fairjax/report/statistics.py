@@ -50,8 +50,7 @@ def comparisons(
             seeds = wide.index[wide[holes[0]].isna()].tolist()
             raise ValueError(
                 f"{' '.join(column)}: {'/'.join(holes[0])} has no result for the seeds {seeds}, which other methods "
-                f"have; "
-                "paired comparisons need the same splits"
+                "have; paired comparisons need the same splits"
             )
         names = list(wide.columns)
         pairs = [(one, two) for i, one in enumerate(names) for two in names[i + 1 :]]

@@ -109,10 +109,13 @@ class Selection:
     """Minimum balanced accuracy on validation data (rule accuracy_floor)."""
 
     def build(self, rule: str | None = None) -> Rule:
-        """Build a selection rule with these numbers: the rule of the run, or the one with the given name."""
+        """Build a selection rule with these numbers: the rule of the run, or the one with the given name.
+
+        Numbers that are not settings here, as those of a rule that a user registered, keep the rule's defaults.
+        """
         chosen = RULES[rule or self.rule]
         names = {field.name for field in dataclasses.fields(cast(Any, chosen))}
-        return chosen(**{name: getattr(self, name) for name in names})
+        return chosen(**{name: getattr(self, name) for name in names if hasattr(self, name)})
 
     @property
     def rules(self) -> dict[str, Rule]:

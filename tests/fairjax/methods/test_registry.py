@@ -1,5 +1,6 @@
 """Registered objects are available everywhere: on the command line, in tables and figures, in the protocol tests."""
 
+import dataclasses
 from typing import ClassVar
 
 import jax
@@ -10,7 +11,7 @@ from biased import CONFIGS
 
 from experiments.cli import PROGRAM
 from experiments.cli import parse_debias as parse
-from fairjax import MEASURES, METHODS, RULES, Method, datasets, method, metrics, static
+from fairjax import MEASURES, METHODS, RULES, ConstrainedObjective, Method, datasets, method, metrics, static
 from fairjax.cli.help import method_help
 from fairjax.registry import Registry
 from fairjax.report import html
@@ -130,6 +131,23 @@ def test_a_measure_is_registered_as_a_function_or_for_any_number_of_groups():
         assert parse(["--measure", "npvd"]).measure == "npvd"
     finally:
         del MEASURES["npvd"], MEASURES["mine"]
+
+
+def test_a_registered_rule_is_chosen_by_name_and_keeps_the_defaults_that_are_no_settings():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Steep(ConstrainedObjective):
+        power: float = 2.0
+
+        def __call__(self, evaluation):
+            return super().__call__(evaluation) ** self.power
+
+    RULES.register("steep", Steep, label="Steep")
+    try:
+        rule = parse(["--selection.rule", "steep", "--selection.epsilon", "0.1"]).selection.build()
+        assert isinstance(rule, Steep) and rule.epsilon == 0.1 and rule.power == 2.0
+    finally:
+        del RULES["steep"]
 
 
 @pytest.mark.parametrize("name", labels.names())
