@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairjax import (
     checks,
+    deprecated,
     loop,
     losses,
     methods,
@@ -96,6 +97,8 @@ from fairjax.types import SHARED, Batch, Split
 if TYPE_CHECKING:
     from fairjax import checkpoint, data, datasets
     from fairjax.metrics import GroupReport, by_group
+
+deprecated.install()
 
 try:
     __version__ = version("fairjax")
@@ -183,4 +186,6 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)
+    if name in deprecated.MODULES:
+        return importlib.import_module(f"fairjax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

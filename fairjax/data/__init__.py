@@ -5,6 +5,9 @@ attributes, `split_seeds` makes one train/valid/test split per seed, and `loh` a
 bias is known. The benchmarks are in `fairjax.datasets`.
 """
 
+from typing import Any
+
+from fairjax import deprecated
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.simulate import append_protected, loh, zafar, zafar_plane
 from fairjax.data.splits import check_split, split, split_seeds
@@ -26,3 +29,8 @@ __all__ = [
     "zafar",
     "zafar_plane",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return what has moved to `fairjax.datasets`."""
+    return deprecated.benchmark(name)

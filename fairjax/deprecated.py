@@ -1,0 +1,100 @@
+"""Names of earlier versions, which still work and warn.
+
+A module that has moved is found under its old name, and its functions under theirs, until the next minor version.
+"""
+
+import importlib
+import sys
+import types
+import warnings
+from typing import Any
+
+MODULES: dict[str, tuple[str, dict[str, str]]] = {
+    "influence": ("fairjax.nn.influence", {}),
+    "masks": ("fairjax.nn.masks", {}),
+    "objective": (
+        "fairjax.selection",
+        {
+            "at_threshold": "evaluate_at",
+            "best_of_counts": "best_threshold_from_counts",
+            "by_threshold": "evaluate_thresholds",
+            "of_tables": "evaluate_tables",
+        },
+    ),
+    "parallel": (
+        "fairjax.seeds",
+        {
+            "CPU_LANES": "CPU_GROUP_SIZE",
+            "everywhere": "replicate",
+            "everywhere_on": "replicated_sharding",
+            "lanes_of": "default_group_size",
+        },
+    ),
+    "parity": (
+        "fairjax.metrics",
+        {"Cells": "GroupSums", "cells": "group_sums", "named": "make_measure", "of_cells": "from_group_sums"},
+    ),
+    "performance": (
+        "fairjax.metrics",
+        {
+            "INVALID": "INVALID_COUNT",
+            "accuracy_of_table": "accuracy_from_table",
+            "noise_of_table": "noise_from_table",
+            "of_table": "measure_from_table",
+            "tables": "tables_by_threshold",
+            "thresholds": "threshold_grid",
+        },
+    ),
+    "postprocessing": ("fairjax.postprocess", {}),
+    "rows": (
+        "fairjax.streaming",
+        {"gradient": "value_and_grad", "proxy": "measure", "total": "sum_over_chunks"},
+    ),
+    "storage": ("fairjax.checkpoint", {"StorageError": "CheckpointError"}),
+}
+"""The former modules of `fairjax`: their new places, and the new names of functions that were renamed."""
+
+BENCHMARKS = (
+    *("DATASETS", "FILES", "DataError", "RawFile"),
+    *("adult", "bank", "bank_full", "compas", "find", "german", "mimic"),
+)
+"""What `fairjax.data` held before `fairjax.datasets`."""
+
+
+class Moved(types.ModuleType):
+    """A module under its old name; every use of it warns, and returns what is now in its place."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what a name of the old module is now.
+
+        Raises:
+            AttributeError: if the old module had no such name.
+        """
+        if name.startswith("__"):
+            raise AttributeError(name)
+        new, renamed = MODULES[self.__name__.rpartition(".")[2]]
+        found = getattr(importlib.import_module(new), renamed.get(name, name))
+        _warn(f"{self.__name__}.{name}", f"{new}.{renamed.get(name, name)}")
+        return found
+
+
+def install() -> None:
+    """Make the old modules importable; they are loaded on use."""
+    for name in MODULES:
+        sys.modules.setdefault(f"fairjax.{name}", Moved(f"fairjax.{name}"))
+
+
+def benchmark(name: str) -> Any:
+    """Return what a name of `fairjax.data` is now in `fairjax.datasets`.
+
+    Raises:
+        AttributeError: if `fairjax.data` never had that name.
+    """
+    if name not in BENCHMARKS:
+        raise AttributeError(f"module 'fairjax.data' has no attribute {name!r}")
+    _warn(f"fairjax.data.{name}", f"fairjax.datasets.{name}")
+    return getattr(importlib.import_module("fairjax.datasets"), name)
+
+
+def _warn(old: str, new: str) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
