@@ -189,3 +189,8 @@ def __getattr__(name: str) -> Any:
     if name in deprecated.MODULES:
         return importlib.import_module(f"fairjax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, with those that are loaded on first use."""
+    return sorted(__all__)

@@ -4,6 +4,7 @@ A module that has moved is found under its old name, and its functions under the
 """
 
 import importlib
+import importlib.machinery
 import sys
 import types
 import warnings
@@ -81,7 +82,9 @@ class Moved(types.ModuleType):
 def install() -> None:
     """Make the old modules importable; they are loaded on use."""
     for name in MODULES:
-        sys.modules.setdefault(f"fairjax.{name}", Moved(f"fairjax.{name}"))
+        module = Moved(f"fairjax.{name}")
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        sys.modules.setdefault(module.__name__, module)
 
 
 def benchmark(name: str) -> Any:
@@ -92,9 +95,9 @@ def benchmark(name: str) -> Any:
     """
     if name not in BENCHMARKS:
         raise AttributeError(f"module 'fairjax.data' has no attribute {name!r}")
-    _warn(f"fairjax.data.{name}", f"fairjax.datasets.{name}")
+    _warn(f"fairjax.data.{name}", f"fairjax.datasets.{name}", stacklevel=4)
     return getattr(importlib.import_module("fairjax.datasets"), name)
 
 
-def _warn(old: str, new: str) -> None:
-    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=3)
+def _warn(old: str, new: str, stacklevel: int = 3) -> None:
+    warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=stacklevel)

@@ -1,13 +1,13 @@
 """Train a classifier on one split: `fit`."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
+from fairjax import arguments
 from fairjax import training as _training
-from fairjax.debiasing import check_network, check_split
 from fairjax.nn.network import Network
 from fairjax.training import Training
 from fairjax.types import KeyArray, Split, Variables
@@ -54,7 +54,8 @@ def fit(network: Network, split: Split, *, key: KeyArray, training: Training | N
         3
     """
     config = Training() if training is None else training
-    check_training(network, config, split)
+    arguments.check_training(network, config, split)
+    arguments.check_one_seed(split, key, "fit_many")
     return _fit(network, config, key, split)
 
 
@@ -62,16 +63,3 @@ def fit(network: Network, split: Split, *, key: KeyArray, training: Training | N
 def _fit(network: Network, config: Training, key: KeyArray, split: Split) -> Fitted:
     state = _training.run(network, config, key, split)
     return Fitted(state.best.variables(), state.best_loss, state.epoch, state.diverged)
-
-
-def check_training(network: Any, training: Any, split: Any) -> None:
-    """Check the types of network, training settings and split.
-
-    Raises:
-        TypeError: naming the argument and how to correct it.
-    """
-    check_network(network)
-    if not isinstance(training, Training):
-        what = training.__name__ if isinstance(training, type) else f"a {type(training).__name__}"
-        raise TypeError(f"training must be a fairjax.Training, got {what}: pass an instance, Training(epochs=100)")
-    check_split(split)

@@ -1,1 +1,13 @@
 """Adapters: convert data of other libraries to fairjax's types and back, and run their postprocessors."""
+
+import importlib
+from typing import Any
+
+__all__ = ["aif360", "aif360_postprocessing"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load an adapter on first use, since it needs the library that it adapts."""
+    if name in __all__:
+        return importlib.import_module(f"fairjax.adapters.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

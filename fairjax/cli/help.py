@@ -10,6 +10,7 @@ from typing import Any
 
 from fairjax.methods import METHODS
 from fairjax.metrics import GAPS, MEASURES
+from fairjax.registry import Registry
 from fairjax.runs.labels import about, datasets, names
 from fairjax.runs.postprocessors import POSTPROCESSORS
 
@@ -132,16 +133,20 @@ def method_help(name: str) -> str:
     if name not in METHODS:
         found = about(name)
         if found is None:
-            raise ValueError(METHODS.unknown(name))
+            raise ValueError(Registry("method", dict.fromkeys(names())).unknown(name))
         kind = (
             "It needs the protected attribute at test time."
             if name in POSTPROCESSORS
             else ("It chooses among the candidates that other methods selected, by the selection rule.")
         )
-        return f"{name}: {found.label} ({found.reference})\n\n{kind} It has no settings."
+        return (
+            f"{name}: {found.label} ({found.reference})\n\n{kind}\n`debias --help` lists its settings, if it has any."
+        )
     method = METHODS[name]
     words, _, references = (inspect.getdoc(method) or "").partition("References:")
-    lines = [f"{name}: {METHODS.label(name)} ({method.reference})", "", words.strip(), ""]
+    lines = [f"{name}: {METHODS.label(name)} ({method.reference})", ""]
+    for paragraph in words.strip().split("\n\n"):
+        lines += [*_wrapped(paragraph), ""]
     if method.equation:
         lines += [*_wrapped(f"Equation: {method.equation}"), ""]
     limits = [

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,6 +17,11 @@ from fairjax.types import Number
 
 REGISTRY = tyro.constructors.ConstructorRegistry()
 """How tyro parses types of fairjax's own."""
+
+FORMER_NAMES = {"lanes": "group_size"}
+"""Settings that had other names, which still work."""
+
+_FORMER = re.compile(rf"^(--(?:\w+\.)*)({'|'.join(FORMER_NAMES)})(?==|$)")
 
 S = TypeVar("S")
 
@@ -68,6 +74,7 @@ def parse(program: str, command: str, start: S, about: str, words: Sequence[str]
 
 
 def _from_flags(start: S, words: list[str], **texts: Any) -> S:
+    words = [_FORMER.sub(lambda flag: f"{flag[1]}{FORMER_NAMES[flag[2]]}", word) for word in words]
     kind = Annotated[type(start), tyro.conf.arg(name="")]  # type: ignore[valid-type]
     return tyro.cli(kind, default=start, args=words, registry=REGISTRY, **texts)  # type: ignore[call-overload]
 

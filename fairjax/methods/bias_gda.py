@@ -65,7 +65,7 @@ class BiasGda(Method):
         check_at_least("evaluations", self.evaluations, 1)
 
     def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
-        """Start from the original network; the sign of its bias determines whether to gradient_steps or to ascend."""
+        """Start from the original network; the sign of its bias determines whether to descend or to ascend."""
         del task, parts
         flat = FlatVariables.ravel(variables)
         return State(flat, self._optimiser().init(flat.params), sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))

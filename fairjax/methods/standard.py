@@ -39,7 +39,7 @@ class ConstrainedThreshold(Standard):
     """
 
     label: ClassVar[str] = "Constrained threshold"
-    reference: ClassVar[str] = "the least to beat"
+    reference: ClassVar[str] = "fairjax"
     equation: ClassVar[str] = "the threshold of the best score by the rule"
     threshold: ClassVar[Literal["accuracy", "rule"]] = "rule"
     classes: ClassVar[float] = 2

@@ -51,7 +51,7 @@ def histogram(
         num_groups: number of groups.
 
     Returns:
-        Counts (t + 1, label, group). If traced rows are invalid, all counts are NaN or, for integers, `INVALID`.
+        Counts (t + 1, label, group). If traced rows are invalid, all counts are NaN or, for integers, `INVALID_COUNT`.
 
     Raises:
         ValueError: if `fairjax.checks.rows` raises it, or if the cuts are not in increasing order.

@@ -1,4 +1,4 @@
-"""FlatVariables representation of a network's variables, as three vectors."""
+"""Flat representation of a network's variables, as three vectors."""
 
 import dataclasses
 import itertools

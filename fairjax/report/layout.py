@@ -1,5 +1,6 @@
 """Building blocks of the page: sections, tables and pictures."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,10 +57,10 @@ class Section(NamedTuple):
     id: str
     title: str
     text: str = ""
-    points: list[str] = []
-    tables: list[Table] = []
-    pictures: list[Picture] = []
-    folds: list[Fold] = []
+    points: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    folds: Sequence[Fold] = ()
 
 
 def columns_of(frame: pd.DataFrame) -> list[tuple[str, str]]:

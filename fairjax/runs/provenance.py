@@ -17,6 +17,9 @@ from fairjax.runs.trials import Prepared
 PACKAGES = ("fairjax", "jax", "jaxlib", "flax", "optax", "numpy", "pandas", "aif360", "orbax-checkpoint")
 
 
+_MEMORY_UNIT = 2**30 if platform.system() == "Darwin" else 2**20  # macOS reports bytes, Linux KiB
+
+
 def provenance(run: RunContext, prepared: Prepared, seconds: float) -> dict[str, Any]:
     """Return versions, device and timings of a run that took a number of seconds."""
     timings, versions = run.timings, {}
@@ -39,7 +42,7 @@ def provenance(run: RunContext, prepared: Prepared, seconds: float) -> dict[str,
         "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
         "compilation_ahead_seconds": round(timings.ahead, 3),
         "training_ms_per_seed_and_step": _per_step(run, prepared),
-        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEMORY_UNIT, 3),
     }
 
 

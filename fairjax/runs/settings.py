@@ -4,9 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
-
-import tyro
+from typing import Any, Literal, cast
 
 from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS, Method
@@ -175,7 +173,7 @@ class Settings:
     roc_search: Literal["counts", "aif360"] = "counts"
     """Search of reject option classification: exact from counts, or AIF360's own fit in parallel processes. The results
     are the same, but AIF360 takes seconds per network."""
-    group_size: Annotated[int | None, tyro.conf.arg(aliases=("--lanes",))] = None
+    group_size: int | None = None
     """Number of seeds that run together in one program. Results do not depend on it. The default suits the device."""
     save_every: float = 10.0
     """Seconds between saved states. An interrupted run loses at most this time and the chunk in progress."""

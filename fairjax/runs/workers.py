@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fairjax.runs.devices import usable_cores
 from fairjax.runs.postprocessors import POSTPROCESSORS, Job
 
 # NumPy and JAX read these on import, so a process must have them from its start. JAX's threads make fork unsafe, so
@@ -60,12 +61,8 @@ def decisions(jobs: Sequence[Job], *, processes: int | None = None) -> Iterator[
     """
     if processes is not None and processes < 1:
         raise ValueError(f"processes must be at least 1, got {processes}")
-    count = min(processes or _cores(), len(jobs))
+    count = min(processes or usable_cores(), len(jobs))
     return _here(jobs) if count <= 1 else _side_by_side(jobs, count)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _here(jobs: Sequence[Job]) -> Iterator[Answer]:

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from fairjax import loop
-from fairjax.debiasing import check_arguments, check_data, task_of
-from fairjax.fitting import Fitted, check_training
+from fairjax import arguments, loop
+from fairjax.debiasing import task_of
+from fairjax.fitting import Fitted
 from fairjax.methods.base import Method
 from fairjax.metrics import Measure
 from fairjax.nn.flat import FlatVariables
@@ -69,7 +69,7 @@ def fit_many(
         (2,)
     """
     config = Training() if training is None else training
-    check_training(network, config, splits)
+    arguments.check_training(network, config, splits)
     _check_seeds(keys, splits)
     machine = Machine(placement.mesh() if mesh is None else mesh, group_size)
     keys, splits = placement.replicate(keys, machine.mesh), placement.replicate(splits, machine.mesh)
@@ -114,8 +114,9 @@ def debias_many(
         ValueError: if the numbers of keys, variables and splits differ.
     """
     rule = ConstrainedObjective() if rule is None else rule
-    check_arguments(method, network, measure, rule)
-    check_data(variables, splits)
+    arguments.check_debiasing(method, network, measure, rule)
+    arguments.check_data(splits)
+    arguments.check_variables(variables)
     _check_seeds(keys, splits, variables)
     machine = Machine(placement.mesh() if mesh is None else mesh, group_size).for_parts()
     keys, splits = placement.replicate(keys, machine.mesh), placement.replicate(splits, machine.mesh)

@@ -72,7 +72,7 @@ def best_threshold_from_counts(
         counts: result of `metrics.histogram` for these cuts, or a sum of such results.
         cuts: the thresholds in increasing order.
         rule: maximise this rule's score instead of balanced accuracy.
-        squared: the histogram of squared weights, if rows have weights; see `of_tables`.
+        squared: the histogram of squared weights, if rows have weights; see `evaluate_tables`.
 
     Returns:
         The evaluation at the first threshold with the maximum, which it contains.

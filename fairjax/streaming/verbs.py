@@ -248,7 +248,7 @@ class _Fit(NamedTuple):
     loss: Float[Array, ""]
 
 
-# Functions for `total` are dataclasses, so that two that are made from one network are equal and compile once.
+# Functions for `sum_over_chunks` are dataclasses, so that two made from one network are equal and compile once.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,9 +20,10 @@ from fairjax.cli.parsing import updated
 from fairjax.methods import METHODS
 from fairjax.report import html
 from fairjax.report.counts import inconsistency
-from fairjax.runs import labels, postprocessors
+from fairjax.runs import labels, workers
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.structure import CELLS
+from fairjax.seeds import stages
 from fairjax.selection import ConstrainedObjective, Evaluation, ExpectedObjective
 
 CONFIG = """
@@ -62,7 +63,7 @@ def absent(path=None, *, verify=True):
 def here(quickly, kept):
     """Run AIF360's methods in this process, since starting others takes longer than the work."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(postprocessors, "_cores", lambda: 1)
+        patched.setattr(workers, "usable_cores", lambda: 1)
         yield
 
 
@@ -177,7 +178,7 @@ def test_the_portfolio_is_the_best_of_its_members_on_validation_data(finished, r
 def test_what_is_finished_is_not_done_again(finished, monkeypatch, capsys):
     monkeypatch.setitem(datasets.DATASETS, "compas", datasets.DATASETS["compas"]._replace(load=None))
     monkeypatch.setitem(datasets.DATASETS, "mimic", datasets.DATASETS["mimic"]._replace(load=absent))
-    monkeypatch.setattr(seeds, "advance_training", None)
+    monkeypatch.setattr(stages, "advance_training", None)
     before = {path: path.read_bytes() for path in finished.rglob("*.csv")}
     config = finished.parent / "config.yaml"
     assert PROGRAM.main(["reproduce", "--config", str(config), "--out", str(finished)]) == 0
@@ -199,10 +200,10 @@ def test_a_reproduction_that_is_stopped_goes_on(finished, tmp_path, monkeypatch)
         return advance(*args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(seeds, "advance_debiasing", stopping)
+        patched.setattr(stages, "advance_debiasing", stopping)
         assert PROGRAM.main(words) == 130
     with monkeypatch.context() as patched:
-        patched.setattr(seeds, "advance_training", None)  # training is not done again
+        patched.setattr(stages, "advance_training", None)  # training is not done again
         assert PROGRAM.main(words) == 0
     keys = ["method", "rule", "seed", "part", "bias", "balanced_accuracy", *CELLS]
     mine = pd.read_csv(tmp_path / "r" / "results.csv", keep_default_na=False)[keys]

@@ -12,8 +12,7 @@ from biased import RULE, TASK, split, variables
 
 import fairjax
 from fairjax import SHARED, AccuracyFloor, BiasGda, Mlp, Pruning, Training, data, from_linen, spd
-from fairjax.debiasing import check_arguments, check_data
-from fairjax.fitting import check_training
+from fairjax.arguments import check_data, check_debiasing, check_training, check_variables
 from fairjax.seeds import straight
 from fairjax.selection import ConstrainedObjective, PooledObjective
 
@@ -99,7 +98,7 @@ def test_the_rule_says_which_data_it_needs():
         ({"method": "prunning"}, "did you mean pruning"),
         ({"method": 3}, "method must be a fairjax.Method, got 3"),
         ({"measure": "spd"}, r"pass fairjax.MEASURES\['spd'\]"),
-        ({"measure": "sdp"}, "the measures are spd, eod"),
+        ({"measure": "sdp"}, "there is no measure named 'sdp': did you mean spd"),
         ({"rule": ConstrainedObjective}, r"pass an instance, ConstrainedObjective\(\)"),
         ({"rule": 0.05}, r"the rules are ConstrainedObjective\(\)"),
         ({"network": Mlp()}, r"pass fairjax.from_linen\(module\)"),
@@ -111,8 +110,9 @@ def test_the_rule_says_which_data_it_needs():
 def test_arguments_that_are_not_what_they_should_be_are_refused_when_the_call_is_made(changes, message):
     given = {"method": Pruning(), "network": TASK.network, "measure": spd, "rule": RULE}
     with pytest.raises(TypeError, match=message):
-        check_arguments(**(given | {name: value for name, value in changes.items() if name in given}))
-        check_data(**({"variables": variables(), "split": split()} | changes))
+        check_debiasing(**(given | {name: value for name, value in changes.items() if name in given}))
+        check_data(changes.get("split", split()))
+        check_variables(changes.get("variables", variables()))
 
 
 def test_a_method_is_the_argument_that_jit_keys_on():

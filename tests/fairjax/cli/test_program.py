@@ -8,6 +8,8 @@ from rich.console import Console
 
 import fairjax.cli
 from experiments.cli import PROGRAM as EXPERIMENTS
+from experiments.cli import parse_debias, parse_reproduce
+from experiments.first_paper.settings import Reproduce
 from fairjax.cli.commands import PROGRAM
 from fairjax.cli.parsing import flags_of, updated
 from fairjax.cli.program import Command, Program
@@ -65,3 +67,9 @@ def test_a_file_takes_what_flags_take():
     settings = updated(Debias(), content)
     assert settings.seeds == (3, 4) and settings.intersect and not settings.hosts.cluster
     assert updated(Debias(), {"lanes": 4}).group_size == updated(Debias(), {"group_size": 4}).group_size == 4
+
+
+def test_a_setting_is_found_by_its_former_name():
+    assert parse_debias(["--lanes", "4"]).group_size == parse_debias(["--lanes=4"]).group_size == 4
+    assert parse_reproduce(["--each.lanes", "4"]).each.group_size == 4
+    assert updated(Reproduce(), {"each": {"lanes": 4}}).each.group_size == 4

@@ -25,12 +25,13 @@ from fairjax.metrics import MEASURES
 from fairjax.nn import from_linen
 from fairjax.report import figures, statistics, tables
 from fairjax.report.counts import inconsistency
-from fairjax.runs import devices, loading, results, training, trials
+from fairjax.runs import context, devices, loading, results, training, trials
 from fairjax.runs.files import FolderError, atomic
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.identity import identity
 from fairjax.runs.settings import Debias, Selection
 from fairjax.runs.structure import BINARY, CELLS
+from fairjax.seeds import stages
 
 SMALL = (
     "--seeds 1 2 3 --simulation.rows 400 --simulation.alpha 2.5 --network.widths 6 6 --training.epochs 20 "
@@ -110,20 +111,20 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkey
         return advance(*args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(seeds, "CHUNK", 10)
-        patched.setattr(seeds, "advance_debiasing", stopping)
+        patched.setattr(stages, "CHUNK", 10)
+        patched.setattr(stages, "advance_debiasing", stopping)
         assert run(tmp_path / "r") == 130
     assert "goes on from the last saved state" in capsys.readouterr().err
     assert not (tmp_path / "r" / "results.csv").exists()
     with monkeypatch.context() as patched:
-        patched.setattr(seeds, "advance_training", None)  # training is not repeated
+        patched.setattr(stages, "advance_training", None)  # training is not repeated
         assert run(tmp_path / "r") == 0
     same_results(finished, tmp_path / "r")
 
 
 def test_a_finished_run_is_not_computed_again(finished, monkeypatch):
-    monkeypatch.setattr(seeds, "advance_training", None)
-    monkeypatch.setattr(seeds, "advance_debiasing", None)
+    monkeypatch.setattr(stages, "advance_training", None)
+    monkeypatch.setattr(stages, "advance_debiasing", None)
     before = (finished / "results.csv").read_bytes()
     assert run(finished) == 0
     assert (finished / "results.csv").read_bytes() == before
@@ -133,7 +134,7 @@ def test_the_number_of_groups_and_devices_does_not_matter(finished, tmp_path, mo
     assert run(tmp_path / "lanes", "--lanes", "2") == 0
     same_results(finished, tmp_path / "lanes")
     one = seeds.mesh(jax.devices()[:1])
-    monkeypatch.setattr(seeds, "mesh", lambda: one)
+    monkeypatch.setattr(context, "mesh", lambda: one)
     assert run(tmp_path / "device") == 0
     same_results(finished, tmp_path / "device")
 
@@ -256,12 +257,11 @@ def test_a_file_changes_settings_and_flags_have_the_last_word(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("bias_gda: {epoch: 3}", "unknown setting bias_gda.epoch; settings here are batch_size"),
-        ("seeds: 3", "seeds must be a list"),
-        ("training: 3", "training must be a mapping"),
-        ("measure: 3", "measure must be of type str"),
-        ("bias_gda: {epochs: many}", "bias_gda.epochs must be of type int"),
-        ("selection: {epsilon: lots}", "selection.epsilon must be a number"),
+        ("bias_gda: {epoch: 3}", "Unrecognized options: --bias_gda.epoch=3; perhaps you meant --bias-gda.epochs"),
+        ("training: 3", "Unrecognized options: --training=3"),
+        ("measure: 3", "measure: there is no measure named '3'"),
+        ("bias_gda: {epochs: many}", "Error parsing --bias-gda.epochs"),
+        ("selection: {epsilon: lots}", "Error parsing --selection.epsilon"),
         ("- 1", "must hold a mapping"),
         ("a: [", "is not YAML"),
     ],

@@ -53,7 +53,7 @@ from fairjax.training import Training
         ("fine_tuning: {weights: [.inf]}", "weights must be a finite number, got inf"),
         ("pruning: {steps: true}", "Missing value for argument '--pruning.steps'"),
         ("save_every: .inf", "save_every must be a finite number, got inf"),
-        ("lanes: two", "/--group-size: no type matching"),
+        ("lanes: two", "Error parsing --group-size: no type matching"),
         ("path: ''", "path is a raw data file, but loh is simulated"),
         ("hosts: {cluster: 1}", "Unrecognized options: "),
         ("hosts: 1", "Unrecognized options: --hosts=1"),
