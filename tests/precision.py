@@ -230,7 +230,7 @@ def _():
             batch = types.WeightedBatch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(groups))
             batch = batch._replace(weights=None if weights is None else jnp.asarray(weights, batch.x.dtype))
             batch = types.Batch(*batch[:3]) if weights is None else batch
-            found.append(influence.influence(measure, net.apply, variables, batch))
+            found.append(influence(measure, net.apply, variables, batch))
     return found
 
 

@@ -64,7 +64,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def summary(results: dict[str, Any]) -> Iterator[str]:
     """Yield the section that sums up the results."""
-    rows = [(figure.name, f"{number(figure.value)} {figure.unit}") for figure in view.summary(results)]
+    rows = [
+        (figure.name, "not measured" if figure.value is None else f"{number(figure.value)} {figure.unit}")
+        for figure in view.summary(results)
+    ]
     yield "## Summary"
     yield table(("figure", "measured"), rows)
 

@@ -10,6 +10,7 @@ Finished runs are not repeated, so an interrupted reproduction can be resumed an
 
 import dataclasses
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import jax
@@ -83,13 +84,14 @@ def folder_of(settings: Settings) -> Path:
 def _dataset(runs: list[Settings], settings: Reproduce, console: Console) -> None:
     """Complete the runs of one data set, which share its trained networks."""
     hosts.check_same_everywhere("the configuration", "; ".join(map(fingerprint, runs)))
-    folders = [RunFolder(folder_of(one), identity(one)) for one in runs]
-    left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
-    if not left:
-        console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}", markup=False)
-        return
-    shared = RunFolder(runs[0].folder / "training", training_identity(runs[0]))
-    with open_run(left[0][0], shared, console) as context:
+    with ExitStack() as stack:
+        folders = [stack.enter_context(closing(RunFolder(folder_of(one), identity(one)))) for one in runs]
+        left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]
+        if not left:
+            console.print(f"{runs[0].dataset}: finished before, in {runs[0].folder}", markup=False)
+            return
+        shared = stack.enter_context(closing(RunFolder(runs[0].folder / "training", training_identity(runs[0]))))
+        context = stack.enter_context(open_run(left[0][0], shared, console))
         prepared = prepare(context)
         trained = context.timings.copy()
         for one, folder in left:

@@ -1,6 +1,7 @@
 """One run of `debias`: train, debias, and write the folder of results."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -33,14 +34,15 @@ def run(settings: Settings, console: Console) -> None:
         ValueError, OSError: if data, folders or disks cannot be used; the message says what to do.
     """
     start = time.perf_counter()
-    with open_run(settings, open_folder(settings), console) as context:
-        outcome = debias_all(context, prepare(context))
-        if not hosts.is_primary():
-            return
-        table, pictures = _write(context, outcome)
-    seconds = time.perf_counter() - start
-    write_json(context.folder.path / "run.json", provenance(context, outcome.prepared, seconds))
-    _print(context, outcome, table, pictures)  # last, so that the results are saved even if the output fails
+    with closing(open_folder(settings)) as folder:
+        with open_run(settings, folder, console) as context:
+            outcome = debias_all(context, prepare(context))
+            if not hosts.is_primary():
+                return
+            table, pictures = _write(context, outcome)
+        seconds = time.perf_counter() - start
+        write_json(folder.path / "run.json", provenance(context, outcome.prepared, seconds))
+        _print(context, outcome, table, pictures)  # last, so that the results are saved even if the output fails
 
 
 def _write(run: RunContext, outcome: Outcome) -> tuple[pd.DataFrame, list[Path]]:

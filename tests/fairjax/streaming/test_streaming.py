@@ -286,7 +286,7 @@ def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices)
         )
         close(flat(one), flat(other))
     evaluation = streaming.evaluate(spd, NETWORK.apply, variables, weighted, mesh=mesh)
-    assert evaluation.table.sum() == counts.sum()
+    assert float(evaluation.table.sum()) == counts.sum()
 
 
 @pytest.mark.parametrize("devices", [None, 2])
