@@ -368,5 +368,5 @@ def test_the_page_can_be_printed(finished, tmp_path):
 
 def test_reports_are_deterministic(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "copy", ignore=shutil.ignore_patterns("states", "training"))
-    html.write(tmp_path / "copy")
+    html.write(tmp_path / "copy", published.EXTRAS)
     assert (tmp_path / "copy" / "report.html").read_bytes() == (finished / "report.html").read_bytes()
