@@ -80,7 +80,8 @@ def check_measure(measure: Any) -> None:
             f"measure must be hashable, since programs are compiled for it, got {kind_of(measure)}: pass a function or "
             "a frozen dataclass"
         ) from None
-    if as_parity(measure) is None:
+    function: Any = measure  # `callable` has narrowed the type of the measure
+    if as_parity(function) is None:
         _check_function(measure)
 
 

@@ -3,11 +3,11 @@
 import importlib
 from typing import Any
 
-__all__ = ["aif360", "aif360_postprocessing"]
+_ADAPTERS = ("aif360", "aif360_postprocessing")
 
 
 def __getattr__(name: str) -> Any:
     """Load an adapter on first use, since it needs the library that it adapts."""
-    if name in __all__:
+    if name in _ADAPTERS:
         return importlib.import_module(f"fairjax.adapters.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
