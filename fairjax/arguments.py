@@ -165,10 +165,15 @@ def check_one_seed(split: Any, key: Any, function: str) -> None:
             f"split has row numbers of shape {split.train.shape}, with an axis of seeds: pass the splits of many seeds "
             f"to fairjax.{function}, or map over them by jax.vmap with in_axes=fairjax.SHARED"
         )
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if not is_typed_key(key):
         raise TypeError(f"key must be a typed key, got {kind_of(key)}: make it by jax.random.key(0)")
     if key.shape != ():
         raise ValueError(f"key must be one key, got keys of shape {key.shape}: pass one key per seed to {function}")
+
+
+def is_typed_key(value: Any) -> bool:
+    """Return whether a value is a typed key, or an array of them."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def check_training(network: Any, training: Any, split: Any) -> None:

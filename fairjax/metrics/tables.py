@@ -7,9 +7,6 @@ from jaxtyping import Array, Bool, Float
 from fairjax.metrics.measures import Measure, as_parity
 from fairjax.metrics.parity import Parity
 
-Table = Float[Array, "*t P Y G"]
-"""Counts by decision, label and group."""
-
 
 def measure_from_table(
     measure: Measure,

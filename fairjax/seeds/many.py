@@ -9,7 +9,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from fairjax import arguments, loop
@@ -134,7 +133,7 @@ def debias_many(
 
 def _check_seeds(keys: Any, splits: Split, variables: Any = None) -> None:
     """Check that there are one key, one split and one network per seed."""
-    if not (isinstance(keys, jax.Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == 1):
+    if not (arguments.is_typed_key(keys) and keys.ndim == 1):
         raise TypeError("keys must be one key per seed, an array such as jax.random.split(jax.random.key(0), seeds)")
     count = {"keys": keys.shape[0], "splits": splits.train.shape[0] if splits.train.ndim == 2 else None}
     if variables is not None:
