@@ -3,12 +3,14 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fairjax.metrics import rates as _rates
+from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
 
 RATES = {
     "selection_rate": _rates.selection(),
@@ -405,6 +407,119 @@ class GroupReport:
                 about = f"{left.group}: {left.reason} ({', '.join(left.rates)})"
                 lines += textwrap.wrap(about, 79, initial_indent="  ", subsequent_indent="    ")
         return "\n".join(lines)
+
+
+def report_from_sums(
+    *,
+    names: tuple[str, ...],
+    attributes: tuple[str, ...],
+    levels: tuple[tuple[Any, ...], ...],
+    rows: np.ndarray,
+    cells: np.ndarray,
+    squares: np.ndarray,
+    blocks: tuple[tuple[int, ...], ...] | None = None,
+    left_out: Mapping[str, str] = MappingProxyType({}),
+    members: np.ndarray | None = None,
+    minimum: float | int = 1,
+    weighted: bool = False,
+    scale: float = 1.0,
+    quality: Sequence[np.ndarray | None] = (None, None, None),
+) -> GroupReport:
+    """Make a report from sums over rows, which is all that it depends on.
+
+    Args:
+        names: names of the groups.
+        attributes: names of the attributes.
+        levels: the value of each attribute in each group.
+        rows: number of rows by (decision, label, set of groups); the sets are the groups unless rows have several.
+        cells: sums of weights, of the same shape.
+        squares: sums of squared weights.
+        blocks: sets of groups that are compared with each other; all of them if omitted.
+        left_out: groups that are not compared, with the reason.
+        members: whether each group (columns) is in each set (rows); None if the sets are the groups.
+        minimum: least denominator of a rate, in rows, for the group to be compared in the rate's gaps.
+        weighted: whether rows have weights.
+        scale: number by which the weights were divided.
+        quality: area under the curve, Brier score and calibration error of each group, if they are known.
+
+    Returns:
+        The report.
+
+    Example:
+        >>> cells = np.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [2.0, 4.0]]])
+        >>> groups = {"names": ("a", "b"), "attributes": ("sex",), "levels": (("a",), ("b",))}
+        >>> report_from_sums(**groups, rows=cells, cells=cells, squares=cells).selection_rate.tolist()
+        [0.5, 1.0]
+    """
+    blocks = blocks or (tuple(range(len(names))),)
+    included = np.array([name not in left_out for name in names])
+    counts, table, table_squares = (each if members is None else each @ members for each in (rows, cells, squares))
+    values, intervals, sizes, shrunk = {}, {}, {}, {}
+    for name, rate in RATES.items():
+        values[name] = _frozen(rate_from_table(rate, table))
+        sizes[name] = _frozen(effective_size(contract(rate.den, table), contract(rate.den, table_squares)))
+        intervals[name] = _frozen(np.stack(wilson(values[name], sizes[name]), axis=1))
+        compared, estimates = large_enough(sizes[name], minimum) & included, np.full(len(names), np.nan)
+        for block in blocks:
+            index = list(block)
+            estimates[index] = empirical_bayes(np.where(compared, values[name], np.nan)[index], sizes[name][index])
+        shrunk[name] = _frozen(estimates)
+    auc, brier_score, calibration_error = (None if each is None else _frozen(each) for each in quality)
+    return GroupReport(
+        names=names,
+        attributes=attributes,
+        levels=levels,
+        counts=_frozen(counts.sum(axis=(0, 1)).astype(np.int64)),
+        **values,
+        intervals=intervals,
+        sizes=sizes,
+        shrunk=shrunk,
+        auc=auc,
+        brier_score=brier_score,
+        calibration_error=calibration_error,
+        left_out=_left_out(names, left_out, sizes, minimum, included, blocks),
+        included=_frozen(included),
+        blocks=blocks,
+        minimum=minimum,
+        confusion=_frozen(table * scale),
+        weighted=weighted,
+        cells=_frozen(cells * scale),
+        cell_sizes=_frozen(effective_size(cells, squares)),
+        members=None if members is None else _frozen(members),
+        group_sizes=_frozen(effective_size(table.sum(axis=(0, 1)), table_squares.sum(axis=(0, 1)))),
+    )
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array = np.array(array)
+    array.flags.writeable = False
+    return array
+
+
+def _left_out(
+    names: tuple[str, ...],
+    absent: Mapping[str, str],
+    sizes: Mapping[str, np.ndarray],
+    minimum: float | int,
+    included: np.ndarray,
+    blocks: tuple[tuple[int, ...], ...],
+) -> tuple[Left, ...]:
+    left = [Left(name, tuple(RATES), why) for name, why in absent.items()]
+    alone = {rate: is_alone(large_enough(size, minimum) & included, blocks) for rate, size in sizes.items()}
+    for g, name in enumerate(names):
+        if name in absent:
+            continue
+        reasons: dict[str, list[str]] = {}
+        for rate, size in sizes.items():
+            if not large_enough(size, minimum)[g]:
+                rows = f"{size[g]:.4g}"
+                about = "no rows in the denominator" if size[g] == 0 else f"{rows} rows in the denominator"
+                reasons.setdefault(about + (f", fewer than {minimum:g}" if size[g] else ""), []).append(rate)
+            elif alone[rate][g]:
+                within = "" if len(blocks) == 1 else " in its stratum or attribute"
+                reasons.setdefault(f"nothing to compare it with{within}", []).append(rate)
+        left += [Left(name, tuple(rates), reason) for reason, rates in reasons.items()]
+    return tuple(left)
 
 
 def is_alone(there: np.ndarray, blocks: tuple[tuple[int, ...], ...]) -> np.ndarray:

@@ -8,9 +8,8 @@ import numpy as np
 from jax.core import Tracer
 
 from fairjax import checks
-from fairjax.metrics.group_report import RATES, GroupReport, Left, contract, is_alone, large_enough, rate_from_table
+from fairjax.metrics.group_report import GroupReport, report_from_sums
 from fairjax.metrics.groups import Groups, intersections
-from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
 from fairjax.metrics.levels import check_minimum, read_names
 
 BINS = 10
@@ -75,7 +74,6 @@ def by_group(
         raise ValueError(f"expected one number of rows, got shapes {shapes}; pass the same rows to each")
 
     count = len(found_groups)
-    included = np.array([name not in found_groups.left_out for name in found_groups.names])
     blocks = found_groups.blocks or (tuple(range(count)),)
     belonging = _belonging(found_groups, blocks)
     scale = 1.0
@@ -86,47 +84,28 @@ def by_group(
         _sums(f * 2 + label, belonging.sets, belonging.num_sets, each) for each in (w, None if w is None else w**2)
     )
     plain = cells if w is None else _sums(f * 2 + label, belonging.sets, belonging.num_sets)
-    rows, table, squares = (belonging.of_groups(each) for each in (plain, cells, cell_squares))
     with np.errstate(over="ignore"):
-        finite = np.isfinite(table.sum() * scale)
+        finite = np.isfinite(cells.sum() * scale)
     if not finite:
         raise ValueError("the sum of the weights is not finite: divide the weights by the largest of them")
-    found, intervals, sizes, shrunk = {}, {}, {}, {}
-    for name, rate in RATES.items():
-        found[name] = _frozen(rate_from_table(rate, table))
-        sizes[name] = _frozen(effective_size(contract(rate.den, table), contract(rate.den, squares)))
-        intervals[name] = _frozen(np.stack(wilson(found[name], sizes[name]), axis=1))
-        there, values = large_enough(sizes[name], minimum) & included, np.full(count, np.nan)
-        for block in blocks:
-            index = list(block)
-            values[index] = empirical_bayes(np.where(there, found[name], np.nan)[index], sizes[name][index])
-        shrunk[name] = _frozen(values)
     quality = (None, None, None)
     if score is not None:
         row, code = belonging.row, belonging.code
         quality = _quality(score[row], label[row], code, None if w is None else w[row], count)
-    return GroupReport(
+    return report_from_sums(
         names=found_groups.names,
         attributes=found_groups.attributes,
         levels=found_groups.levels,
-        counts=_frozen(rows.sum(axis=(0, 1)).astype(np.int64)),
-        **found,
-        intervals=intervals,
-        sizes=sizes,
-        shrunk=shrunk,
-        auc=quality[0],
-        brier_score=quality[1],
-        calibration_error=quality[2],
-        left_out=_left_out(found_groups, sizes, minimum, included, blocks),
-        included=_frozen(included),
         blocks=blocks,
+        left_out=found_groups.left_out,
+        rows=plain,
+        cells=cells,
+        squares=cell_squares,
+        members=belonging.members,
         minimum=minimum,
-        confusion=_frozen(table * scale),
         weighted=w is not None,
-        cells=_frozen(cells * scale),
-        cell_sizes=_frozen(effective_size(cells, cell_squares)),
-        members=None if belonging.members is None else _frozen(belonging.members),
-        group_sizes=_frozen(effective_size(table.sum(axis=(0, 1)), squares.sum(axis=(0, 1)))),
+        scale=scale,
+        quality=quality,
     )
 
 
@@ -243,27 +222,6 @@ def _is_code(value: Any) -> bool:
     return isinstance(value, bool | int | float) and float(value).is_integer()
 
 
-def _left_out(
-    groups: Groups, sizes, minimum: float | int, included: np.ndarray, blocks: tuple[tuple[int, ...], ...]
-) -> tuple[Left, ...]:
-    left = [Left(name, tuple(RATES), why) for name, why in groups.left_out.items()]
-    alone = {rate: is_alone(large_enough(size, minimum) & included, blocks) for rate, size in sizes.items()}
-    for g, name in enumerate(groups.names):
-        if name in groups.left_out:
-            continue
-        reasons: dict[str, list[str]] = {}
-        for rate, size in sizes.items():
-            if not large_enough(size, minimum)[g]:
-                rows = f"{size[g]:.4g}"
-                about = "no rows in the denominator" if size[g] == 0 else f"{rows} rows in the denominator"
-                reasons.setdefault(about + (f", fewer than {minimum:g}" if size[g] else ""), []).append(rate)
-            elif alone[rate][g]:
-                within = "" if len(blocks) == 1 else " in its stratum or attribute"
-                reasons.setdefault(f"nothing to compare it with{within}", []).append(rate)
-        left += [Left(name, tuple(rates), reason) for reason, rates in reasons.items()]
-    return tuple(left)
-
-
 def _quality(score, label, code, w, count: int):
     """Compute area under the curve, Brier score and expected calibration error of each group."""
     w = np.ones(len(score)) if w is None else w
@@ -288,10 +246,4 @@ def _quality(score, label, code, w, count: int):
         below = np.cumsum(down) - down - (np.cumsum(downs) - downs)[group]
         pairs = ups * downs
         auc = np.bincount(group, up * (below + down / 2), count) / np.where(pairs > 0, pairs, np.nan)
-    return _frozen(auc), _frozen(brier), _frozen(calibration)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.array(array)
-    array.flags.writeable = False
-    return array
+    return auc, brier, calibration
