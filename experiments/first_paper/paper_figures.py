@@ -5,8 +5,9 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
+from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
-from fairjax.runs.labels import dataset_label, label
+from fairjax.runs.labels import label
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
@@ -37,7 +38,7 @@ def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
                     (points["dataset"] == dataset) & (points["measure"] == measure) & (points["method"] == method)
                 ]
                 _sensitivity_panel(axis, here)
-                axis.set_title(f"{dataset_label(dataset)}, {MEASURES.label(measure)}: {label(method)}")
+                axis.set_title(f"{DATASETS.label(dataset)}, {MEASURES.label(measure)}: {label(method)}")
                 axis.set_xlabel({"loh": "α", "zafar": "ϑ"}.get(dataset, "parameter"))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="lower center", ncols=2, frameon=False)
@@ -93,7 +94,7 @@ def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> lis
                 style = {"color": colour_of(method), "lw": 1.5, "marker": "o", "ms": 2.5}
                 axis.plot(curve["absolute_bias"], curve["balanced_accuracy"], label=label(method), **style)
             _single_points(axis, single, column, set(here["method"]))
-            axis.set_title(f"{dataset_label(column[0])}, {MEASURES.label(column[1])}")
+            axis.set_title(f"{DATASETS.label(column[0])}, {MEASURES.label(column[1])}")
             axis.set_xlabel("mean |bias|")
         for axis in axes[:, 0]:
             axis.set_ylabel("mean balanced accuracy")

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from fairjax.datasets import DATASETS
 from fairjax.report.extras import Extras
 from fairjax.report.layout import Cell, Section, grid
 from fairjax.report.tables import main_rule
-from fairjax.runs.labels import dataset_label, label
+from fairjax.runs.labels import label
 
 PUBLISHED = Path(__file__).with_name("published.csv")
 """Table, column and row, then median, 25 % and 75 % quantile (Table 1) or mean and standard deviation (Tables 3 and 4).
@@ -76,7 +77,7 @@ def markdown(comparison: pd.DataFrame, table: int, main: str) -> str:
     lines = [f"## Table {table}: {TITLES[table]}", ""]
     for measure, of_measure in chosen.groupby("measure", sort=False):
         datasets = list(dict.fromkeys(of_measure["dataset"]))
-        names = [dataset_label(name) for name in datasets]
+        names = [DATASETS.label(name) for name in datasets]
         lines += [f"{measure.upper()}; {_CAPTION}", ""]
         lines += ["| method | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         for (method, rule), rows in of_measure.groupby(["method", "rule"], sort=False):

@@ -4,17 +4,16 @@ import dataclasses
 from pathlib import Path
 
 from experiments.first_paper.presets import PRESETS
+from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
-from fairjax.runs.labels import SIMULATED, datasets, names
+from fairjax.runs.labels import names
 from fairjax.runs.settings import (
     SEEDS,
     Debias,
     NetworkSettings,
     Selection,
     Settings,
-    check_names,
     debias_type,
-    has_classes,
 )
 from fairjax.runs.values import check_values, expand_paths
 from fairjax.selection import RULES
@@ -46,12 +45,12 @@ class Reproduce:
         """Validate the settings."""
         expand_paths(self)
         check_values(self)
-        for name, known, kind in (("datasets", datasets(), "data set"), ("measures", tuple(MEASURES), "measure")):
+        for name, registry in (("datasets", DATASETS), ("measures", MEASURES)):
             values = getattr(self, name)
-            check_names(name, values, known, kind)
+            registry.check(name, *values)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} must not repeat, got {values}")
-        simulated = [name for name in self.datasets if name in SIMULATED]
+        simulated = [name for name in self.datasets if DATASETS[name].simulator is not None]
         if simulated:
             raise ValueError(f"datasets are benchmark files, got {simulated[0]}: alphas and thetas set the simulations")
         for name in ("simulations", "alphas", "thetas"):
@@ -68,7 +67,7 @@ class Reproduce:
             raise ValueError(f"alphas must not be negative, got {self.alphas}")
         if not self.measures:
             raise ValueError("measures must hold at least one measure, got none")
-        several = [name for name in self.datasets if has_classes(name)]
+        several = [name for name in self.datasets if DATASETS[name].several_classes]
         if several or self.each.protected or self.each.across is not None:
             raise ValueError(
                 f"reproduce is about two groups and classes, got {several[0] if several else 'protected or across'}: "

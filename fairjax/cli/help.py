@@ -1,22 +1,22 @@
 """Help texts of the command line: short help, a group of settings, a method."""
 
-import ast
 import dataclasses
-import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.registry import Registry
-from fairjax.runs.labels import about, datasets, names
+from fairjax.runs.fields import field_docs
+from fairjax.runs.labels import about, names
 from fairjax.runs.postprocessors import POSTPROCESSORS
 
 CHOICES: dict[str, Callable[[], Iterable[str]]] = {
-    "dataset": datasets,
-    "datasets": datasets,
+    "dataset": lambda: DATASETS,
+    "datasets": lambda: DATASETS,
     "measure": lambda: MEASURES,
     "measures": lambda: MEASURES,
     "methods": names,
@@ -26,35 +26,6 @@ CHOICES: dict[str, Callable[[], Iterable[str]]] = {
 
 WIDTH = 79
 """Maximum width of a line of help."""
-
-
-@functools.cache
-def field_docs(kind: type) -> dict[str, str]:
-    """Return the attribute docstring below each field of a dataclass.
-
-    Args:
-        kind: a dataclass; fields of its base classes are included.
-
-    Returns:
-        One string per field, with its lines joined; fields without a docstring are missing.
-    """
-    found: dict[str, str] = {}
-    for part in reversed(kind.__mro__):
-        try:
-            (tree,) = ast.parse(textwrap.dedent(inspect.getsource(part))).body
-        except (OSError, TypeError, SyntaxError, ValueError):  # a class made at runtime, or a built-in one
-            continue
-        body = tree.body if isinstance(tree, ast.ClassDef) else []
-        for field, below in zip(body, body[1:], strict=False):
-            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-                continue
-            if (
-                isinstance(below, ast.Expr)
-                and isinstance(below.value, ast.Constant)
-                and isinstance(below.value.value, str)
-            ):
-                found[field.target.id] = " ".join(below.value.value.split())
-    return found
 
 
 def settings_help(program: str, command: str, settings: Any, note: str) -> str:

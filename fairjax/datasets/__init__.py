@@ -1,4 +1,4 @@
-"""The benchmark data sets of the field, as arrays; `DATASETS` holds them by name.
+"""The data sets of the field, benchmark files and simulations, as arrays; `DATASETS` holds them by name.
 
 Adult, COMPAS, Bank and German are prepared by AIF360's `StandardDataset`, with the arguments of AIF360's own data set
 classes: rows with missing values are dropped, categories become one 0/1 feature each, and protected attributes stay
@@ -12,14 +12,17 @@ from fairjax.datasets.compas import compas
 from fairjax.datasets.files import DataError, PathLike, RawFile, find, user_path
 from fairjax.datasets.german import german
 from fairjax.datasets.mimic import mimic
+from fairjax.datasets.simulated import Parameter, Simulator
 
 __all__ = [
     "Benchmark",
     "DATASETS",
     "DataError",
     "FILES",
+    "Parameter",
     "PathLike",
     "RawFile",
+    "Simulator",
     "adult",
     "bank",
     "bank_full",

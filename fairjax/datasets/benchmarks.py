@@ -1,4 +1,4 @@
-"""The registry of benchmarks."""
+"""The registry of data sets: benchmark files and simulations."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from fairjax.datasets.compas import COMPAS_FILES, compas
 from fairjax.datasets.files import RawFile
 from fairjax.datasets.german import GERMAN_FILES, german
 from fairjax.datasets.mimic import mimic
+from fairjax.datasets.simulated import LOH, ZAFAR, Simulator
 from fairjax.registry import Registry
 
 
@@ -19,7 +20,7 @@ class Benchmark(NamedTuple):
     """A data set that can be chosen by name."""
 
     load: Callable[..., Dataset]
-    """The loader, `load(path=None, *, verify=True, **choices)`."""
+    """The loader, `load(path=None, *, verify=True, **choices)`; a `Simulator` draws a table instead of reading one."""
     label: str = ""
     """Name in tables and figures."""
     attributes: tuple[str, ...] = ()
@@ -31,8 +32,13 @@ class Benchmark(NamedTuple):
     files: Mapping[str, RawFile] = MappingProxyType({})
     """The raw files by name, if they can be downloaded."""
 
+    @property
+    def simulator(self) -> Simulator | None:
+        """The simulator of a simulated data set; None for a benchmark file."""
+        return self.load if isinstance(self.load, Simulator) else None
+
     def __call__(self, *args: Any, **options: Any) -> Dataset:
-        """Load the data set."""
+        """Load the data set, or draw it if it is simulated."""
         return self.load(*args, **options)
 
 
@@ -41,6 +47,8 @@ _ATTRIBUTES = ("race", "sex")
 DATASETS: Registry[Benchmark] = Registry(
     "data set",
     {
+        "loh": Benchmark(LOH, "Loh et al."),
+        "zafar": Benchmark(ZAFAR, "Zafar et al."),
         "adult": Benchmark(adult, "Adult", _ATTRIBUTES, files=ADULT_FILES),
         "compas": Benchmark(compas, "COMPAS", _ATTRIBUTES, files=COMPAS_FILES),
         "bank": Benchmark(bank, "Bank", files=BANK_FILES),
@@ -63,7 +71,7 @@ DATASETS: Registry[Benchmark] = Registry(
         ),
     },
 )
-"""The benchmarks by name. There is no other list of them. Every loader takes `path` and `verify`."""
+"""The data sets by name. There is no other list of them. Every loader takes `path` and `verify`."""
 
 FILES = {name: file for benchmark in DATASETS.values() for name, file in benchmark.files.items()}
 """The raw files of all benchmarks by name."""

@@ -8,10 +8,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS, Method, Standard
 from fairjax.metrics import MEASURES
 from fairjax.runs.files import atomic
-from fairjax.runs.labels import PORTFOLIO, dataset_label, label, names, needs_group, place
+from fairjax.runs.labels import PORTFOLIO, label, names, needs_group, place
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
@@ -71,7 +72,7 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
         for axis, name in zip(axes.flat, names, strict=False):
             mine = chosen[(chosen[keys] == list(name)).all(axis=1)]
             trajectory_panel(axis, panels[name], mine, epsilon)
-            axis.set_title(f"{dataset_label(name[0])}, {MEASURES.label(name[1])}: {label(name[2])}")
+            axis.set_title(f"{DATASETS.label(name[0])}, {MEASURES.label(name[1])}: {label(name[2])}")
             axis.set_xlabel(METHODS[name[2]].axis)
         for axis in axes[:, 0]:
             axis.set_ylabel("on test data")
@@ -131,7 +132,7 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
                 axis.plot([low, high], [i, i], color=colour, lw=2.4, alpha=0.7, solid_capstyle="butt")
                 hollow = needs_group(method)
                 axis.plot(median, i, "o", color=colour, mfc="white" if hollow else colour, ms=5.5)
-            axis.set_title(f"{dataset_label(column[0])}, {MEASURES.label(column[1])}")
+            axis.set_title(f"{DATASETS.label(column[0])}, {MEASURES.label(column[1])}")
             axis.set_xlim(-0.03, 0.95)
             axis.grid(axis="x", alpha=0.3)
         axes[0, 0].set_yticks(range(len(entries)), [label(*entry, main) for entry in entries])

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
-from fairjax.runs.labels import dataset_label, label, needs_group, place
+from fairjax.runs.labels import label, needs_group, place
 
 
 class Cell(NamedTuple):
@@ -70,7 +71,7 @@ def columns_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
 
 def heading_of(column: tuple[str, str]) -> str:
     """Return the heading of a data set and measure."""
-    return f"{dataset_label(column[0])} {MEASURES.label(column[1])}"
+    return f"{DATASETS.label(column[0])} {MEASURES.label(column[1])}"
 
 
 def entries_of(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -6,8 +6,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
-from fairjax.runs.labels import dataset_label, label, needs_group
+from fairjax.runs.labels import label, needs_group
 from fairjax.runs.structure import BINARY, Structure
 
 COLUMNS = ("method", "needs a", "objective: median [25 %, 75 %]", "balanced accuracy", "bias", "within bound")
@@ -57,7 +58,7 @@ def title(results: pd.DataFrame, structure: Structure = BINARY) -> str:
 
 def dataset_title(dataset: str, structure: Structure = BINARY) -> str:
     """Return the display name of a data set, with the attributes that define its groups."""
-    name = dataset_label(dataset)
+    name = DATASETS.label(dataset)
     return f"{name} by {' and '.join(structure.attributes)}" if structure.attributes else name
 
 

@@ -28,7 +28,7 @@ def identity(settings: Any) -> dict[str, Any]:
         return values
     default = {field.name: field.default for field in dataclasses.fields(settings)}
     values = {name: value for name, value in values.items() if name not in GROUPING_FIELDS or value != default[name]}
-    single = settings.dataset in DATASETS and not DATASETS[settings.dataset].intersections
+    single = not DATASETS[settings.dataset].intersections
     if not settings.protected or single:  # older versions wrote German's attribute for all data sets
         values["protected"] = settings.protected[0] if settings.protected else "sex"
     return values

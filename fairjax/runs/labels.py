@@ -3,15 +3,12 @@
 from math import inf
 from typing import NamedTuple
 
-from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.selection import RULES
 
 PORTFOLIO = "portfolio"
 """Name of the method that selects among the candidates that other methods selected."""
-SIMULATED = {"loh": "Loh et al.", "zafar": "Zafar et al."}
-"""Simulated data sets and their display names."""
 
 
 class About(NamedTuple):
@@ -56,16 +53,6 @@ def needs_group(name: str) -> bool:
     """Return whether a method needs the protected attribute at test time."""
     found = about(name)
     return found is not None and found.needs_group
-
-
-def datasets() -> tuple[str, ...]:
-    """Return all data sets that a run may use."""
-    return (*SIMULATED, *DATASETS)
-
-
-def dataset_label(name: str) -> str:
-    """Return the display name of a data set."""
-    return SIMULATED.get(name) or DATASETS.label(name)
 
 
 def label(method: str, rule: str = "none", main: str = "objective") -> str:

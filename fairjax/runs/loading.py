@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fairjax import data, datasets
 from fairjax.data.splits import STRATIFY, STREAM
-from fairjax.runs.labels import SIMULATED
-from fairjax.runs.settings import Settings, has_classes
+from fairjax.datasets import Simulator
+from fairjax.runs.settings import Settings
 from fairjax.runs.structure import Structure
 from fairjax.types import SHARED, Split
 
@@ -25,13 +24,17 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
         ValueError: if the data cannot be used; the message says why.
         FileNotFoundError: if there is no data file.
     """
-    if settings.dataset in SIMULATED:
-        return _simulated(settings)
     options: dict[str, Any] = {}
     benchmark = datasets.DATASETS[settings.dataset]
-    if settings.protected and not benchmark.intersections:
+    if benchmark.simulator is not None:
+        if settings.simulation.tables == "redrawn":
+            return _redrawn(settings, benchmark.simulator)
+        value = settings.simulation.value(settings.dataset)
+        options = {name: getattr(settings.simulation, name) for name in ("rows", "key")}
+        options[benchmark.simulator.parameter.name] = value
+    elif settings.protected and not benchmark.intersections:
         options = {"protected": settings.protected[0]}
-    elif settings.protected or has_classes(settings.dataset):
+    elif settings.protected or benchmark.several_classes:
         options = {name: getattr(settings, name) for name in ("intersect", "minimum", "small")}
         options |= {"protected": settings.protected} if settings.protected else {}
     dataset = benchmark(settings.path, **options)
@@ -51,37 +54,20 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     return splits, SHARED, structure, facts
 
 
-def _simulated(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
-    chosen = settings.simulation
-
-    def draw(key, value):
-        if settings.dataset == "zafar":
-            return data.zafar(key, chosen.rows, value)
-        # the features do not depend on the group, so a classifier is biased only if the attribute is a feature
-        return data.append_protected(data.loh(key, chosen.rows, value))
-
-    if chosen.tables == "fixed":
-        batch = jax.jit(draw)(jax.random.key(chosen.key), jnp.array(_parameter(settings, None)))
-        dataset = data.from_arrays(*map(np.asarray, batch), name=settings.dataset)
-        splits, axes = data.split_seeds(dataset, settings.seeds), SHARED
-        features = batch.x.shape[1]
-    else:
-        keys, values = keys_of(settings), jnp.array([_parameter(settings, value) for _, value in settings.runs])
-        batch = jax.jit(jax.vmap(draw))(fold_in_all(keys, SIMULATION), values)
-        splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(fold_in_all(keys, STREAM), batch)
-        for i, (seed, _) in enumerate(settings.runs):
-            one = jax.tree.map(operator.itemgetter(i), splits)
-            data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
-        axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
-        features = batch.x.shape[2]
+def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """Draw a table for each run."""
+    rows, default = settings.simulation.rows, settings.simulation.value(settings.dataset)
+    keys = keys_of(settings)
+    values = jnp.array([default if value is None else value for _, value in settings.runs])
+    draw = jax.jit(jax.vmap(lambda key, value: simulator.draw(key, rows, value)))
+    batch = draw(fold_in_all(keys, SIMULATION), values)
+    splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(fold_in_all(keys, STREAM), batch)
+    for i, (seed, _) in enumerate(settings.runs):
+        one = jax.tree.map(operator.itemgetter(i), splits)
+        data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
+    axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
     structure = Structure(across=settings.across, minimum=settings.rate_minimum)
-    return splits, axes, structure, {"rows": chosen.rows, "features": features, "protected": "a"}
-
-
-def _parameter(settings: Settings, value: float | None) -> float:
-    """Return the simulated parameter of a run."""
-    chosen = settings.simulation
-    return value if value is not None else chosen.theta if settings.dataset == "zafar" else chosen.alpha
+    return splits, axes, structure, {"rows": rows, "features": batch.x.shape[2], "protected": "a"}
 
 
 def keys_of(settings: Settings) -> jax.Array:

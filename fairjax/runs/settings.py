@@ -6,13 +6,14 @@ import math
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from fairjax.datasets import DATASETS
+from fairjax.datasets import DATASETS, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Mlp
 from fairjax.registry import Registry
+from fairjax.runs.fields import Field, current, with_fields
 from fairjax.runs.hosts import Hosts
-from fairjax.runs.labels import PORTFOLIO, SIMULATED, datasets, names
+from fairjax.runs.labels import PORTFOLIO, names
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.values import check_values, expand_paths, short_repr
 from fairjax.selection import RULES, Rule
@@ -24,22 +25,32 @@ SEEDS = (
 """Default seeds, those of the published results."""
 
 
+def simulators() -> dict[str, Simulator]:
+    """Return the simulated data sets by name."""
+    return {name: entry.simulator for name, entry in DATASETS.items() if entry.simulator is not None}
+
+
+def _parameters() -> tuple[Field, ...]:
+    """Return one setting per parameter of a simulated data set."""
+    return tuple(
+        Field(entry.parameter.name, float, entry.parameter.default, f"{name}: {entry.parameter.description}")
+        for name, entry in simulators().items()
+    )
+
+
+@with_fields(_parameters)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """Settings of the synthetic data sets, loh and zafar."""
+    """Settings of the simulated data sets."""
 
     rows: int = 5000
     """Number of rows."""
-    alpha: float = 1.5
-    """Loh: strength of the dependence of the label on the protected attribute (Eq. 9)."""
-    theta: float = 0.8
-    """Zafar: angle of rotation in radians. The smaller the angle, the greater the bias (Eq. 10)."""
     tables: Literal["fixed", "redrawn"] = "fixed"
     """Use one fixed table that all seeds split, or a redrawn table for each seed."""
     key: int = 0
     """Random seed of the fixed table."""
     sweep: tuple[float, ...] = ()
-    """Values of alpha (loh) or theta (zafar) to run with every seed, all at once. Requires redrawn tables."""
+    """Values of the data set's parameter to run with every seed, all at once. Requires redrawn tables."""
 
     def __post_init__(self):
         """Validate the settings."""
@@ -53,10 +64,15 @@ class Simulation:
                 f"simulation.rows must be at least 100, so that every part has every group, and at most {10**8}, got "
                 f"{self.rows}"
             )
-        if not 0 <= self.alpha < math.inf:
-            raise ValueError(f"simulation.alpha must not be negative, got {self.alpha}")
+        for entry in simulators().values():
+            name = entry.parameter.name
+            entry.parameter.check(getattr(self, name, entry.parameter.default), f"simulation.{name}")
         if not 0 <= self.key < 2**32:
             raise ValueError(f"simulation.key must be a number from 0 to 2^32 - 1, got {self.key}")
+
+    def value(self, dataset: str) -> float:
+        """Return the value of a simulated data set's parameter."""
+        return getattr(self, simulators()[dataset].parameter.name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,7 +149,7 @@ class Settings:
     """Train networks on splits of one data set and debias them, all seeds at once."""
 
     dataset: str = "loh"
-    """Data set: loh and zafar are simulated, the others are benchmark files, found or downloaded."""
+    """Data set, simulated or read from benchmark files, which are found or downloaded."""
     measure: str = "spd"
     """Measure of bias. spd: statistical parity difference. eod: equal opportunity difference. fprd, ppd, accuracy:
     difference of false positive rates, of precision, of accuracy. average_odds, equalized_odds: mean, or larger, of the
@@ -186,7 +202,7 @@ class Settings:
         """Validate the settings before anything is loaded."""
         expand_paths(self)
         check_values(self)
-        check_names("dataset", (self.dataset,), datasets(), "data set")
+        DATASETS.check("dataset", self.dataset)
         MEASURES.check("measure", self.measure)
         if self.across is not None:
             GAPS.check("across", self.across)
@@ -203,8 +219,8 @@ class Settings:
                 raise ValueError(
                     f"the portfolio chooses from methods that ran before it: put {', '.join(absent)} there"
                 )
-        if self.simulation.sweep and self.dataset not in SIMULATED:
-            raise ValueError(f"simulation.sweep is for {' and '.join(SIMULATED)}, not for {self.dataset}")
+        if self.simulation.sweep and not self.is_simulated:
+            raise ValueError(f"simulation.sweep is for {' and '.join(simulators())}, not for {self.dataset}")
         self._check_groups()
         for name in ("methods", "seeds"):
             values = getattr(self, name)
@@ -212,7 +228,7 @@ class Settings:
                 raise ValueError(f"{name} must not repeat, got {values}")
         if not self.seeds or min(self.seeds) < 0 or max(self.seeds) >= 2**32:
             raise ValueError(f"seeds must be one or more numbers from 0 to 2^32 - 1, got {self.seeds}")
-        if self.path is not None and self.dataset in SIMULATED:
+        if self.path is not None and self.is_simulated:
             raise ValueError(f"path is a raw data file, but {self.dataset} is simulated; leave path out")
         if not 0 <= self.save_every < math.inf:
             raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
@@ -221,8 +237,8 @@ class Settings:
 
     def _check_groups(self):
         """Check that the data set has the attributes, and that settings of groups are given only with groups."""
-        benchmark = DATASETS.get(self.dataset)
-        known = benchmark.attributes if benchmark else ()
+        benchmark = DATASETS[self.dataset]
+        known = benchmark.attributes
         unknown = [name for name in self.protected if name not in known]
         if unknown and not known:
             raise ValueError(
@@ -234,7 +250,7 @@ class Settings:
                 f"protected must be one or more of {', '.join(known)} for {self.dataset}, each once, got "
                 f"{' '.join(self.protected)}"
             )
-        single = benchmark is not None and bool(known) and not benchmark.intersections
+        single = bool(known) and not benchmark.intersections
         if single and len(self.protected) > 1:
             raise ValueError(
                 f"{self.dataset} takes one protected attribute, {' or '.join(known)}, got {' '.join(self.protected)}"
@@ -243,7 +259,7 @@ class Settings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         default = {field.name: field.default for field in dataclasses.fields(self)}
-        if single or not (self.protected or has_classes(self.dataset)):
+        if single or not (self.protected or benchmark.several_classes):
             idle = [name for name in ("minimum", "small") if getattr(self, name) != default[name]]
             if idle:
                 raise ValueError(
@@ -252,7 +268,7 @@ class Settings:
                 )
         if not self.intersect and len(self.protected) < 2:
             raise ValueError(f"no-intersect is about several protected attributes, got {len(self.protected)}")
-        if self.stratify and (self.dataset in SIMULATED or not self.intersect):
+        if self.stratify and (self.is_simulated or not self.intersect):
             raise ValueError("stratify is for benchmark files whose groups are the intersections of attributes")
         ignorant = [
             name
@@ -264,6 +280,11 @@ class Settings:
                 f"{', '.join(ignorant)} know the measures {' and '.join(POSTPROCESSORS[ignorant[0]].measures or ())} "
                 f"only, got {self.measure}: leave them out"
             )
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the data set is simulated."""
+        return DATASETS[self.dataset].simulator is not None
 
     @property
     def folder(self) -> Path:
@@ -286,18 +307,19 @@ def debias_type() -> type[Settings]:
     Raises:
         ValueError: if a method has the same name as another setting.
     """
-    return _debias_type(tuple(METHODS.items()))
+    return _debias_type(tuple(METHODS.items()), (("simulation", current(Simulation)),))
 
 
 @functools.cache
-def _debias_type(methods: tuple[tuple[str, type[Method]], ...]) -> type[Settings]:
+def _debias_type(methods: tuple[tuple[str, type[Method]], ...], groups: tuple[tuple[str, type], ...]) -> type[Settings]:
     base = globals().get("Debias", Settings)
     given = {field.name: field.type for field in dataclasses.fields(base)}
     made = [(name, kind, kind()) for name, kind in methods if dataclasses.fields(cast(Any, kind))]
     taken = [name for name, kind, _ in made if given.get(name, kind) is not kind]
     if taken:
         raise ValueError(f"a method cannot be named {taken[0]!r}, which is a setting of debias: register another name")
-    new = [entry for entry in made if entry[0] not in given]
+    new = [(name, kind, kind()) for name, kind in groups if given[name] is not kind]
+    new += [entry for entry in made if entry[0] not in given]
     if not new:
         return base
     space = {"__doc__": Settings.__doc__, "__module__": __name__}
@@ -307,11 +329,6 @@ def _debias_type(methods: tuple[tuple[str, type[Method]], ...]) -> type[Settings
 Debias = debias_type()
 """Settings of `debias`, with the methods that were registered when this module was imported; `debias_type` includes
 those that were registered later."""
-
-
-def has_classes(dataset: str) -> bool:
-    """Return whether a data set has more than two classes."""
-    return dataset in DATASETS and DATASETS[dataset].several_classes
 
 
 def check_names(what: str, given: tuple[str, ...], known: tuple[str, ...], kind: str) -> None:

@@ -15,7 +15,7 @@ from fairjax import checkpoint, data, datasets, metrics
 from fairjax.nn import from_linen
 from fairjax.report import html, statistics, tables
 from fairjax.report.counts import accuracy_and_bias, inconsistency, tables_of
-from fairjax.runs import labels, loading, training
+from fairjax.runs import loading, training
 from fairjax.runs.identity import GROUPING_FIELDS, identity
 from fairjax.runs.settings import Debias
 from fairjax.runs.structure import BINARY, CELLS, Structure
@@ -284,10 +284,10 @@ def test_a_run_about_two_groups_has_the_identity_that_it_had_before_groups_could
     assert identity(Debias(dataset="adult", protected=("sex",))) != identity(Debias(dataset="adult"))
 
 
-@pytest.mark.parametrize("name", labels.datasets())
+@pytest.mark.parametrize("name", datasets.DATASETS)
 def test_every_data_set_can_be_picked_and_has_a_name_to_be_printed_by(name):
     assert Debias(dataset=name).dataset == name
-    assert labels.dataset_label(name) != name
+    assert datasets.DATASETS.label(name) != name
 
 
 @pytest.mark.parametrize("name", metrics.MEASURES)

@@ -1,0 +1,73 @@
+"""An entry of a registry is an entry everywhere: in settings, in flags, in help, and in Python."""
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.cli import parse_debias as parse
+from fairjax.data import append_protected, loh, zafar
+from fairjax.datasets import DATASETS, Benchmark, Parameter, Simulator
+from fairjax.runs import loading
+
+
+@pytest.fixture
+def steep():
+    """Register a simulated data set for the test."""
+
+    def draw(key, rows, steepness):
+        return loh(key, rows, steepness**2)
+
+    simulator = Simulator("steep", draw, Parameter("steepness", 2.0, "Square root of the strength.", least=0.5))
+    DATASETS.register("steep", Benchmark(simulator, "Steep"))
+    yield "steep"
+    del DATASETS["steep"]
+
+
+def test_a_registered_simulation_has_a_flag_and_is_drawn(steep):
+    settings = parse("--dataset steep --simulation.steepness 1.5 --simulation.rows 300 --seeds 1 2".split())
+    assert settings.simulation.steepness == 1.5 and settings.simulation.alpha == 1.5
+    splits, _, _, facts = loading.load(settings)
+    assert facts == {"rows": 300, "features": 10, "protected": "a"}
+    np.testing.assert_array_equal(splits.y, loh(jax.random.key(0), 300, 2.25).y)
+    swept = "--dataset steep --simulation.rows 300 --simulation.tables redrawn --simulation.sweep 1 2 --seeds 1".split()
+    splits, axes, _, _ = loading.load(parse(swept))
+    assert splits.x.shape == (2, 300, 10) and axes.x == 0
+    np.testing.assert_array_equal(splits.x[0], splits.x[1])
+    assert (np.asarray(splits.y[0]) != np.asarray(splits.y[1])).any()
+
+
+@pytest.mark.parametrize("value", ["0.25", "nan"])
+def test_a_parameter_out_of_range_is_refused(steep, value, capsys):
+    with pytest.raises(SystemExit):
+        parse(["--dataset", "steep", "--simulation.steepness", value])
+    assert "simulation.steepness must be a finite number" in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_the_registration_the_flag_is_gone():
+    with pytest.raises(SystemExit):
+        parse(["--simulation.steepness", "1.5"])
+
+
+def test_a_simulated_data_set_is_drawn_in_python_as_on_the_command_line():
+    dataset = DATASETS["loh"](rows=200, key=3, alpha=2.0)
+    flags = "--simulation.rows 200 --simulation.key 3 --simulation.alpha 2 --seeds 1".split()
+    splits = loading.load(parse(["--dataset", "loh", *flags]))[0]
+    np.testing.assert_array_equal(dataset.x, splits.x)
+    np.testing.assert_array_equal(dataset.y, splits.y)
+    drawn = append_protected(loh(jax.random.key(3), 200, 2.0))
+    np.testing.assert_allclose(dataset.x, drawn.x, rtol=1e-4, atol=1e-6)
+    assert DATASETS["loh"]().x.shape == (5000, 11) and DATASETS.label("loh") == "Loh et al."
+    np.testing.assert_array_equal(DATASETS["zafar"](rows=100).y, zafar(jax.random.key(0), 100, 0.8).y)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"path": "x.csv"}, ValueError, "loh is simulated and has no file, got path x.csv: leave path out"),
+        ({"alpha": -1.0}, ValueError, "alpha must be a finite number and at least 0, got -1"),
+        ({"theta": 1.0}, TypeError, "loh has no parameter 'theta': its parameter is alpha"),
+    ],
+)
+def test_what_a_simulation_cannot_use_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        DATASETS["loh"](**options)
