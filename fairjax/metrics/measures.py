@@ -15,14 +15,15 @@ References:
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Num
 
 from fairjax import checks
-from fairjax.metrics.gaps import GAPS, Difference, Distance, Gap, Quotient, shortfall, spread
+from fairjax.metrics.gaps import GAPS, Difference, Distance, Gap, Quotient, ratio, shortfall, spread
 from fairjax.metrics.parity import (
+    Over,
     Parity,
     accuracy_parity,
     count_groups,
@@ -39,6 +40,8 @@ Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
 Weights = Float[AnyArray, " n"]
 Measure = Callable[..., Float[Array, ""]]
 """A function `measure(values, y, a, weights=None)` that returns a scalar."""
+
+F = TypeVar("F", bound=Measure)
 
 
 def rate(
@@ -105,6 +108,63 @@ def _gap(
     return jnp.where(any_first & any_second, of_first - of_second, 0.0)
 
 
+class Definition(NamedTuple):
+    """What a measure of two groups compares, and what becomes of it for more groups and classes."""
+
+    make: Callable[..., Parity]
+    """Function that makes the `Parity` for a number of classes and a gap."""
+    two: Gap = Difference(0, 1)
+    """Gap of two groups. Default: the rate of the unprivileged group minus that of the privileged group."""
+    several: Gap = spread
+    """Gap of more than two groups."""
+    over: Over = "max"
+    """How the gaps of several rates are combined."""
+    absent: float = 0.0
+    """Gap of a rate that cannot be compared because a group is missing."""
+
+    def for_two(self) -> Parity:
+        """Make the measure for two groups and classes."""
+        return self.make(across=self.two, over=self.over, absent=self.absent, num_groups=2)
+
+    def for_several(self, num_classes: int, gap: Gap | None = None, **options: Any) -> Parity:
+        """Make the measure for a number of classes, with further fields of `Parity`."""
+        return self.make(num_classes, gap or self.several, over=self.over, **options)
+
+
+_DEFINED: dict[Measure, tuple[Definition, Parity]] = {}
+"""The definition of each function decorated by `_defined`, and its `Parity` of two groups."""
+
+
+def _defined(label: str, make: Callable[..., Parity], **choices: Any) -> Callable[[F], F]:
+    """Decorator of a measure of two groups: gives the function its definition, and a label for tables and figures.
+
+    A function that a user wraps around a decorated one does not have the definition, since it may compute something
+    else.
+
+    Args:
+        label: the name in tables and figures.
+        make: see `Definition`.
+        **choices: further fields of `Definition`.
+    """
+    definition = Definition(make, **choices)
+
+    def decorate(function: F) -> F:
+        _DEFINED[function] = definition, definition.for_two()
+        function.label = label  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _of_two(measure: Measure, values: Rows, y: Rows, a: Rows, weights: Weights | None) -> Float[Array, ""]:
+    """Compute a decorated measure on rows."""
+    rows = checks.rows(values, y, a, weights)
+    _refuse_memberships(rows.a)
+    parity = _DEFINED[measure][1]
+    return rows.or_nan(parity.of_rows(rows.values, rows.y, rows.a, rows.weights, 2))
+
+
+@_defined("SPD", demographic_parity)
 def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Statistical parity difference, P(f | a=0) - P(f | a=1): Eq. 1 on scores, the metric on decisions.
 
@@ -120,164 +180,145 @@ def spd(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float
     Example:
         >>> spd(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 0, 1]), jnp.array([0, 0, 1, 1])).item()
         0.5
+
+    References:
+        Dwork, Hardt, Pitassi, Reingold, Zemel (2012), Fairness through awareness, ITCS.
     """
-    return _of_two(_TWO["spd"], values, y, a, weights)
+    return _of_two(spd, values, y, a, weights)
 
 
+@_defined("EOD", equal_opportunity)
 def eod(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Equal opportunity difference, P(f | y=1, a=0) - P(f | y=1, a=1): Eq. 2 on scores, the metric on decisions.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar in [-1, 1]; 0 if a group has no positive.
+    The arguments are those of `spd`. The result is in [-1, 1], and 0 if a group has no positive.
 
     Example:
         >>> eod(jnp.array([1, 1, 0, 1]), jnp.array([1, 0, 1, 1]), jnp.array([0, 0, 1, 1])).item()
         0.5
+
+    References:
+        Hardt, Price, Srebro (2016), Equality of opportunity in supervised learning, NeurIPS.
     """
-    return _of_two(_TWO["eod"], values, y, a, weights)
+    return _of_two(eod, values, y, a, weights)
 
 
+@_defined("FPRD", predictive_equality)
 def false_positive_rate_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """False positive rate difference, P(f | y=0, a=0) - P(f | y=0, a=1), also called predictive equality.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar in [-1, 1]; 0 if a group has no negative.
+    The arguments are those of `spd`. The result is in [-1, 1], and 0 if a group has no negative.
 
     Example:
         >>> false_positive_rate_difference(jnp.array([1, 0, 1]), jnp.array([0, 0, 0]), jnp.array([0, 1, 1])).item()
         0.5
+
+    References:
+        Corbett-Davies, Pierson, Feller, Goel, Huq (2017), Algorithmic decision making and the cost of fairness, KDD.
     """
-    return _of_two(_TWO["fprd"], values, y, a, weights)
+    return _of_two(false_positive_rate_difference, values, y, a, weights)
 
 
+@_defined("PPD", predictive_parity)
 def predictive_parity_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Difference of the positive predictive values, P(y=1 | f, a=0) - P(y=1 | f, a=1).
 
     On scores, each row counts in proportion to its score, which gives the expectations of numerator and denominator
-    when decisions are drawn with the scores as probabilities.
-
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar in [-1, 1]; 0 if nobody in a group is accepted.
+    when decisions are drawn with the scores as probabilities. The arguments are those of `spd`. The result is in
+    [-1, 1], and 0 if nobody in a group is accepted.
 
     Example:
         >>> predictive_parity_difference(jnp.array([1, 1, 1]), jnp.array([1, 1, 0]), jnp.array([0, 1, 1])).item()
         0.5
+
+    References:
+        Chouldechova (2017), Fair prediction with disparate impact, Big Data 5(2).
     """
-    return _of_two(_TWO["ppd"], values, y, a, weights)
+    return _of_two(predictive_parity_difference, values, y, a, weights)
 
 
+@_defined("accuracy difference", accuracy_parity)
 def accuracy_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Accuracy difference, P(f = y | a=0) - P(f = y | a=1): predictive quality parity (Du et al.) for accuracy.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar in [-1, 1]; 0 if a group is empty.
+    The arguments are those of `spd`. The result is in [-1, 1], and 0 if a group is empty.
 
     Example:
         >>> accuracy_difference(jnp.array([1, 1, 0]), jnp.array([1, 1, 1]), jnp.array([0, 1, 1])).item()
         0.5
+
+    References:
+        Du, Yang, Zou, Hu (2020), Fairness in Deep Learning: A Computational Perspective, section 2.2.
     """
-    return _of_two(_TWO["accuracy"], values, y, a, weights)
+    return _of_two(accuracy_difference, values, y, a, weights)
 
 
+@_defined("average odds", equalized_odds, over="mean")
 def average_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Signed mean of the true and the false positive rate differences: the equalised odds of AIF360 and Du et al.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar in [-1, 1]; a difference that a missing group leaves undefined counts as 0.
+    The arguments are those of `spd`. The result is in [-1, 1]; a difference that a missing group leaves undefined
+    counts as 0.
 
     Example:
         >>> average_odds_difference(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 1, 0, 1])).item()
         0.5
+
+    References:
+        Bellamy et al. (2019), AI Fairness 360: an extensible toolkit for detecting and mitigating algorithmic bias,
+        IBM Journal of Research and Development 63(4/5).
     """
-    return _of_two(_TWO["average_odds"], values, y, a, weights)
+    return _of_two(average_odds_difference, values, y, a, weights)
 
 
+@_defined("equalised odds", equalized_odds, two=Distance(0, 1))
 def equalized_odds_difference(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """The larger of |true positive rate difference| and |false positive rate difference|: Fairlearn's equalised odds.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar in [0, 1], without a sign; a difference that a missing group leaves undefined counts as 0.
+    The arguments are those of `spd`. The result is in [0, 1], without a sign; a difference that a missing group leaves
+    undefined counts as 0.
 
     Example:
         >>> equalized_odds_difference(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 1, 0, 1])).item()
         1.0
+
+    References:
+        Weerts, Dudik, Edgar, Jalali, Lutz, Madaio (2023), Fairlearn: assessing and improving fairness of AI systems,
+        JMLR 24(257).
     """
-    return _of_two(_TWO["equalized_odds"], values, y, a, weights)
+    return _of_two(equalized_odds_difference, values, y, a, weights)
 
 
+@_defined("demographic-parity ratio", demographic_parity, two=Quotient(0, 1), several=ratio, absent=1.0)
 def demographic_parity_ratio(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """Ratio P(f | a=0) / P(f | a=1): demographic parity of Du et al., disparate impact in AIF360.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}; not used.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A non-negative scalar; 1 is parity, and is also returned if a group is empty or both rates are 0. Infinite, with
-        a zero gradient, if only the privileged group's rate is 0.
+    The arguments are those of `spd`. The result is not negative; 1 is parity, and is also returned if a group is empty
+    or both rates are 0. It is infinite, with a zero gradient, if only the privileged group's rate is 0.
 
     Example:
         >>> demographic_parity_ratio(jnp.array([1, 0, 1, 1]), jnp.array([1, 1, 0, 0]), jnp.array([0, 0, 1, 1])).item()
         0.5
+
+    References:
+        Feldman, Friedler, Moeller, Scheidegger, Venkatasubramanian (2015), Certifying and removing disparate impact,
+        KDD.
     """
-    return _of_two(_RATIO, values, y, a, weights)
+    return _of_two(demographic_parity_ratio, values, y, a, weights)
 
 
+@_defined("parity ratio", demographic_parity, two=Quotient(0, 1, less=1.0), several=shortfall)
 def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weights | None = None) -> Float[Array, ""]:
     """The demographic-parity ratio minus 1, so that 0 is parity and the debiasing methods can use it as a bias.
 
-    Args:
-        values: decisions in {0, 1} or scores in (0, 1), one per row.
-        y: labels in {0, 1}; not used.
-        a: protected attribute, 1 = privileged.
-        weights: sample weights; 1 if omitted.
-
-    Returns:
-        A scalar, at least -1.
+    The arguments are those of `spd`, and the reference is that of `demographic_parity_ratio`. The result is at least
+    -1.
 
     Example:
         >>> demographic_parity_shortfall(jnp.array([1, 0, 1, 1]), jnp.ones(4), jnp.array([0, 0, 1, 1])).item()
         -0.5
     """
-    return _of_two(_TWO["parity_ratio"], values, y, a, weights)
+    return _of_two(demographic_parity_shortfall, values, y, a, weights)
 
 
 MEASURES: Registry[Measure] = Registry(
@@ -292,44 +333,10 @@ MEASURES: Registry[Measure] = Registry(
         "equalized_odds": equalized_odds_difference,
         "parity_ratio": demographic_parity_shortfall,
     },
-    labels={
-        "spd": "SPD",
-        "eod": "EOD",
-        "fprd": "FPRD",
-        "ppd": "PPD",
-        "accuracy": "accuracy difference",
-        "average_odds": "average odds",
-        "equalized_odds": "equalised odds",
-        "parity_ratio": "parity ratio",
-    },
 )
 """The measures by short names, each 0 at parity. There is no other list of them. Add a measure with
 `MEASURES.register`: a function of (values, y, a, weights=None) for two groups, or a `fairjax.Parity` for any number of
 groups."""
-
-
-_SIGNED = Difference(0, 1)
-"""The rate of the unprivileged group minus that of the privileged group."""
-
-_TWO: dict[str, Parity] = {
-    "spd": demographic_parity(across=_SIGNED, absent=0.0, num_groups=2),
-    "eod": equal_opportunity(across=_SIGNED, absent=0.0, num_groups=2),
-    "fprd": predictive_equality(across=_SIGNED, absent=0.0, num_groups=2),
-    "ppd": predictive_parity(across=_SIGNED, absent=0.0, num_groups=2),
-    "accuracy": accuracy_parity(across=_SIGNED, absent=0.0, num_groups=2),
-    "average_odds": equalized_odds(across=_SIGNED, over="mean", absent=0.0, num_groups=2),
-    "equalized_odds": equalized_odds(across=Distance(0, 1), absent=0.0, num_groups=2),
-    "parity_ratio": demographic_parity(across=Quotient(0, 1, less=1.0), absent=0.0, num_groups=2),
-}
-"""The definitions of the measures for two groups; a gap that is undefined because a group is missing counts as 0."""
-
-_RATIO = demographic_parity(across=Quotient(0, 1), absent=1.0, num_groups=2)
-
-
-def _of_two(parity: Parity, values: Rows, y: Rows, a: Rows, weights: Weights | None) -> Float[Array, ""]:
-    rows = checks.rows(values, y, a, weights)
-    _refuse_memberships(rows.a)
-    return rows.or_nan(parity.of_rows(rows.values, rows.y, rows.a, rows.weights, 2))
 
 
 def _refuse_memberships(a: Any) -> None:
@@ -388,12 +395,6 @@ def taken(measure: Measure, rows: checks.Rows) -> checks.Rows:
     return rows
 
 
-_PARITIES: dict[Measure, Parity] = {
-    demographic_parity_ratio: _RATIO,
-    **{MEASURES[name]: parity for name, parity in _TWO.items()},
-}
-
-
 def as_parity(measure: Measure) -> Parity | None:
     """Return the `Parity` that defines a measure, or None for a user's own function.
 
@@ -401,7 +402,9 @@ def as_parity(measure: Measure) -> Parity | None:
         >>> as_parity(spd).rates == demographic_parity().rates
         True
     """
-    return measure if isinstance(measure, Parity) else _PARITIES.get(measure)
+    if isinstance(measure, Parity):
+        return measure
+    return _DEFINED[measure][1] if measure in _DEFINED else None
 
 
 def num_groups(measure: Measure, a: Any = None) -> int:
@@ -481,11 +484,8 @@ def make_measure(
         return measure
     gap_ = GAPS[across] if isinstance(across, str) else across
     options: dict[str, Any] = {"num_groups": num_groups, "blocks": blocks, "membership": membership}
-    if name in _MAKERS:
-        if name == "average_odds":
-            options["over"] = "mean"
-        gap_ = gap_ or (shortfall if name == "parity_ratio" else spread)
-        return _MAKERS[name](num_classes, gap_, minimum=minimum, **options)
+    if measure in _DEFINED:
+        return _DEFINED[measure][0].for_several(num_classes, gap_, minimum=minimum, **options)
     if not isinstance(measure, Parity):
         raise ValueError(
             f"the measure {name!r} is a function of two groups and two classes: for {num_groups} groups and "
@@ -495,15 +495,3 @@ def make_measure(
         raise ValueError(f"the measure {name!r} is about {measure.num_classes} classes, and there are {num_classes}")
     gap_ = gap_ or (spread if isinstance(measure.across, Difference) else measure.across)
     return dataclasses.replace(measure, across=gap_, minimum=minimum, **options)
-
-
-_MAKERS: dict[str, Callable[..., Parity]] = {
-    "spd": demographic_parity,
-    "eod": equal_opportunity,
-    "fprd": predictive_equality,
-    "ppd": predictive_parity,
-    "accuracy": accuracy_parity,
-    "average_odds": equalized_odds,
-    "equalized_odds": equalized_odds,
-    "parity_ratio": demographic_parity,
-}

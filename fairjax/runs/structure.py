@@ -1,12 +1,12 @@
 """The groups and classes of a run, which determine its measures, the columns of counts and the contents of tables."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fairjax import data
-from fairjax.metrics import GAPS, MEASURES, Measure, make_measure
+from fairjax.metrics import GAPS, MEASURES, Measure, Parity, make_measure
 
 CELLS = ("tn0", "tn1", "fn0", "fn1", "fp0", "fp1", "tp0", "tp1")
 """Columns of counts for two groups and classes, by decision, label and group; the digit is the group."""
@@ -117,10 +117,12 @@ class Structure:
             lines.append(f"Classes: {', '.join(self.classes)}; the most probable one is predicted.")
         if self.attributes:
             lines.append(f"Groups by {' and '.join(self.attributes)}: {'; '.join(self.compared)}.")
-        if self.measure(name) is not MEASURES[name]:
-            across = self.across or ("shortfall" if name == "parity_ratio" else "spread")
+        measure = self.measure(name)
+        if measure is not MEASURES[name]:
+            gap = cast(Parity, measure).across
+            described = next((GAPS.label(each) for each in GAPS if GAPS[each] == gap), str(gap))
             furthest = ", of the class that is furthest from parity" if len(self.classes) > 2 else ""
-            lines.append(f"Bias: {GAPS.label(across)}{furthest}.")
+            lines.append(f"Bias: {described}{furthest}.")
             if self.blocks is not None and len(self.blocks) > 1:
                 lines.append("Each attribute is compared on its own, and the one furthest from parity counts.")
         if self.left_out:

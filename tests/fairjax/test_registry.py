@@ -1,10 +1,14 @@
 """An entry of a registry is an entry everywhere: in settings, in flags, in help, and in Python."""
 
+import functools
+import pickle
+
 import jax
 import numpy as np
 import pytest
 
 from experiments.cli import parse_debias as parse
+from fairjax import MEASURES, metrics
 from fairjax.data import append_protected, loh, zafar
 from fairjax.datasets import DATASETS, Benchmark, Parameter, Simulator
 from fairjax.runs import loading
@@ -71,3 +75,17 @@ def test_a_simulated_data_set_is_drawn_in_python_as_on_the_command_line():
 def test_what_a_simulation_cannot_use_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         DATASETS["loh"](**options)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_measure_is_pickled_by_its_name(name):
+    assert pickle.loads(pickle.dumps(MEASURES[name])) is MEASURES[name]
+    assert metrics.as_parity(MEASURES[name]).num_groups == 2 and MEASURES.label(name) == MEASURES[name].label
+
+
+def test_a_function_around_a_measure_does_not_have_its_definition():
+    @functools.wraps(metrics.spd)
+    def negated(values, y, a, weights=None):
+        return -metrics.spd(values, y, a, weights)
+
+    assert metrics.as_parity(metrics.spd) is not None and metrics.as_parity(negated) is None
