@@ -1,77 +1,95 @@
-"""Lower every program of a run for GPUs and TPUs and print the name of each; run by `test_lowering.py`."""
+"""Make whole runs, export every program that they call for GPUs and TPUs, and print what was exported.
+
+`jax.jit` is replaced before fairjax is imported, so no list of programs has to be kept: whatever a run compiles, from
+the drawing of its tables to the portfolio, is exported once for each set of argument shapes. `test_lowering.py` runs
+this script in a separate process and checks what it prints.
+"""
 
 import functools
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
 
-from fairjax import METHODS, RULES, Mlp, Task, Training, data, from_linen, metrics, seeds, spd
-from fairjax.debiasing import task_of
-from fairjax.runs import programs
-from fairjax.seeds import Axes, Machine
-from fairjax.selection import ConstrainedObjective
-from fairjax.types import SHARED
-
-NETWORK = from_linen(Mlp(widths=(6,)))
-RULE = ConstrainedObjective()
+PLATFORMS = ("cuda", "tpu")
+_jit = jax.jit
 
 
-@functools.cache
-def ready():
-    """Return splits of two seeds, the machine, and the shapes of the data that programs pass to each other."""
-    rng = np.random.default_rng(0)
-    a, x = rng.random(400) < 0.5, rng.normal(size=(400, 4)).astype(np.float32)
-    splits = data.split_seeds(data.from_arrays(x, x[:, 0] + rng.normal(size=400) > 0.2, a), seeds=(1, 2))
-    where = {"axes": Axes(SHARED), "machine": Machine(seeds.mesh(), 2)}
-    state = jax.eval_shape(functools.partial(seeds.begin_training, NETWORK, Training(), **where), keys(), splits)
-    logits = jax.eval_shape(functools.partial(seeds.evaluate, Task(NETWORK, spd), **where), state.best, splits)
-    return splits, where, state, logits
+class ExportedProgram:
+    """A function made by `jax.jit` that is exported for all platforms whenever it is called with new shapes."""
+
+    made: list["ExportedProgram"] = []
+    """All programs in the order in which they were defined."""
+
+    def __init__(self, function, **options):
+        functools.update_wrapper(self, function)
+        self.program = _jit(function, **options)
+        self.name = f"{function.__module__}.{function.__qualname__}"
+        self.signatures: set[Any] = set()
+        self.made.append(self)
+
+    def __call__(self, *args, **options):
+        """Export the program unless its arguments are traced or had these shapes before, and execute it."""
+        leaves, structure = jax.tree.flatten((args, options))
+        signature = (structure, *map(_signature, leaves))
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves) and signature not in self.signatures:
+            text = jax.export.export(self.program, platforms=PLATFORMS)(*args, **options).mlir_module()
+            assert "stablehlo" in text and "callback" not in text, f"{self.name} calls back to the host"
+            self.signatures.add(signature)
+        return self.program(*args, **options)
+
+    def __getattr__(self, name):
+        return getattr(self.program, name)  # lower, eval_shape and the like
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else functools.partial(self, instance)
 
 
-def keys():
-    return jax.random.split(jax.random.key(0), 2)
+def _signature(leaf):
+    """Return the shape and type of an array, or the argument itself if it is a number or static."""
+    return (leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
 
 
-def lowers(program, *args, **options):
-    for platform in ("cuda", "tpu"):
-        text = program.trace(*args, **options).lower(lowering_platforms=(platform,)).as_text()
-        assert "stablehlo" in text and "callback" not in text
+def jit(function=None, **options):
+    """Make an exported program, like `jax.jit` also as a decorator with options."""
+    return functools.partial(jit, **options) if function is None else ExportedProgram(function, **options)
 
 
-def training():
-    splits, where, state, _ = ready()
-    lowers(seeds.begin_training, NETWORK, Training(), keys(), splits, **where)
-    lowers(seeds.advance_training, NETWORK, Training(), splits, state, epochs=2, **where)
+jax.jit = jit
+
+import pandas as pd  # noqa: E402  (fairjax and what it imports come after the replacement of jit)
+from rich.console import Console  # noqa: E402
+
+from fairjax import METHODS, RULES  # noqa: E402
+from fairjax.cli.debias import run  # noqa: E402
+from fairjax.runs.labels import PORTFOLIO  # noqa: E402
+from fairjax.runs.settings import NetworkSettings, Selection, Simulation, debias_type  # noqa: E402
+from fairjax.training import Training  # noqa: E402
 
 
-def method(name):
-    splits, where, state, logits = ready()
-    chosen, task = METHODS[name](), task_of(NETWORK, spd, RULE)
-    by = RULE if chosen.threshold == "rule" else None
-    lowers(seeds.evaluate_logits, task, by, logits)
-    evaluated = jax.eval_shape(functools.partial(seeds.evaluate_logits, task), by, logits)
-    args = keys(), state.best, splits, evaluated
-    lowers(seeds.begin_debiasing, chosen, task, RULE, *args, **where)
-    begin = functools.partial(seeds.begin_debiasing, chosen, task, RULE, **where)
-    lowers(seeds.advance_debiasing, chosen, task, RULE, splits, jax.eval_shape(begin, *args), steps=2, **where)
-
-
-def rule(name):
-    splits, where, state, logits = ready()
-    chosen = RULES[name]()
-    lowers(seeds.evaluate, task_of(NETWORK, spd, chosen), state.best, splits, **where)
-    if chosen.data == "valid":
-        scored = jax.eval_shape(programs.score, logits)
-        lowers(programs.by_group, metrics.MEASURES["eod"], chosen, scored)
-    trace, _ = jax.eval_shape(functools.partial(seeds.evaluate_logits, task_of(NETWORK, spd, chosen), None), logits)
-    one = jax.tree.map(lambda entry: jax.ShapeDtypeStruct((2, 1, *entry.shape[1:]), entry.dtype), trace)
-    lowers(programs.select, chosen, one)
+def settings_of(out, tables, **options):
+    """Return settings of a run of two small networks."""
+    return debias_type()(
+        out=out,
+        seeds=(1, 2),
+        simulation=Simulation(rows=200, tables=tables),
+        network=NetworkSettings(widths=(4,)),
+        training=Training(epochs=2, batch_size=32, check_every=1),
+        **options,
+    )
 
 
 if __name__ == "__main__":
-    training()
-    print("training")
-    for kind, names in ((method, METHODS), (rule, RULES)):
-        for name in names:
-            kind(name)
-            print(kind.__name__, name)
+    jax.config.update("jax_disable_most_optimizations", True)  # the numbers are not looked at
+    main, *others = RULES
+    methods, rules = (*METHODS, PORTFOLIO, "group_thresholds"), Selection(rule=main, also=tuple(others))
+    with tempfile.TemporaryDirectory() as folder:
+        fixed, redrawn = Path(folder) / "fixed", Path(folder) / "redrawn"
+        run(settings_of(fixed, "fixed", methods=methods, selection=rules), Console(quiet=True))
+        run(settings_of(redrawn, "redrawn", methods=("standard",)), Console(quiet=True))
+        results = pd.read_csv(fixed / "results.csv", keep_default_na=False)
+    for method, rule in dict.fromkeys(zip(results["method"], results["rule"], strict=True)):
+        print("result", method, rule)
+    for program in ExportedProgram.made:
+        print("program", program.name, len(program.signatures))
