@@ -9,9 +9,8 @@ from typing import Any
 from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS
 from fairjax.metrics import GAPS, MEASURES
-from fairjax.registry import Registry
+from fairjax.runs import labels
 from fairjax.runs.fields import field_docs
-from fairjax.runs.labels import about, names
 from fairjax.runs.postprocessors import POSTPROCESSORS
 
 CHOICES: dict[str, Callable[[], Iterable[str]]] = {
@@ -19,7 +18,7 @@ CHOICES: dict[str, Callable[[], Iterable[str]]] = {
     "datasets": lambda: DATASETS,
     "measure": lambda: MEASURES,
     "measures": lambda: MEASURES,
-    "methods": names,
+    "methods": labels.methods,
     "across": lambda: GAPS,
 }
 """The settings whose values are names in registries, and the names."""
@@ -86,9 +85,7 @@ def group_help(command: str, settings: Any, group: str) -> str:
 def methods_help(program: str) -> str:
     """Return the help of all methods, one line per method."""
     lines = [f"usage: {program} methods [METHOD]", ""]
-    for name in names():
-        found = about(name)
-        assert found is not None
+    for name, found in labels.methods().items():
         lines.append(
             _entry(name, f"{found.label} ({found.reference})" + ("; needs the group" if found.needs_group else ""))
         )
@@ -102,9 +99,10 @@ def method_help(name: str) -> str:
         ValueError: if there is no such method.
     """
     if name not in METHODS:
-        found = about(name)
-        if found is None:
-            raise ValueError(Registry("method", dict.fromkeys(names())).unknown(name))
+        known = labels.methods()
+        if name not in known:
+            raise ValueError(known.unknown(name))
+        found = known[name]
         kind = (
             "It needs the protected attribute at test time."
             if name in POSTPROCESSORS

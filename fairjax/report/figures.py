@@ -12,25 +12,25 @@ from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS, Method, Standard
 from fairjax.metrics import MEASURES
 from fairjax.runs.files import atomic
-from fairjax.runs.labels import PORTFOLIO, label, names, needs_group, place
+from fairjax.runs.labels import PORTFOLIO, label, names, needs_group, position
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
 
 BIAS, ACCURACY = "#c1440e", "#1f5f8b"
 _PALETTE = (
-    "#7f7f7f", "#b5894b", "#b08fc7", "#8e44ad", "#d4a017", "#1f5f8b", "#c1440e", "#7a9a01", "#2e7d32", "#0b7a75",
-    "#d1477a", "#5d6d1e", "#4a4e9e", "#a0522d",
+    "#7f7f7f", "#b5894b", "#b08fc7", "#8e44ad", "#d4a017", "#1f5f8b", "#c1440e", "#7a9a01", "#2e7d32", "#d1477a",
+    "#5d6d1e", "#4a4e9e", "#a0522d",
 )  # fmt: skip
+_PORTFOLIO_COLOUR = "#0b7a75"
 _MARKERS = "sD^vP*X<>phdH8"
 
 
 def colour_of(method: str) -> str:
     """Return the colour of a method, which is the same in all figures; methods without candidates are black."""
-    moving = [name for name in (*METHODS, PORTFOLIO) if name == PORTFOLIO or not issubclass(METHODS[name], Standard)]
-    moving = (
-        moving[:9] + [PORTFOLIO] + [name for name in moving[9:] if name != PORTFOLIO]
-    )  # in the order of the palette
+    if method == PORTFOLIO:
+        return _PORTFOLIO_COLOUR
+    moving = [name for name, kind in METHODS.items() if not issubclass(kind, Standard)]
     return _PALETTE[moving.index(method) % len(_PALETTE)] if method in moving else "0.15"
 
 
@@ -61,7 +61,8 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
     panels = {name: group for name, group in test.groupby(keys, sort=False) if group["step"].max() > 0}
     if not panels:
         return []
-    names = sorted(panels, key=lambda name: (list(dict.fromkeys(test["dataset"])).index(name[0]), name[2] != "pruning"))
+    datasets = list(dict.fromkeys(test["dataset"]))
+    names = sorted(panels, key=lambda name: (datasets.index(name[0]), position(name[2])))
     across = min(len(names), 4)
     down = -(-len(names) // across)
     with figure_style():
@@ -112,7 +113,7 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
     test = results[results["part"] == "test"]
     columns = list(dict.fromkeys(zip(test["dataset"], test["measure"], strict=True)))
     entries = list(dict.fromkeys(zip(test["method"], test["rule"], strict=True)))
-    entries.sort(key=lambda entry: place(entry[0]))
+    entries.sort(key=lambda entry: position(entry[0]))
     across = min(len(columns), 4)
     down = -(-len(columns) // across)
     with figure_style():

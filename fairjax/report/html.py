@@ -130,9 +130,11 @@ def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, 
             f"{share['share']:.0%} of the test splits, where a classifier without any bias would on "
             f"{share['noise_share']:.0%}."
         )
-        reference = here[here["method"] == "group_thresholds"]
-        if not reference.empty:
-            text += f" Thresholds by group, which need it, reach {reference['median'].max():.2f}."
+        others = here[here["needs_a"]].sort_values(["median", "low"], ascending=False)
+        if not others.empty:
+            other = others.iloc[0]
+            name = label(other["method"], other["rule"], main)
+            text += f" The best of the methods that need it, {name}, reaches {other['median']:.2f}."
         points.append(f"{text} {_tested(found['comparisons'], column, best)}".strip())
     return Section("findings", "Which method", points=points)
 
@@ -197,8 +199,8 @@ def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float, structure
         f"Share of test splits with |bias| < {epsilon:g}, its 95 % Wilson interval, and after it the share that a "
         "classifier without any bias, with the same rate of acceptance, would reach on test parts of this size."
     )
-    if any(noise.is_dealt(name, structure) for name in set(found["shares"]["measure"])):
-        note += " For that, the same decisions and labels are dealt to the groups by chance, many times."
+    if any(noise.is_permuted(name, structure) for name in set(found["shares"]["measure"])):
+        note += " To estimate it, the same decisions and labels are assigned to the groups at random, many times."
     return Section("shares", "How often the bound is met", tables=[grid(found["shares"], main, cell, note=note)])
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
-from fairjax.runs.labels import label, needs_group, place
+from fairjax.runs.labels import label, needs_group, position
 
 
 class Cell(NamedTuple):
@@ -77,7 +77,7 @@ def heading_of(column: tuple[str, str]) -> str:
 def entries_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Return methods with their rules in the order of tables."""
     found = list(dict.fromkeys(zip(frame["method"], frame["rule"], strict=True)))
-    return sorted(found, key=lambda entry: place(entry[0]))
+    return sorted(found, key=lambda entry: position(entry[0]))
 
 
 def grid(frame: pd.DataFrame, main: str, cell, *, title: str = "", note: str = "") -> Table:

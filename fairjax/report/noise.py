@@ -1,6 +1,7 @@
 """What of the results is noise: row bootstrap, and what an unbiased classifier would show."""
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,9 @@ def shares(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY)
 
     The latter is the probability that an unbiased classifier with the same acceptance rate meets the bound on a test
     part of this size: P(|N(0, SE^2)| < epsilon) with SE^2 = p (1 - p) (1/n_0 + 1/n_1), where groups are conditioned as
-    the measure conditions them, averaged over splits. For other measures, and for more than two groups or classes, it
-    is the share of random draws that meet the bound when the same decisions and labels are assigned to the groups at
-    random.
+    the measure conditions them, averaged over splits. For measures that do not compare one such proportion, and for
+    more than two groups or classes, it is the share of random draws that meet the bound when the same decisions and
+    labels are assigned to the groups at random.
 
     Args:
         results: a table with the columns of `results.csv`.
@@ -85,29 +86,42 @@ def row_bootstrap(
     return pd.DataFrame(rows)
 
 
-DEALT = 500
+PERMUTATIONS = 500
 """Number of times that decisions and labels are assigned to the groups at random."""
 
 
-def is_dealt(name: str, structure: Structure) -> bool:
-    """Return whether the noise of a measure is estimated by random assignment to groups instead of a formula."""
-    return name not in ("spd", "eod") or structure.measure(name) is not MEASURES[name]
+def is_permuted(name: str, structure: Structure) -> bool:
+    """Return whether the noise of a measure is estimated by random assignment to groups instead of a formula.
+
+    The formula is that of the difference between two proportions, so it is for measures of two groups that compare one
+    rate by its difference, and the rate must be a share of rows that do not depend on the decisions.
+    """
+    measure = structure.measure(name)
+    parity = metrics.as_parity(measure)
+    if parity is None or measure is not MEASURES[name] or not structure.is_binary:
+        return True
+    return not (
+        len(parity.rates) == 1
+        and isinstance(parity.across, metrics.Difference)
+        and not parity.rates[0].depends_on_predictions
+    )
 
 
 def noise_shares(rows: pd.DataFrame, name: str, structure: Structure, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
     """Compute the standard error of the bias of fair decisions and their chance to meet the bound, for each split."""
     tables, measure = tables_of(rows, structure), structure.measure(name)
-    if not is_dealt(name, structure):
+    if not is_permuted(name, structure):
         noise = jax.vmap(functools.partial(metrics.noise_from_table, measure))(jnp.asarray(tables, jnp.float32))
-        counted = tables[:, :, 1:, :] if name == "eod" else tables
-        p = counted[:, 1].sum(axis=(1, 2)) / counted.sum(axis=(1, 2, 3))
+        rate = cast(metrics.Parity, metrics.as_parity(measure)).rates[0]
+        top, bottom = (tables.sum(axis=3) * np.asarray(matrix) for matrix in (rate.num, rate.den))
+        p = top.sum(axis=(1, 2)) / bottom.sum(axis=(1, 2))
         errors = np.sqrt(p * (1 - p) * np.asarray(noise, np.float64))
         return errors, np.where(errors > 0, 2 * stats.norm.cdf(epsilon / np.maximum(errors, 1e-12)) - 1, 1.0)
     generator, found = np.random.default_rng(0), []
     for table in tables:
         sizes = _row_counts(table.sum(axis=(0, 1)))
-        drawn = generator.multinomial(sizes, table.sum(axis=2).ravel() / table.sum(), size=(DEALT, len(sizes)))
-        found.append(np.moveaxis(drawn, 1, 2).reshape(DEALT, *structure.shape))
+        drawn = generator.multinomial(sizes, table.sum(axis=2).ravel() / table.sum(), size=(PERMUTATIONS, len(sizes)))
+        found.append(np.moveaxis(drawn, 1, 2).reshape(PERMUTATIONS, *structure.shape))
     _, bias = accuracy_and_bias(np.stack(found), name, structure)
     return finite_values(bias.T).std(ddof=1).to_numpy(), (np.abs(bias) < epsilon).mean(axis=1)
 

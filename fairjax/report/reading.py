@@ -54,11 +54,10 @@ def read_results(folder: Path, structure: Structure) -> pd.DataFrame:
     _refuse(file, (total <= 0) | (total >= 2**31), "has counts of no rows, or of more than can be counted")
     for name in _NUMBERS:
         values = pd.to_numeric(results[name], errors="coerce").astype(float)
-        # networks that diverged may lack numbers, and a bias may be undefined where groups are too small or ratios are
-        # infinite; whether it is defined is checked with the counts
-        without = (structure != BINARY) | ~results["measure"].isin(["spd", "eod"])
-        wrong = ~np.isfinite(values) & ~results["diverged"] & ~((name == "bias") & without)
-        _refuse(file, wrong, f"has a value of {name} that is no finite number")
+        wrong = ~np.isfinite(values) & ~results["diverged"]  # networks that diverged may lack numbers
+        if name == "bias":
+            wrong &= _has_finite_bias(results, structure, wrong)
+        _refuse(file, wrong, f"has a value of {name} that is not a finite number")
         results[name] = values
     doubled = results.duplicated([*statistics.KEYS, "seed", "part"])
     _refuse(file, doubled, "has the data set, measure, method, rule, seed and part of an earlier row")
@@ -68,6 +67,16 @@ def read_results(folder: Path, structure: Structure) -> pd.DataFrame:
     if wrong > 1e-4:
         raise ValueError(f"{file} contradicts itself: a bias or accuracy is {wrong:.2g} off what its counts say")
     return results
+
+
+def _has_finite_bias(results: pd.DataFrame, structure: Structure, rows: pd.Series) -> np.ndarray:
+    """Return for which of some rows the counts define a finite bias; groups may be too small, or a ratio infinite."""
+    finite = np.zeros(len(results), bool)
+    for measure in results.loc[rows, "measure"].unique():
+        chosen = (rows & (results["measure"] == measure)).to_numpy()
+        tables = counts.tables_of(results[chosen], structure)
+        finite[chosen] = np.isfinite(counts.accuracy_and_bias(tables, measure, structure)[1])
+    return finite
 
 
 def _refuse(file: Path, wrong: Any, what: str) -> None:

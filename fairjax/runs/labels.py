@@ -4,6 +4,7 @@ from math import inf
 from typing import NamedTuple
 
 from fairjax.methods import METHODS
+from fairjax.registry import Registry
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.selection import RULES
 
@@ -23,27 +24,34 @@ class About(NamedTuple):
     """The maximum number of groups that the method supports."""
     classes: float = inf
     """The maximum number of classes that the method supports."""
+    overlapping: bool = True
+    """Whether a row may belong to several groups."""
+
+
+def methods() -> Registry[About]:
+    """Return all methods in the order of tables: methods with candidates, the portfolio, the postprocessors."""
+    entries = {
+        name: About(METHODS.label(name), kind.reference, False, kind.groups, kind.classes)
+        for name, kind in METHODS.items()
+    }
+    entries[PORTFOLIO] = About("Portfolio", "fairjax")
+    for name, entry in POSTPROCESSORS.items():
+        label = POSTPROCESSORS.label(name)
+        entries[name] = About(label, entry.reference, True, entry.groups, entry.classes, entry.overlapping)
+    return Registry("method", entries)
 
 
 def names() -> tuple[str, ...]:
-    """Return all methods in the order of tables: methods with candidates, the portfolio, the postprocessors."""
-    return (*METHODS, PORTFOLIO, *POSTPROCESSORS)
+    """Return the names of all methods in the order of tables."""
+    return tuple(methods())
 
 
 def about(name: str) -> About | None:
     """Return the display properties of a method; None if the name is unknown, as in results of another version."""
-    if name == PORTFOLIO:
-        return About("Portfolio", "fairjax")
-    if name in METHODS:
-        kind = METHODS[name]
-        return About(METHODS.label(name), kind.reference, False, kind.groups, kind.classes)
-    if name in POSTPROCESSORS:
-        entry = POSTPROCESSORS[name]
-        return About(POSTPROCESSORS.label(name), entry.reference, True, entry.groups, entry.classes)
-    return None
+    return methods().get(name)
 
 
-def place(name: str) -> int:
+def position(name: str) -> int:
     """Return the position of a method in tables; unknown methods come last."""
     known = names()
     return known.index(name) if name in known else len(known)

@@ -59,6 +59,7 @@ def _fill(
     settings, folder = run.settings, run.folder
     stage = folder.place(name)
     (valid, test), jobs = scored, {}
+    margin = settings.selection.margin if postprocessors.POSTPROCESSORS[name].margin else 0.0
 
     def note(i: int, entry: dict[str, Any]) -> None:
         for key in found:
@@ -91,7 +92,7 @@ def _fill(
                 test_scores=test.x[i, :, 0],
                 test_a=test.a[i],
                 threshold=float(thresholds[i]),
-                bound=settings.selection.epsilon - (0.0 if name.endswith("_paper") else settings.selection.margin),
+                bound=settings.selection.epsilon - margin,
                 search=settings.roc_search,
             )
     # fairjax's own search takes milliseconds, less than starting a process

@@ -92,6 +92,10 @@ class Postprocessor(NamedTuple):
     """The measures that the method supports; None if it supports all."""
     classes: float = 2
     """The maximum number of classes that the method supports."""
+    overlapping: bool = False
+    """Whether a row may belong to several groups."""
+    margin: bool = True
+    """Whether the method keeps the margin of the selection settings to the bound."""
 
 
 _KAMIRAN, _HARDT = "Kamiran et al. 2012, AIF360", "Hardt et al. 2016, AIF360"
@@ -105,7 +109,7 @@ POSTPROCESSORS: Registry[Postprocessor] = Registry(
             "ROC, either way", _KAMIRAN, functools.partial(_reject_option, polarity="either")
         ),
         "reject_option_paper": Postprocessor(
-            "ROC, paper's polarity", _KAMIRAN, functools.partial(_reject_option, polarity="crossed")
+            "ROC, paper's polarity", _KAMIRAN, functools.partial(_reject_option, polarity="crossed"), margin=False
         ),
         "equalized_odds": Postprocessor("Eq. odds", _HARDT, functools.partial(_equalized_odds, threshold=None)),
         "equalized_odds_half": Postprocessor(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from fairjax import selection
 from fairjax.metrics import as_parity
+from fairjax.runs.labels import PORTFOLIO
 from fairjax.runs.settings import Settings
 from fairjax.runs.trials import Outcome, Trial
 from fairjax.selection import Evaluation
@@ -77,7 +78,7 @@ def trajectories(settings: Settings, outcome: Outcome) -> pd.DataFrame:
     frames, seen = [], set()
     for (method, rule), trial in outcome.trials.items():
         seeds, steps = trial.trace.valid.bias.shape
-        if (method in seen and steps > 1) or method == "portfolio":  # these candidates are in other rows already
+        if (method in seen and steps > 1) or method == PORTFOLIO:  # these candidates are in other rows already
             continue
         seen.add(method)
         for part in ("valid", "test"):

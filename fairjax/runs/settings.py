@@ -10,10 +10,9 @@ from fairjax.datasets import DATASETS, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Mlp
-from fairjax.registry import Registry
 from fairjax.runs.fields import Field, current, with_fields
 from fairjax.runs.hosts import Hosts
-from fairjax.runs.labels import PORTFOLIO, names
+from fairjax.runs.labels import PORTFOLIO, methods
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.values import check_values, expand_paths, short_repr
 from fairjax.selection import RULES, Rule
@@ -206,9 +205,10 @@ class Settings:
         MEASURES.check("measure", self.measure)
         if self.across is not None:
             GAPS.check("across", self.across)
-        check_names("methods", self.methods, names(), "method")
+        known = methods()
+        known.check("methods", *self.methods)
         if not self.methods:
-            raise ValueError(f"methods must be some of {', '.join(names())}, got none")
+            raise ValueError(f"methods must be some of {', '.join(known)}, got none")
         unfit = [name for name in self.portfolio if name not in METHODS or METHODS[name].threshold == "rule"]
         if unfit or not self.portfolio:
             raise ValueError(f"portfolio must be methods with candidates of their own, got {unfit or 'none'}")
@@ -329,12 +329,3 @@ def _debias_type(methods: tuple[tuple[str, type[Method]], ...], groups: tuple[tu
 Debias = debias_type()
 """Settings of `debias`, with the methods that were registered when this module was imported; `debias_type` includes
 those that were registered later."""
-
-
-def check_names(what: str, given: tuple[str, ...], known: tuple[str, ...], kind: str) -> None:
-    """Check that all names are known.
-
-    Raises:
-        ValueError: if a name is unknown; the message suggests a similar name and lists the known ones.
-    """
-    Registry(kind, dict.fromkeys(known)).check(what, *given)

@@ -14,7 +14,7 @@ from fairjax.runs import hosts
 from fairjax.runs.compiler import lower_and_compile
 from fairjax.runs.context import RunContext
 from fairjax.runs.drive import SavingDrive
-from fairjax.runs.labels import about
+from fairjax.runs.labels import PORTFOLIO, about
 from fairjax.runs.loading import TRAINING_STREAM, fold_in_all, keys_of, load
 from fairjax.runs.progress import progress_of
 from fairjax.runs.settings import Settings
@@ -66,21 +66,21 @@ def check_methods(settings: Settings, structure: Structure, splits: Split) -> No
     Raises:
         ValueError: if some do not; the message names them and the methods that do.
     """
-    unfit = {}
-    for name in (*settings.methods, *(settings.portfolio if "portfolio" in settings.methods else ())):
+    unfit, overlapping = {}, splits.a.ndim == 2
+    for name in (*settings.methods, *(settings.portfolio if PORTFOLIO in settings.methods else ())):
         known = about(name)
         if known is None:
             continue
         if len(structure.classes) > known.classes:
             unfit[name] = f"{len(structure.classes)} classes"
-        elif len(structure.groups) > known.groups or (name == "group_thresholds" and splits.a.ndim == 2):
-            unfit[name] = "groups that overlap" if splits.a.ndim == 2 else f"{len(structure.groups)} groups"
+        elif len(structure.groups) > known.groups or (overlapping and not known.overlapping):
+            unfit[name] = "groups that overlap" if overlapping else f"{len(structure.groups)} groups"
     if unfit:
         others = [name for name in settings.portfolio if name not in unfit]
-        fit = [name for name in settings.methods if name not in unfit and (name != "portfolio" or others)]
-        words = ["--methods", *(fit or ["standard", "pruning", "bias_gda"])]
-        words += ["--portfolio", *others] if "portfolio" in fit else []
-        what = "; ".join(f"{name} cannot do {reason}" for name, reason in unfit.items())
+        fit = [name for name in settings.methods if name not in unfit and (name != PORTFOLIO or others)]
+        words = ["--methods", *(fit or Settings.methods)]
+        words += ["--portfolio", *others] if PORTFOLIO in fit else []
+        what = "; ".join(f"{name} does not support {reason}" for name, reason in unfit.items())
         raise ValueError(f"{what}: leave them out, as in {' '.join(words)}")
 
 

@@ -10,9 +10,10 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from experiments.first_paper import curves
-from fairjax.report import statistics
+from fairjax.metrics import MEASURES
+from fairjax.report import noise, statistics
 from fairjax.report.counts import inconsistency
-from fairjax.runs.structure import CELLS
+from fairjax.runs.structure import BINARY, CELLS
 from fairjax.selection import ConstrainedObjective, ExpectedObjective
 
 CUBE = [(decision, y, a) for decision in (0, 1) for y in (0, 1) for a in (0, 1)]
@@ -81,6 +82,19 @@ def test_noise_is_what_fair_classifiers_meet():
     counts = np.array([70, 140, 70, 140, 30, 60, 30, 60])  # 30 % of each group are accepted
     found = statistics.shares(pd.DataFrame([row("fair", 0, counts)]), 0.05)
     assert found["noise_share"][0] == pytest.approx(np.mean(inside), abs=0.02)
+
+
+@pytest.mark.parametrize("measure", [name for name in MEASURES if not noise.is_permuted(name, BINARY)])
+def test_the_formula_of_noise_agrees_with_random_groups(measure, monkeypatch):
+    rows = pd.DataFrame([row("m", 0, np.array([70, 140, 50, 120, 30, 60, 60, 90]))])
+    error, allowed = noise.noise_shares(rows, measure, BINARY, 0.05)
+    monkeypatch.setattr(noise, "is_permuted", lambda *_: True)
+    drawn_error, drawn_allowed = noise.noise_shares(rows, measure, BINARY, 0.05)
+    assert error == pytest.approx(drawn_error, rel=0.1) and allowed == pytest.approx(drawn_allowed, abs=0.06)
+
+
+def test_the_measures_of_one_proportion_have_a_formula():
+    assert {name for name in MEASURES if not noise.is_permuted(name, BINARY)} == {"spd", "eod", "fprd", "accuracy"}
 
 
 def test_noise_vanishes_with_rows():

@@ -178,7 +178,7 @@ def test_a_small_group_is_left_out_and_every_table_says_so(folders, capsys):
         assert "c, F (" in text and "fewer than 50" in text
     assert "c, F <small>not compared</small>" in page
     assert "Share accepted, of y = 1 (true positive rate)" in page
-    assert "COMPAS by race and sex" in page and "dealt to the groups by chance" in page
+    assert "COMPAS by race and sex" in page and "assigned to the groups at random" in page
     assert "Beside the paper" not in page  # the paper's numbers are for two groups
 
 
@@ -220,21 +220,21 @@ def test_a_page_is_not_made_of_counts_that_were_changed(folders, tmp_path):
     [
         (
             [*MANY, "adversarial_debiasing", "reject_option"],
-            "adversarial_debiasing cannot do 6 groups; reject_option cannot do 6 groups: leave them out, as in "
+            "adversarial_debiasing does not support 6 groups; reject_option does not support 6 groups: leave them out, as in "
             "--methods standard pruning group_thresholds",
         ),
         (
             ["--protected", "race", "--methods", "standard", "pruning", "adversarial_debiasing", "portfolio"]
             + ["--portfolio", "adversarial_debiasing"],
-            "adversarial_debiasing cannot do 3 groups: leave them out, as in --methods standard pruning",
+            "adversarial_debiasing does not support 3 groups: leave them out, as in --methods standard pruning",
         ),
         (
             ["--protected", "race", "--methods", "bias_gda", "adversarial_debiasing", "lagrangian", "portfolio"],
             "as in --methods bias_gda lagrangian portfolio --portfolio bias_gda lagrangian",
         ),
-        ([*SIDE_BY_SIDE, "group_thresholds"], "group_thresholds cannot do groups that overlap"),
-        ([*CLASSES, "threshold"], "threshold cannot do 3 classes"),
-        ([*CLASSES, "group_thresholds"], "group_thresholds cannot do 3 classes"),
+        ([*SIDE_BY_SIDE, "group_thresholds"], "group_thresholds does not support groups that overlap"),
+        ([*CLASSES, "threshold"], "threshold does not support 3 classes"),
+        ([*CLASSES, "group_thresholds"], "group_thresholds does not support 3 classes"),
     ],
 )
 def test_methods_that_cannot_do_the_groups_are_refused_before_training(
