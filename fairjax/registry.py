@@ -1,6 +1,7 @@
 """Registries of the methods, measures, rules and data sets that a user can choose by name."""
 
 import difflib
+import inspect
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -33,6 +34,18 @@ class Registry(dict[str, T]):
             'SPD'
         """
         return self._labels.get(name) or getattr(self.get(name), "label", "") or name
+
+    def summary(self, name: str) -> str:
+        """Return the first paragraph of the docstring of an entry that is a class or a function, or else its label.
+
+        Example:
+            >>> Registry("measure", {"total": sum, "answer": 42}, labels={"answer": "The answer"}).summary("answer")
+            'The answer'
+        """
+        entry = self[name]
+        documented = isinstance(entry, type) or inspect.isroutine(entry)
+        first = (inspect.getdoc(entry) or "").split("\n\n")[0] if documented else ""
+        return " ".join(first.split()) or self.label(name)
 
     def register(self, name: str, entry: T, label: str = "") -> None:
         """Add an entry at the end.

@@ -6,6 +6,7 @@ from pathlib import Path
 from experiments.first_paper.presets import PRESETS
 from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
+from fairjax.runs.fields import current
 from fairjax.runs.labels import names
 from fairjax.runs.settings import (
     SEEDS,
@@ -99,5 +100,5 @@ def preset(name: str) -> Settings:
         pruning=chosen.pruning,
         bias_gda=chosen.bias_gda,
         random_perturbation=chosen.random_perturbation,
-        selection=Selection(rule=rule, **values),
+        selection=current(Selection)(rule=rule, **values),
     )

@@ -3,25 +3,28 @@
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS
 from fairjax.metrics import GAPS, MEASURES
+from fairjax.registry import Registry
 from fairjax.runs import labels
 from fairjax.runs.fields import field_docs
 from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.selection import RULES
 
-CHOICES: dict[str, Callable[[], Iterable[str]]] = {
+CHOICES: dict[str, Callable[[], Registry[Any]]] = {
     "dataset": lambda: DATASETS,
     "datasets": lambda: DATASETS,
     "measure": lambda: MEASURES,
     "measures": lambda: MEASURES,
     "methods": labels.methods,
     "across": lambda: GAPS,
+    "selection.rule": lambda: RULES,
 }
-"""The settings whose values are names in registries, and the names."""
+"""The settings whose values are names in registries, and the registries."""
 
 WIDTH = 79
 """Maximum width of a line of help."""
@@ -63,23 +66,29 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
     if len(own) < len(groups):
         called = ", ".join(name for name in groups if name in METHODS)
         text += [*_wrapped(f"Methods, --METHOD.SETTING VALUE; `methods METHOD` explains one: {called}")]
-    return "\n".join([*text, f"`{command} --help all` explains everything."])
+    return "\n".join([*text, f"`{command} --help SETTING` explains one setting, `{command} --help all` everything."])
 
 
-def group_help(command: str, settings: Any, group: str) -> str:
-    """Return the help of a group of settings, with the full description of each.
+def setting_help(command: str, settings: Any, name: str) -> str:
+    """Return the help of a setting or of a group of settings, with full descriptions and all choices.
+
+    Args:
+        command: how the command is called.
+        settings: its settings, a dataclass instance with the defaults to show.
+        name: the name of a setting or a group.
 
     Raises:
-        ValueError: if there is no such group.
+        ValueError: if there is no such setting or group.
     """
-    known = [
-        field.name for field in dataclasses.fields(settings) if dataclasses.is_dataclass(getattr(settings, field.name))
-    ]
-    if group not in known:
-        raise ValueError(f"--help takes a group of settings, {', '.join(known)}, or all; got {group!r}")
-    value = getattr(settings, group)
-    head = [f"{command} --{group}.SETTING VALUE", "", *_wrapped(inspect.getdoc(type(value)) or ""), ""]
-    return "\n".join([*head, *_fields(value, f"--{group}.")])
+    known = Registry("setting", {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
+    name = name.replace("-", "_")
+    if name not in known:
+        raise ValueError(f"--help takes the name of a setting or all: {known.unknown(name)}")
+    value = known[name]
+    if not dataclasses.is_dataclass(value):
+        return "\n".join([f"{command} --{name.replace('_', '-')} VALUE", "", *_fields(settings, "", [name])])
+    head = [f"{command} --{name}.SETTING VALUE", "", *_wrapped(inspect.getdoc(type(value)) or ""), ""]
+    return "\n".join([*head, *_fields(value, f"{name}.")])
 
 
 def methods_help(program: str) -> str:
@@ -128,19 +137,20 @@ def method_help(name: str) -> str:
     if references:
         lines += ["References:", textwrap.indent(textwrap.dedent(references.strip("\n")), "  ").rstrip(), ""]
     value = method()
-    settings = _fields(value, f"--{name}.")
+    settings = _fields(value, f"{name}.")
     return "\n".join([*lines, *(["Settings:", "", *settings] if settings else ["It has no settings."])])
 
 
-def _fields(value: Any, prefix: str) -> list[str]:
-    docs = field_docs(type(value))
-    return [
-        _entry(
-            f"{prefix}{field.name.replace('_', '-')}",
-            f"{docs.get(field.name, '')} [{_shown(getattr(value, field.name))}]",
-        )
-        for field in dataclasses.fields(value)
-    ]
+def _fields(settings: Any, prefix: str, names: Sequence[str] = ()) -> list[str]:
+    """Describe the fields of a dataclass, or those with the given names, and the choices of each."""
+    docs, lines = field_docs(type(settings)), []
+    for name in names or [field.name for field in dataclasses.fields(settings)]:
+        flag = f"--{prefix}{name.replace('_', '-')}"
+        lines.append(_entry(flag, f"{docs.get(name, '')} [{_shown(getattr(settings, name))}]"))
+        if f"{prefix}{name}" in CHOICES:
+            choices = CHOICES[f"{prefix}{name}"]()
+            lines += [_entry(f"  {choice}", choices.summary(choice)) for choice in choices]
+    return lines
 
 
 def _entry(flag: str, words: str, indent: int = 22) -> str:

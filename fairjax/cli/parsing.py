@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 import yaml
 
-from fairjax.cli.help import group_help, settings_help
+from fairjax.cli.help import setting_help, settings_help
 from fairjax.runs.values import at_home, short_repr
 from fairjax.types import Number
 
@@ -60,9 +60,9 @@ def parse(program: str, command: str, start: S, about: str, words: Sequence[str]
     words = list(words)
     asked = next((i for i, word in enumerate(words) if word in ("-h", "--help")), None)
     if asked is not None and words[asked + 1 : asked + 2] != ["all"]:
-        group = words[asked + 1] if asked + 1 < len(words) and not words[asked + 1].startswith("-") else None
+        name = words[asked + 1] if asked + 1 < len(words) and not words[asked + 1].startswith("-") else None
         called = f"{program} {command}"
-        print(settings_help(program, command, start, about) if group is None else group_help(called, start, group))
+        print(settings_help(program, command, start, about) if name is None else setting_help(called, start, name))
         raise SystemExit(0)
     if asked is not None:
         words = ["--help"]

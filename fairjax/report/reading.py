@@ -11,6 +11,7 @@ import pandas as pd
 from fairjax.checkpoint import first_line
 from fairjax.metrics import MEASURES
 from fairjax.report import counts, statistics
+from fairjax.runs.fields import current
 from fairjax.runs.settings import Selection
 from fairjax.runs.structure import BINARY, Structure
 
@@ -181,12 +182,13 @@ def read_selection(folder: Path, circumstances: dict[str, Any]) -> Selection:
         file = folder / "run.json"
         content = _part(file, _part(file, _part(file, circumstances, "settings"), "each"), "selection")
     else:
-        return Selection()
+        return current(Selection)()
     if "epsilon" not in content:
         raise ValueError(f"{file} lacks selection.epsilon; {WAY_OUT}")
-    names = {field.name for field in dataclasses.fields(Selection)}
+    kind = current(Selection)
+    names = {field.name for field in dataclasses.fields(kind)}
     values = {name: value for name, value in content.items() if name in names}
     try:
-        return Selection(**{**values, "also": tuple(values.get("also", ()))})
+        return kind(**{**values, "also": tuple(values.get("also", ()))})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file} has settings of selection that cannot be used ({first_line(error)})") from error

@@ -37,8 +37,8 @@ def with_fields(fields: Fields) -> Callable[[type[T]], type[T]]:
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        made = _extended(cls, fields())
-        cast(Any, made).registered_fields = staticmethod(fields)
+        made = cast(Any, _extended(cls, fields(), ()))
+        made.registered_fields, made.added = staticmethod(fields), fields()
         return made
 
     return decorate
@@ -46,13 +46,15 @@ def with_fields(fields: Fields) -> Callable[[type[T]], type[T]]:
 
 def current(cls: type[T]) -> type[T]:
     """Return a class decorated by `with_fields` with the fields of the present content of the registry."""
-    return _extended(cls, cast(Any, cls).registered_fields())
+    known: Any = cls
+    return _extended(cls, known.registered_fields(), known.added)
 
 
 @functools.cache
-def _extended(cls: type[T], fields: tuple[Field, ...]) -> type[T]:
-    known = {field.name for field in dataclasses.fields(cast(Any, cls))}
-    new = [field for field in fields if field.name not in known]
+def _extended(cls: type[T], fields: tuple[Field, ...], added: tuple[Field, ...]) -> type[T]:
+    """Return a subclass with the fields that the class lacks or, if it was extended before, that have changed."""
+    kept = {field.name for field in dataclasses.fields(cast(Any, cls))} - {field.name for field in added}
+    new = [field for field in fields if field.name not in kept and field not in added]
     if not new:
         return cls
     made = [(field.name, Annotated[field.type, Doc(field.description)], field.default) for field in new]

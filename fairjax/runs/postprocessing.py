@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ def _fill(
     settings, folder = run.settings, run.folder
     stage = folder.place(name)
     (valid, test), jobs = scored, {}
-    margin = settings.selection.margin if postprocessors.POSTPROCESSORS[name].margin else 0.0
+    margin = cast(Any, settings.selection).margin if postprocessors.POSTPROCESSORS[name].margin else 0.0
 
     def note(i: int, entry: dict[str, Any]) -> None:
         for key in found:

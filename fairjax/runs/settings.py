@@ -10,13 +10,14 @@ from fairjax.datasets import DATASETS, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Mlp
-from fairjax.runs.fields import Field, current, with_fields
+from fairjax.runs.fields import Field, current, field_docs, with_fields
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, methods
 from fairjax.runs.postprocessors import POSTPROCESSORS
-from fairjax.runs.values import check_values, expand_paths, short_repr
+from fairjax.runs.values import check_values, expand_paths, field_types, short_repr
 from fairjax.selection import RULES, Rule
 from fairjax.training import Training
+from fairjax.types import Number
 
 SEEDS = (
     42, 73, 666, 777, 1009, 1279, 1597, 1811, 1949, 2053, 2129, 2287, 2617, 2741, 2903, 3079, 3257, 3413, 3571, 3727,
@@ -100,31 +101,43 @@ class NetworkSettings:
         self.build()
 
 
+def _rule_numbers() -> tuple[Field, ...]:
+    """Return one setting per number or choice of a selection rule; rules share those of the same name."""
+    fields: dict[str, Field] = {}
+    users: dict[str, list[str]] = {}
+    for name, kind in RULES.items():
+        kind = cast(Any, kind)
+        docs, types, rule = field_docs(kind), field_types(kind), kind()
+        for field in dataclasses.fields(kind):
+            default = getattr(rule, field.name)
+            if isinstance(default, bool | int | float | str):
+                single = float if types[field.name] == Number else types[field.name]
+                users.setdefault(field.name, []).append(name)
+                fields.setdefault(field.name, Field(field.name, single, default, docs.get(field.name, "")))
+    return tuple(entry._replace(description=_of_rules(entry, users[name])) for name, entry in fields.items())
+
+
+def _of_rules(entry: Field, rules: list[str]) -> str:
+    """Return the description of a rule's number, with the names of the rules that have it."""
+    return f"{entry.description} Used by the rule{'s' if len(rules) > 1 else ''} {' and '.join(rules)}.".lstrip()
+
+
+@with_fields(_rule_numbers)
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
     """How one candidate is selected on validation data."""
 
     rule: str = "objective"
-    """The rule that selects a candidate. objective: Eq. 3 with the bound epsilon - margin. expected: the expectation of
-    Eq. 3 on new data. pooled: the same with the bias of train and validation data together. accuracy_floor: the least
-    |bias| among candidates above a floor on balanced accuracy."""
+    """The rule that selects a candidate."""
     also: tuple[str, ...] = ()
     """Additional rules that select from the same candidates; each adds rows to the results."""
     epsilon: float = 0.05
     """Bound on |bias|, which test results are compared with."""
-    margin: float = 0.01
-    """Distance inside the bound that a candidate must keep on validation data (rules objective and accuracy_floor)."""
-    variance: float = 0.2
-    """Variance of a decision, p (1 - p) (rules expected and pooled)."""
-    shift: float = 0.03
-    """Standard deviation of the change in bias from train data to new data (rule pooled)."""
-    floor: float = 0.55
-    """Minimum balanced accuracy on validation data (rule accuracy_floor)."""
 
     def build(self, rule: str | None = None) -> Rule:
         """Build a selection rule with these numbers: the rule of the run, or the one with the given name.
 
-        Numbers that are not settings here, as those of a rule that a user registered, keep the rule's defaults.
+        Fields of a rule that are not settings, such as arrays, keep the rule's defaults.
         """
         chosen = RULES[rule or self.rule]
         names = {field.name for field in dataclasses.fields(cast(Any, chosen))}
@@ -150,11 +163,8 @@ class Settings:
     dataset: str = "loh"
     """Data set, simulated or read from benchmark files, which are found or downloaded."""
     measure: str = "spd"
-    """Measure of bias. spd: statistical parity difference. eod: equal opportunity difference. fprd, ppd, accuracy:
-    difference of false positive rates, of precision, of accuracy. average_odds, equalized_odds: mean, or larger, of the
-    differences of true and false positive rates. parity_ratio: how far the ratio of selection rates is from 1. With
-    more than two groups, the greatest rate minus the least; with more than two classes, the class that is furthest
-    from parity."""
+    """Measure of bias. With more than two groups, the greatest rate minus the least; with more than two classes, the
+    class that is furthest from parity."""
     seeds: tuple[int, ...] = SEEDS
     """Random seeds; each gives one train/valid/test split and one network."""
     methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
@@ -302,12 +312,16 @@ class Settings:
 
 
 def debias_type() -> type[Settings]:
-    """Create the settings of `debias`: those of every run, and a field for each method with hyperparameters.
+    """Create the settings of `debias` for everything that is registered.
+
+    They are the settings of every run, a group for each method with hyperparameters, and the numbers of the rules and
+    of the simulated data sets.
 
     Raises:
         ValueError: if a method has the same name as another setting.
     """
-    return _debias_type(tuple(METHODS.items()), (("simulation", current(Simulation)),))
+    groups = ("simulation", current(Simulation)), ("selection", current(Selection))
+    return _debias_type(tuple(METHODS.items()), groups)
 
 
 @functools.cache
@@ -327,5 +341,5 @@ def _debias_type(methods: tuple[tuple[str, type[Method]], ...], groups: tuple[tu
 
 
 Debias = debias_type()
-"""Settings of `debias`, with the methods that were registered when this module was imported; `debias_type` includes
-those that were registered later."""
+"""Settings of `debias`, with what was registered when this module was imported; `debias_type` includes what was
+registered later."""

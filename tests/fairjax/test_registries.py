@@ -1,5 +1,6 @@
 """An entry of a registry is an entry everywhere: in settings, in flags, in help, and in Python."""
 
+import dataclasses
 import functools
 import pickle
 
@@ -7,11 +8,16 @@ import jax
 import numpy as np
 import pytest
 
+from experiments.cli import PROGRAM
 from experiments.cli import parse_debias as parse
-from fairjax import MEASURES, metrics
+from fairjax import MEASURES, RULES, ConstrainedObjective, metrics
+from fairjax.cli.help import CHOICES
+from fairjax.cli.parsing import updated
 from fairjax.data import append_protected, loh, zafar
 from fairjax.datasets import DATASETS, Benchmark, Parameter, Simulator
 from fairjax.runs import loading
+from fairjax.runs.identity import plain
+from fairjax.runs.settings import Selection, debias_type
 
 
 @pytest.fixture
@@ -89,3 +95,54 @@ def test_a_function_around_a_measure_does_not_have_its_definition():
         return -metrics.spd(values, y, a, weights)
 
     assert metrics.as_parity(metrics.spd) is not None and metrics.as_parity(negated) is None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Powered(ConstrainedObjective):
+    """The objective to a power."""
+
+    power: float = 2.0
+    """Exponent of the objective."""
+    shift: float = 0.03
+
+    def __call__(self, evaluation):
+        return super().__call__(evaluation) ** self.power
+
+
+@pytest.fixture
+def powered():
+    """Register a selection rule for the test."""
+    RULES.register("powered", Powered, label="Powered")
+    yield "powered"
+    del RULES["powered"]
+
+
+def test_the_numbers_of_a_registered_rule_are_flags(powered, capsys):
+    settings = parse("--selection.rule powered --selection.power 3 --selection.shift 0.5 --seeds 1".split())
+    assert settings.selection.build() == Powered(power=3.0, shift=0.5)
+    assert plain(settings)["selection"]["power"] == 3.0
+    assert updated(debias_type()(), {"selection": {"rule": "powered", "power": 4}}).selection.build().power == 4.0
+    with pytest.raises(SystemExit):
+        PROGRAM.main(["debias", "--help", "selection"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "powered The objective to a power." in text
+    assert "Exponent of the objective. Used by the rule powered. [2.0]" in text
+    assert "Used by the rules pooled and powered. [0.03]" in text
+
+
+def test_without_the_rule_its_flag_is_gone():
+    with pytest.raises(SystemExit):
+        parse(["--selection.power", "3"])
+    assert [field.name for field in dataclasses.fields(Selection)] == [
+        "rule", "also", "epsilon", "margin", "variance", "shift", "floor",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dataset", "measure", "methods", "across", "selection"])
+def test_help_lists_every_choice(name, capsys):
+    with pytest.raises(SystemExit):
+        PROGRAM.main(["debias", "--help", name])
+    text = capsys.readouterr().out
+    registry = CHOICES["selection.rule" if name == "selection" else name]()
+    assert all(f"    {choice}" in text for choice in registry) and max(map(len, text.splitlines())) <= 80
