@@ -2,9 +2,25 @@
 
 import difflib
 import inspect
-from typing import TypeVar
+import keyword
+from collections.abc import Callable, Container
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+Check = Callable[[str, Any], None]
+"""A function `check(name, entry)` that raises an error of one line if a registry cannot hold the entry."""
+
+
+def brief(entry: object) -> str:
+    """Format an entry for a message in one short line.
+
+    Example:
+        >>> brief("spd")
+        "'spd'"
+    """
+    text = " ".join(repr(entry).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class Registry(dict[str, T]):
@@ -20,11 +36,38 @@ class Registry(dict[str, T]):
         ['pruning', 'shrink']
     """
 
-    def __init__(self, kind: str, entries: dict[str, T], labels: dict[str, str] | None = None):
-        """Make a registry of entries of one kind, which messages name, with labels for tables and figures."""
+    def __init__(
+        self, kind: str, entries: dict[str, T], labels: dict[str, str] | None = None, check: Check | None = None
+    ):
+        """Make a registry.
+
+        Args:
+            kind: what the entries are; messages name it.
+            entries: the first entries.
+            labels: names in tables and figures, of entries that have no `label`.
+            check: checks an entry before it is registered.
+        """
         super().__init__(entries)
         self.kind = kind
         self._labels = dict(labels or {})
+        self._check = check
+        self._reserved: list[tuple[Container[str], str]] = []
+
+    def reserve(self, names: Container[str], what: str) -> None:
+        """Refuse names that have another meaning where the entries are chosen.
+
+        Args:
+            names: the names; if it is another registry, its later entries are reserved too.
+            what: what the names mean, for the message.
+
+        Example:
+            >>> methods = Registry("method", {"pruning": 1})
+            >>> methods.reserve(("seeds",), "a setting")
+            >>> methods.register("seeds", 2)
+            Traceback (most recent call last):
+            ValueError: a method cannot be named 'seeds', which is a setting: choose another name
+        """
+        self._reserved.append((names, what))
 
     def label(self, name: str) -> str:
         """Return the name of an entry in tables and figures: its label, or else its name.
@@ -56,12 +99,18 @@ class Registry(dict[str, T]):
             label: name in tables and figures; if omitted, the entry's own `label` or its name.
 
         Raises:
-            ValueError: if the name is already used or is not an identifier.
+            ValueError: if the name is already used, is reserved, or is not an identifier.
+            TypeError: if the entry is not of the kind of the registry.
         """
-        if not (isinstance(name, str) and name.isidentifier()):
+        if not (isinstance(name, str) and name.isidentifier()) or keyword.iskeyword(name):
             raise ValueError(f"the name of a {self.kind} must be an identifier such as my_{self.kind}, got {name!r}")
         if name in self:
-            raise ValueError(f"there is a {self.kind} named {name!r} already, {self[name]!r}: choose another name")
+            raise ValueError(f"there is a {self.kind} named {name!r} already, {brief(self[name])}: choose another name")
+        for names, what in self._reserved:
+            if name in names:
+                raise ValueError(f"a {self.kind} cannot be named {name!r}, which is {what}: choose another name")
+        if self._check is not None:
+            self._check(name, entry)
         self[name] = entry
         if label:
             self._labels[name] = label

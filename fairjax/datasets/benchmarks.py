@@ -13,7 +13,7 @@ from fairjax.datasets.files import RawFile
 from fairjax.datasets.german import GERMAN_FILES, german
 from fairjax.datasets.mimic import mimic
 from fairjax.datasets.simulated import LOH, ZAFAR, Simulator
-from fairjax.registry import Registry
+from fairjax.registry import Registry, brief
 
 
 class Benchmark(NamedTuple):
@@ -42,7 +42,23 @@ class Benchmark(NamedTuple):
         return self.load(*args, **options)
 
 
+def _check_entry(name: str, benchmark: Any) -> None:
+    """Check an entry of `DATASETS`; parameters of simulations are settings, so their names must differ."""
+    if not isinstance(benchmark, Benchmark) or not callable(benchmark.load):
+        what = f"the data set {name!r} must be a fairjax.datasets.Benchmark with a loader"
+        raise TypeError(f"{what}, got {brief(benchmark)}")
+    if benchmark.simulator is not None:
+        parameter = benchmark.simulator.parameter.name
+        others = {entry.simulator.parameter.name: other for other, entry in DATASETS.items() if entry.simulator}
+        if parameter in others or parameter in SIMULATION_SETTINGS:
+            whose = f"the data set {others[parameter]!r} has" if parameter in others else "all simulations have"
+            raise ValueError(f"the parameter {parameter!r} of the data set {name!r} is one that {whose}: rename it")
+
+
 _ATTRIBUTES = ("race", "sex")
+
+SIMULATION_SETTINGS = ("rows", "tables", "key", "sweep")
+"""Settings that all simulations share on the command line."""
 
 DATASETS: Registry[Benchmark] = Registry(
     "data set",
@@ -70,6 +86,7 @@ DATASETS: Registry[Benchmark] = Registry(
             files=COMPAS_FILES,
         ),
     },
+    check=_check_entry,
 )
 """The data sets by name. There is no other list of them. Every loader takes `path` and `verify`."""
 

@@ -1,5 +1,8 @@
 """Debiasing methods, as dataclasses of hyperparameters with pure functions; see `fairjax.methods.base.Method`."""
 
+import dataclasses
+from typing import Any, cast
+
 from fairjax.methods.adversarial_debiasing import AdversarialDebiasing
 from fairjax.methods.adversarial_fine_tuning import AdversarialFineTuning
 from fairjax.methods.base import Method, Parts, Task, method
@@ -9,7 +12,35 @@ from fairjax.methods.layerwise import LayerwiseOptimisation
 from fairjax.methods.pruning import Pruning
 from fairjax.methods.random_perturbation import RandomPerturbation
 from fairjax.methods.standard import ConstrainedThreshold, Standard
-from fairjax.registry import Registry
+from fairjax.registry import Registry, brief
+
+RESERVED = frozenset(
+    (
+        *("across", "compilation_cache", "dataset", "group_size", "hosts", "intersect", "measure", "methods"),
+        *("minimum", "network", "out", "path", "portfolio", "protected", "rate_minimum", "roc_search", "save_every"),
+        *("seeds", "selection", "simulation", "small", "stratify", "training"),
+    )
+)
+"""Names of other settings of a run, which a method cannot have."""
+
+
+def _check_entry(name: str, kind: Any) -> None:
+    """Check an entry of `METHODS`."""
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise TypeError(f"the method {name!r} must be a subclass of fairjax.Method, got {brief(kind)}")
+    if "__dataclass_params__" not in vars(kind):
+        raise TypeError(f"the class {kind.__name__} is not decorated: write @fairjax.method above it")
+    missing = [each for each in ("init", "step") if getattr(kind, each) is getattr(Method, each)]
+    if missing:
+        raise TypeError(f"{kind.__name__} must have functions init and step, and lacks {' and '.join(missing)}")
+    required = [field.name for field in dataclasses.fields(cast(Any, kind)) if _is_required(field)]
+    if required:
+        raise TypeError(f"{kind.__name__} must have a default for each setting, and lacks one for {required[0]}")
+
+
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
@@ -26,11 +57,15 @@ METHODS: Registry[type[Method]] = Registry(
         "fine_tuning": FineTuning,
         "lagrangian": Lagrangian,
     },
+    check=_check_entry,
 )
 """The methods by name, in the order in which tables show them. There is no other list of methods."""
 
+METHODS.reserve(RESERVED, "a setting of the command line")
+
 __all__ = [
     "METHODS",
+    "RESERVED",
     "AdversarialDebiasing",
     "AdversarialFineTuning",
     "BiasGda",

@@ -33,7 +33,7 @@ from fairjax.metrics.parity import (
     predictive_equality,
     predictive_parity,
 )
-from fairjax.registry import Registry
+from fairjax.registry import Registry, brief
 from fairjax.types import AnyArray
 
 Rows = Bool[AnyArray, " n"] | Num[AnyArray, " n"]
@@ -321,6 +321,18 @@ def demographic_parity_shortfall(values: Rows, y: Rows, a: Rows, weights: Weight
     return _of_two(demographic_parity_shortfall, values, y, a, weights)
 
 
+def _check_entry(name: str, measure: Any) -> None:
+    """Check an entry of `MEASURES`; what a function returns is checked when it is used."""
+    if not callable(measure) or isinstance(measure, type):
+        raise TypeError(
+            f"the measure {name!r} must be a function (values, y, a, weights=None) or a fairjax.Parity, got "
+            f"{brief(measure)}"
+        )
+    if getattr(measure, "__hash__", None) is None:
+        what = f"the measure {name!r} must be hashable, since programs are compiled for it"
+        raise TypeError(f"{what}, got {brief(measure)}")
+
+
 MEASURES: Registry[Measure] = Registry(
     "measure",
     {
@@ -333,6 +345,7 @@ MEASURES: Registry[Measure] = Registry(
         "equalized_odds": equalized_odds_difference,
         "parity_ratio": demographic_parity_shortfall,
     },
+    check=_check_entry,
 )
 """The measures by short names, each 0 at parity. There is no other list of them. Add a measure with
 `MEASURES.register`: a function of (values, y, a, weights=None) for two groups, or a `fairjax.Parity` for any number of

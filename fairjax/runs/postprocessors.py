@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fairjax.registry import Registry
+from fairjax.methods import METHODS, RESERVED
+from fairjax.registry import Registry, brief
 
 _ARRAYS = ("valid_scores", "valid_y", "valid_a", "test_scores", "test_a")
 
@@ -98,6 +99,13 @@ class Postprocessor(NamedTuple):
     """Whether the method keeps the margin of the selection settings to the bound."""
 
 
+def _check_entry(name: str, entry: Any) -> None:
+    """Check an entry of `POSTPROCESSORS`."""
+    if not isinstance(entry, Postprocessor):
+        what = f"the postprocessor {name!r} must be a fairjax.runs.postprocessors.Postprocessor"
+        raise TypeError(f"{what}, got {brief(entry)}")
+
+
 _KAMIRAN, _HARDT = "Kamiran et al. 2012, AIF360", "Hardt et al. 2016, AIF360"
 
 POSTPROCESSORS: Registry[Postprocessor] = Registry(
@@ -116,7 +124,12 @@ POSTPROCESSORS: Registry[Postprocessor] = Registry(
             "Eq. odds, cut at 0.5", _HARDT, functools.partial(_equalized_odds, threshold=0.5)
         ),
     },
+    check=_check_entry,
 )
 """All postprocessors by name. `reject_option` takes 1 as the favourable label, `reject_option_either` takes 1 or 0,
 whichever is better on validation data, and `reject_option_paper` works as in the first paper's runs on COMPAS.
 `equalized_odds` starts from decisions at the tuned threshold, `equalized_odds_half` at 0.5."""
+
+METHODS.reserve(POSTPROCESSORS, "a postprocessor")
+POSTPROCESSORS.reserve(METHODS, "a method")
+POSTPROCESSORS.reserve(RESERVED, "a setting of the command line")

@@ -6,14 +6,14 @@ first on ties. Rules are interchangeable: any object that follows the protocol `
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.metrics.shrinkage import expected_range_within
-from fairjax.registry import Registry
+from fairjax.registry import Registry, brief
 from fairjax.selection.evaluation import Evaluation, Rates
 from fairjax.types import AnyArray, Number
 
@@ -309,6 +309,34 @@ def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]
     return score > best + TIE
 
 
+def _check_entry(name: str, kind: Any) -> None:
+    """Check an entry of `RULES`, whose fields become settings that rules share by name."""
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise TypeError(f"the rule {name!r} must be a class that is a dataclass, got {brief(kind)}")
+    if name == "none":
+        raise ValueError("a rule cannot be named 'none', which stands for no rule in results: choose another name")
+    try:
+        rule = kind()
+    except TypeError as error:
+        raise TypeError(f"{kind.__name__} must have a default for each number: {error}") from error
+    if not isinstance(rule, Rule):
+        raise TypeError(f"{kind.__name__} must follow the protocol Rule: data, bound and __call__(evaluation)")
+    if rule.data not in ("valid", "pooled") or (rule.data == "pooled" and not hasattr(rule, "pool")):
+        raise TypeError(f"{kind.__name__}.data must be valid, or pooled with a function pool, got {rule.data!r}")
+    if jax.tree_util.all_leaves([rule]):
+        raise TypeError(f"{kind.__name__} must be a pytree: register it by jax.tree_util.register_dataclass")
+    for field in dataclasses.fields(kind):
+        if field.name in ("rule", "also"):
+            raise ValueError(f"{kind.__name__}.{field.name} has the name of a setting of selection: rename it")
+        for other, known in RULES.items():
+            theirs = getattr(known(), field.name, None)
+            if isinstance(theirs, int | float) and theirs != getattr(rule, field.name):
+                raise ValueError(
+                    f"{kind.__name__}.{field.name} is {getattr(rule, field.name)} and that of the rule {other!r} is "
+                    f"{theirs}, but rules share the setting selection.{field.name}: rename it or use the same default"
+                )
+
+
 RULES: Registry[Callable[..., Rule]] = Registry(
     "rule",
     {
@@ -323,5 +351,6 @@ RULES: Registry[Callable[..., Rule]] = Registry(
         "pooled": "pooled",
         "accuracy_floor": "accuracy floor",
     },
+    check=_check_entry,
 )
 """The selection rules by name. There is no other list of them."""

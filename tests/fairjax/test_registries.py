@@ -10,14 +10,17 @@ import pytest
 
 from experiments.cli import PROGRAM
 from experiments.cli import parse_debias as parse
-from fairjax import MEASURES, RULES, ConstrainedObjective, metrics
+from fairjax import MEASURES, METHODS, RULES, ConstrainedObjective, Method, Pruning, method, metrics, spd
 from fairjax.cli.help import CHOICES
 from fairjax.cli.parsing import updated
 from fairjax.data import append_protected, loh, zafar
 from fairjax.datasets import DATASETS, Benchmark, Parameter, Simulator
+from fairjax.datasets.benchmarks import SIMULATION_SETTINGS
+from fairjax.methods import RESERVED, Standard
 from fairjax.runs import loading
 from fairjax.runs.identity import plain
-from fairjax.runs.settings import Selection, debias_type
+from fairjax.runs.postprocessors import POSTPROCESSORS, Postprocessor
+from fairjax.runs.settings import Selection, Settings, Simulation, debias_type
 
 
 @pytest.fixture
@@ -146,3 +149,94 @@ def test_help_lists_every_choice(name, capsys):
     text = capsys.readouterr().out
     registry = CHOICES["selection.rule" if name == "selection" else name]()
     assert all(f"    {choice}" in text for choice in registry) and max(map(len, text.splitlines())) <= 80
+
+
+class Undecorated(Standard):
+    pass
+
+
+@method
+class Idle(Method):
+    """A method without functions."""
+
+
+@method
+class Demanding(Standard):
+    """A method with a setting that has no default."""
+
+    strength: float
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wide(ConstrainedObjective):
+    margin: float = 0.02
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Doubled(ConstrainedObjective):
+    also: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain(ConstrainedObjective):
+    pass
+
+
+@dataclasses.dataclass
+class Unhashable:
+    def __call__(self, values, y, a, weights=None):
+        return spd(values, y, a, weights)
+
+
+def coin(parameter):
+    return Benchmark(Simulator("coin", loh, Parameter(parameter, 1.0, "Strength.")))
+
+
+@pytest.mark.parametrize(
+    ("registry", "name", "entry", "error", "message"),
+    [
+        (METHODS, "mine", Pruning(), TypeError, "'mine' must be a subclass of fairjax.Method, got Pruning"),
+        (METHODS, "mine", ConstrainedObjective, TypeError, "must be a subclass of fairjax.Method"),
+        (METHODS, "mine", Undecorated, TypeError, "Undecorated is not decorated: write @fairjax.method above it"),
+        (METHODS, "mine", Idle, TypeError, "Idle must have functions init and step, and lacks init and step"),
+        (METHODS, "mine", Demanding, TypeError, "Demanding must have a default for each .* lacks one for strength"),
+        (METHODS, "portfolio", Pruning, ValueError, "cannot be named 'portfolio', which is a setting"),
+        (METHODS, "reject_option", Pruning, ValueError, "cannot be named 'reject_option', which is a postprocessor"),
+        (METHODS, "class", Pruning, ValueError, "must be an identifier"),
+        (MEASURES, "mine", "spd", TypeError, "'mine' must be a function .* or a fairjax.Parity, got 'spd'"),
+        (MEASURES, "mine", metrics.Parity, TypeError, "must be a function"),
+        (MEASURES, "mine", Unhashable(), TypeError, "'mine' must be hashable"),
+        (RULES, "mine", ConstrainedObjective(), TypeError, "'mine' must be a class that is a dataclass"),
+        (RULES, "mine", Pruning, TypeError, "Pruning must follow the protocol Rule"),
+        (RULES, "mine", Plain, TypeError, "Plain must be a pytree"),
+        (RULES, "mine", Wide, ValueError, "Wide.margin is 0.02 and that of the rule 'objective' is 0.01"),
+        (RULES, "mine", Doubled, ValueError, "Doubled.also has the name of a setting of selection"),
+        (RULES, "none", ConstrainedObjective, ValueError, "cannot be named 'none'"),
+        (DATASETS, "mine", loh, TypeError, "'mine' must be a fairjax.datasets.Benchmark with a loader"),
+        (DATASETS, "mine", coin("alpha"), ValueError, "'alpha' of the data set 'mine' is one that .* 'loh' has"),
+        (DATASETS, "mine", coin("rows"), ValueError, "'rows' of the data set 'mine' is one that all simulations have"),
+        (POSTPROCESSORS, "mine", len, TypeError, "'mine' must be a fairjax.runs.postprocessors.Postprocessor"),
+        (POSTPROCESSORS, "pruning", Postprocessor("", "", len), ValueError, "named 'pruning', which is a method"),
+        (POSTPROCESSORS, "seeds", Postprocessor("", "", len), ValueError, "named 'seeds', which is a setting"),
+    ],
+)
+def test_a_registry_refuses_what_it_cannot_hold(registry, name, entry, error, message):
+    before = dict(registry)
+    with pytest.raises(error, match=message) as refused:
+        registry.register(name, entry)
+    assert "\n" not in str(refused.value) and registry == before
+
+
+@pytest.mark.parametrize("registry", [METHODS, MEASURES, RULES, POSTPROCESSORS])
+def test_the_entries_of_the_library_pass_the_checks_of_registration(registry):
+    for name in registry:
+        registry.register(f"{name}_again", registry[name])
+        del registry[f"{name}_again"]
+
+
+def test_the_reserved_names_are_those_of_the_other_settings():
+    assert {field.name for field in dataclasses.fields(Settings)} == RESERVED
+    shared = {field.name for field in dataclasses.fields(Simulation)} - {"alpha", "theta"}
+    assert shared == set(SIMULATION_SETTINGS)
