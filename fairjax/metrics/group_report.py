@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fairjax.metrics import rates as _rates
-from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
+from fairjax.metrics.intervals import effective_size, empirical_bayes, resampled, wilson
 
 RATES = {
     "selection_rate": _rates.selection(),
@@ -24,9 +24,6 @@ RATES = {
 
 _WIDE = 22
 """Width of the column with the names of groups in the printed table."""
-
-_CHUNK = 2**22
-"""Number of random numbers drawn at a time for the intervals of gaps."""
 
 
 @dataclass(frozen=True)
@@ -272,19 +269,8 @@ class GroupReport:
 
     def _draw(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Draw confusion tables (2, 2, groups, draws)."""
-        cells, sizes = self.cells.ravel(), self.cell_sizes.ravel()
-        if not cells.any():
-            return np.zeros((*self.confusion.shape, count))
-        found, at_a_time = [], max(1, _CHUNK // cells.size)
-        for start in range(0, count, at_a_time):
-            size = min(at_a_time, count - start)
-            if self.weighted:
-                drawn = random.poisson(sizes, (size, cells.size)) * (cells / np.where(sizes > 0, sizes, 1.0))
-            else:
-                drawn = random.multinomial(round(cells.sum()), cells / cells.sum(), size=size).astype(float)
-            drawn = drawn.reshape(size, 2, 2, -1)
-            found.append(drawn if self.members is None else drawn @ self.members)
-        return np.moveaxis(np.concatenate([np.zeros((0, *self.confusion.shape)), *found]), 0, -1)
+        drawn = resampled(self.cells, count, random, self.cell_sizes if self.weighted else None)
+        return np.moveaxis(drawn if self.members is None else drawn @ self.members, 0, -1)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with one row per group, indexed by the attributes.

@@ -10,6 +10,9 @@ from fairjax.metrics.shrinkage import shrink
 Numbers = Any
 """An array or list of numbers, or a single number."""
 
+_CHUNK = 2**22
+"""Number of random numbers that are drawn at a time."""
+
 
 def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Numbers, Numbers]:
     """Compute Wilson's interval of a proportion, which lies in [0, 1] and is reliable for small groups.
@@ -89,3 +92,39 @@ def empirical_bayes(rates: Numbers, sizes: Numbers) -> Numbers:
     rates, sizes = np.asarray(rates, float), np.asarray(sizes, float)
     there = ~np.isnan(rates) & (sizes > 0)
     return np.where(there, shrink(np, rates, sizes, there)[0], np.nan)
+
+
+def resampled(
+    cells: np.ndarray, count: int, random: np.random.Generator, sizes: np.ndarray | None = None
+) -> np.ndarray:
+    """Draw tables of counts, as they would be of rows drawn with replacement.
+
+    The draws are multinomial, so their cost does not depend on the number of rows. The counts must be whole numbers:
+    for weighted rows, each cell is a scaled Poisson draw of its effective number of rows, which has the mean and the
+    variance of the sum of the weights of resampled rows.
+
+    Args:
+        cells: number of rows, or sum of weights, of each cell, of any shape.
+        count: number of draws.
+        random: the generator of random numbers.
+        sizes: effective number of rows of each cell, for weighted rows; omitted for counts.
+
+    Returns:
+        The draws, an axis in front of those of `cells`.
+
+    Example:
+        >>> resampled(np.array([3.0, 1.0]), 5, np.random.default_rng(0)).sum(axis=1).tolist()
+        [4.0, 4.0, 4.0, 4.0, 4.0]
+    """
+    plain = cells.ravel()
+    if not plain.any():
+        return np.zeros((count, *cells.shape))
+    draws, at_a_time = [np.zeros((0, plain.size))], max(1, _CHUNK // plain.size)
+    for start in range(0, count, at_a_time):
+        size = min(at_a_time, count - start)
+        if sizes is None:
+            draws.append(random.multinomial(round(plain.sum()), plain / plain.sum(), size=size).astype(float))
+        else:
+            rows = sizes.ravel()
+            draws.append(random.poisson(rows, (size, plain.size)) * (plain / np.where(rows > 0, rows, 1.0)))
+    return np.concatenate(draws).reshape(count, *cells.shape)

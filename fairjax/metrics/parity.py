@@ -203,6 +203,33 @@ class Parity:
             found.append(self._gap(values, rate.size(tensor), there, *overall))
         return self._combined(found)
 
+    def of_rates(
+        self,
+        rates: Num[AnyArray, "R G"],
+        sizes: Num[AnyArray, "R G"],
+        there: Bool[AnyArray, "R G"],
+        overall: Num[AnyArray, " R"],
+    ) -> Float[Array, ""]:
+        """Compute the measure from rates that were estimated elsewhere, such as those of a bootstrap draw.
+
+        Args:
+            rates: the rate of each group, one row per rate of the measure.
+            sizes: denominators of the rates.
+            there: whether each group is compared.
+            overall: each rate of all rows.
+
+        Returns:
+            A scalar; NaN if it cannot be computed.
+
+        Example:
+            >>> measure = demographic_parity()
+            >>> rates, sizes = jnp.array([[0.5, 0.25]]), jnp.array([[4.0, 4.0]])
+            >>> measure.of_rates(rates, sizes, sizes > 0, jnp.array([0.375])).item()
+            0.25
+        """
+        each = zip(checks.floating(rates), jnp.asarray(sizes), jnp.asarray(there), jnp.asarray(overall), strict=True)
+        return self._combined([self._gap(*row[:3], row[3], None) for row in each])
+
     def compared(
         self, tensor: Num[AnyArray, "P Y G"], squared: Num[AnyArray, "P Y G"] | None = None
     ) -> tuple[Float[Array, "R G"], Float[Array, "R G"], Bool[Array, "R G"]]:
