@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from experiments.benchmarks import clock, fit, view
 from experiments.benchmarks.view import OURS, Curve
-from fairjax.report.figures import ACCURACY, BIAS, figure_style, plt, save_figure
+from fairjax.report.figures import ACCURACY, BIAS, figure_style, save_figure, subplots
 
 GREY = "0.55"
 MARKERS = ("o", "s", "^")
@@ -73,7 +73,7 @@ def curves_figure(panels: dict[str, dict[str, Curve]], xlabel: str, path: Path) 
         The files written.
     """
     with figure_style():
-        figure, axes = plt.subplots(1, len(panels), figsize=(6.0 * len(panels), 4.0), squeeze=False)
+        figure, axes = subplots(1, len(panels), (6.0 * len(panels), 4.0))
         for axis, (unit, curves) in zip(axes[0], panels.items(), strict=True):
             for (name, curve), colour, marker in zip(curves.items(), (ACCURACY, BIAS, GREY), MARKERS, strict=False):
                 _draw(axis, name, curve, colour, marker)
@@ -145,7 +145,7 @@ def steps_figure(results: dict[str, Any], path: Path) -> list[Path]:
         height = 0.34 * max(map(len, entries.values())) + 1.2
         same = len({tuple(name for name, _ in bars) for bars in entries.values()}) == 1
         size = 3.6 * len(shapes) + 3.0 * (1 if same else len(shapes)), height
-        figure, axes = plt.subplots(1, len(shapes), figsize=size, squeeze=False, sharey=same)
+        figure, axes = subplots(1, len(shapes), size, sharey=same)
         for axis, (shape, bars) in zip(axes[0], entries.items(), strict=True):
             for i, (name, raw) in enumerate(bars):
                 median = clock.median(raw) * 1e6

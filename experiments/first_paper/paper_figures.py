@@ -2,17 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 
 from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
+from fairjax.report.figures import ACCURACY, BIAS, colour_of, figure_style, marker_of, save_figure, subplots
 from fairjax.runs.labels import label
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
-
-from fairjax.report.figures import ACCURACY, BIAS, colour_of, figure_style, marker_of, save_figure
 
 
 def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
@@ -31,7 +26,7 @@ def sensitivity_figure(points: pd.DataFrame, path: Path) -> list[Path]:
     rows = [(measure, method) for measure in measures for method in methods]
     with figure_style():
         size = 5.2 * len(datasets), 2.9 * len(rows) + 0.7
-        figure, axes = plt.subplots(len(rows), len(datasets), figsize=size, squeeze=False)
+        figure, axes = subplots(len(rows), len(datasets), size)
         for i, (measure, method) in enumerate(rows):
             for axis, dataset in zip(axes[i], datasets, strict=True):
                 here = points[
@@ -84,7 +79,7 @@ def pareto_figure(points: pd.DataFrame, single: pd.DataFrame, path: Path) -> lis
     down = -(-len(columns) // across)
     with figure_style():
         height = 3.0 * down + 1.3
-        figure, axes = plt.subplots(down, across, figsize=(3.6 * across, height), squeeze=False)
+        figure, axes = subplots(down, across, (3.6 * across, height))
         for axis in axes.flat[len(columns) :]:
             axis.axis("off")
         for axis, column in zip(axes.flat, columns, strict=False):

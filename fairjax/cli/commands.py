@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fairjax.cli.help import method_help, methods_help
-from fairjax.cli.parsing import parse, taken
+from fairjax.cli.parsing import parse, pop_flag
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.report.extras import Extras
 from fairjax.runs.devices import set_up
@@ -33,7 +33,7 @@ def parse_debias(words: Sequence[str], program: str = "fairjax", presets: Preset
     words, start = list(words), debias_type()()
     about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
     if presets:
-        name, words = taken(words, "--preset")
+        name, words = pop_flag(words, "--preset")
         if name is not None and name not in presets:
             raise ValueError(f"preset must be one of {', '.join(presets)}, got {name!r}")
         start = start if name is None else presets[name]()

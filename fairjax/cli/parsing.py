@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -57,26 +58,42 @@ def parse(program: str, command: str, start: S, about: str, words: Sequence[str]
         ValueError: for files that cannot be read, and for names and values in a file that the settings reject.
         SystemExit: for flags that the settings reject, after a message; and after help.
     """
-    words = list(words)
+    words, called = list(words), f"{program} {command}"
     asked = next((i for i, word in enumerate(words) if word in ("-h", "--help")), None)
     if asked is not None and words[asked + 1 : asked + 2] != ["all"]:
         name = words[asked + 1] if asked + 1 < len(words) and not words[asked + 1].startswith("-") else None
-        called = f"{program} {command}"
         print(settings_help(program, command, start, about) if name is None else setting_help(called, start, name))
         raise SystemExit(0)
     if asked is not None:
         words = ["--help"]
-    file, words = taken(words, "--config")
+    file, words = pop_flag(words, "--config")
     if file is not None:
         path = at_home("config", Path(file))
         start = updated(start, read_yaml(path), path)
-    return _from_flags(start, words, prog=f"{program} {command}", description=f"{type(start).__doc__}\n\n{about}")
+    try:
+        return _from_flags(start, words, prog=called, description=f"{type(start).__doc__}\n\n{about}")
+    except ValueError as error:
+        print(f"error: {error}\n`{called} --help` explains the settings", file=sys.stderr)
+        raise SystemExit(2) from error
 
 
 def _from_flags(start: S, words: list[str], **texts: Any) -> S:
+    """Parse flags.
+
+    Raises:
+        ValueError: for names and values that the settings reject; the message is tyro's, in one line.
+        SystemExit: after help.
+    """
     words = [_FORMER.sub(lambda flag: f"{flag[1]}{FORMER_NAMES[flag[2]]}", word) for word in words]
     kind = Annotated[type(start), tyro.conf.arg(name="")]  # type: ignore[valid-type]
-    return tyro.cli(kind, default=start, args=words, registry=REGISTRY, **texts)  # type: ignore[call-overload]
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(kind, default=start, args=words, registry=REGISTRY, **texts)  # type: ignore[call-overload]
+    except SystemExit as stopped:
+        if not stopped.code:
+            raise
+        raise ValueError(_one_line(errors.getvalue(), type(start).__name__)) from stopped
 
 
 def updated(start: S, content: dict[str, Any], source: Any = "the settings") -> S:
@@ -91,16 +108,19 @@ def updated(start: S, content: dict[str, Any], source: Any = "the settings") -> 
         ValueError: if a name is unknown or a value does not parse; the message is tyro's.
     """
     words = list(flags_of(content))
-    heard = io.StringIO()
     try:
-        with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(heard):
-            return _from_flags(start, words, prog=str(source))
-    except SystemExit as error:
-        raise ValueError(f"{source}: {_one_line(heard.getvalue())}") from error
+        return _from_flags(start, words, prog=str(source))
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
 
 
-def _one_line(box: str) -> str:
-    """Return the message in a box that tyro printed, and the settings that it suggests, without its title and help."""
+def _one_line(box: str, settings: str) -> str:
+    """Return the message in a box that tyro printed, and the settings that it suggests, without its title and help.
+
+    Args:
+        box: the text that tyro printed.
+        settings: the name of the settings class, which messages do not repeat.
+    """
     parts: list[list[str]] = [[]]
     for line in box.splitlines():
         text = line.strip("│| ")
@@ -112,7 +132,12 @@ def _one_line(box: str) -> str:
     parts = parts if "╭" in box else parts[1:]  # without Unicode, the title has lines of its own
     suggestions = [line for part in parts if part[0] == "Perhaps you meant:" for line in part if line[:2] == "--"]
     suggested = " or ".join(line.split()[0] for line in suggestions)
-    return " ".join(parts[0]) + (f"; perhaps you meant {suggested}" if suggested else "")
+    message = " ".join(parts[0]).removeprefix(f"Error parsing {settings}: ")
+    group = re.match(r"Error parsing ([\w.]+): ", message)
+    if group is not None:  # a group of settings
+        message = message[group.end() :]
+        message = message if message.startswith(f"{group[1]}.") else f"{group[1]}: {message}"
+    return message + (f"; perhaps you meant {suggested}" if suggested else "")
 
 
 def flags_of(content: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -155,7 +180,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def taken(words: list[str], flag: str) -> tuple[str | None, list[str]]:
+def pop_flag(words: list[str], flag: str) -> tuple[str | None, list[str]]:
     """Return the value of `--flag value` or `--flag=value`, and the remaining arguments.
 
     Raises:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from fairjax.registry import Registry
+
 
 class Command(NamedTuple):
     """A command of a program."""
@@ -77,7 +79,8 @@ class Program:
             console.print(self.usage(), end="", highlight=False, markup=False, soft_wrap=True)
             return 0 if words else 2
         if words[0] not in self.commands:
-            print(f"unknown command {words[0]!r}\n\n{self.usage()}", end="", file=sys.stderr)
+            unknown = Registry("command", dict(self.commands)).unknown(words[0])
+            print(f"error: {unknown}\n\n{self.usage()}", end="", file=sys.stderr)
             return 2
         try:
             return self.commands[words[0]].run(self, words[1:], console)

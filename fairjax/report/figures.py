@@ -7,15 +7,14 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS, Method, Standard
 from fairjax.metrics import MEASURES
 from fairjax.runs.files import atomic
 from fairjax.runs.labels import PORTFOLIO, label, names, needs_group, position
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (after the choice of a backend that needs no display)
 
 BIAS, ACCURACY = "#c1440e", "#1f5f8b"
 _PALETTE = (
@@ -67,7 +66,7 @@ def trajectories_figure(trajectories: pd.DataFrame, selected: pd.DataFrame, epsi
     down = -(-len(names) // across)
     with figure_style():
         size = (4.2 if across > 2 else 5.2) * across, 3.2 * down + 0.7
-        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True)
+        figure, axes = subplots(down, across, size, sharey=True)
         for axis in axes.flat[len(names) :]:
             axis.axis("off")
         for axis, name in zip(axes.flat, names, strict=False):
@@ -118,7 +117,7 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
     down = -(-len(columns) // across)
     with figure_style():
         size = 2.6 * across + 2.4, (0.2 * len(entries) + 0.9) * down
-        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True)
+        figure, axes = subplots(down, across, size, sharey=True)
         for axis in axes.flat[len(columns) :]:
             axis.axis("off")
         for axis, column in zip(axes.flat, columns, strict=False):
@@ -148,8 +147,25 @@ def objectives_figure(results: pd.DataFrame, path: Path, *, main: str) -> list[P
 def figure_style():
     """Use the style of all figures while the block runs."""
     style = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "fairjax"}
-    with plt.rc_context(style | {"axes.titlesize": 10.5}):
+    with matplotlib.rc_context(style | {"axes.titlesize": 10.5}):
         yield
+
+
+def subplots(rows: int, columns: int, size: tuple[float, float], *, sharey: bool = False) -> tuple[Figure, np.ndarray]:
+    """Make a figure with a grid of axes that needs neither a display nor the global state of pyplot.
+
+    Args:
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
+        size: width and height in inches.
+        sharey: whether all axes have the same vertical scale.
+
+    Returns:
+        The figure, and the axes as an array of shape (rows, columns).
+    """
+    figure = Figure(figsize=size)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharey=sharey)
 
 
 def save_figure(figure, path: Path, suffixes: Iterable[str] = (".png", ".svg")) -> list[Path]:
@@ -160,5 +176,4 @@ def save_figure(figure, path: Path, suffixes: Iterable[str] = (".png", ".svg")) 
         with atomic(target) as temporary:
             figure.savefig(temporary, dpi=150, metadata={"Date": None} if suffix == ".svg" else None)
         written.append(target)
-    plt.close(figure)
     return written

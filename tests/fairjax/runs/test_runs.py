@@ -243,7 +243,7 @@ def test_unknown_names_on_the_command_line_are_refused(capsys):
         PROGRAM.main(["debias", "--dataset", "iris"])
     assert stopped.value.code == 2
     assert PROGRAM.main(["debis"]) == 2
-    assert "unknown command 'debis'" in capsys.readouterr().err
+    assert "there is no command named 'debis': did you mean debias?" in capsys.readouterr().err
 
 
 def test_a_file_changes_settings_and_flags_have_the_last_word(tmp_path):
