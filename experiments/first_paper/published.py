@@ -7,7 +7,7 @@ import pandas as pd
 from fairjax.datasets import DATASETS
 from fairjax.report.extras import Extras
 from fairjax.report.layout import Cell, Section, grid
-from fairjax.report.tables import main_rule
+from fairjax.report.results_table import main_rule
 from fairjax.runs.labels import label
 
 PUBLISHED = Path(__file__).with_name("published.csv")

@@ -83,7 +83,7 @@ def folder_of(settings: Settings) -> Path:
 
 def _dataset(runs: list[Settings], settings: Reproduce, console: Console) -> None:
     """Complete the runs of one data set, which share its trained networks."""
-    hosts.check_same_everywhere("the configuration", "; ".join(map(fingerprint, runs)))
+    hosts.check_same_on_all_processes("the configuration", "; ".join(map(fingerprint, runs)))
     with ExitStack() as stack:
         folders = [stack.enter_context(closing(RunFolder(folder_of(one), identity(one)))) for one in runs]
         left = [(one, folder) for one, folder in zip(runs, folders, strict=True) if not _finished(folder)]

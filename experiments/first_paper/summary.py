@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.first_paper import curves, paper_figures, published, reproduce
 from experiments.first_paper.settings import Reproduce
 from fairjax.report import figures, html, statistics
-from fairjax.report.tables import main_rule
+from fairjax.report.results_table import main_rule
 from fairjax.runs import labels
 from fairjax.runs.files import write_json, write_text
 from fairjax.runs.identity import plain

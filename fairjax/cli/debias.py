@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 
 from fairjax import checkpoint
-from fairjax.report import figures, tables
+from fairjax.report import figures, results_table
 from fairjax.runs import hosts, results
 from fairjax.runs.context import RunContext, open_folder, open_run
 from fairjax.runs.debiasing import debias_all
@@ -51,7 +51,7 @@ def _write(run: RunContext, outcome: Outcome) -> tuple[pd.DataFrame, list[Path]]
     table, curves = results.results(settings, outcome), results.trajectories(settings, outcome)
     for name, frame in (("results.csv", table), ("trajectories.csv", curves)):
         write_text(folder / name, frame.to_csv(index=False, float_format="%.7g"))
-    write_text(folder / "table.md", tables.markdown(table, epsilon, outcome.prepared.structure))
+    write_text(folder / "table.md", results_table.markdown(table, epsilon, outcome.prepared.structure))
     pictures = figures.trajectories_figure(curves, table, epsilon, folder / "trajectories")
     save_networks(settings, outcome, folder / "networks")
     return table, pictures
@@ -60,7 +60,7 @@ def _write(run: RunContext, outcome: Outcome) -> tuple[pd.DataFrame, list[Path]]
 def _print(run: RunContext, outcome: Outcome, table: pd.DataFrame, pictures: list[Path]) -> None:
     """Print the table and the paths of all files."""
     console, structure = run.console, outcome.prepared.structure
-    console.print(tables.printed(table, run.settings.selection.epsilon, console.width, structure))
+    console.print(results_table.printed(table, run.settings.selection.epsilon, console.width, structure))
     lines = [f"results: {run.folder.path}"]
     if pictures:
         lines.append(f"pictures: {', '.join(map(str, pictures))}")

@@ -85,7 +85,10 @@ class Program:
         try:
             return self.commands[words[0]].run(self, words[1:], console)
         except KeyboardInterrupt as stopped:
-            print(str(stopped) or "\nstopped; the same command goes on from the last saved state", file=sys.stderr)
+            print(
+                str(stopped) or "\nstopped; run the same command again to resume from the last saved state",
+                file=sys.stderr,
+            )
             return getattr(stopped, "status", 130)
         except BrokenPipeError:
             raise
@@ -93,13 +96,16 @@ class Program:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except MemoryError as error:
-            print(f"error: out of memory: {str(error) or 'smaller settings need less'}", file=sys.stderr)
+            print(f"error: out of memory: {str(error) or 'use smaller settings'}", file=sys.stderr)
             return 2
         except Exception as error:
             if isinstance(error, RecursionError) and "/json/" in "".join(traceback.format_tb(error.__traceback__)):
-                print("error: a JSON file of the folder is nested too deeply to be one of a run", file=sys.stderr)
+                print(
+                    "error: a JSON file in the folder is nested too deeply to have been written by a run",
+                    file=sys.stderr,
+                )
                 return 2
-            print(_unforeseen(error), file=sys.stderr)
+            print(_report_unexpected(error), file=sys.stderr)
             return 2 if "RESOURCE_EXHAUSTED" in str(error) else 70
 
 
@@ -109,13 +115,13 @@ def _silence() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _unforeseen(error: Exception) -> str:
+def _report_unexpected(error: Exception) -> str:
     """Save the traceback of an unexpected error to a file and return a message that names the file."""
     text = "".join(traceback.format_exception(error))
     what = " ".join(f"{type(error).__name__}: {error}".split())
     what = what if len(what) <= 200 else f"{what[:200]}..."
     if "RESOURCE_EXHAUSTED" in str(error):
-        what = f"out of memory: {what}; --group-size 2 needs the least"
+        what = f"out of memory: {what}; --group-size 2 uses the least memory"
     else:
         what = f"this is a bug in fairjax: {what}"
     try:

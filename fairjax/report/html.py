@@ -25,7 +25,8 @@ from fairjax.report.layout import (
     heading_of,
     shown,
 )
-from fairjax.report.reading import (
+from fairjax.report.results_table import dataset_title, main_rule, undefined
+from fairjax.report.run_files import (
     WAY_OUT,
     check_objectives,
     read_json,
@@ -34,7 +35,6 @@ from fairjax.report.reading import (
     read_selection,
     read_structure,
 )
-from fairjax.report.tables import dataset_title, main_rule, undefined
 from fairjax.runs.files import write_text
 from fairjax.runs.labels import about, label, needs_group
 from fairjax.runs.structure import BINARY, Structure
@@ -80,7 +80,7 @@ def write(folder: Path, extras: Extras | None = None) -> Path:
     except ValueError as error:
         raise ValueError(f"{file}: {error}; {WAY_OUT}") from error
     names = ", ".join(dataset_title(name, structure) for name in dict.fromkeys(results["dataset"]))
-    about = " ".join((*structure.told(results["measure"].iloc[0]), undefined(results)))
+    about = " ".join((*structure.explain(results["measure"].iloc[0]), undefined(results)))
     splits = results["seed"].nunique()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined

@@ -135,7 +135,7 @@ def _row_counts(totals: np.ndarray) -> np.ndarray:
     if not np.array_equal(totals, np.rint(totals)):
         wrong = totals[totals != np.rint(totals)][0]
         raise ValueError(
-            f"rows cannot be drawn again from sums of weights, found {wrong:g}: give results of a run without weights"
+            f"rows cannot be resampled from sums of weights, found {wrong:g}: use results of a run without weights"
         )
     return totals.astype(int)
 

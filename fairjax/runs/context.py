@@ -64,7 +64,7 @@ def open_run(settings: Settings, folder: RunFolder, console: Console) -> Iterato
 
 def open_folder(settings: Settings) -> RunFolder:
     """Open the folder of a run, after checking that all processes have the same settings and versions."""
-    hosts.check_same_everywhere("the configuration", fingerprint(settings))
+    hosts.check_same_on_all_processes("the configuration", fingerprint(settings))
     return RunFolder(settings.folder, identity(settings))
 
 

@@ -31,7 +31,7 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise FolderError(
             f"cannot write {path} ({error}); free disk space or check the folder, and run the same command again: it "
-            "goes on from what is saved"
+            "resumes from the saved state"
         ) from error
     finally:
         if temporary is not None:

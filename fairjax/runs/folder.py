@@ -98,7 +98,7 @@ class RunFolder:
         """Return the saved states of one stage of the run."""
         return SavedStates(self.path.resolve() / "states" / name, self._configuration)
 
-    def place(self, name: str) -> Path:
+    def stage_folder(self, name: str) -> Path:
         """Return the folder of a stage that stores files of its own.
 
         Raises:

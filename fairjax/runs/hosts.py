@@ -20,7 +20,7 @@ import numpy as np
 from fairjax.checkpoint import first_line
 
 HEARTBEAT = 30
-"""Seconds without a sign of life after which a process counts as lost and all others end."""
+"""Seconds without a heartbeat after which a process counts as lost and all others stop."""
 
 PATIENCE = 24 * 3600 * 1000
 """Milliseconds that a process waits for a message of another one; the heartbeat ends the wait if that one is lost."""
@@ -45,10 +45,11 @@ class Hosts:
         """Validate the settings."""
         given = [name for name in ("coordinator", "processes", "process") if getattr(self, name) is not None]
         if self.cluster and given:
-            raise ValueError(f"hosts.cluster asks the launcher for hosts.{given[0]}; give one or the other")
+            raise ValueError(f"hosts.cluster gets hosts.{given[0]} from the launcher: set one of the two")
         if given and len(given) < 3:
             raise ValueError(
-                f"hosts.coordinator, hosts.processes and hosts.process belong together, got only {', '.join(given)}"
+                f"hosts.coordinator, hosts.processes and hosts.process must be set together, got only "
+                f"{', '.join(given)}"
             )
         if self.coordinator is not None and self.processes is not None and self.process is not None:
             if ":" not in self.coordinator:
@@ -80,8 +81,8 @@ def is_primary() -> bool:
 def joined(hosts: Hosts) -> Iterator[None]:
     """Connect to the other processes while the block runs; do nothing for a single process.
 
-    After an error this process prints its message and ends at once, since the others would wait for it in vain. They
-    end as well, each with a message of its own. States that were saved are kept.
+    After an error this process prints its message and exits at once, since the others would wait for it forever. They
+    exit as well, each with a message of its own. Saved states are kept.
 
     Raises:
         HostsError: if the other processes cannot be reached.
@@ -89,16 +90,16 @@ def joined(hosts: Hosts) -> Iterator[None]:
     if not hosts.several:
         yield
         return
-    last_words = _LastWords()
+    exit_message = _ExitMessage()
     try:
         _join(hosts)
         yield
         broadcast(lambda: "done")  # wait until the first process has written everything, however long that takes
         multihost_utils().sync_global_devices("end")
     except BaseException as error:
-        last_words.spoken()
+        exit_message.cancel()
         _end(error)
-    last_words.spoken()
+    exit_message.cancel()
     jax.distributed.shutdown()
 
 
@@ -124,30 +125,29 @@ def _join(hosts: Hosts) -> None:
     except (RuntimeError, ValueError) as error:
         if hosts.cluster:
             raise HostsError(
-                f"the launcher's processes did not come together ({first_line(error)}); start them by srun, mpirun or "
-                "a pod's launcher, or say how they find one another by --hosts.coordinator, --hosts.processes and "
-                "--hosts.process"
+                f"the launcher's processes could not connect ({first_line(error)}); start them with srun, mpirun or "
+                "the launcher of a pod, or set --hosts.coordinator, --hosts.processes and --hosts.process"
             ) from error
         raise HostsError(
-            f"{hosts.processes} processes at {hosts.coordinator} did not come together within {hosts.wait} s "
-            f"({first_line(error)}); start every process with the same command but its own --hosts.process, and see "
+            f"{hosts.processes} processes at {hosts.coordinator} could not connect within {hosts.wait} s "
+            f"({first_line(error)}); start every process with the same command but its own --hosts.process, and check "
             "that the coordinator's port is free and reachable"
         ) from error
-    check_same_everywhere("the number of devices of a process", str(jax.local_device_count()))
+    check_same_on_all_processes("the number of devices of a process", str(jax.local_device_count()))
 
 
 def _end(error: BaseException) -> NoReturn:
-    """Print why this process ends, and end it without waiting for the others."""
+    """Print why this process stops, and exit without waiting for the others."""
     again = "saved states are kept; start all processes again with the same command"
     if isinstance(error, KeyboardInterrupt):
         text, status = f"{_name()} was stopped; {again}", 130
     elif isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in _LOST):
         text, status = f"{_name()} lost another process ({first_line(error)}); {again}", 1
     elif isinstance(error, ValueError | TypeError | OSError):
-        text, status = f"error: {error}\n{_name()} ends, and so will the others", 2
+        text, status = f"error: {error}\n{_name()} stops, and the other processes will stop too", 2
     else:
         sys.excepthook(type(error), error, error.__traceback__)
-        text, status = f"{_name()} ends, and so will the others", 1
+        text, status = f"{_name()} stops, and the other processes will stop too", 1
     print(text, file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -166,32 +166,32 @@ def _name() -> str:
     return f"process {jax.process_index()} of {jax.process_count()}"
 
 
-class _LastWords:
-    """A message that is printed if this process is killed, or ended by JAX because the first process is lost.
+class _ExitMessage:
+    """A message that is printed if this process is killed, or stopped by JAX because the first process is lost.
 
     A killed process cannot print, so a helper process prints the message when its pipe to this process closes.
     """
 
-    PROGRAM = "import sys; sys.stdin.buffer.read() == b'spoken' or print(sys.argv[1], file=sys.stderr)"
+    PROGRAM = "import sys; sys.stdin.buffer.read() == b'cancel' or print(sys.argv[1], file=sys.stderr)"
 
     def __init__(self):
         text = (
-            f"process {os.getpid()} ended before its work was done: it was killed, or another process or its host was "
-            "lost or did not come; saved states are kept; start all processes again with the same command"
+            f"process {os.getpid()} stopped early: it was killed, or another process was lost or never connected; "
+            "saved states are kept; start all processes again with the same command"
         )
         self._reader = subprocess.Popen(
             [sys.executable, "-S", "-E", "-c", self.PROGRAM, text], stdin=subprocess.PIPE, start_new_session=True
         )
 
-    def spoken(self) -> None:
-        """Stop the helper process, because this process has reported everything itself."""
+    def cancel(self) -> None:
+        """Stop the helper process without a message, because this process has reported everything itself."""
         try:
-            self._reader.communicate(b"spoken", timeout=10)
+            self._reader.communicate(b"cancel", timeout=10)
         except (OSError, subprocess.TimeoutExpired):
             self._reader.kill()
 
 
-_turn = itertools.count()
+_messages = itertools.count()
 
 
 def broadcast(function: Callable[[], str]) -> str:
@@ -202,11 +202,11 @@ def broadcast(function: Callable[[], str]) -> str:
     """
     if jax.process_count() == 1:
         return function()
-    key, client = f"fairjax/{next(_turn)}", _client()
+    key, client = f"fairjax/{next(_messages)}", _client()
     if not is_primary():
         kind, text = client.blocking_key_value_get(key, PATIENCE).split(":", 1)
         if kind == "error":
-            raise HostsError(f"the first process could not go on: {text}")
+            raise HostsError(f"the first process failed: {text}")
         return text
     try:
         text = function()
@@ -229,7 +229,7 @@ def broadcast_arrays(tree: Any) -> Any:
     return jax.tree.map(np.array, multihost_utils().broadcast_one_to_all(tree))
 
 
-def check_same_everywhere(what: str, value: str) -> None:
+def check_same_on_all_processes(what: str, value: str) -> None:
     """Check that a value is the same in all processes.
 
     Raises:
@@ -240,10 +240,10 @@ def check_same_everywhere(what: str, value: str) -> None:
     theirs = broadcast(lambda: value)
     if theirs != value:
         start = max(0, len(os.path.commonprefix([theirs, value])) - 40)
-        there, here = (text[start : start + 80] for text in (theirs, value))
+        first, own = (text[start : start + 80] for text in (theirs, value))
         raise HostsError(
-            f"{what} differs between process 0 and process {jax.process_index()}: ...{there}... there, ...{here}... "
-            "here; give all processes the same command, version and data files"
+            f"{what} differs between process 0 and process {jax.process_index()}: ...{first}... and ...{own}...; start "
+            "all processes with the same command, version and data files"
         )
 
 

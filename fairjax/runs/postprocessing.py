@@ -57,7 +57,7 @@ def _fill(
 ) -> None:
     """Read the confusion tables and thresholds of all networks from files, or compute them."""
     settings, folder = run.settings, run.folder
-    stage = folder.place(name)
+    stage = folder.stage_folder(name)
     (valid, test), jobs = scored, {}
     margin = cast(Any, settings.selection).margin if postprocessors.POSTPROCESSORS[name].margin else 0.0
 
@@ -65,7 +65,7 @@ def _fill(
         for key in found:
             value = np.asarray(entry[key])
             if value.shape != found[key].shape[1:] or not np.all(np.isfinite(value)):
-                raise ValueError(f"its {key} is not what was saved")
+                raise ValueError(f"its {key} has another shape or is not finite")
             found[key][i] = value
         run.timings.add(name, [entry["seconds"], 0.0])
         tick()
@@ -76,10 +76,10 @@ def _fill(
             try:
                 entry = json.loads(saved.read_text(encoding="utf-8"))
                 if entry.get("configuration") != folder.configuration:
-                    raise ValueError("it is of another configuration, or of an older version")
+                    raise ValueError("it belongs to another configuration, or was written by an older version")
                 note(i, entry)
             except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise FolderError(f"{saved} cannot be read ({error}); remove it, and it is computed again") from error
+                raise FolderError(f"{saved} cannot be read ({error}); remove it to compute it again") from error
         else:
             jobs[i] = postprocessors.Job(
                 method=name,

@@ -27,7 +27,7 @@ class Lines:
         now = time.perf_counter()
         stage = {"name": name, "total": total, "unit": unit, "note": note, "completed": 0}
         self._stages.append({**stage, "begun": now, "printed": now, "ended": False})
-        self._print(f"{name}: begins, {total} {unit}" + (f" at most, {note}" if note else ""))
+        self._print(f"{name}: started, {total} {unit}" + (f" at most, {note}" if note else ""))
         return len(self._stages) - 1
 
     def update(self, number: Any, *, advance: int = 0, **changes: Any) -> None:
@@ -40,7 +40,7 @@ class Lines:
             return
         stage |= {"printed": now, "ended": ended}
         note = f", {stage['note']}" if stage["note"] else ""
-        seconds = f"{'ends ' if ended else ''}after {now - stage['begun']:.1f} s"
+        seconds = f"{'finished ' if ended else ''}after {now - stage['begun']:.1f} s"
         self._print(f"{stage['name']}: {stage['completed']} of {stage['total']} {stage['unit']}{note}, {seconds}")
 
     def _print(self, line: str) -> None:

@@ -277,18 +277,18 @@ class Settings:
                     + (", or choose protected" if known and not single else "")
                 )
         if not self.intersect and len(self.protected) < 2:
-            raise ValueError(f"no-intersect is about several protected attributes, got {len(self.protected)}")
+            raise ValueError(f"no-intersect needs several protected attributes, got {len(self.protected)}")
         if self.stratify and (self.is_simulated or not self.intersect):
             raise ValueError("stratify is for benchmark files whose groups are the intersections of attributes")
-        ignorant = [
+        unsupported = [
             name
             for name, entry in POSTPROCESSORS.items()
             if name in self.methods and entry.measures is not None and self.measure not in entry.measures
         ]
-        if ignorant:
+        if unsupported:
             raise ValueError(
-                f"{', '.join(ignorant)} know the measures {' and '.join(POSTPROCESSORS[ignorant[0]].measures or ())} "
-                f"only, got {self.measure}: leave them out"
+                f"{', '.join(unsupported)} support only the measures "
+                f"{' and '.join(POSTPROCESSORS[unsupported[0]].measures or ())}, got {self.measure}: leave them out"
             )
 
     @property

@@ -15,7 +15,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self):
         """Initialise the exception with the message that is printed."""
-        super().__init__("ended as asked by SIGTERM; the state is saved, and the same command goes on from there")
+        super().__init__("stopped by SIGTERM; the state is saved: run the same command again to resume")
 
 
 _received: list[int] = []

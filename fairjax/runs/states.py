@@ -54,7 +54,7 @@ class SavedStates:
         Raises:
             FolderError: if the state cannot be read or was changed; earlier states are kept.
         """
-        plain = jax.tree.map(_room, like)
+        plain = jax.tree.map(_empty_like, like)
         found: dict[str, Any] = {}
 
         def read() -> str:
@@ -67,7 +67,7 @@ class SavedStates:
         if not number:
             return None
         state = hosts.broadcast_arrays(found.get("state", plain))
-        return int(number), jax.tree.map(lambda like, leaf: _again(like, leaf, mesh), like, state)
+        return int(number), jax.tree.map(lambda like, leaf: _restored(like, leaf, mesh), like, state)
 
     def _read(self, numbers: list[int], plain: Any) -> Any:
         newest = self._path / f"{numbers[-1]:08d}"
@@ -76,7 +76,7 @@ class SavedStates:
             with checkpoint.checkpointer() as checkpointer:
                 return checkpointer.restore(newest / _STATE, args=ocp.args.StandardRestore(plain))
         except (ValueError, KeyError, OSError, TypeError, AttributeError, RecursionError, MemoryError) as error:
-            earlier = "; an earlier one is there to go on from" if len(numbers) > 1 else ""
+            earlier = ", which resumes from an earlier state" if len(numbers) > 1 else ""
             raise FolderError(
                 f"the saved state {newest} cannot be read ({first_line(error)}); remove it and run the same command "
                 f"again{earlier}, or remove {self._path} to redo this stage"
@@ -114,7 +114,7 @@ class SavedStates:
                 shutil.rmtree(temporary, ignore_errors=True)
             raise FolderError(
                 f"cannot save a state in {self._path} ({first_line(error)}); free disk space or check the folder, and "
-                "run the same command again: it goes on from the last saved state"
+                "run the same command again: it resumes from the last saved state"
             ) from error
         kept = {f"{kept:08d}" for kept in self._numbers()[-self.KEPT :]}
         for entry in list(self._path.iterdir()):  # removes old states and unfinished ones, but not a user's files
@@ -154,13 +154,13 @@ def _plain(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
-def _room(leaf: Any) -> np.ndarray:
+def _empty_like(leaf: Any) -> np.ndarray:
     """Create an array with the shape and type that `_plain` returns for a leaf."""
     shape = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
     return np.zeros(shape.shape, shape.dtype)
 
 
-def _again(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
+def _restored(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
     """Invert `_plain`: restore the type, key implementation and devices of a leaf."""
     if isinstance(like, np.ndarray):
         return np.array(leaf)
@@ -193,14 +193,14 @@ def verify(path: Path, configuration: str | None = None) -> None:
     """
     content = json.loads((path / _SUMS).read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
-        raise ValueError(f"its {_SUMS} does not say of which configuration it is: an older version wrote it")
+        raise ValueError(f"its {_SUMS} has no configuration: it was written by an older version")
     wanted, found = content["files"], _sums(path / _STATE)
     for name in sorted({*wanted, *found}):
         if wanted.get(name) != found.get(name):
             what = "missing" if name not in found else "not part of it" if name not in wanted else "damaged"
             raise ValueError(f"its file {name} is {what}")
     if configuration is not None and content.get("configuration") != configuration:
-        raise ValueError("it is of another configuration")
+        raise ValueError("it belongs to another configuration")
 
 
 def _sync(path: Path, *, files: bool = True) -> None:

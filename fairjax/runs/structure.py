@@ -103,7 +103,7 @@ class Structure:
             name, len(self.groups), len(self.classes), across=self.across, minimum=self.minimum, blocks=self.blocks
         )
 
-    def told(self, name: str) -> list[str]:
+    def explain(self, name: str) -> list[str]:
         """Explain which groups and classes a measure compares, and how.
 
         Args:

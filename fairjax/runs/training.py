@@ -51,7 +51,7 @@ def prepare(run: RunContext) -> Prepared:
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
         f"{mesh.size} {jax.devices()[0].platform} device(s)"
     )
-    for line in structure.told(settings.measure):
+    for line in structure.explain(settings.measure):
         run.console.print(line, soft_wrap=True, markup=False, highlight=False)
     network = from_linen(settings.network.build(len(structure.classes)))
     task = Task(network, structure.measure(settings.measure))
@@ -89,11 +89,11 @@ def _load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     try:
         splits, axes, structure, facts = load(settings)
     except FileNotFoundError:
-        hosts.check_same_everywhere("the data", "not there")
+        hosts.check_same_on_all_processes("the data", "not found")
         raise
     if jax.process_count() > 1:
         numbers = hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(splits)))
-        hosts.check_same_everywhere("the data", numbers.hexdigest())
+        hosts.check_same_on_all_processes("the data", numbers.hexdigest())
     return splits, axes, structure, facts
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from experiments.cli import PROGRAM
 from experiments.cli import parse_debias as parse
 from fairjax.cli import debias, program
-from fairjax.report import tables
+from fairjax.report import results_table
 from fairjax.runs import progress, signals
 from fairjax.runs.structure import BINARY
 
@@ -61,7 +61,7 @@ def rows(methods) -> pd.DataFrame:
 
 def text_of(results: pd.DataFrame, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(tables.printed(results, 0.05, width))
+    console.print(results_table.printed(results, 0.05, width))
     return console.file.getvalue()
 
 
@@ -72,7 +72,7 @@ def test_the_table_fits_the_terminal_and_cuts_no_number(width):
     text = text_of(results, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    for row in tables.summary(results).itertuples(index=False):
+    for row in results_table.summary(results).itertuples(index=False):
         for entry in row[1:]:
             assert entry in text
 
@@ -104,13 +104,13 @@ def test_progress_in_a_log_is_a_line_at_the_beginning_now_and_then_and_at_the_en
         bars.update(other, advance=1)
         bars.update(other, advance=1)
     assert console.file.getvalue().splitlines() == [
-        "training: begins, 1000 epochs at most, 20 networks left",
+        "training: started, 1000 epochs at most, 20 networks left",
         "training: 100 of 1000 epochs, 15 networks left, after 10.0 s",
         "training: 200 of 1000 epochs, 10 networks left, after 20.0 s",
         "training: 300 of 1000 epochs, 5 networks left, after 30.0 s",
-        "training: 310 of 310 epochs, 0 networks left, ends after 30.0 s",
-        "equalized_odds: begins, 2 networks",
-        "equalized_odds: 2 of 2 networks, ends after 0.0 s",
+        "training: 310 of 310 epochs, 0 networks left, finished after 30.0 s",
+        "equalized_odds: started, 2 networks",
+        "equalized_odds: 2 of 2 networks, finished after 0.0 s",
     ]
 
 
@@ -133,8 +133,8 @@ def test_a_run_into_a_folder_that_looks_like_markup_ends_well_on_an_ascii_output
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (0, "")
     assert "[/x]" in out and f"results: {folder}" in out
-    assert re.search(r"^training: begins, 20 epochs at most, 2 networks left$", out, re.MULTILINE)
-    assert re.search(r"^bias_gda: \d+ of \d+ candidates, ends after", out, re.MULTILINE)
+    assert re.search(r"^training: started, 20 epochs at most, 2 networks left$", out, re.MULTILINE)
+    assert re.search(r"^bias_gda: \d+ of \d+ candidates, finished after", out, re.MULTILINE)
     assert "?" in out and "±" not in out
     assert json.loads((folder / "run.json").read_text())
 
@@ -150,7 +150,7 @@ def test_sigterm_saves_the_state_and_the_same_command_ends_as_if_there_had_been_
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert err == "ended as asked by SIGTERM; the state is saved, and the same command goes on from there\n"
+    assert err == "stopped by SIGTERM; the state is saved: run the same command again to resume\n"
     assert list((folder / "states" / "bias_gda").iterdir())
     assert not (folder / "results.csv").exists()
     runs = [begin(*words, "--out", out) for out in (folder, tmp_path / "whole")]
@@ -230,7 +230,7 @@ def test_run_json_is_written_before_anything_is_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(debias, "debias_all", lambda *args: SimpleNamespace(prepared=SimpleNamespace(structure=BINARY)))
     monkeypatch.setattr(debias, "_write", lambda *args: (None, []))
     monkeypatch.setattr(debias, "provenance", lambda *args: {"seconds": 1})
-    monkeypatch.setattr(tables, "printed", deaf)
+    monkeypatch.setattr(results_table, "printed", deaf)
     with pytest.raises(Deaf):
         debias.run(parse(["--out", str(tmp_path / "r")]), Console(quiet=True))
     assert json.loads((tmp_path / "r" / "run.json").read_text()) == {"seconds": 1}

@@ -148,7 +148,7 @@ def test_a_state_of_another_configuration_is_refused(tmp_path):
     save(RunFolder(tmp_path / "one", ONE), 1)
     other = RunFolder(tmp_path / "other", OTHER)
     shutil.copytree(tmp_path / "one" / "states", tmp_path / "other" / "states")
-    with pytest.raises(FolderError, match="it is of another configuration"):
+    with pytest.raises(FolderError, match="it belongs to another configuration"):
         restore(other)
 
 
@@ -192,7 +192,7 @@ def test_symbolic_links_to_networks_and_stages_are_refused(tmp_path, link):
         RunFolder(tmp_path / "r", ONE)
     if link == "states/roc":
         with pytest.raises(FolderError, match="is a symbolic link"):
-            folder.place("roc")
+            folder.stage_folder("roc")
 
 
 def test_the_run_folder_itself_may_be_reached_by_a_symbolic_link(tmp_path):

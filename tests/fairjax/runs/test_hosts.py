@@ -144,7 +144,7 @@ def test_when_one_of_two_processes_is_killed_the_other_says_so_and_both_can_be_s
         if codes[1 - victim] != 0:  # 0: it had finished or was about to
             time.sleep(1.0)
             said = (tmp_path / f"errors{1 - victim}").read_text()
-            assert re.search("lost another process|ended before its work was done|did not come together", said), said
+            assert re.search("lost another process|stopped early|could not connect", said), said
         if codes == [0, 0]:
             same(tmp_path / "r", alone)
             shutil.rmtree(tmp_path / "r")
@@ -221,7 +221,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_stands(alone, tmp_path, 
     victim.write_bytes(content)
     process = begin(tmp_path / "r", cache)
     said = process.communicate()[1]
-    assert process.returncode == 2 and str(states[1]) in said and "an earlier one is there to go on from" in said
+    assert process.returncode == 2 and str(states[1]) in said and "which resumes from an earlier state" in said
     assert states[0].exists()
     shutil.rmtree(states[1])
     assert begin(tmp_path / "r", cache, error=subprocess.DEVNULL).wait() == 0
@@ -231,10 +231,10 @@ def test_a_damaged_state_is_named_and_the_one_before_it_stands(alone, tmp_path, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"coordinator": "a:1"}, "belong together, got only coordinator"),
+        ({"coordinator": "a:1"}, "must be set together, got only coordinator"),
         ({"coordinator": "a", "processes": 2, "process": 0}, "must be HOST:PORT"),
         ({"coordinator": "a:1", "processes": 2, "process": 2}, "from 0 to 1 for 2 processes, got 2"),
-        ({"cluster": True, "process": 0}, "asks the launcher for hosts.process"),
+        ({"cluster": True, "process": 0}, "gets hosts.process from the launcher"),
         ({"wait": 0}, "at least 1 second"),
     ],
 )
@@ -249,6 +249,6 @@ def test_a_process_whose_others_do_not_come_says_so(tmp_path, cache):
     process = begin(tmp_path / "r", cache, *words, "--hosts.process", "1", "--hosts.wait", "3")
     said = process.communicate(timeout=60)[1]
     assert process.returncode != 0
-    assert "did not come together within 3 s" in said or "or did not come" in said, (
+    assert "could not connect within 3 s" in said or "or never connected" in said, (
         said
     )  # JAX may end the process itself

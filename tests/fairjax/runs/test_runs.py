@@ -23,7 +23,7 @@ from fairjax import checkpoint, data, datasets, loop, metrics, seeds, selection
 from fairjax.cli.parsing import updated
 from fairjax.metrics import MEASURES
 from fairjax.nn import from_linen
-from fairjax.report import figures, statistics, tables
+from fairjax.report import figures, results_table, statistics
 from fairjax.report.counts import inconsistency
 from fairjax.runs import context, devices, loading, results, training, trials
 from fairjax.runs.files import FolderError, atomic
@@ -114,7 +114,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(finished, tmp_path, monkey
         patched.setattr(stages, "CHUNK", 10)
         patched.setattr(stages, "advance_debiasing", stopping)
         assert run(tmp_path / "r") == 130
-    assert "goes on from the last saved state" in capsys.readouterr().err
+    assert "resume from the last saved state" in capsys.readouterr().err
     assert not (tmp_path / "r" / "results.csv").exists()
     with monkeypatch.context() as patched:
         patched.setattr(stages, "advance_training", None)  # training is not repeated
@@ -293,7 +293,7 @@ def test_identity_is_plain_and_leaves_circumstances_out():
 
 def test_the_table_is_computed_from_the_test_rows(finished):
     results = pd.read_csv(finished / "results.csv", keep_default_na=False)
-    table = tables.summary(results).set_index("method")
+    table = results_table.summary(results).set_index("method")
     mine = results[(results["method"] == "pruning") & (results["part"] == "test")]
     low, middle, high = np.quantile(mine["objective"], [0.25, 0.5, 0.75])
     assert table.loc["Pruning", "objective: median [25 %, 75 %]"] == f"{middle:.2f} [{low:.2f}, {high:.2f}]"
@@ -358,7 +358,7 @@ def test_sums_of_weights_are_not_cut_off_and_numbers_of_rows_stay_whole():
     weighted = results.results(settings, outcome(weights))
     np.testing.assert_array_equal(weighted[list(CELLS)].to_numpy(), np.stack([weights] * 2))
     assert inconsistency(weighted) < 1e-6 < inconsistency(weighted.assign(tp0=7))
-    with pytest.raises(ValueError, match=r"rows cannot be drawn again from sums of weights, found 41\.6"):
+    with pytest.raises(ValueError, match=r"rows cannot be resampled from sums of weights, found 41\.6"):
         statistics.row_bootstrap(weighted, 0.05, np.random.default_rng(0), draws=10)
 
 

@@ -13,7 +13,7 @@ from experiments.cli import PROGRAM
 from experiments.cli import parse_debias as parse
 from fairjax import checkpoint, data, datasets, metrics
 from fairjax.nn import from_linen
-from fairjax.report import html, statistics, tables
+from fairjax.report import html, results_table, statistics
 from fairjax.report.counts import accuracy_and_bias, inconsistency, tables_of
 from fairjax.runs import loading, training
 from fairjax.runs.identity import GROUPING_FIELDS, identity
@@ -220,8 +220,8 @@ def test_a_page_is_not_made_of_counts_that_were_changed(folders, tmp_path):
     [
         (
             [*MANY, "adversarial_debiasing", "reject_option"],
-            "adversarial_debiasing does not support 6 groups; reject_option does not support 6 groups: leave them out, as in "
-            "--methods standard pruning group_thresholds",
+            "adversarial_debiasing does not support 6 groups; reject_option does not support 6 groups: leave them out, "
+            "as in --methods standard pruning group_thresholds",
         ),
         (
             ["--protected", "race", "--methods", "standard", "pruning", "adversarial_debiasing", "portfolio"]
@@ -260,14 +260,17 @@ def test_methods_that_cannot_do_the_groups_are_refused_before_training(
         ("--dataset bank --small pool", "small would change nothing for the two groups of bank"),
         (
             "--dataset adult --protected race --no-intersect",
-            "no-intersect is about several protected attributes, got 1",
+            "no-intersect needs several protected attributes, got 1",
         ),
         ("--dataset adult --protected race --minimum 0", "minimum must be at least 1"),
         ("--dataset adult --protected race --small drop", "small"),
         ("--dataset adult --protected race --across nonsense", "across"),
         ("--rate-minimum 0", "rate_minimum must be at least 1"),
         ("--stratify", "stratify is for benchmark files"),
-        ("--measure ppd --methods standard reject_option", "reject_option know the measures spd and eod only, got ppd"),
+        (
+            "--measure ppd --methods standard reject_option",
+            "reject_option support only the measures spd and eod, got ppd",
+        ),
     ],
 )
 def test_settings_of_groups_that_mean_nothing_are_refused(words, message, capsys):
@@ -337,12 +340,12 @@ def test_a_bias_that_nothing_can_be_said_of_is_outside_the_bound_and_the_reason_
         [row(BINARY, "ppd", "standard", seed, table) for seed, table in enumerate((nobody, somebody))]
     )
     assert results["bias"].isna().tolist() == [True, False] and results["satisfied"].tolist() == [False, True]
-    assert "In 1 of 2 results there is no bias" in tables.markdown(results, 0.2)
+    assert "In 1 of 2 results the bias is undefined" in results_table.markdown(results, 0.2)
     results.to_csv(tmp_path / "results.csv", index=False)
     (tmp_path / "configuration.json").write_text(json.dumps({"selection": {"epsilon": 0.2}}))
-    assert "In 1 of 2 results there is no bias" in html.write(tmp_path).read_text()
+    assert "In 1 of 2 results the bias is undefined" in html.write(tmp_path).read_text()
     with_counts = results.assign(groups_compared=[1, 2])
-    assert "In these test parts 1 to 2 groups have the rows to be compared." in tables.undefined(with_counts)
+    assert "In the test parts, 1 to 2 groups have enough rows to be compared." in results_table.undefined(with_counts)
     results.loc[0, "bias"] = 0.0  # this value would claim equal treatment of the groups
     results.to_csv(tmp_path / "results.csv", index=False)
     with pytest.raises(ValueError, match="results.csv"):

@@ -49,7 +49,7 @@ def read_results(folder: Path, structure: Structure) -> pd.DataFrame:
     for name in ("seed", *structure.cells):
         values = pd.to_numeric(results[name], errors="coerce").astype(float)
         wrong = ~np.isfinite(values) | (values != np.round(values)) | (values < 0) | (values >= 2**53)
-        _refuse(file, wrong, f"has a value of {name} that is no non-negative whole number")
+        _refuse(file, wrong, f"has a value of {name} that is not a non-negative whole number")
         results[name] = values.astype(np.int64)
     total = results[list(structure.cells)].sum(axis=1)
     _refuse(file, (total <= 0) | (total >= 2**31), "has counts of no rows, or of more than can be counted")
@@ -139,7 +139,7 @@ def _part(file: Path, content: dict[str, Any], name: str) -> dict[str, Any]:
         ValueError: if it is missing or is not a mapping.
     """
     if not isinstance(content.get(name), dict):
-        raise ValueError(f"{file} lacks {name}, or it is no mapping; {WAY_OUT}")
+        raise ValueError(f"{file} lacks {name}, or it is not a mapping; {WAY_OUT}")
     return content[name]
 
 
@@ -153,7 +153,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
         for name in ("seconds", "compilation_seconds"):
             numbers = _part(file, run, name).values()
             if not all(isinstance(number, int | float) for number in numbers):
-                raise ValueError(f"{file} has a value within {name} that is no number; {WAY_OUT}")
+                raise ValueError(f"{file} has a value within {name} that is not a number; {WAY_OUT}")
         if "device" in run and {"count", "kind", "platform"} - set(_part(file, run, "device")):
             raise ValueError(f"{file} lacks count, kind or platform of device; {WAY_OUT}")
         if "versions" in run:

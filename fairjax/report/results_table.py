@@ -75,7 +75,7 @@ def caption(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY
     lines = [
         f"Objective: balanced accuracy where |bias| < {epsilon:g}, else 0. Balanced accuracy and bias: mean ± standard "
         "deviation over splits. Needs a: whether the protected attribute is needed at test time.",
-        *structure.told(results["measure"].iloc[0]),
+        *structure.explain(results["measure"].iloc[0]),
     ]
     return "\n".join((*lines, undefined(results))).strip()
 
@@ -85,12 +85,12 @@ def undefined(results: pd.DataFrame) -> str:
     test, lines = results[(results["part"] == "test") & ~results["diverged"].astype(bool)], []
     counts = pd.to_numeric(test.get("groups_compared", pd.Series(dtype=int)), errors="coerce").dropna()
     if counts.nunique() > 1:
-        lines.append(f"In these test parts {counts.min():g} to {counts.max():g} groups have the rows to be compared.")
+        lines.append(f"In the test parts, {counts.min():g} to {counts.max():g} groups have enough rows to be compared.")
     count = int(test["bias"].isna().sum())
     if count:
         lines.append(
-            f"In {count} of {len(test)} results there is no bias, since fewer than two groups have the rows that its "
-            "rates are about: they count as outside the bound, and means of the bias are over the others."
+            f"In {count} of {len(test)} results the bias is undefined, since fewer than two groups have rows for its "
+            "rates: these results count as outside the bound, and means of the bias leave them out."
         )
     return " ".join(lines)
 
