@@ -1,11 +1,10 @@
 """A small biased network, and programs that tests of the methods share, since compiling takes most of their time."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import quick
+from computed import Computed
 
 from fairjax import data, loop, training
 from fairjax.methods import (
@@ -62,7 +61,31 @@ QUICK = Programs(quick.jit)
 run, evaluate = QUICK.run, QUICK.evaluate
 
 
-@functools.cache
+class BiasedNetwork:
+    """A small trained network that is biased, its data, and the methods on it; tests share the fixture `biased`."""
+
+    def __init__(self):
+        self.split = split()
+        self.parts = Parts.of(self.split)
+        self.variables = trained(self.split)
+        self.evaluation = evaluate(TASK, self.variables, self.parts)[0].valid
+        """The evaluation of the network on the valid part."""
+        self.results = Computed(self.debias)
+        """The result of each method with its settings for tests, by name."""
+
+    def begin(self, name, programs=QUICK):
+        """Return the loop's state at candidate 0, and the evaluation of candidate 0."""
+        method = CONFIGS[name]
+        evaluated = programs.evaluate(TASK, self.variables, self.parts, RULE if method.threshold == "rule" else None)
+        key = jax.random.key(2)
+        return programs.start(method, TASK, RULE, key, self.variables, self.parts, evaluated), evaluated
+
+    def debias(self, name, config=None, rule=RULE, programs=QUICK):
+        """Run a method to the end, with the key that `begin` uses."""
+        method = CONFIGS[name] if config is None else config
+        return programs.run(method, TASK, rule, jax.random.key(2), self.variables, self.split)
+
+
 def split():
     """Return rows whose label depends on the group, so that a trained network is biased."""
     rng = np.random.default_rng(0)
@@ -73,41 +96,8 @@ def split():
     return data.split(jax.random.key(0), jnp.asarray(x), jnp.asarray(y), jnp.asarray(a))
 
 
-@functools.cache
-def parts():
-    return Parts.of(split())
-
-
-@functools.cache
-def variables():
+def trained(split):
+    """Return the variables of a network that is trained on the train part."""
     config = training.Training(epochs=20, batch_size=32, learning_rate=3e-3)
     fit = quick.jit(training.run, static_argnums=0)
-    return fit(TASK.network, config, jax.random.key(1), split()).best.variables()
-
-
-def begin(name, config=None, task=TASK, parts_=None, rule=RULE, programs=QUICK):
-    """Return the loop's state at candidate 0, and the evaluation of candidate 0."""
-    parts_ = parts() if parts_ is None else parts_
-    method = CONFIGS[name] if config is None else config
-    evaluated = programs.evaluate(task, variables(), parts_, rule if method.threshold == "rule" else None)
-    begun = programs.start(method, task, rule, jax.random.key(2), variables(), parts_, evaluated)
-    return begun, evaluated
-
-
-def debias(name, config=None, rule=RULE, programs=QUICK):
-    """Run a method to the end, with the key that `begin` uses."""
-    method = CONFIGS[name] if config is None else config
-    return programs.run(method, TASK, rule, jax.random.key(2), variables(), split())
-
-
-@functools.cache
-def result(name):
-    """Run a method to the end with its settings for tests."""
-    return debias(name)
-
-
-def raw(tree):
-    """Convert keys to numbers, so that trees can be compared."""
-    return jax.tree.map(
-        lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, tree
-    )
+    return fit(TASK.network, config, jax.random.key(1), split).best.variables()

@@ -87,3 +87,11 @@ def kept(tmp_path_factory):
     for name, value in usual.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session")
+def biased():
+    """Return a small trained network that is biased, and the methods on it."""
+    from biased import BiasedNetwork  # not at the top, since only some tests need it and what it imports
+
+    return BiasedNetwork()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from biased import RULE, TASK, split, variables
+from biased import RULE, TASK
 
 import fairjax
 from fairjax import SHARED, AccuracyFloor, BiasGda, Mlp, Pruning, Training, data, from_linen, spd
@@ -19,14 +19,14 @@ from fairjax.selection import ConstrainedObjective, PooledObjective
 KEY = 7
 
 
-def debias(method=None, rule=RULE, **changes):
-    given = {"network": TASK.network, "measure": spd, "variables": variables(), "split": split()} | changes
-    return fairjax.debias(method or Pruning(units=2), *given.values(), key=jax.random.key(KEY), rule=rule)
+def debias(biased, method=None, rule=RULE):
+    method, key = method or Pruning(units=2), jax.random.key(KEY)
+    return fairjax.debias(method, TASK.network, spd, biased.variables, biased.split, key=key, rule=rule)
 
 
 @pytest.fixture(scope="module")
-def pruned():
-    return debias()
+def pruned(biased):
+    return debias(biased)
 
 
 def keys_of(number):
@@ -68,15 +68,15 @@ def test_a_result_says_what_was_selected_and_whether_the_bound_was_met(pruned):
         (AccuracyFloor(floor=0.8), "since"),
     ],
 )
-def test_a_result_says_why_the_bound_is_not_met(rule, why):
-    result = debias(Pruning(steps=2), rule)
+def test_a_result_says_why_the_bound_is_not_met(rule, why, biased):
+    result = debias(biased, Pruning(steps=2), rule)
     assert not result.satisfied
     assert f"not met, {why}" in str(result)
 
 
-def test_decisions_are_those_of_the_selected_network_at_its_threshold(pruned):
-    x = np.asarray(split().x[:50])
-    rows = (x - np.asarray(split().mean)) / np.asarray(split().scale)
+def test_decisions_are_those_of_the_selected_network_at_its_threshold(pruned, biased):
+    x = np.asarray(biased.split.x[:50])
+    rows = (x - np.asarray(biased.split.mean)) / np.asarray(biased.split.scale)
     logits = np.asarray(TASK.network.apply(pruned.variables, jnp.asarray(rows))[0])
     np.testing.assert_allclose(pruned.scores(x), 1 / (1 + np.exp(-logits)), atol=1e-5)
     np.testing.assert_array_equal(pruned.decide(x), np.asarray(pruned.scores(x)) > float(pruned.threshold))
@@ -84,10 +84,10 @@ def test_decisions_are_those_of_the_selected_network_at_its_threshold(pruned):
         pruned.decide(x[:, :3])
 
 
-def test_the_rule_says_which_data_it_needs():
-    result = debias(Pruning(steps=2), PooledObjective(epsilon=0.1))
+def test_the_rule_says_which_data_it_needs(biased):
+    result = debias(biased, Pruning(steps=2), PooledObjective(epsilon=0.1))
     assert result.trace.train is not None
-    assert debias(Pruning(steps=2), ConstrainedObjective()).trace.train is None
+    assert debias(biased, Pruning(steps=2), ConstrainedObjective()).trace.train is None
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_the_rule_says_which_data_it_needs():
         ({"split": np.ones((3, 2))}, "make it with fairjax.data.split"),
     ],
 )
-def test_arguments_that_are_not_what_they_should_be_are_refused_when_the_call_is_made(changes, message):
+def test_arguments_that_are_not_what_they_should_be_are_refused_when_the_call_is_made(changes, message, biased):
     given = {"method": Pruning(), "network": TASK.network, "measure": spd, "rule": RULE}
     with pytest.raises(TypeError, match=message):
         check_debiasing(**(given | {name: value for name, value in changes.items() if name in given}))
-        check_data(changes.get("split", split()))
-        check_variables(changes.get("variables", variables()))
+        check_data(changes.get("split", biased.split))
+        check_variables(changes.get("variables", biased.variables))
 
 
 def test_a_method_is_the_argument_that_jit_keys_on():
@@ -131,10 +131,10 @@ def test_a_method_is_the_argument_that_jit_keys_on():
     assert traces == [BiasGda, BiasGda, fairjax.FineTuning]
 
 
-def test_a_path_of_numbers_is_one_more_axis():
+def test_a_path_of_numbers_is_one_more_axis(biased):
     rates = jnp.array([1e-4, 1e-2])
-    many = jax.vmap(lambda rate: debias(BiasGda(epochs=2, learning_rate=rate)))(rates)
-    one = debias(BiasGda(epochs=2, learning_rate=1e-2))
+    many = jax.vmap(lambda rate: debias(biased, BiasGda(epochs=2, learning_rate=rate)))(rates)
+    one = debias(biased, BiasGda(epochs=2, learning_rate=1e-2))
     assert many.trace.valid.bias.shape == (2, 3)
     np.testing.assert_allclose(many.trace.valid.bias[1], one.trace.valid.bias, atol=0.03)
     assert many.trace.valid.bias[0, 2] != many.trace.valid.bias[1, 2]
@@ -185,24 +185,24 @@ def test_what_drives_the_chunks_can_stop_and_go_on_to_the_same_end(many):
         ({"split": True}, ValueError, "splits without a seeds axis"),
     ],
 )
-def test_seeds_that_do_not_agree_are_refused(many, change, error, message):
+def test_seeds_that_do_not_agree_are_refused(many, change, error, message, biased):
     splits, _, fitted, method, _ = many
     keys = keys_of(6)
     if "keys" in change:
         keys = keys[: change["keys"]]
     with pytest.raises(error, match=message):
         fairjax.debias_many(
-            method, TASK.network, spd, fitted.variables, split() if "split" in change else splits, keys=keys
+            method, TASK.network, spd, fitted.variables, biased.split if "split" in change else splits, keys=keys
         )
 
 
-def test_training_that_is_none_is_refused():
+def test_training_that_is_none_is_refused(biased):
     with pytest.raises(TypeError, match=r"pass an instance, Training\(epochs=100\)"):
-        check_training(TASK.network, Training, split())
+        check_training(TASK.network, Training, biased.split)
     with pytest.raises(TypeError, match="make it with fairjax.data.split"):
         check_training(TASK.network, Training(), np.ones((2, 2)))
     with pytest.raises(TypeError, match=r"pass fairjax.from_linen\(module\)"):
-        check_training(Mlp(), Training(), split())
+        check_training(Mlp(), Training(), biased.split)
 
 
 def test_the_results_measure_may_be_of_many_classes():

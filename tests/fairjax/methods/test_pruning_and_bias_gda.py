@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick
-from biased import RULE, TASK, UNITS, debias, evaluate, parts, result, split, variables
+from biased import RULE, TASK, UNITS, evaluate
 from jax.flatten_util import ravel_pytree
 
 from experiments.first_paper.presets import AUTHORS, PAPER
@@ -39,8 +39,9 @@ def measured(tree, batch):
 
 
 @pytest.mark.parametrize("name", ["pruning", "bias_gda"])
-def test_methods_debias(name):
-    found = result(name) if name == "pruning" else debias(name, BiasGda(epochs=60, learning_rate=1e-3, batch_size=64))
+def test_methods_debias(name, biased):
+    longer = BiasGda(epochs=60, learning_rate=1e-3, batch_size=64)
+    found = biased.results[name] if name == "pruning" else biased.debias(name, longer)
     assert found.satisfied and found.selected > 0
     assert abs(found.trace.valid.bias[0]) > 0.2 > 0.14 > abs(found.trace.valid.bias[found.selected])
 
@@ -48,23 +49,22 @@ def test_methods_debias(name):
 @pytest.mark.parametrize("schedule", ["units", "quantile"])
 @pytest.mark.parametrize("how", ["dynamic", "static"])
 @pytest.mark.parametrize(("part", "spared"), [("train", 0), ("valid", 1)])
-def test_pruning_is_a_greedy_loop(schedule, how, part, spared):
+def test_pruning_is_a_greedy_loop(schedule, how, part, spared, biased):
     steps = 7 if schedule == "units" else 4
     config = Pruning(schedule=schedule, units=2, steps=steps, influence=how, part=part, spared_layers=spared)
-    evaluation = evaluate(TASK, variables(), parts())[0].valid
-    state, found = begin_method(config, TASK, jax.random.key(0), variables(), parts(), evaluation), []
+    state, found = begin_method(config, TASK, jax.random.key(0), biased.variables, biased.parts, biased.evaluation), []
     for _ in range(steps):
-        state = advance(config, TASK, parts(), state)
+        state = advance(config, TASK, biased.parts, state)
         found.append(np.asarray(state.variables.masks))
 
-    unravel = ravel_pytree(variables()["masks"])[1]
-    sign, kept, gone_before = float(np.sign(evaluation.bias)), np.ones(UNITS, bool), set()
+    unravel = ravel_pytree(biased.variables["masks"])[1]
+    sign, kept, gone_before = float(np.sign(biased.evaluation.bias)), np.ones(UNITS, bool), set()
     allowed = np.arange(UNITS) >= (6 if spared else 0)
-    scored = sign * np.asarray(measured(variables(), getattr(parts(), part)))
+    scored = sign * np.asarray(measured(biased.variables, getattr(biased.parts, part)))
     for step in range(steps):
         if how == "dynamic":
-            tree = {**variables(), "masks": unravel(jnp.asarray(kept))}
-            scored = sign * np.asarray(measured(tree, getattr(parts(), part)))
+            tree = {**biased.variables, "masks": unravel(jnp.asarray(kept))}
+            scored = sign * np.asarray(measured(tree, getattr(biased.parts, part)))
         candidates = [unit for unit in range(UNITS) if kept[unit] and allowed[unit]]
         if schedule == "units":
             gone = sorted(candidates, key=lambda unit: (-scored[unit], unit))[:2]
@@ -77,40 +77,41 @@ def test_pruning_is_a_greedy_loop(schedule, how, part, spared):
         assert found[step].tolist() == kept.tolist(), f"step {step}"
     assert gone_before and kept[~allowed].all()
     assert schedule == "quantile" or not kept[allowed].any()
-    chex.assert_trees_all_equal(state.variables.variables()["params"], variables()["params"])
+    chex.assert_trees_all_equal(state.variables.variables()["params"], biased.variables["params"])
 
 
-def test_a_first_unit_is_one_that_pushes_the_bias_further_from_0():
-    evaluation = evaluate(TASK, variables(), parts())[0].valid
-    state = begin_method(Pruning(), TASK, jax.random.key(0), variables(), parts(), evaluation)
-    cut = advance(Pruning(), TASK, parts(), state).variables.masks
+def test_a_first_unit_is_one_that_pushes_the_bias_further_from_0(biased):
+    sign = np.sign(biased.evaluation.bias)
+    state = begin_method(Pruning(), TASK, jax.random.key(0), biased.variables, biased.parts, biased.evaluation)
+    cut = advance(Pruning(), TASK, biased.parts, state).variables.masks
     unit = int(np.flatnonzero(~np.asarray(cut))[0])
-    slopes = np.asarray(measured(variables(), parts().train))
-    assert np.sign(slopes[unit]) == np.sign(evaluation.bias) and unit == np.argmax(slopes * np.sign(evaluation.bias))
+    slopes = np.asarray(measured(biased.variables, biased.parts.train))
+    assert np.sign(slopes[unit]) == sign and unit == np.argmax(slopes * sign)
 
 
-def test_pruning_takes_as_many_steps_as_there_are_units():
-    assert Pruning().total_steps(variables()) == UNITS
-    assert Pruning(units=4).total_steps(variables()) == 3
-    assert Pruning(spared_layers=1).total_steps(variables()) == 5
-    assert Pruning(schedule="quantile", units=4).total_steps(variables()) == UNITS
-    assert Pruning(steps=7).total_steps(variables()) == 7
+def test_pruning_takes_as_many_steps_as_there_are_units(biased):
+    assert Pruning().total_steps(biased.variables) == UNITS
+    assert Pruning(units=4).total_steps(biased.variables) == 3
+    assert Pruning(spared_layers=1).total_steps(biased.variables) == 5
+    assert Pruning(schedule="quantile", units=4).total_steps(biased.variables) == UNITS
+    assert Pruning(steps=7).total_steps(biased.variables) == 7
 
 
-def begin_descent(config, task=TASK, parts_=None):
+def begin_descent(biased, config, task=TASK, parts=None):
     """Return the state before the first epoch, and the bias on validation data."""
-    parts_ = parts() if parts_ is None else parts_
-    evaluation = evaluate(task, variables(), parts_)[0].valid
-    return begin_method(config, task, jax.random.key(2), variables(), parts_, evaluation), evaluation.bias
+    parts = biased.parts if parts is None else parts
+    evaluation = evaluate(task, biased.variables, parts)[0].valid
+    return begin_method(config, task, jax.random.key(2), biased.variables, parts, evaluation), evaluation.bias
 
 
 @pytest.mark.parametrize("part", ["train", "valid"])
 @pytest.mark.parametrize("name", ["spd", "eod"])
-def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part):
+def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part, biased):
     task, config = Task(TASK.network, MEASURES[name]), BiasGda(learning_rate=1e-3, batch_size=64, part=part)
-    flipped = Parts(*(batch._replace(a=~batch.a) for batch in parts()))  # the bias changes its sign, so this is ascent
+    # with flipped groups the bias changes its sign, so this is ascent
+    flipped = Parts(*(batch._replace(a=~batch.a) for batch in biased.parts))
     signs = []
-    for given in (parts(), flipped):
+    for given in (biased.parts, flipped):
         batch = getattr(given, part)
 
         @quick.jit
@@ -118,7 +119,7 @@ def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part):
             values = scores(task.network.apply, state.variables.variables(), batch.x)
             return task.measure(values, batch.y, batch.a)
 
-        state, bias = begin_descent(config, task, given)
+        state, bias = begin_descent(biased, config, task, given)
         before = proxy(state)
         for _ in range(3 if part == "train" else 8):
             state = advance(config, task, given, state)
@@ -127,11 +128,11 @@ def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part):
     assert signs == [-1.0, 1.0]
 
 
-def test_plain_descent_is_written_out():
+def test_plain_descent_is_written_out(biased):
     """Run three epochs of one mini-batch each; without dropout the order of rows does not matter."""
-    network, batch = from_linen(Mlp(widths=(6, 5), dropout=0.0)), parts().train
+    network, batch = from_linen(Mlp(widths=(6, 5), dropout=0.0)), biased.parts.train
     task, config = Task(network, spd), BiasGda(optimiser="sgd", learning_rate=0.1, batch_size=1000)
-    state, bias = begin_descent(config, task)
+    state, bias = begin_descent(biased, config, task)
 
     @quick.jit
     def slope(tree):
@@ -141,47 +142,47 @@ def test_plain_descent_is_written_out():
 
         return jax.grad(loss, has_aux=True)(tree["params"])
 
-    tree = variables()
+    tree = biased.variables
     for _ in range(3):
-        state = advance(config, task, parts(), state)
+        state = advance(config, task, biased.parts, state)
         gradient, updated = slope(tree)
         tree = {**updated, "params": jax.tree.map(lambda p, g: p - 0.1 * g, tree["params"], gradient)}
     chex.assert_trees_all_close(state.variables.variables(), tree, rtol=1e-3, atol=1e-5)
-    assert jnp.abs(state.variables.params - FlatVariables.ravel(variables()).params).max() > 1e-3
+    assert jnp.abs(state.variables.params - FlatVariables.ravel(biased.variables).params).max() > 1e-3
 
 
-def test_an_epoch_may_give_several_candidates():
+def test_an_epoch_may_give_several_candidates(biased):
     one, four = BiasGda(batch_size=50, epochs=2), BiasGda(batch_size=50, epochs=2, evaluations=4)
-    assert (one.total_steps(variables()), four.total_steps(variables())) == (2, 8)
+    assert (one.total_steps(biased.variables), four.total_steps(biased.variables)) == (2, 8)
     states, every = {}, []
     for name, config, count in (("one", one, 2), ("four", four, 8)):
-        states[name], _ = begin_descent(config)
+        states[name], _ = begin_descent(biased, config)
         for _ in range(count):
-            states[name] = advance(config, TASK, parts(), states[name])
+            states[name] = advance(config, TASK, biased.parts, states[name])
             every.append(np.asarray(states[name].variables.params).tobytes())
     np.testing.assert_allclose(states["one"].variables.params, states["four"].variables.params, rtol=1e-4, atol=1e-6)
     assert len(set(every[2:])) == 8
     many = dataclasses.replace(four, evaluations=20)
     message = "evaluations = 20 exceeds the 12 mini-batches of an epoch over the train part"
     with pytest.raises(ValueError, match=message):
-        many.step(TASK, parts(), begin_descent(many)[0])
+        many.step(TASK, biased.parts, begin_descent(biased, many)[0])
 
 
-def test_candidates_can_be_evaluated_as_they_train():
+def test_candidates_can_be_evaluated_as_they_train(biased):
     config = BiasGda(epochs=5, learning_rate=1e-3, candidates="training")
-    one, again = debias("bias_gda", config), debias("bias_gda", config)
+    one, again = biased.debias("bias_gda", config), biased.debias("bias_gda", config)
     chex.assert_trees_all_equal(one, again)
-    biases = one.trace.valid.bias, result("bias_gda").trace.valid.bias
+    biases = one.trace.valid.bias, biased.results["bias_gda"].trace.valid.bias
     assert biases[0][0] == biases[1][0], "candidate 0 is evaluated as the network that it is"
     assert not jnp.allclose(*biases)
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
-def test_mini_batches_without_a_group_do_no_harm(optimiser):
-    rare = jnp.zeros(parts().train.y.shape, bool).at[:2].set(True)
-    lacking = parts()._replace(train=parts().train._replace(a=~rare))
+def test_mini_batches_without_a_group_do_no_harm(optimiser, biased):
+    rare = jnp.zeros(biased.parts.train.y.shape, bool).at[:2].set(True)
+    lacking = biased.parts._replace(train=biased.parts.train._replace(a=~rare))
     config = BiasGda(batch_size=8, learning_rate=1e-3, optimiser=optimiser)
-    state, _ = begin_descent(config)
+    state, _ = begin_descent(biased, config)
     after = advance(config, TASK, lacking, state)
     assert jnp.isfinite(after.variables.params).all() and not (after.variables.params == state.variables.params).all()
     without = lacking._replace(train=lacking.train._replace(a=jnp.ones_like(rare)))
@@ -190,10 +191,10 @@ def test_mini_batches_without_a_group_do_no_harm(optimiser):
     assert not (unmoved.variables.rest == state.variables.rest).all()
 
 
-def test_learning_rates_can_be_mapped_over():
+def test_learning_rates_can_be_mapped_over(biased):
     def biases(rate):
         config = BiasGda(learning_rate=rate, epochs=2)
-        return loop.run(config, TASK, RULE, jax.random.key(0), variables(), split()).trace.valid.bias
+        return loop.run(config, TASK, RULE, jax.random.key(0), biased.variables, biased.split).trace.valid.bias
 
     found = quick.jit(jax.vmap(biases))(jnp.array([1e-5, 1e-2]))
     assert found.shape == (2, 3) and found[0, 0] == found[1, 0] and found[0, 2] != found[1, 2]
