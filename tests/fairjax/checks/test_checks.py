@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fairjax import loop, losses, metrics, nn, selection, training, types
+from fairjax import loop, metrics, nn, selection, training, types
 from fairjax.methods import BiasGda, FineTuning
 from fairjax.metrics import Quotient, gaps, spd
 from fairjax.metrics.confusion import cell_sums, sums_by_group
@@ -62,22 +62,6 @@ def test_group_thresholds_of_invalid_rows_are_nan():
 
 def batch(y=Y, weights=None):
     return types.WeightedBatch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(A), weights)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        (batch(CODES_1_2), "y must hold 0 and 1 only, found 1, 2"),
-        (batch(np.arange(N) % 3), "y must hold 0 and 1 only, found 0, 1, 2"),
-        (batch(weights=-jnp.ones(N)), "weights must be finite and not negative"),
-    ],
-)
-def test_losses_check_labels_and_weights(rows, message):
-    logits = jnp.asarray(SCORES)
-    for loss in (losses.cross_entropy, lambda f, b: losses.balanced_cross_entropy(f, b, jnp.array([0.5, 0.5]))):
-        with pytest.raises(ValueError, match=message):
-            loss(logits, rows)
-        assert np.isnan(jax.jit(loss)(logits, rows))
 
 
 def test_a_loss_of_rows_that_all_weigh_nothing_is_nan():
