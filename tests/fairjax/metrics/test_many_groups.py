@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from computed import Computed
 from scipy.stats import norm
 
 from fairjax import loop, losses, metrics, nn, selection, streaming, training, types
@@ -81,13 +82,17 @@ def split(y, a, weights=None, repeated=None, seed=0):
     )
 
 
-@functools.cache
-def trained(name):
-    """Return a trained network for a setting."""
-    _, y, a, outputs = SETTINGS[name]
-    config = training.Training(epochs=40, batch_size=48, learning_rate=2e-2, check_every=5)
+@pytest.fixture(scope="module")
+def trained():
+    """Return a trained network for each setting."""
     fit = jax.jit(training.run, static_argnums=0)
-    return fit(network(outputs), config, jax.random.key(1), split(y, a)).best.variables()
+    config = training.Training(epochs=40, batch_size=48, learning_rate=2e-2, check_every=5)
+
+    def train(name):
+        _, y, a, outputs = SETTINGS[name]
+        return fit(network(outputs), config, jax.random.key(1), split(y, a)).best.variables()
+
+    return Computed(train)
 
 
 def spread_by_hand(decisions, a, weights=None):
@@ -111,23 +116,23 @@ def bias_by_hand(name, logits, threshold):
 run = jax.jit(loop.run, static_argnums=1)
 
 
-@functools.cache
-def task_of(name):
-    measure, _, _, outputs = SETTINGS[name]
-    return loop.Task(network(outputs), measure)
+@pytest.fixture(scope="module")
+def tasks():
+    """Return network and measure of each setting."""
+    return {name: loop.Task(network(outputs), measure) for name, (measure, _, _, outputs) in SETTINGS.items()}
 
 
 @pytest.mark.parametrize(
     ("name", "method"),
     [("codes", "bias_gda"), ("overlapping", "pruning"), ("classes", "fine_tuning")],
 )
-def test_methods_lower_the_bias_of_many_groups_and_seeds_are_each_alone(name, method):
-    task = task_of(name)
+def test_methods_lower_the_bias_of_many_groups_and_seeds_are_each_alone(name, method, trained, tasks):
+    task = tasks[name]
     _, y, a, _ = SETTINGS[name]
     seeds = [split(y, a, seed=seed) for seed in range(2)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(s[3:] for s in seeds))
     splits, keys = types.Split(*seeds[0][:3], *stacked), jax.random.split(jax.random.key(2), 2)
-    config, rule, variables = METHODS_THAT_RUN[method], AccuracyFloor(floor=0.4), trained(name)
+    config, rule, variables = METHODS_THAT_RUN[method], AccuracyFloor(floor=0.4), trained[name]
 
     @jax.jit
     def both(keys, splits):
@@ -154,12 +159,12 @@ def test_methods_lower_the_bias_of_many_groups_and_seeds_are_each_alone(name, me
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_an_adversary_of_two_groups_refuses_more(name):
-    task = task_of(name)
+def test_an_adversary_of_two_groups_refuses_more(name, trained, tasks):
+    task = tasks[name]
     _, y, a, _ = SETTINGS[name]
     config = METHODS["adversarial_debiasing"](epochs=1)
     with pytest.raises(ValueError, match="one of two groups from the score of two classes, found"):
-        run(config, task, ConstrainedObjective(), jax.random.key(2), trained(name), split(y, a))
+        run(config, task, ConstrainedObjective(), jax.random.key(2), trained[name], split(y, a))
 
 
 CASES = {
@@ -199,7 +204,7 @@ def test_the_unit_of_weights_does_not_matter(name):
     jax.tree.map(same, one._replace(table=64 * one.table), other)
 
 
-def test_groups_that_overlap_compare_with_all_rows_at_a_threshold_too():
+def test_groups_that_overlap_compare_with_all_rows_at_a_threshold_too(trained):
     measure = metrics.demographic_parity(across=metrics.gaps.to_overall, num_groups=2, membership="weighted")
     for across in (metrics.gaps.to_overall, metrics.gaps.kearns, metrics.gaps.mean_absolute):
         measure = dataclasses.replace(measure, across=across)
@@ -209,17 +214,17 @@ def test_groups_that_overlap_compare_with_all_rows_at_a_threshold_too():
         assert found.bias == pytest.approx(float(measure(decisions, Y, a)), abs=1e-6)
         with pytest.raises(ValueError, match="compares with the rate of all rows"):
             source = streaming.chunks(types.Batch(X, Y, a), 100)
-            streaming.measure(measure, network(1).apply, trained("codes"), source)
+            streaming.measure(measure, network(1).apply, trained["codes"], source)
     overall, share = decisions.mean(), a.mean(axis=0)
     expected = max(share[g] * abs(decisions[a[:, g]].mean() - overall) for g in (0, 1))
     kearns = dataclasses.replace(measure, across=metrics.gaps.kearns)
     assert kearns(decisions, Y, a) == pytest.approx(expected, abs=1e-6)
 
 
-def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows():
+def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows(trained):
     weights = WEIGHTS.astype(np.float32)
     weighed, repeated = split(Y, CODES, weights), split(Y, CODES, repeated=WEIGHTS)
-    variables, net = trained("codes"), network()
+    variables, net = trained["codes"], network()
     losses = [training.loss(net.apply, variables, s.part("train")) for s in (weighed, repeated)]
     assert losses[0] == pytest.approx(float(losses[1]), rel=1e-5)
     task = loop.Task(net, SETTINGS["codes"][0])
@@ -235,12 +240,12 @@ def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows():
 
 
 @pytest.mark.parametrize("name", ["classes"])
-def test_rows_by_chunks_are_all_rows(name):
+def test_rows_by_chunks_are_all_rows(name, trained):
     outputs = SETTINGS[name][3]
     groups = (np.arange(N) % 5).astype(np.int32)
     y = SETTINGS[name][1]
     measure = metrics.make_measure("eod" if outputs == 1 else "spd", 5, max(outputs, 2))
-    net, variables, weights = network(outputs), trained(name), WEIGHTS.astype(np.float32)
+    net, variables, weights = network(outputs), trained[name], WEIGHTS.astype(np.float32)
     whole = types.WeightedBatch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(groups), jnp.asarray(weights))
     source = streaming.chunks(types.WeightedBatch(X, y, groups, weights), 100)
     repeated = streaming.chunks(types.Batch(*(np.repeat(column, WEIGHTS, axis=0) for column in (X, y, groups))), 150)
@@ -268,12 +273,12 @@ def test_rows_by_chunks_are_all_rows(name):
 
 
 @pytest.mark.parametrize("name", ["codes", "overlapping", "classes"])
-def test_influence_of_many_groups_is_that_of_finite_differences(name):
+def test_influence_of_many_groups_is_that_of_finite_differences(name, trained):
     measure, y, a, outputs = SETTINGS[name]
     measure = metrics.make_measure(
         "spd", measure.num_groups, measure.num_classes, across="variance", blocks=measure.blocks
     )
-    net, variables = network(outputs), trained(name)
+    net, variables = network(outputs), trained[name]
     batch = types.Batch(jnp.asarray(X), jnp.asarray(y), jnp.asarray(a))
 
     @jax.jit
@@ -350,7 +355,7 @@ def test_pooled_rates_are_weighted_by_inverse_variance(seed):
 @pytest.mark.parametrize(
     "rule", [ConstrainedObjective(), AccuracyFloor(floor=0.1), ExpectedObjective(), PooledObjective()]
 )
-def test_a_bias_that_cannot_be_computed_never_satisfies(rule):
+def test_a_bias_that_cannot_be_computed_never_satisfies(rule, trained):
     measure = metrics.make_measure("spd", 4, minimum=1000)
     task = loop.Task(network(), measure, rule.data)
     result = run(
@@ -358,7 +363,7 @@ def test_a_bias_that_cannot_be_computed_never_satisfies(rule):
         task,
         rule,
         jax.random.key(0),
-        trained("codes"),
+        trained["codes"],
         split(Y, CODES),
     )
     assert np.isnan(result.trace.valid.bias).all() and result.undefined and not result.satisfied
@@ -395,7 +400,7 @@ def test_named_measures_have_options():
     assert metrics.make_measure("average_odds", 4)(SCORES, Y, CODES) == pytest.approx(np.mean(odds), abs=1e-6)
 
 
-def test_solved_memberships_are_a_regression_at_every_threshold():
+def test_solved_memberships_are_a_regression_at_every_threshold(trained):
     measure = metrics.make_measure("spd", 3, membership="solved")
     for threshold in (0.3, 0.6):
         found = at(measure, SCORES, Y, MEMBERS, threshold, weights=WEIGHTS)
@@ -407,7 +412,7 @@ def test_solved_memberships_are_a_regression_at_every_threshold():
         float(at(measure, SCORES, Y, MEMBERS, by_hand.threshold, weights=WEIGHTS).bias), abs=1e-6
     )
     with pytest.raises(ValueError, match="over chunks"):
-        streaming.measure(measure, network().apply, trained("codes"), [types.Batch(X, Y, MEMBERS)])
+        streaming.measure(measure, network().apply, trained["codes"], [types.Batch(X, Y, MEMBERS)])
 
 
 @pytest.mark.parametrize("count", [3, 5])

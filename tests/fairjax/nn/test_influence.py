@@ -24,7 +24,7 @@ def network_of(site="preactivation", cut="incoming"):
     return from_linen(Mlp(widths=WIDTHS, site=site, cut=cut))
 
 
-@functools.cache
+@pytest.fixture(scope="module")
 def data():
     """Return rows, and variables with non-trivial masks and statistics; sites and cuts do not matter for them."""
     of_x, of_network, of_stats = jax.random.split(jax.random.key(0), 3)
@@ -91,8 +91,8 @@ def numpy_measure(name, f, y, a):
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("site", SITES)
-def test_influence_is_the_sum_over_rows_and_the_slope_of_a_shift(site, cut):
-    network, (variables, batch) = network_of(site, cut), data()
+def test_influence_is_the_sum_over_rows_and_the_slope_of_a_shift(site, cut, data):
+    network, (variables, batch) = network_of(site, cut), data
     found = measured(network, NAMES, variables, batch)
     y, a = np.asarray(batch.y), np.asarray(batch.a)
 
@@ -115,20 +115,20 @@ def test_influence_is_the_sum_over_rows_and_the_slope_of_a_shift(site, cut):
         assert np.sum(np.abs(found[name]) > 1e-3) >= 4, "the comparison says nothing"
 
 
-def test_sites_differ():
-    variables, batch = data()
+def test_sites_differ(data):
+    variables, batch = data
     one, two, three = (measured(network_of(site), ("spd",), variables, batch)["spd"] for site in SITES)
     assert not np.allclose(one, two, rtol=0.01) and not np.allclose(two, three, rtol=0.01)
 
 
-def test_the_mean_is_the_sum_over_n():
-    network, (variables, batch) = network_of(), data()
+def test_the_mean_is_the_sum_over_n(data):
+    network, (variables, batch) = network_of(), data
     mean = flat(jax.jit(lambda tree: influence(spd, network.apply, tree, batch))(variables))
     np.testing.assert_allclose(mean * N, measured(network, ("spd",), variables, batch)["spd"], rtol=1e-5)
 
 
-def test_eager_jit_and_vmap_agree():
-    network, (variables, batch) = network_of(), data()
+def test_eager_jit_and_vmap_agree(data):
+    network, (variables, batch) = network_of(), data
     other = jax.tree.map(lambda leaf: leaf[::-1], variables)
     both = jax.tree.map(lambda one, two: jnp.stack([one, two]), variables, other)
 
@@ -143,9 +143,9 @@ def test_eager_jit_and_vmap_agree():
         assert jax.tree.structure(eager) == jax.tree.structure(tree["masks"])
 
 
-def test_influence_predicts_what_cutting_a_small_unit_does():
+def test_influence_predicts_what_cutting_a_small_unit_does(data):
     """To first order, cutting a unit whose pre-activation is h for all rows changes the proxy by -h times the sum."""
-    network, (variables, batch) = network_of(), data()
+    network, (variables, batch) = network_of(), data
     layer = variables["params"]["hidden_00"]
     kernel, bias = layer["linear"]["kernel"], layer["linear"]["bias"]
     small = {"kernel": kernel.at[:, 1].set(0.0), "bias": bias.at[1].set(0.02)}
@@ -171,8 +171,8 @@ def test_influence_predicts_what_cutting_a_small_unit_does():
         ({"reduction": "max"}, "reduction must be mean or sum, got 'max'"),
     ],
 )
-def test_what_means_nothing_is_refused(options, message):
-    variables, batch = data()
+def test_what_means_nothing_is_refused(options, message, data):
+    variables, batch = data
     jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match=message):

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pandas as pd
 import pytest
+from computed import Computed
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -41,20 +42,27 @@ def penalty(bias):
     return 2.0 * jnp.abs(bias - 0.01)  # away from the kink for a measure that is 0
 
 
-@functools.cache
-def data():
-    """Return rows sorted by group, weights with zeros, and variables with non-trivial masks and statistics."""
+def rows():
+    """Return rows sorted by group, and weights with zeros."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(N, 3)).astype(np.float32)
     y, a = x[:, 0] + rng.normal(size=N) > 0, np.arange(N) >= 22
     x[:, 1] += a
-    weights = rng.integers(0, 4, N).astype(np.float32) * np.float32(0.7)
-    variables = jax.jit(NETWORK.init)(jax.random.key(0), x)
+    return Batch(x, y, a), rng.integers(0, 4, N).astype(np.float32) * np.float32(0.7)
+
+
+BATCH, WEIGHTS = rows()
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Return variables with non-trivial masks and statistics, the rows, and their weights."""
+    variables = jax.jit(NETWORK.init)(jax.random.key(0), BATCH.x)
     params = jax.tree.map(lambda leaf: 2.0 * leaf, variables["params"])
     params["output"]["kernel"] *= 6.0  # so that biases are not small differences of rates
     stats = jax.tree.map(lambda leaf: leaf + jnp.linspace(0.1, 0.9, leaf.shape[0]), variables["batch_stats"])
     keep = {"hidden_00": {"units": {"keep": jnp.arange(5) != GONE}}, "hidden_01": variables["masks"]["hidden_01"]}
-    return {**variables, "params": params, "batch_stats": stats, "masks": keep}, Batch(x, y, a), weights
+    return {**variables, "params": params, "batch_stats": stats, "masks": keep}, BATCH, WEIGHTS
 
 
 def mesh_of(devices):
@@ -72,11 +80,11 @@ def close(found, expected, tolerance=1e-6):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
 
-@functools.cache
-def expected(name):
-    """Compute proxy, influence, and objective with its gradient for all rows at once."""
-    variables, batch, _ = data()
-    return whole(name, variables, Batch(*map(jnp.asarray, batch)))
+@pytest.fixture(scope="module")
+def all_rows(data):
+    """Return proxy, influence, and objective with its gradient for all rows at once, by the name of a measure."""
+    variables, batch, _ = data
+    return Computed(lambda name: whole(name, variables, Batch(*map(jnp.asarray, batch))))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -95,9 +103,9 @@ def whole(name, variables, batch):
 
 @pytest.mark.parametrize("name", MEASURES)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_measure_of_cells_is_the_measure_of_their_rows(name, weighted):
+def test_a_measure_of_cells_is_the_measure_of_their_rows(name, weighted, data):
     """Compare on scores and decisions, with all cells present and with one cell empty."""
-    _, (_, y, a), weights = data()
+    _, (_, y, a), weights = data
     weights, rng = jnp.asarray(weights) if weighted else None, np.random.default_rng(1)
     absent = [np.zeros(N, bool), ~y & ~a, y & ~a, y & a]
     cases = [(f, a ^ gone) for f in (rng.uniform(0.05, 0.95, N), rng.integers(0, 2, N)) for gone in absent]
@@ -128,8 +136,8 @@ def test_cells_that_are_empty_give_no_nan(name):
 
 
 @given(seed=st.integers(0, 10_000), at=st.sampled_from((0, 1, 26, N)))
-def test_cells_of_disjoint_rows_add_up(seed, at):
-    _, (_, y, a), weights = data()
+def test_cells_of_disjoint_rows_add_up(seed, at, data):
+    _, (_, y, a), weights = data
     values = np.random.default_rng(seed).random(N).astype(np.float32)
     parts = [metrics.group_sums(values[s], y[s], a[s], weights[s]) for s in (slice(0, at), slice(at, N))]
     whole = metrics.group_sums(values, y, a, weights)
@@ -142,11 +150,11 @@ def test_cells_of_disjoint_rows_add_up(seed, at):
 
 
 @pytest.mark.parametrize(("size", "devices"), WAYS)
-def test_chunks_and_devices_change_nothing(size, devices):
-    variables, batch, _ = data()
+def test_chunks_and_devices_change_nothing(size, devices, data, all_rows):
+    variables, batch, _ = data
     source, mesh = chunks(batch, size), mesh_of(devices)
     for name in MEASURES if size > 1 else ("ppd",):
-        measure, (of_scores, by_unit, value, slopes) = MEASURES[name], expected(name)
+        measure, (of_scores, by_unit, value, slopes) = MEASURES[name], all_rows[name]
         close(streaming.measure(measure, NETWORK.apply, variables, source, mesh=mesh), of_scores)
         units = streaming.influence(measure, NETWORK.apply, variables, source, mesh=mesh)
         assert jax.tree.structure(units) == jax.tree.structure(variables["masks"])
@@ -175,8 +183,8 @@ def of_all_rows(measure, of_rows, y, a, threshold=None, **options):
     + [(20, 2, spd, options) for options in OPTIONS[1:]]
     + [(20, None, measure, {"threshold": 0.6}) for measure in MEASURES.values()],
 )
-def test_evaluations_are_those_of_all_rows(size, devices, measure, options):
-    variables, batch, _ = data()
+def test_evaluations_are_those_of_all_rows(size, devices, measure, options, data):
+    variables, batch, _ = data
     found = streaming.evaluate(measure, NETWORK.apply, variables, chunks(batch, size), mesh=mesh_of(devices), **options)
     expected = of_all_rows(measure, scores(NETWORK.apply, variables, batch.x), batch.y, batch.a, **options)
     np.testing.assert_array_equal(found.table, expected.table)
@@ -184,8 +192,8 @@ def test_evaluations_are_those_of_all_rows(size, devices, measure, options):
     close(flat(found[1:4]), flat(expected[1:4]))
 
 
-def test_the_mean_is_the_sum_over_the_weight_of_all_rows():
-    variables, batch, weights = data()
+def test_the_mean_is_the_sum_over_the_weight_of_all_rows(data):
+    variables, batch, weights = data
     for each, n in ((None, N), (weights, weights.sum())):
         source = chunks(batch, 20, weights=each)
         mean, sum_ = (
@@ -195,22 +203,22 @@ def test_the_mean_is_the_sum_over_the_weight_of_all_rows():
         assert flat(sum_).any()
 
 
-def test_the_average_of_parts_is_not_the_whole():
+def test_the_average_of_parts_is_not_the_whole(data, all_rows):
     """Groups are unevenly distributed: the first chunk, and the second device's shard of the second chunk, lack one."""
-    variables, batch, _ = data()
+    variables, batch, _ = data
     source = chunks(batch, 20)
     first, second, third = (chunk.a for chunk in source)
     assert not first.any() and second[10:].all() and not second.all() and third.all()
     of_rows = scores(NETWORK.apply, variables, batch.x)
     for name in ("spd", "eod", "ppd"):
-        measure, true = MEASURES[name], float(expected(name)[0])
+        measure, true = MEASURES[name], float(all_rows[name][0])
         parts = [slice(0, 20), slice(20, 40), slice(40, N)]
         biases = np.array([measure(of_rows[s], batch.y[s], batch.a[s]) for s in parts])
         assert abs(biases.mean() - true) > 0.02 and abs(np.average(biases, weights=[20, 20, 13]) - true) > 0.02
         for devices in (None, 2):
             close(streaming.measure(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices)), true)
             found = streaming.influence(measure, NETWORK.apply, variables, source, mesh=mesh_of(devices))
-            close(flat(found), expected(name)[1])
+            close(flat(found), all_rows[name][1])
 
 
 # a network implemented twice: for fairjax, and in NumPy's float64
@@ -266,8 +274,8 @@ def test_a_plain_loop_in_float64_agrees(devices):
 
 
 @pytest.mark.parametrize("devices", [None, 2])
-def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices):
-    variables, (x, y, a), weights = data()
+def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices, data):
+    variables, (x, y, a), weights = data
     counts = np.rint(weights / np.float32(0.7)).astype(int)
     assert set(counts) == {0, 1, 2, 3}
     repeated = chunks(Batch(*(np.repeat(column, counts, axis=0) for column in (x, y, a))), 20)
@@ -290,8 +298,8 @@ def test_weights_are_repetitions_and_rows_of_weight_0_may_hold_anything(devices)
 
 
 @pytest.mark.parametrize("devices", [None, 2])
-def test_a_function_is_compiled_once(devices):
-    variables, batch, _ = data()
+def test_a_function_is_compiled_once(devices, data):
+    variables, batch, _ = data
     traced = []
 
     def function(scale, batch, weights):
@@ -346,8 +354,8 @@ def test_whole_weights_are_counted_exactly_past_float32():
     assert floats[0, 1, 1, 0] != 5, "sums of float32 would do"
 
 
-def test_chunks_are_slices_of_files_made_when_asked_for(tmp_path):
-    _, batch, weights = data()
+def test_chunks_are_slices_of_files_made_when_asked_for(tmp_path, data):
+    _, batch, weights = data
     file = np.memmap(tmp_path / "x", np.float32, "w+", shape=(N, 3))
     file[:] = batch.x
     asked = []
@@ -378,10 +386,7 @@ def test_chunks_are_slices_of_files_made_when_asked_for(tmp_path):
 
 
 def once():
-    yield Batch(*data()[1])
-
-
-BATCH = data()[1]
+    yield BATCH
 
 
 @pytest.mark.parametrize(
@@ -440,11 +445,11 @@ BATCH = data()[1]
         ),
     ],
 )
-def test_what_cannot_be_summed_is_refused(call, message):
+def test_what_cannot_be_summed_is_refused(call, message, data):
     jaxtyping.config.update("jaxtyping_disable", True)  # otherwise the tests' type checks would fail first
     try:
         with pytest.raises(ValueError, match=message):
-            call(data()[0])
+            call(data[0])
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
 
@@ -452,8 +457,8 @@ def test_what_cannot_be_summed_is_refused(call, message):
 TIMES = 1_700_000_000.0 + np.arange(N)[:, None]
 
 
-def test_features_in_double_precision_are_standardised_before_they_are_cast():
-    _, batch, _ = data()
+def test_features_in_double_precision_are_standardised_before_they_are_cast(data):
+    _, batch, _ = data
     scaler = (TIMES.mean(axis=0), TIMES.std(axis=0))
     expected = (TIMES - scaler[0]) / scaler[1]
     for x in (TIMES, TIMES.astype(np.int64)):
@@ -467,8 +472,8 @@ def test_features_in_double_precision_are_standardised_before_they_are_cast():
 
 @pytest.mark.parametrize("size", [1, 7, N])
 @pytest.mark.parametrize("kind", [np.float64, np.int64])
-def test_features_that_would_merge_are_refused_however_they_are_chunked(size, kind):
-    variables, batch, _ = data()
+def test_features_that_would_merge_are_refused_however_they_are_chunked(size, kind, data):
+    variables, batch, _ = data
     x = np.repeat(TIMES, 3, axis=1).astype(kind)
     with pytest.raises(ValueError, match="column 'x1' of x has .* different values .* of which float32 keeps"):
         list(chunks(batch._replace(x=x), size))
@@ -478,8 +483,8 @@ def test_features_that_would_merge_are_refused_however_they_are_chunked(size, ki
             streaming.measure(spd, NETWORK.apply, variables, parts)
 
 
-def test_features_beyond_the_types_of_jax_are_refused():
-    variables, batch, _ = data()
+def test_features_beyond_the_types_of_jax_are_refused(data):
+    variables, batch, _ = data
     huge = np.where(np.arange(N) == 9, 1e300, 0.0)[:, None]
     with pytest.raises(ValueError, match=r"column 'x1' of x holds 1e\+300 at place 9, which float32 cannot"):
         list(chunks(batch._replace(x=huge), 7))
@@ -489,8 +494,8 @@ def test_features_beyond_the_types_of_jax_are_refused():
 
 
 @pytest.mark.parametrize("name", ["x", "y", "a", "weights"])
-def test_masks_are_not_dropped(name):
-    variables, batch, _ = data()
+def test_masks_are_not_dropped(name, data):
+    variables, batch, _ = data
     chunk = Chunk(*batch, np.ones(N, np.float32))
     column = getattr(chunk, name)
     masked = np.ma.masked_array(column, np.zeros(column.shape, bool))
@@ -512,8 +517,8 @@ def test_masks_are_not_dropped(name):
             list(chunks(chunk._replace(**{name: Lazy()}), 20))
 
 
-def test_frames_and_lists_are_taken_by_position():
-    _, (x, y, a), _ = data()
+def test_frames_and_lists_are_taken_by_position(data):
+    _, (x, y, a), _ = data
     index, order = np.arange(N)[::-1], np.array([5, 3, 50])
     frame = Batch(pd.DataFrame(x, index=index), pd.Series(y, index=index), pd.Series(a, index=index))
     for table in (frame, Batch(x.tolist(), y.tolist(), a.tolist())):
@@ -523,7 +528,7 @@ def test_frames_and_lists_are_taken_by_position():
     with pytest.raises(ValueError, match="the index of y differs from that of x"):
         chunks(frame._replace(y=pd.Series(y)), 20)
     with pytest.raises(ValueError, match="the index of y differs from that of x"):
-        streaming.measure(spd, NETWORK.apply, data()[0], [frame._replace(y=pd.Series(y))])
+        streaming.measure(spd, NETWORK.apply, data[0], [frame._replace(y=pd.Series(y))])
 
 
 @pytest.mark.parametrize(
