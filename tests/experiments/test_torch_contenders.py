@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import functools
 import shutil
 
 import jax
@@ -38,33 +37,34 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@functools.cache
 def table():
     """Return 480 rows, of which the train parts contain 288, more than four mini-batches of 64."""
     return data.append_protected(data.loh(jax.random.key(3), 480, alpha=2.5))
 
 
-@functools.cache
+@pytest.fixture(scope="module")
 def splits():
+    """Return the splits of all seeds."""
     return data.split_seeds(data.from_arrays(*table()), SEEDS)
 
 
-def split():
+@pytest.fixture(scope="module")
+def split(splits):
     """Return the first seed's split for fairjax."""
-    every = splits()
-    return every._replace(**{name: getattr(every, name)[0] for name in ("train", "valid", "test", "mean", "scale")})
+    return splits._replace(**{name: getattr(splits, name)[0] for name in ("train", "valid", "test", "mean", "scale")})
 
 
-@functools.cache
-def tensors():
+@pytest.fixture(scope="module")
+def tensors(splits):
     """Return the first seed's split for PyTorch."""
-    return next(sequential.splits_of(splits(), SEEDS))
+    return next(sequential.splits_of(splits, SEEDS))
 
 
-@functools.cache
-def fitted():
+@pytest.fixture(scope="module")
+def fitted(tensors):
+    """Return a trained PyTorch network."""
     with sequential.seeded(0) as generator:
-        return sequential.train(tensors(), SETTINGS, generator)[0]
+        return sequential.train(tensors, SETTINGS, generator)[0]
 
 
 def brought(network):
@@ -88,11 +88,11 @@ def close(variables, network, **tolerance):
         np.testing.assert_allclose(array, theirs[name].numpy(), err_msg=name, **tolerance)
 
 
-def test_the_parts_are_fairjax_s():
+def test_the_parts_are_fairjax_s(splits, split, tensors):
     for name in ("train", "valid", "test"):
-        for ours, theirs in zip(split().part(name), getattr(tensors(), name), strict=True):
+        for ours, theirs in zip(split.part(name), getattr(tensors, name), strict=True):
             np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
-    assert [made.seed for made in sequential.splits_of(splits(), SEEDS)] == list(SEEDS)
+    assert [made.seed for made in sequential.splits_of(splits, SEEDS)] == list(SEEDS)
 
 
 def test_the_default_network_is_table_2_s():
@@ -104,36 +104,36 @@ def test_the_default_network_is_table_2_s():
     assert ours == sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_logits_agree():
+def test_logits_agree(split, tensors):
     network = from_linen(Mlp(widths=WIDTHS))
-    variables = network.init(jax.random.key(0), split().part("train").x[:2])
-    theirs = loaded(variables).eval()(tensors().test.x).detach().numpy()
-    np.testing.assert_allclose(network.apply(variables, split().part("test").x)[0], theirs, atol=1e-5)
+    variables = network.init(jax.random.key(0), split.part("train").x[:2])
+    theirs = loaded(variables).eval()(tensors.test.x).detach().numpy()
+    np.testing.assert_allclose(network.apply(variables, split.part("test").x)[0], theirs, atol=1e-5)
 
 
-def test_a_training_step_agrees():
+def test_a_training_step_agrees(split, tensors):
     """Compare an epoch of a single mini-batch, in which the order of rows does not matter."""
-    rows = split()._replace(train=split().train[:64])
+    rows = split._replace(train=split.train[:64])
     network, config = from_linen(Mlp(widths=WIDTHS, dropout=0.0)), training.Training(batch_size=64)
     begun = jax.jit(training.init, static_argnums=0)(network, config, jax.random.key(1), rows)
     done = jax.jit(training.advance, static_argnums=(0, 4))(network, config, rows, begun, 1)
     theirs = loaded(begun.variables.variables()).train()
     optimiser = torch.optim.Adam(theirs.parameters(), lr=1e-3)
-    part = sequential.Part(*(column[:64] for column in tensors().train))
+    part = sequential.Part(*(column[:64] for column in tensors.train))
     sequential.training_step(theirs, optimiser, part.x, part.y.float())
     close(done.variables.variables(), theirs, atol=2e-5)
     assert abs(done.variables.params - begun.variables.params).max() > 9e-4
 
 
 @pytest.mark.parametrize("measure", ["spd", "eod"])
-def test_the_proxy_and_the_influence_agree(measure):
-    network, variables = brought(fitted())
-    batch, part = split().part("train"), tensors().train
-    scores = sequential.scores(fitted(), part.x)
+def test_the_proxy_and_the_influence_agree(measure, split, tensors, fitted):
+    network, variables = brought(fitted)
+    batch, part = split.part("train"), tensors.train
+    scores = sequential.scores(fitted, part.x)
     ours = MEASURES[measure](jnp.asarray(scores.numpy()), batch.y, batch.a)
     np.testing.assert_allclose(sequential.proxy(scores, part.y, part.a, measure).item(), ours, atol=1e-6)
     ours = ravel_pytree(influence(MEASURES[measure], network.apply, variables, batch, reduction="sum"))[0]
-    theirs = sequential.influence(fitted(), part, measure)
+    theirs = sequential.influence(fitted, part, measure)
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5 * abs(ours).max(), rtol=1e-4)
 
 
@@ -149,12 +149,12 @@ def test_an_empty_group_gives_no_gradient(measure, value):
 
 @pytest.mark.parametrize("measure", ["spd", "eod"])
 @pytest.mark.parametrize("by", ["accuracy", "objective"])
-def test_threshold_searches_agree(measure, by):
-    part = tensors().valid
+def test_threshold_searches_agree(measure, by, tensors, fitted):
+    part = tensors.valid
     settings = dataclasses.replace(SETTINGS, measure=measure, epsilon=0.2)
     rule = selection.ConstrainedObjective(epsilon=0.2, margin=0.01) if by == "objective" else None
     generator = torch.Generator().manual_seed(0)
-    for scores in (torch.rand(len(part.y), generator=generator), sequential.scores(fitted(), part.x)):
+    for scores in (torch.rand(len(part.y), generator=generator), sequential.scores(fitted, part.x)):
         ours = selection.best_threshold(
             MEASURES[measure], *(jnp.asarray(column.numpy()) for column in (scores, *part[1:])), rule=rule
         )
@@ -164,11 +164,11 @@ def test_threshold_searches_agree(measure, by):
 
 
 @pytest.mark.parametrize("measure", ["spd", "eod"])
-def test_the_same_units_are_pruned(measure):
+def test_the_same_units_are_pruned(measure, split, tensors, fitted):
     settings = dataclasses.replace(SETTINGS, measure=measure)
-    network, variables = brought(fitted())
+    network, variables = brought(fitted)
     task, config = Task(network, MEASURES[measure]), Pruning()
-    parts = Parts.of(split())
+    parts = Parts.of(split)
     evaluation = jax.jit(loop.evaluate, static_argnums=0)(task, variables, parts)[0].valid
     state, order = config.init(task, jax.random.key(0), variables, parts, evaluation), []
     step = jax.jit(lambda method, *args: method.step(*args), static_argnums=1)
@@ -177,46 +177,46 @@ def test_the_same_units_are_pruned(measure):
         masks = (some.variables.masks for some in (state, new))
         order += np.flatnonzero(np.logical_xor(*masks)).tolist()
         state = new
-    found = sequential.prune(fitted(), tensors(), dataclasses.replace(settings, pruning_steps=6))
+    found = sequential.prune(fitted, tensors, dataclasses.replace(settings, pruning_steps=6))
     assert found["order"] == order and found["steps"] == 6
-    assert sorted(sequential.prune(fitted(), tensors(), settings)["order"]) == list(range(11))
+    assert sorted(sequential.prune(fitted, tensors, settings)["order"]) == list(range(11))
 
 
-def test_the_result_of_pruning_agrees():
-    network, variables = brought(fitted())
+def test_the_result_of_pruning_agrees(split, tensors, fitted):
+    network, variables = brought(fitted)
     settings = dataclasses.replace(SETTINGS, epsilon=0.15)
     rule = selection.ConstrainedObjective(epsilon=0.15, margin=0.01)
     task = Task(network, MEASURES["spd"])
     run = jax.jit(loop.run, static_argnums=1)
-    ours = run(Pruning(), task, rule, jax.random.key(0), variables, split())
-    found = sequential.prune(fitted(), tensors(), settings)
+    ours = run(Pruning(), task, rule, jax.random.key(0), variables, split)
+    found = sequential.prune(fitted, tensors, settings)
     assert found["selected"] == int(ours.selected) and found["satisfied"] == bool(ours.satisfied)
     at = (found[name] for name in ("threshold", "balanced_accuracy", "bias"))
     np.testing.assert_allclose([*at], [entry[ours.selected] for entry in ours.trace.test[:3]], atol=1e-6)
 
 
-def test_bias_gda_agrees_by_whole_batches():
+def test_bias_gda_agrees_by_whole_batches(split, tensors, fitted):
     """Compare mini-batches that contain all rows, so that their order does not matter."""
-    network, variables = brought(fitted())
+    network, variables = brought(fitted)
     task, config = Task(network, MEASURES["spd"]), BiasGda(batch_size=1000, learning_rate=1e-3)
-    parts = Parts.of(split())
+    parts = Parts.of(split)
     evaluation = jax.jit(loop.evaluate, static_argnums=0)(task, variables, parts)[0].valid
     state = config.init(task, jax.random.key(0), variables, parts, evaluation)
     step = jax.jit(lambda method, *args: method.step(*args), static_argnums=1)
-    theirs = copy.deepcopy(fitted())
+    theirs = copy.deepcopy(fitted)
     optimiser = torch.optim.Adam(theirs.parameters(), lr=1e-3)
     settings = dataclasses.replace(SETTINGS, bias_gda_batch_size=1000)
-    before = measured(theirs)
+    before = measured(theirs, tensors.train)
     for _ in range(3):
         state = step(config, task, parts, state)
         sign = float(jnp.sign(evaluation.bias))
-        assert sequential.descend(theirs, optimiser, tensors().train, sign, settings, torch.Generator()) == 1
+        assert sequential.descend(theirs, optimiser, tensors.train, sign, settings, torch.Generator()) == 1
     close(state.variables.variables(), theirs, rtol=1e-3, atol=5e-5)
-    assert abs(measured(theirs)) < abs(before) - 1e-3
+    assert abs(measured(theirs, tensors.train)) < abs(before) - 1e-3
 
 
-def measured(network):
-    part = tensors().train
+def measured(network, part):
+    """Return the proxy of a network on a part."""
     return sequential.proxy(sequential.scores(network, part.x), part.y, part.a, "spd").item()
 
 
@@ -229,10 +229,10 @@ def test_mini_batches_hold_every_row_once():
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_run_reports_what_it_did(fused):
+def test_a_run_reports_what_it_did(fused, splits):
     settings = dataclasses.replace(SETTINGS, dropout=0.05, fused=fused, pruning_steps=2)
     before = torch.get_rng_state()
-    found = sequential.run(sequential.splits_of(splits(), SEEDS), settings)
+    found = sequential.run(sequential.splits_of(splits, SEEDS), settings)
     assert torch.equal(before, torch.get_rng_state())
     assert [seed["seed"] for seed in found["seeds"]] == list(SEEDS)
     assert set(found["seconds"]) == {"training", *sequential.METHODS}
@@ -244,17 +244,17 @@ def test_a_run_reports_what_it_did(fused):
             assert 0 < seed[name]["balanced_accuracy"] <= 1 and -1 <= seed[name]["bias"] <= 1
             inside = abs(seed[name]["bias"]) < settings.epsilon
             assert seed[name]["objective"] == (seed[name]["balanced_accuracy"] if inside else 0)
-    again = sequential.run(sequential.splits_of(splits(), SEEDS), dataclasses.replace(settings, seeds=1))
+    again = sequential.run(sequential.splits_of(splits, SEEDS), dataclasses.replace(settings, seeds=1))
     assert len(again["seeds"]) == 1
     first, second = ({**run["seeds"][0], "seconds": None} for run in (found, again))
     assert first == second  # a seed gives the same results alone as among others
 
 
-def test_training_stops_early_and_keeps_the_best():
+def test_training_stops_early_and_keeps_the_best(tensors):
     settings = dataclasses.replace(SETTINGS, epochs=60, learning_rate=0.1, check_every=2, stopping_patience=1)
-    network, done = sequential.train(tensors(), settings, torch.Generator().manual_seed(0))
+    network, done = sequential.train(tensors, settings, torch.Generator().manual_seed(0))
     assert done["stopped"] and done["epochs"] < 60 and done["epochs"] % 2 == 0
-    loss = sequential._loss(network, tensors().valid.x, tensors().valid.y.float())
+    loss = sequential._loss(network, tensors.valid.x, tensors.valid.y.float())
     np.testing.assert_allclose(loss, done["loss"], rtol=1e-6)
 
 
@@ -278,38 +278,38 @@ def test_the_settings_are_fairjax_s():
     assert (settings.epsilon, settings.margin, settings.bound) == (limits.epsilon, limits.margin, limits.bound)
 
 
-def test_bias_gda_debiases_and_leaves_the_network_alone():
+def test_bias_gda_debiases_and_leaves_the_network_alone(tensors, fitted):
     settings = dataclasses.replace(
         SETTINGS, epsilon=0.2, bias_gda_learning_rate=1e-2, bias_gda_batch_size=64, bias_gda_epochs=8
     )
-    before, state = sequential.standard(fitted(), tensors(), settings), copy.deepcopy(fitted().state_dict())
-    found = sequential.bias_gda(fitted(), tensors(), settings, torch.Generator().manual_seed(0))
+    before, state = sequential.standard(fitted, tensors, settings), copy.deepcopy(fitted.state_dict())
+    found = sequential.bias_gda(fitted, tensors, settings, torch.Generator().manual_seed(0))
     assert not before["satisfied"] and found["satisfied"] and found["selected"] > 0
     assert abs(found["bias"]) < abs(before["bias"])
     assert (found["epochs"], found["steps"]) == (8, 8 * 5)
-    assert all(torch.equal(value, state[name]) for name, value in fitted().state_dict().items())
+    assert all(torch.equal(value, state[name]) for name, value in fitted.state_dict().items())
 
 
-def test_random_perturbation_is_written_out():
+def test_random_perturbation_is_written_out(tensors, fitted):
     settings = dataclasses.replace(SETTINGS, epsilon=0.25, deviation=0.5, draws=12)
-    found = sequential.random_perturbation(fitted(), tensors(), settings, torch.Generator().manual_seed(0))
-    generator, network, values = torch.Generator().manual_seed(0), copy.deepcopy(fitted()), []
+    found = sequential.random_perturbation(fitted, tensors, settings, torch.Generator().manual_seed(0))
+    generator, network, values = torch.Generator().manual_seed(0), copy.deepcopy(fitted), []
     for draw in range(13):
         noise = [
-            torch.randn(p.shape, generator=generator) if draw else torch.zeros_like(p) for p in fitted().parameters()
+            torch.randn(p.shape, generator=generator) if draw else torch.zeros_like(p) for p in fitted.parameters()
         ]
         with torch.no_grad():
-            for mine, came, factor in zip(network.parameters(), fitted().parameters(), noise, strict=True):
+            for mine, came, factor in zip(network.parameters(), fitted.parameters(), noise, strict=True):
                 mine.copy_(came * (1 + 0.5 * factor))
-        scores = sequential.scores(network, tensors().valid.x)
-        every = sequential.rates(scores, tensors().valid, sequential.thresholds(), "spd")
+        scores = sequential.scores(network, tensors.valid.x)
+        every = sequential.rates(scores, tensors.valid, sequential.thresholds(), "spd")
         values.append(max(a if abs(b) < 0.24 else 0.0 for a, b in zip(*(v.tolist() for v in every), strict=True)))
     assert found["selected"] == np.argmax(values) > 0 and found["draws"] == 12
 
 
-def batches(steps):
+def batches(splits, steps):
     """Return one mini-batch per seed and step."""
-    made = [*sequential.splits_of(splits(), SEEDS)]
+    made = [*sequential.splits_of(splits, SEEDS)]
     for step in range(steps):
         rows = slice(64 * step, 64 * step + 64)
         yield torch.stack([each.train.x[rows] for each in made]), torch.stack([each.train.y[rows] for each in made])
@@ -324,11 +324,11 @@ def alone(state):
     return networks
 
 
-def test_the_vmapped_step_is_each_seed_s_own():
+def test_the_vmapped_step_is_each_seed_s_own(splits):
     state = vmapped.make(SEEDS, 11, WIDTHS)
     networks = [network.train() for network in alone(state)]
     optimisers = [torch.optim.Adam(network.parameters(), lr=1e-3) for network in networks]
-    for x, y in batches(3):
+    for x, y in batches(splits, 3):
         state, losses = vmapped.training_step(state, x, y.float(), dropout=0.0)
         each = zip(networks, optimisers, x, y.float(), strict=True)
         np.testing.assert_allclose(losses, [sequential.training_step(*args) for args in each], atol=1e-6)
@@ -343,9 +343,9 @@ def test_the_vmapped_step_is_each_seed_s_own():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # PyTorch's own
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
-def test_the_compiled_step_is_the_same():
+def test_the_compiled_step_is_the_same(splits):
     made = [vmapped.make(SEEDS, 11, WIDTHS) for _ in range(2)]
-    for x, y in batches(3):
+    for x, y in batches(splits, 3):
         stepped = []
         for state, compiled in zip(made, (False, True), strict=True):
             generator = torch.Generator().manual_seed(0)
@@ -365,11 +365,11 @@ def test_vmapped_networks_begin_as_the_sequential_ones():
 
 
 @pytest.mark.parametrize("measure", ["spd", "eod"])
-def test_vmapped_influence_is_each_seed_s_own(measure):
+def test_vmapped_influence_is_each_seed_s_own(measure, splits):
     state = vmapped.make(SEEDS, 11, WIDTHS)
-    for x, y in batches(3):
+    for x, y in batches(splits, 3):
         state, _ = vmapped.training_step(state, x, y.float(), dropout=0.0)
-    parts = [made.train for made in sequential.splits_of(splits(), SEEDS)]
+    parts = [made.train for made in sequential.splits_of(splits, SEEDS)]
     x, y, a = (torch.stack(columns) for columns in zip(*parts, strict=True))
     found, logits = vmapped.influence(state, x, y, a, measure), vmapped.logits(state, x)
     for i, (network, part) in enumerate(zip(alone(state), parts, strict=True)):
@@ -378,10 +378,10 @@ def test_vmapped_influence_is_each_seed_s_own(measure):
         np.testing.assert_allclose(torch.sigmoid(logits[i]), sequential.scores(network, part.x), atol=1e-6)
 
 
-def test_vmapped_dropout_is_drawn_for_each_seed_from_the_generator():
+def test_vmapped_dropout_is_drawn_for_each_seed_from_the_generator(splits):
     network = sequential.Network(11, WIDTHS)
     state = vmapped.stack([network, network])  # the same network twice
-    x, y = (column[:1].expand_as(column) for column in next(batches(1)))
+    x, y = (column[:1].expand_as(column) for column in next(batches(splits, 1)))
     losses = [vmapped.training_step(state, x, y.float(), generator=torch.Generator().manual_seed(k))[1] for k in (0, 0)]
     assert torch.equal(*losses) and losses[0][0] != losses[0][1]
     kept = vmapped._kept(state, x, 0.05, torch.Generator().manual_seed(1))
