@@ -145,7 +145,7 @@ def test_sigterm_saves_the_state_and_the_same_command_ends_as_if_there_had_been_
     folder = tmp_path / "stopped"
     process = begin(*words, "--out", folder)
     for line in process.stdout:
-        if line.startswith("bias_gda: begins"):
+        if line.startswith("bias_gda: started"):
             break
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
