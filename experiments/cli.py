@@ -71,15 +71,23 @@ def _bench_compare(program: Program, words: list[str], console: Console) -> int:
     return reading_files(" or ".join(words), lambda: command.bench_compare(words, console))
 
 
+def _documents(program: Program, words: list[str], console: Console) -> int:
+    """Run `documents`: write or check the generated parts of the documents."""
+    from experiments import documents
+
+    return documents.command(program, words, console)
+
+
 PROGRAM = Program(
     NAME,
     {
+        **commands.COMMANDS,
         "debias": commands.debias_command(PRESET_SETTINGS),
-        "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
         "report": commands.report_command(published.EXTRAS),
-        "methods": commands.METHODS_COMMAND,
+        "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),
         "bench-compare": Command(_bench_compare, "the ratios of two results of bench", "FIRST.json SECOND.json"),
+        "documents": Command(_documents, "write or check the generated parts of README.md and docs/", "[--check]"),
     },
 )
 """The program."""

@@ -21,6 +21,7 @@ A module imports only those above it in this list:
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
     checkpoint    save and load networks
     adapters      AIF360's data sets and postprocessors
+    auditing      audit, rates and gaps by group for a file of predictions of any size
 
 Behind the extra `cli`, and not imported here: `runs` (settings, stages, saved states), `report` (tables, figures, the
 page) and `cli` (the command `fairjax`).
@@ -95,7 +96,8 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import checkpoint, data, datasets
+    from fairjax import auditing, checkpoint, data, datasets
+    from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
 deprecated.install()
@@ -113,6 +115,7 @@ __all__ = [
     "AccuracyFloor",
     "AdversarialDebiasing",
     "AdversarialFineTuning",
+    "Audit",
     "Batch",
     "BiasGda",
     "ConstrainedObjective",
@@ -142,6 +145,8 @@ __all__ = [
     "Units",
     "__version__",
     "accuracy_difference",
+    "audit",
+    "auditing",
     "average_odds_difference",
     "balanced_accuracy",
     "by_group",
@@ -182,10 +187,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "checkpoint", "data", "datasets"):
+    if name in ("adapters", "auditing", "checkpoint", "data", "datasets"):
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)
+    if name in ("Audit", "audit"):
+        return getattr(importlib.import_module("fairjax.auditing"), name)
     if name in deprecated.MODULES:
         return importlib.import_module(f"fairjax.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

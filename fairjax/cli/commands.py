@@ -1,4 +1,4 @@
-"""The commands of `fairjax`: debias, report and methods."""
+"""The commands of `fairjax`: debias, audit, report and methods."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +59,16 @@ def debias_command(presets: Presets | None = None) -> Command:
     return Command(run, "train networks on splits of a data set and debias them")
 
 
+def _audit(program: Program, words: list[str], console: Console) -> int:
+    """Run `audit`: count a table of predictions by group, and write tables and a page."""
+    from fairjax.cli import audit
+
+    about = "--config FILE.yaml changes settings; flags come last."
+    settings = parse(program.name, "audit", audit.AuditSettings(), about, words)
+    audit.run(settings, console)
+    return 0
+
+
 def report_command(extras: Extras | None = None) -> Command:
     """Return the command `report`: write the page of a folder of results."""
 
@@ -90,5 +100,13 @@ METHODS_COMMAND = Command(
     _methods, "list the methods, or explain one: its equation, reference and settings", "[METHOD]"
 )
 
-PROGRAM = Program("fairjax", {"debias": debias_command(), "report": report_command(), "methods": METHODS_COMMAND})
+COMMANDS = {
+    "debias": debias_command(),
+    "audit": Command(_audit, "measure bias in a file of predictions: rates and gaps by group, and one page"),
+    "report": report_command(),
+    "methods": METHODS_COMMAND,
+}
+"""The commands by name."""
+
+PROGRAM = Program("fairjax", COMMANDS)
 """The program `fairjax`."""

@@ -43,6 +43,8 @@ class Picture(NamedTuple):
     data: str
     alt: str
     caption: str
+    width: int = 0
+    """Width in pixels, if it is not that of the file."""
 
 
 class Fold(NamedTuple):

@@ -1,0 +1,149 @@
+"""Compare the decisions of two tables about the same rows, such as those of a model before and after a change."""
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fairjax.auditing.counting import Query
+from fairjax.auditing.counts import Counts
+from fairjax.auditing.tables import ORDER, Estimate, gap_from_weights, parity_for
+from fairjax.metrics.group_report import RATES, rate_from_table
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class Differences(NamedTuple):
+    """How rates and gaps differ between two tables, the new one minus the old one."""
+
+    by_group: pd.DataFrame
+    """One row per group and rate, with the rate in both tables, the difference, and its 95% interval."""
+    gaps: pd.DataFrame
+    """One row per measure and attribute, with the gap in both tables and the difference of magnitudes."""
+
+
+def paired_rows(connection: "duckdb.DuckDBPyConnection", new: Query, old: Query, by: str | None) -> str:
+    """Return the SQL of one line per row of both tables, after checking that they are about the same rows.
+
+    Args:
+        connection: an open connection.
+        new: the table that is audited.
+        old: the table that it is compared with.
+        by: the column that identifies the rows of both; if omitted, they are paired in their order.
+
+    Returns:
+        SQL with the fields of `new`, and the decision of `old` as `e`.
+
+    Raises:
+        ValueError: if rows of one table are not in the other, or groups or labels of a pair differ.
+    """
+    fields = list(new.fields)
+    same = [name for name in fields if name[0] == "g" or name == "y"]
+    decision = f"o.s > {float(old.columns.threshold)!r}" if "s" in old.fields else "o.d"
+    if by is None:
+        counts = [connection.execute(f"SELECT count(*) FROM {query.table.sql}").fetchone() for query in (new, old)]
+        if counts[0] != counts[1]:
+            raise ValueError(
+                f"{new.table.name} has {counts[0][0]:,} rows and {old.table.name} {counts[1][0]:,}: name the column "
+                "that identifies the rows of both with --pair-by"
+            )
+        joined = f"({new.rows()}) n POSITIONAL JOIN ({old.rows()}) o"
+    else:
+        keys = [query.table.column(by) for query in (new, old)]
+        for query, key in zip((new, old), keys, strict=True):
+            twice = connection.execute(
+                f"SELECT CAST({key} AS VARCHAR) FROM {query.table.sql} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+            ).fetchone()
+            if twice is not None:
+                raise ValueError(f"{by} must identify the rows, and {query.table.name} has {twice[0]!r} several times")
+        alone = "SELECT CAST({} AS VARCHAR) AS k FROM {} EXCEPT SELECT CAST({} AS VARCHAR) FROM {} LIMIT 1"
+        for (query, key), (other, their) in (((new, keys[0]), (old, keys[1])), ((old, keys[1]), (new, keys[0]))):
+            lost = connection.execute(alone.format(key, query.table.sql, their, other.table.sql)).fetchone()
+            if lost is not None:
+                raise ValueError(f"{other.table.name} has no row with {by} {lost[0]!r}, which {query.table.name} has")
+        news, olds = (
+            query.rows(also=f"CAST({key} AS VARCHAR) AS k") for query, key in zip((new, old), keys, strict=True)
+        )
+        joined = f"({news}) n JOIN ({olds}) o ON n.k = o.k"
+    differ = " OR ".join(f"CAST(n.{name} AS VARCHAR) IS DISTINCT FROM CAST(o.{name} AS VARCHAR)" for name in same)
+    count = connection.execute(f"SELECT count_if({differ}) FROM {joined}").fetchone()
+    if count is not None and count[0]:
+        way = (
+            "the rows are in another order: name the column that identifies them with --pair-by"
+            if by is None
+            else ("a comparison needs the same groups and labels in both")
+        )
+        raise ValueError(
+            f"{count[0]:,} rows of {new.table.name} and {old.table.name} differ in their groups or labels; {way}"
+        )
+    chosen = ", ".join(f"n.{name} AS {name}" for name in fields)
+    return f"SELECT {chosen}, {decision} AS e FROM {joined}"
+
+
+def differences(counts: Counts, draws: np.ndarray, measures: tuple[str, ...], minimum: int) -> Differences:
+    """Compare two decisions about the same rows.
+
+    Args:
+        counts: counts by (new decision, old decision, label, group).
+        draws: bootstrap draws of their weights, along the first axis.
+        measures: names of measures.
+        minimum: least denominator of a rate, in rows, for its group to be compared.
+
+    Returns:
+        Differences of rates and gaps, with percentile intervals of the paired differences.
+    """
+    rows, gaps = [], []
+    for attribute in (*counts.attributes, None) if len(counts.attributes) > 1 else counts.attributes:
+        view, drawn = (counts, draws) if attribute is None else (counts.by(attribute), draws @ counts.join(attribute))
+        both = [marginal(view, old) for old in (False, True)]
+        pair = [drawn.sum(axis=1 if old else 2) for old in (False, True)]
+        title = both[0].title
+        for rate_name in ORDER if len(counts.classes) == 2 else ():
+            rate = RATES[rate_name]
+            new, old = (rate_from_table(rate, each.weights) for each in both)
+            with np.errstate(invalid="ignore"):
+                spread = np.subtract(*(rate_from_table(rate, np.moveaxis(each, 0, -1)) for each in pair))
+            low, high = _interval(spread)
+            for g, name in enumerate(view.names):
+                if rate_name == "base_rate":
+                    continue
+                rows.append(
+                    {
+                        "groups": title, "group": name, "rate": rate_name, "new": new[g], "old": old[g],
+                        "difference": new[g] - old[g], "low": low[g], "high": high[g],
+                    }
+                )  # fmt: skip
+        for name in measures:
+            parity = parity_for(name, len(view.names), len(counts.classes))
+            masks = [np.stack([Estimate.of(rate, each, minimum).there for rate in parity.rates]) for each in both]
+            there = masks[0] & masks[1]
+            new, old = (gap_from_weights(parity, each.weights[None], there)[0] for each in both)
+            drawn_gaps = [gap_from_weights(parity, each, there) for each in pair]
+            low, high = _interval((np.abs(drawn_gaps[0]) - np.abs(drawn_gaps[1]))[:, None])
+            gaps.append(
+                {
+                    "measure": name, "groups": title, "new": new, "old": old, "difference": abs(new) - abs(old),
+                    "low": low[0], "high": high[0],
+                }
+            )  # fmt: skip
+    return Differences(pd.DataFrame(rows), pd.DataFrame(gaps))
+
+
+def marginal(counts: Counts, old: bool) -> Counts:
+    """Return the counts of one of two decisions."""
+    axis = 0 if old else 1
+    return dataclasses.replace(
+        counts, rows=counts.rows.sum(axis), weights=counts.weights.sum(axis), squares=counts.squares.sum(axis)
+    )
+
+
+def _interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the percentile interval of each column of draws; NaN for columns without numbers."""
+    ends = np.full((2, draws.shape[1]), np.nan)
+    for column in range(draws.shape[1]):
+        known = draws[:, column][np.isfinite(draws[:, column])]
+        if known.size:
+            ends[:, column] = np.quantile(known, [0.025, 0.975])
+    return ends[0], ends[1]

@@ -1,0 +1,152 @@
+"""Conditions on the columns of a table, such as `decile_score>4`, and numbers in ranges, such as `age:25,60`."""
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+_COMPARISON = re.compile(r"^(?P<column>.+?)\s*(?P<sign>>=|<=|!=|==|=|>|<)\s*(?P<value>.+)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """A comparison of a column with a value.
+
+    Example:
+        >>> Condition.parse("decile_score > 4", ["decile_score", "race"])
+        Condition(column='decile_score', sign='>', value='4')
+    """
+
+    column: str
+    """Name of the column."""
+    sign: str
+    """One of >=, <=, >, <, = and !=."""
+    value: str
+    """The value, a number for all signs but = and !=."""
+
+    @classmethod
+    def parse(cls, text: str, columns: Sequence[str]) -> "Condition | None":
+        """Read a condition.
+
+        Args:
+            text: the condition, or the name of a column.
+            columns: the columns of the table.
+
+        Returns:
+            The condition; None if the text is the name of a column or no comparison.
+
+        Raises:
+            ValueError: if the column does not exist, or is compared by size with what is not a number.
+        """
+        if text in columns:
+            return None
+        found = _COMPARISON.match(text)
+        if found is None:
+            return None
+        column, sign, value = found["column"].strip(), found["sign"], found["value"].strip()
+        check_columns([column], columns)
+        sign = "=" if sign == "==" else sign
+        if sign not in ("=", "!=") and number_of(value) is None:
+            raise ValueError(f"{text!r} compares {column} by size with {value!r}, which is not a number")
+        return cls(column, sign, value.strip("'\""))
+
+    def __str__(self) -> str:
+        """Return the condition as a user writes it."""
+        return f"{self.column}{self.sign}{self.value}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """A protected attribute: a column of values, or a column of numbers that edges cut into ranges.
+
+    Example:
+        >>> Attribute.parse("age:25,60", ["age", "sex"]).names
+        ('under 25', '25 to 60', '60 and over')
+    """
+
+    column: str
+    """Name of the column."""
+    edges: tuple[float, ...] = ()
+    """Lower ends of all ranges but the first, in increasing order; empty for a column of values."""
+
+    @classmethod
+    def parse(cls, text: str, columns: Sequence[str]) -> "Attribute":
+        """Read an attribute.
+
+        Args:
+            text: the name of a column, or the name and edges as in `age:25,60`.
+            columns: the columns of the table.
+
+        Raises:
+            ValueError: if the column does not exist or the edges are not increasing numbers.
+        """
+        column, colon, given = text.rpartition(":")
+        if text in columns or not colon:
+            check_columns([text], columns)
+            return cls(text)
+        check_columns([column], columns)
+        edges = [number_of(edge) for edge in given.split(",")]
+        if any(edge is None for edge in edges) or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+            raise ValueError(
+                f"{text!r}: the edges after the colon must be increasing numbers, as in {column}:25,60, got {given!r}"
+            )
+        return cls(column, tuple(edge for edge in edges if edge is not None))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the ranges."""
+        cut = [f"{edge:g}" for edge in self.edges]
+        middle = (f"{low} to {high}" for low, high in zip(cut, cut[1:], strict=False))
+        return (f"under {cut[0]}", *middle, f"{cut[-1]} and over") if cut else ()
+
+
+def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "the table") -> None:
+    """Check that columns exist.
+
+    Raises:
+        ValueError: naming the first missing column, similar names, and the columns that exist.
+
+    Example:
+        >>> check_columns(["sex"], ["sex", "race"])
+    """
+    for name in names:
+        if name not in columns:
+            near = difflib.get_close_matches(name.lower(), [column.lower() for column in columns], 3, 0.6)
+            near = [column for column in columns if column.lower() in near]
+            meant = f"did you mean {' or '.join(near)}? " if near else ""
+            listed = ", ".join(columns[:20]) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
+            raise ValueError(f"{where} has no column {name!r}: {meant}its columns are {listed}")
+
+
+def number_of(text: object) -> float | None:
+    """Return a finite number that a text stands for, or None.
+
+    Example:
+        >>> number_of(" 4.0 "), number_of("four")
+        (4.0, None)
+    """
+    try:
+        number = float(str(text))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def word(value: object) -> str:
+    """Return a value as text, whole numbers without a decimal point, so that 1, 1.0 and "1" are the same.
+
+    Example:
+        >>> word("1.0"), word(" yes "), word(True)
+        ('1', 'yes', 'true')
+    """
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    text = str(value).strip()
+    number = number_of(text)
+    plain = number is not None and number == int(number) and abs(number) < 2**53 and not text.startswith("0x")
+    if plain and (text == "0" or not text.lstrip("+-").startswith("0") or "." in text):
+        return str(int(number))  # type: ignore[arg-type]
+    return text

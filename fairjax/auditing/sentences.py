@@ -1,0 +1,43 @@
+"""What an audit found, in sentences."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from fairjax.metrics import MEASURES
+
+if TYPE_CHECKING:
+    from fairjax.auditing.audit import Audit
+
+
+def findings(audit: "Audit") -> list[str]:
+    """Return one paragraph per gap, the most certain and largest first."""
+    known = audit.gaps[audit.gaps["gap"].notna()]
+    order = known.assign(size=known["gap"].abs(), sure=known["p_value"] < 0.05)
+    order = order.sort_values(["sure", "size"], ascending=False, kind="stable")
+    return [finding(row) for _, row in order.iterrows()] + [
+        f"{MEASURES.label(row['measure'])} by {row['groups']} could not be measured: {row['left_out']}."
+        for _, row in audit.gaps[audit.gaps["gap"].isna()].iterrows()
+    ]
+
+
+def finding(row: pd.Series) -> str:
+    """Return what is known about one gap, and how surely."""
+    label, rate = MEASURES.label(row["measure"]), row["rate"].replace("_", " ") or "rate"
+    text = (
+        f"{label} by {row['groups']}: {row['gap']:.3f}{_interval(row)}. The {rate} is lowest for {row['lowest']} "
+        f"({row['lowest_rate']:.3f}) and highest for {row['highest']} ({row['highest_rate']:.3f})."
+    )
+    if np.isnan(row["p_value"]):
+        return text
+    if row["p_value"] < 0.05:
+        return f"{text} Chance does not explain it (p = {row['p_value']:.2g})."
+    return (
+        f"{text} This may be chance: groups with equal rates would show gaps up to {row['chance']:.3f} in 95% of "
+        f"samples of this size (p = {row['p_value']:.2g})."
+    )
+
+
+def _interval(row: pd.Series) -> str:
+    return "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"

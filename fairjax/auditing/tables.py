@@ -1,0 +1,349 @@
+"""The tables of an audit: rates by group, gaps of measures, calibration, and rates at all thresholds."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from fairjax.auditing.counting import BINS
+from fairjax.auditing.counts import Counts, Scores
+from fairjax.metrics import Parity, make_measure
+from fairjax.metrics.group_report import RATES, GroupReport, large_enough, rate_from_table, report_from_sums
+from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
+from fairjax.metrics.rates import Rate
+
+ORDER = ("base_rate", "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
+"""The rates in the order of the columns of the table."""
+
+CALIBRATION_BINS = 10
+"""Number of bins of the calibration."""
+
+
+def report(counts: Counts, minimum: int) -> GroupReport:
+    """Return the rates of the groups of counts of two classes."""
+    return report_from_sums(
+        names=counts.names,
+        attributes=counts.attributes,
+        levels=counts.levels,
+        rows=counts.rows,
+        cells=counts.weights,
+        squares=counts.squares,
+        minimum=minimum,
+        weighted=counts.weighted,
+        quality=(None, None, None) if counts.scores is None else quality(counts.scores),
+    )
+
+
+def by_group(counts: Counts, minimum: int) -> pd.DataFrame:
+    """Return one row per group of the intersections, and per group of each attribute.
+
+    Args:
+        counts: the counts by intersection.
+        minimum: least denominator of a rate, in rows, for the group to be compared.
+
+    Returns:
+        The table. In rows of one attribute, the columns of the others are empty. With more than two classes there is
+        one row per group and class, the class against all others, in the column `class`.
+    """
+    views = counts.views()
+    classes = range(len(counts.classes)) if len(counts.classes) > 2 else [None]
+    frames = [
+        _rows(view if k is None else view.of_class(k), minimum, counts.attributes, k)
+        for view in dict.fromkeys((views[-1], *views))
+        for k in classes
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _rows(counts: Counts, minimum: int, attributes: Sequence[str], of_class: int | None) -> pd.DataFrame:
+    found = report(counts, minimum).to_frame().reset_index()
+    columns: dict[str, Any] = {
+        name: found[name] if name in counts.attributes else [""] * len(found) for name in attributes
+    }
+    if of_class is not None:
+        columns["class"] = [counts.classes[1]] * len(found)
+    columns["rows"] = found["count"]
+    if counts.weighted:
+        columns["weight"] = counts.weights.sum(axis=(0, 1))
+    for rate in ORDER:
+        for name in (rate, f"{rate}_low", f"{rate}_high", f"{rate}_shrunk"):
+            columns[name] = found[name]
+    for name in ("auc", "brier_score", "calibration_error", "not_compared"):
+        if name in found:
+            columns[name] = found[name]
+    return pd.DataFrame(columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureGap:
+    """A measure of parity across the groups of an attribute, or of intersections, with what is known about it."""
+
+    measure: str
+    """Name of the measure."""
+    groups: str
+    """The attribute, or the intersected attributes joined by " x "."""
+    gap: float
+    """Value of the measure; NaN if fewer than two groups can be compared."""
+    low: float
+    """Lower end of the 95% percentile interval."""
+    high: float
+    """Upper end of the 95% percentile interval."""
+    shrunk: float
+    """The measure of the rates shrunk towards each other (empirical Bayes), which noise does not inflate."""
+    chance: float
+    """The magnitude that 95% of samples of these sizes would stay below if all groups had the same rates."""
+    p_value: float
+    """Probability of a magnitude at least as large if all groups had the same rates, by simulation."""
+    rate: str
+    """The rate that the two extreme groups differ in."""
+    lowest: str
+    """The group with the least rate."""
+    lowest_rate: float
+    """Its rate."""
+    highest: str
+    """The group with the greatest rate."""
+    highest_rate: float
+    """Its rate."""
+    left_out: str
+    """The groups that are not compared, with the reason."""
+
+
+def parity_for(name: str, num_groups: int, num_classes: int, minimum: float | int = 1) -> Parity:
+    """Return a measure for any number of groups; the gap of two groups has no sign, as for more groups.
+
+    Raises:
+        ValueError: if the measure is a function of two groups.
+    """
+    measure = make_measure(name, max(num_groups, 3), num_classes, minimum=minimum)
+    assert isinstance(measure, Parity)
+    return dataclasses.replace(measure, num_groups=num_groups)
+
+
+def gap_of(counts: Counts, draws: np.ndarray, name: str, minimum: int, random: np.random.Generator) -> MeasureGap:
+    """Return a measure across the groups of counts, with its interval.
+
+    Args:
+        counts: the counts of the groups that are compared.
+        draws: bootstrap draws of `counts.weights`, along the first axis.
+        name: name of the measure.
+        minimum: least denominator of a rate, in rows, for the group to be compared.
+        random: generator for the simulation of equal rates.
+    """
+    parity = parity_for(name, len(counts.names), len(counts.classes))
+    estimates = [Estimate.of(rate, counts, minimum) for rate in parity.rates]
+    there = np.stack([each.there for each in estimates])
+    values, sizes, overall = (
+        np.stack([getattr(each, part) for each in estimates]) for part in ("values", "sizes", "overall")
+    )
+    left_out = "; ".join(f"{name} ({why})" for name, why in _left_out(counts, estimates, minimum).items())
+    if (there.sum(axis=1) < 2).any():
+        unknown = dict.fromkeys(
+            ("gap", "low", "high", "shrunk", "chance", "p_value", "lowest_rate", "highest_rate"), np.nan
+        )
+        return MeasureGap(name, counts.title, rate="", lowest="", highest="", left_out=left_out, **unknown)
+    gap = float(_gaps(parity, values[None], sizes[None], there, overall[None])[0])
+    resampled = gap_from_weights(parity, draws, there)
+    resampled = resampled[np.isfinite(resampled)]
+    low, high = np.quantile(resampled, [0.025, 0.975]) if resampled.size else (np.nan, np.nan)
+    shrunk = np.stack([empirical_bayes(np.where(each.there, each.values, np.nan), each.sizes) for each in estimates])
+    chance, p_value = _under_parity(parity, values, sizes, there, gap, len(draws), random)
+    each = [dataclasses.replace(parity, rates=(rate,)) for rate in parity.rates]
+    furthest = int(
+        np.argmax(
+            [
+                abs(
+                    _gaps(
+                        one, values[None, i : i + 1], sizes[None, i : i + 1], there[i : i + 1], overall[None, i : i + 1]
+                    )[0]
+                )
+                for i, one in enumerate(each)
+            ]
+        )
+    )
+    known = np.where(there[furthest], values[furthest], np.nan)
+    lowest, highest = int(np.nanargmin(known)), int(np.nanargmax(known))
+    return MeasureGap(
+        measure=name,
+        groups=counts.title,
+        gap=gap,
+        low=float(low),
+        high=float(high),
+        shrunk=float(_gaps(parity, shrunk[None], sizes[None], there, overall[None])[0]),
+        chance=chance,
+        p_value=p_value,
+        rate=name_of(parity.rates[furthest], counts.classes),
+        lowest=counts.names[lowest],
+        lowest_rate=float(known[lowest]),
+        highest=counts.names[highest],
+        highest_rate=float(known[highest]),
+        left_out=left_out,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A rate of all groups, and which groups are compared."""
+
+    values: np.ndarray
+    sizes: np.ndarray
+    """Denominators in rows; the effective number if rows have weights."""
+    there: np.ndarray
+    overall: float
+
+    @classmethod
+    def of(cls, rate: Rate, counts: Counts, minimum: int) -> "Estimate":
+        """Compute a rate from counts."""
+        values = rate_from_table(rate, counts.weights)
+        total, squared = (np.tensordot(np.asarray(rate.den), each, axes=2) for each in (counts.weights, counts.squares))
+        sizes = effective_size(total, squared)
+        overall = rate_from_table(rate, counts.weights.sum(axis=2, keepdims=True))[0]
+        return cls(values, sizes, large_enough(sizes, minimum), float(overall))
+
+
+def _gaps(parity: Parity, values: np.ndarray, sizes: np.ndarray, there: np.ndarray, overall: np.ndarray) -> np.ndarray:
+    """Compute a measure of many draws of rates (draws, rates, groups); groups without a rate in a draw are left out."""
+    present = there & ~np.isnan(values)
+    sizes = np.broadcast_to(sizes, values.shape)
+    return np.asarray(
+        _over_draws(parity, np.where(present, values, 0.0), sizes, present, np.nan_to_num(overall)), float
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _over_draws(parity: Parity, values: Any, sizes: Any, there: Any, overall: Any) -> Any:
+    return jax.vmap(parity.of_rates)(values, sizes, there, overall)
+
+
+def _under_parity(
+    parity: Parity, values, sizes, there, gap: float, count: int, random: np.random.Generator
+) -> tuple[float, float]:
+    """Simulate the measure if all compared groups had the same rates: its 95% quantile, and the p-value of a gap."""
+    if not count:
+        return np.nan, np.nan
+    rows = np.where(there, np.rint(sizes), 0).astype(np.int64)
+    total = np.maximum((rows * there).sum(axis=1, keepdims=True), 1)
+    pooled = (np.where(there, np.nan_to_num(values), 0.0) * rows).sum(axis=1, keepdims=True) / total
+    drawn = random.binomial(rows, np.clip(pooled, 0, 1), (count, *rows.shape)) / np.maximum(rows, 1)
+    simulated = np.abs(_gaps(parity, drawn, sizes[None], there, np.broadcast_to(pooled[:, 0], (count, len(pooled)))))
+    simulated = simulated[np.isfinite(simulated)]
+    if not simulated.size:
+        return np.nan, np.nan
+    return float(np.quantile(simulated, 0.95)), float((1 + (simulated >= abs(gap) - 1e-9).sum()) / (1 + simulated.size))
+
+
+def gap_from_weights(parity: Parity, weights: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Return a measure of many tables of counts.
+
+    Args:
+        parity: the measure.
+        weights: counts with the axes (draw, decision, label, group).
+        there: whether each group (columns) is compared in each rate (rows).
+    """
+    tables = np.moveaxis(weights, 0, -1)
+    values = np.stack([rate_from_table(rate, tables) for rate in parity.rates], axis=1)
+    whole = np.stack([rate_from_table(rate, tables.sum(axis=2, keepdims=True))[:, 0] for rate in parity.rates], axis=1)
+    sizes = np.stack([np.tensordot(np.asarray(rate.den), tables, axes=2).T for rate in parity.rates], axis=1)
+    return _gaps(parity, values, sizes, there, whole)
+
+
+def _left_out(counts: Counts, estimates: Sequence[Estimate], minimum: int) -> dict[str, str]:
+    reasons = {}
+    for g, name in enumerate(counts.names):
+        short = [each.sizes[g] for each in estimates if not each.there[g]]
+        if short:
+            rows = f"{min(short):.4g} rows in the denominator"
+            reasons[name] = rows + (f", fewer than {minimum}" if min(short) > 0 else "")
+    return reasons
+
+
+def name_of(rate: Rate, classes: Sequence[str]) -> str:
+    """Return the name of a rate of the table by group, with its class if there are more than two."""
+    if len(classes) == 2:
+        return next((name for name, known in RATES.items() if known == rate), "")
+    from fairjax.metrics import rates
+
+    makers = {
+        "selection_rate": rates.selection,
+        "true_positive_rate": rates.recall,
+        "false_positive_rate": rates.false_positive_rate,
+        "precision": rates.precision,
+    }
+    for k, of_class in enumerate(classes):
+        for name, make in makers.items():
+            if make(k, len(classes)) == rate:
+                return f"{name} of {of_class}"
+    return "accuracy" if rate == rates.accuracy(len(classes)) else ""
+
+
+def quality(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return area under the curve, Brier score and calibration error of each group.
+
+    The area under the curve is that of scores rounded down to a thousandth; the others are exact.
+    """
+    down, up = scores.weights[:, 0], scores.weights[:, 1]
+    pairs = up.sum(axis=0) * down.sum(axis=0)
+    below = np.cumsum(down, axis=0) - down
+    auc = (up * (below + down / 2)).sum(axis=0) / np.where(pairs > 0, pairs, np.nan)
+    total = scores.weights.sum(axis=(0, 1))
+    total = np.where(total > 0, total, np.nan)
+    squares = scores.square_sums.sum(axis=(0, 1)) - 2 * scores.sums[:, 1].sum(axis=0) + up.sum(axis=0)
+    coarse = Scores(*(_coarse(getattr(scores, field.name)) for field in dataclasses.fields(scores)))
+    off = np.abs(coarse.sums.sum(axis=1) - coarse.weights[:, 1]).sum(axis=0)
+    return auc, squares / total, off / total
+
+
+def _coarse(sums: np.ndarray) -> np.ndarray:
+    """Return sums over the bins of the calibration."""
+    return sums.reshape(CALIBRATION_BINS, -1, *sums.shape[1:]).sum(axis=1)
+
+
+def calibration(counts: Counts) -> pd.DataFrame:
+    """Return, for each group and each tenth of the scores, the mean score and the share of positive labels."""
+    assert counts.scores is not None
+    weights, squares, sums, _ = (
+        _coarse(getattr(counts.scores, field.name)) for field in dataclasses.fields(counts.scores)
+    )
+    total = weights.sum(axis=1)
+    safe = np.where(total > 0, total, np.nan)
+    rates, size = weights[:, 1] / safe, effective_size(total, squares.sum(axis=1))
+    low, high = wilson(rates, size)
+    frame = []
+    for g, name in enumerate(counts.names):
+        frame.append(
+            pd.DataFrame(
+                {
+                    "group": name,
+                    "bin": np.arange(CALIBRATION_BINS) / CALIBRATION_BINS,
+                    "mean_score": sums.sum(axis=1)[:, g] / safe[:, g],
+                    "positive_rate": rates[:, g],
+                    "low": low[:, g],
+                    "high": high[:, g],
+                    "size": size[:, g],
+                }
+            )
+        )
+    return pd.concat(frame, ignore_index=True)
+
+
+def thresholds(counts: Counts, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    """Return the counts at equally spaced thresholds.
+
+    Args:
+        counts: counts with scores.
+        count: number of thresholds, which must divide the number of bins.
+
+    Returns:
+        The thresholds, and the weights with the axes (decision, label, group, threshold). A score is accepted if it is
+        at least the threshold, and rounded down to a thousandth.
+    """
+    assert counts.scores is not None
+    weights = counts.scores.weights
+    above = np.cumsum(weights[::-1], axis=0)[::-1]  # at bin b: all scores of bin b or above
+    at = np.arange(count) * (BINS // count)
+    accepted = np.moveaxis(above[at], 0, -1)
+    rejected = weights.sum(axis=0)[..., None] - accepted
+    return at / BINS, np.stack([rejected, accepted])
