@@ -68,7 +68,7 @@ def save(
     """
     path = _expanded(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; choose another path or say overwrite=True")
+        raise FileExistsError(f"{path} exists; choose another path or pass overwrite=True")
     _check_replaceable(path)
     path = path.resolve()
     described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout", "outputs")}
@@ -121,8 +121,8 @@ def load(path: str | Path) -> Saved:
             f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} has format {found}, this version of fairjax reads format {FORMAT}")
+        version = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} has format {version}, this version of fairjax reads format {FORMAT}")
     missing = [name for name in ("module", "shapes", "about") if name not in content]
     if missing:
         raise CheckpointError(f"the network at {path} is damaged ({_ABOUT} lacks {', '.join(missing)}); save it again")
@@ -159,15 +159,15 @@ def _expanded(path: str | Path) -> Path:
 def _check_replaceable(path: Path) -> None:
     """Check that the folder to be replaced is a saved network."""
     if path.is_symlink():
-        what = "a symbolic link"
+        kind = "a symbolic link"
     elif not path.exists() or (path.is_dir() and (path / _ABOUT).is_file()):
         return
     elif path.is_dir():
-        what = f"a folder without {_ABOUT}"
+        kind = f"a folder without {_ABOUT}"
     else:
-        what = "a file"
+        kind = "a file"
     raise CheckpointError(
-        f"{path} is {what}, not a saved network, and is not replaced; choose another path or remove it"
+        f"{path} is {kind}, not a saved network, and is not replaced; choose another path or remove it"
     )
 
 
@@ -192,11 +192,12 @@ def checkpointer() -> ocp.Checkpointer:
     """Make an orbax checkpointer for NumPy arrays that does not wait for other processes."""
     if jax.process_count() == 1:
         return ocp.Checkpointer(ocp.StandardCheckpointHandler())
-    here = jax.process_index()
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"process{here}"
+    process = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process{process}"
     )
-    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=options)
 
 
 def _shapes(tree: Any) -> Any:
@@ -215,19 +216,19 @@ def _abstract(shapes: Any) -> Any:
 
 
 def _replace(temporary: Path, path: Path) -> None:
-    """Replace the old folder by the new one; the old one is removed only after the new one is in place."""
+    """Replace a folder by another one; the former is removed only after the latter has its name."""
     if not path.exists():
         temporary.rename(path)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".unfinished-{path.name}-old-", dir=path.parent))
-    path.rename(old / path.name)
+    backup = Path(tempfile.mkdtemp(prefix=f".unfinished-{path.name}-old-", dir=path.parent))
+    path.rename(backup / path.name)
     try:
         temporary.rename(path)
     except OSError:
-        (old / path.name).rename(path)
+        (backup / path.name).rename(path)
         raise
     finally:
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(backup, ignore_errors=True)
 
 
 def first_line(error: BaseException) -> str:

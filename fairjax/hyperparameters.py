@@ -50,11 +50,11 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be positive{' and finite' if value == math.inf else ''}, got {value}")
 
 
-MOST = 2**31 - 1
+LARGEST_INT32 = 2**31 - 1
 """The largest whole number that fits into a 32-bit counter."""
 
 
-def check_at_least(name: str, value: Any, least: int, most: int = MOST) -> None:
+def check_at_least(name: str, value: Any, least: int, most: int = LARGEST_INT32) -> None:
     """Check that a value is a whole number within bounds.
 
     Raises:

@@ -68,15 +68,15 @@ def from_aif360(dataset: "BinaryLabelDataset", *, protected: str | None = None) 
 def _privileged(dataset: Any, names: list[str], position: int) -> np.ndarray:
     """Return whether each row has a privileged value of an attribute."""
     name = names[position]
-    known = (dataset.privileged_protected_attributes, dataset.unprivileged_protected_attributes)
-    if any(len(lists) != len(names) for lists in known):
+    value_lists = (dataset.privileged_protected_attributes, dataset.unprivileged_protected_attributes)
+    if any(len(lists) != len(names) for lists in value_lists):
         raise ValueError(
             f"the data set has {len(names)} protected attributes, found lists of privileged and unprivileged values of "
-            f"{len(known[0])} and {len(known[1])}: set privileged_protected_attributes and "
+            f"{len(value_lists[0])} and {len(value_lists[1])}: set privileged_protected_attributes and "
             "unprivileged_protected_attributes"
         )
     values = np.asarray(dataset.protected_attributes, np.float64)[:, position]
-    privileged, unprivileged = (np.isin(values, np.asarray(lists[position], np.float64)) for lists in known)
+    privileged, unprivileged = (np.isin(values, np.asarray(lists[position], np.float64)) for lists in value_lists)
     wrong = privileged == unprivileged
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -154,26 +154,26 @@ def to_aif360(
     label = _unused(_LABEL, f"{_LABEL} (y)", (*features, name))
     frame = pd.DataFrame(x, columns=list(features))
     frame[name], frame[label] = _indicator("a", dataset.a, len(x)), y
-    made = BinaryLabelDataset(
+    converted = BinaryLabelDataset(
         df=frame, label_names=[label], protected_attribute_names=[name], favorable_label=1.0, unfavorable_label=0.0
     )
     if dataset.weights is not None:
         weights = checks.sample_weights(_rows("weights", dataset.weights, len(x)), np.ones(len(x)))[0]
-        made.instance_weights = np.asarray(weights, np.float64)
-    made.privileged_protected_attributes = [np.array([1.0])]
-    made.unprivileged_protected_attributes = [np.array([0.0])]
+        converted.instance_weights = np.asarray(weights, np.float64)
+    converted.privileged_protected_attributes = [np.array([1.0])]
+    converted.unprivileged_protected_attributes = [np.array([0.0])]
     if scores is not None:
-        made.scores = _scores(scores, len(x))[:, None]
-    return made
+        converted.scores = _scores(scores, len(x))[:, None]
+    return converted
 
 
-def _unused(name: str, other: str, taken: tuple[str, ...]) -> str:
-    """Return a name that no column has: `name`, or `other` with as many stars as necessary."""
-    if name not in taken:
+def _unused(name: str, fallback: str, used: tuple[str, ...]) -> str:
+    """Return a name that no column has: `name`, or `fallback` with as many stars as necessary."""
+    if name not in used:
         return name
-    while other in taken:
-        other += "*"
-    return other
+    while fallback in used:
+        fallback += "*"
+    return fallback
 
 
 def _rows(name: str, values: Any, n: int) -> Float[np.ndarray, " n"]:

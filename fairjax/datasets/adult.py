@@ -99,16 +99,16 @@ def adult(
         part = read_headless(file, ADULT_COLUMNS, ADULT_NUMBERS, **ADULT_FORMAT)
         labels = part["income-per-year"].astype(object)
         part["income-per-year"] = labels.map(lambda word: word.strip().removesuffix("."), na_action="ignore")
-        for column, known in ADULT_WORDS.items():
-            check_known(part, column, known, file, missing=column != "income-per-year")
+        for column, words in ADULT_WORDS.items():
+            check_known(part, column, words, file, missing=column != "income-per-year")
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True).drop(columns="fnlwgt").dropna()
     categorical = ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"]
     labels, classes = None, ()
     if target == "occupation":
         categorical.remove("occupation")
-        of_word = {word: name for name, words in ADULT_OCCUPATIONS.items() for word in words}
-        labels, classes = frame.pop("occupation").map(of_word), tuple(ADULT_OCCUPATIONS)
+        class_of = {word: name for name, occupations in ADULT_OCCUPATIONS.items() for word in occupations}
+        labels, classes = frame.pop("occupation").map(class_of), tuple(ADULT_OCCUPATIONS)
         if labels.isna().any():
             raise DataError(
                 "adult.data or adult.test has an unknown occupation: download them again from their publisher"

@@ -80,15 +80,15 @@ def compas(
     file = find(COMPAS_FILES["compas-scores-two-years.csv"], path, verify=verify)
     raw = read_headed(file, (*COMPAS_COLUMNS, *COMPAS_FILTER), COMPAS_NUMBERS)
     check_known(raw, "two_year_recid", (0, 1), file)
-    for column, known in COMPAS_WORDS.items():
-        check_known(raw, column, known, file, missing=True)
-    kept = (
+    for column, words in COMPAS_WORDS.items():
+        check_known(raw, column, words, file, missing=True)
+    selected = (
         raw["days_b_screening_arrest"].between(-30, 30)
         & (raw["is_recid"] != -1)
         & (raw["c_charge_degree"] != "O")
         & (raw["score_text"] != "N/A")
     )
-    frame = raw.loc[kept, list(COMPAS_COLUMNS)].dropna()
+    frame = raw.loc[selected, list(COMPAS_COLUMNS)].dropna()
     scores = None
     if target == "score_text":
         check_known(raw, "score_text", (*COMPAS_SCORES, "N/A"), file, missing=True)

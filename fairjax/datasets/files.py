@@ -80,24 +80,24 @@ def find(file: RawFile, path: PathLike | None = None, *, verify: bool = True) ->
         FileNotFoundError: german.data is not at nowhere/german.data: pass the file or its folder
     """
     if path is not None:
-        return _given(file, user_path(path), verify)
+        return _find_at(file, user_path(path), verify)
     cached = Path(pooch.os_cache("fairjax")) / file.path
-    looked = [*_in_folder(file), cached]
-    for place in looked:
+    searched = [*_in_folder(file), cached]
+    for candidate in searched:
         # A damaged file in the cache is replaced, but one in the user's folder is not.
-        if place.is_file() and (place != cached or not verify or _sha256(place) == file.sha256):
-            return _verified(place, file, verify)
-    return _download(file, cached, looked, verify)
+        if candidate.is_file() and (candidate != cached or not verify or _sha256(candidate) == file.sha256):
+            return _verified(candidate, file, verify)
+    return _download(file, cached, searched, verify)
 
 
-def _given(file: RawFile, path: Path, verify: bool) -> Path:
+def _find_at(file: RawFile, path: Path, verify: bool) -> Path:
     """Return the file at a path given by the user."""
-    places = [path] if not path.is_dir() else [path / file.path, path / Path(file.path).name]
-    for place in places:
-        if place.is_file():
-            return _verified(place, file, verify)
-    shown = " or ".join(map(str, places))
-    raise FileNotFoundError(f"{Path(file.path).name} is not at {shown}: pass the file or its folder")
+    candidates = [path] if not path.is_dir() else [path / file.path, path / Path(file.path).name]
+    for candidate in candidates:
+        if candidate.is_file():
+            return _verified(candidate, file, verify)
+    listed = " or ".join(map(str, candidates))
+    raise FileNotFoundError(f"{Path(file.path).name} is not at {listed}: pass the file or its folder")
 
 
 def _in_folder(file: RawFile) -> list[Path]:
@@ -114,15 +114,15 @@ def _sha256(path: Path) -> str:
 
 def _verified(path: Path, file: RawFile, verify: bool) -> Path:
     """Return the path after checking the checksum, unless `verify` is false."""
-    if verify and (found := _sha256(path)) != file.sha256:
+    if verify and (checksum := _sha256(path)) != file.sha256:
         raise DataError(
-            f"{path} has the sha256 checksum {found}, expected {file.sha256}: it is damaged or another version. "
+            f"{path} has the sha256 checksum {checksum}, expected {file.sha256}: it is damaged or another version. "
             f"Download it again from {file.url}, or pass verify=False to use it as it is"
         )
     return path
 
 
-def _download(file: RawFile, target: Path, looked: list[Path], verify: bool) -> Path:
+def _download(file: RawFile, target: Path, searched: list[Path], verify: bool) -> Path:
     """Download a file to `target`, which is created only when the file is complete and verified."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def _download(file: RawFile, target: Path, looked: list[Path], verify: bool) -> 
             return _verified(_retrieve(file, scratch), file, verify).replace(target)
     except OSError as error:
         raise FileNotFoundError(
-            f"no sound copy of {target.name} at {' or '.join(map(str, looked))}, and downloading it from {file.url} "
+            f"no sound copy of {target.name} at {' or '.join(map(str, searched))}, and downloading it from {file.url} "
             f"failed ({error}). Put it there by hand, or set {FOLDER} to a folder that holds {file.path}"
         ) from error
 
@@ -142,11 +142,11 @@ def _retrieve(file: RawFile, folder: str) -> Path:
     unzip = None if file.member is None else pooch.Unzip(members=[file.member])
     try:
         source = pooch.create(folder, base_url="", registry={name: None}, urls={name: file.url})
-        found = source.fetch(name, processor=unzip)
+        paths = source.fetch(name, processor=unzip)
     except zipfile.BadZipFile as error:
         raise DataError(f"{file.url} is no zip archive ({error}): get {file.path} by hand and set {FOLDER}") from error
     if unzip is None:
-        return Path(found)
-    if len(found) != 1:
+        return Path(paths)
+    if len(paths) != 1:
         raise DataError(f"{file.url} no longer holds {file.member}: get {file.path} by hand and set {FOLDER}")
-    return Path(found[0])
+    return Path(paths[0])

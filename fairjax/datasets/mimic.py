@@ -9,7 +9,7 @@ import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.datasets.files import DataError, PathLike
-from fairjax.datasets.mimic_tables import find_tables, folder_of, view
+from fairjax.datasets.mimic_tables import find_folder, find_tables, view
 
 if TYPE_CHECKING:
     import duckdb
@@ -127,7 +127,7 @@ def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2
         Purushotham, Meng, Che, Liu (2018), Benchmarking deep learning models on large healthcare datasets, Journal of
         Biomedical Informatics 83, https://doi.org/10.1016/j.jbi.2018.04.007
     """
-    tables = find_tables(folder_of(path), verify=verify)
+    tables = find_tables(find_folder(path), verify=verify)
     try:
         import duckdb
     except ModuleNotFoundError as error:
@@ -140,13 +140,13 @@ def mimic(path: PathLike | None = None, *, verify: bool = True, memory: str = "2
         connection.execute("SET preserve_insertion_order = false")
         frame = _frame(connection, tables, Path(scratch), verify)
     died, insured = frame.pop("died"), frame.pop("insurance").fillna("").str.strip().str.casefold()
-    _refuse_unknown(tables["ADMISSIONS"], "hospital_expire_flag", died, (0, 1))
-    _refuse_unknown(tables["ADMISSIONS"], "insurance", insured, INSURANCES)
+    _check_known(tables["ADMISSIONS"], "hospital_expire_flag", died, (0, 1))
+    _check_known(tables["ADMISSIONS"], "insurance", insured, INSURANCES)
     died, insured = died == 1, insured.isin(["medicare", "medicaid"])
     return from_arrays(_encoded(frame), died, insured, name="mimic", protected="insurance")
 
 
-def _refuse_unknown(file: Path, column: str, values: pd.Series, known: tuple[object, ...]) -> None:
+def _check_known(file: Path, column: str, values: pd.Series, known: tuple[object, ...]) -> None:
     """Check that all values are known, since unknown ones would silently be encoded as 0."""
     unknown = values[~values.isin(known)]
     if len(unknown):
@@ -183,8 +183,8 @@ def _frame(
                 "of MIMIC-III v1.4; download it again from PhysioNet"
             ) from error
     for table, key, parent in _REFERENCES if verify else ():
-        _refuse_orphans(connection, tables, table, key, parent)
-    frame = connection.execute(_ADMISSIONS_IN_ALL).df()
+        _check_references(connection, tables, table, key, parent)
+    frame = connection.execute(_FEATURES).df()
     if frame.empty:
         raise DataError(f"{tables['ADMISSIONS']} and {tables['PATIENTS']} hold no first admission of an adult")
     return frame
@@ -199,25 +199,27 @@ _REFERENCES = (
 """Tables each of whose rows needs a row with the same key in another table."""
 
 
-def _refuse_orphans(
+def _check_references(
     connection: "duckdb.DuckDBPyConnection", tables: dict[str, Path], table: str, key: str, parent: str
 ) -> None:
     """Check that tables belong together, which fails if one is truncated at the end of a line."""
     query = f"SELECT count(*), min({key}) FROM {table} WHERE {key} NOT IN (SELECT {key} FROM {parent})"
-    count, first = connection.execute(query).fetchone() or (0, None)
+    count, example = connection.execute(query).fetchone() or (0, None)
     if count:
         raise DataError(
-            f"{tables[parent]} lacks the {key} of {count} rows of {tables[table]}, such as {first}: it is cut off, or "
-            "the tables are not of one version; download them again from PhysioNet"
+            f"{tables[parent]} lacks the {key} of {count} rows of {tables[table]}, such as {example}: it is cut off, "
+            "or the tables are not of one version; download them again from PhysioNet"
         )
 
 
 def _encoded(frame: pd.DataFrame) -> pd.DataFrame:
     """Encode the features as numbers: normal values for what was not measured, and one feature per category."""
     numbers = frame.drop(columns=[*CATEGORIES, "sex", "kind"]).astype("float64").fillna(NORMAL)
-    ageless = int(np.count_nonzero(numbers["age"].isna()))
-    if ageless:
-        raise DataError(f"{ageless} patients have no age: their dates of birth in PATIENTS or of admission are missing")
+    num_missing = int(np.count_nonzero(numbers["age"].isna()))
+    if num_missing:
+        raise DataError(
+            f"{num_missing} patients have no age: their dates of birth in PATIENTS or of admission are missing"
+        )
     numbers["sex=male"] = (frame["sex"] == "M").astype(float)
     for kind in ("scheduled surgical", "unscheduled surgical", "medical"):
         numbers[f"kind={kind}"] = (frame["kind"] == kind).astype(float)
@@ -280,7 +282,7 @@ FROM (
 ) JOIN cohort USING (admission) GROUP BY admission
 """
 
-_ADMISSIONS_IN_ALL = """
+_FEATURES = """
 SELECT age, heart_rate, systolic_blood_pressure, temperature, glasgow_coma_scale,
     100 * pao2 / coalesce((fio2_sum + coalesce(lab_fio2_sum, 0)) / (fio2_count + coalesce(lab_fio2_count, 0)),
         lab_fio2_sum / lab_fio2_count) AS pao2_fio2,
@@ -299,7 +301,7 @@ ORDER BY subject
 
 
 def _charted() -> str:
-    """SQL for the means of charted values per admission; the Glasgow coma scale is first computed per time."""
+    """Return the query for the means of charted values per admission; the Glasgow coma scale is computed per time."""
     return f"""
 CREATE TABLE charted AS
 WITH events AS (
@@ -335,7 +337,7 @@ SELECT * FROM means LEFT JOIN scale USING (admission)
 
 
 def _measured() -> str:
-    """SQL for the means of laboratory values per admission."""
+    """Return the query for the means of laboratory values per admission."""
     means = ", ".join(f"avg(number) FILTER (WHERE name = '{name}') AS {name}" for name in LABS if name != "fio2")
     return f"""
 CREATE TABLE measured AS
@@ -356,7 +358,7 @@ FROM named WHERE {_ranges(LABS)} GROUP BY admission
 
 
 def _urine() -> str:
-    """SQL for the urine output per admission, in ml per 24 hours in intensive care (at least one hour)."""
+    """Return the query for the urine output per admission, in ml per 24 hours in intensive care."""
     return f"""
 CREATE TABLE urine AS
 WITH events AS (
@@ -380,12 +382,12 @@ def _items(variables: dict[str, tuple[tuple[int, ...], float, float]]) -> str:
 
 
 def _names(variables: dict[str, tuple[tuple[int, ...], float, float]]) -> str:
-    """SQL for the variable that an item belongs to."""
+    """Return an SQL expression for the variable that an item belongs to."""
     cases = (f"WHEN item IN ({', '.join(map(str, items))}) THEN '{name}'" for name, (items, _, _) in variables.items())
     return f"CASE {' '.join(cases)} END"
 
 
 def _ranges(variables: dict[str, tuple[tuple[int, ...], float, float]]) -> str:
-    """SQL for the condition that a value is plausible."""
+    """Return an SQL expression for the condition that a value is plausible."""
     cases = (f"WHEN name = '{name}' THEN number BETWEEN {low} AND {high}" for name, (_, low, high) in variables.items())
     return f"CASE {' '.join(cases)} END"

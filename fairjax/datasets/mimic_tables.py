@@ -1,4 +1,4 @@
-"""MIMIC-III's raw tables: find them, check that they are complete, and stream them with DuckDB."""
+"""The raw tables of MIMIC-III: find them, check that they are complete, and stream them with DuckDB."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from fairjax.datasets.files import FOLDER, DataError, PathLike, user_path
 if TYPE_CHECKING:
     import duckdb
 
-COLUMNS = {
+TABLE_COLUMNS = {
     "PATIENTS": ("subject_id", "gender", "dob"),
     "ADMISSIONS": (
         "subject_id", "hadm_id", "admittime", "admission_type", "admission_location", "insurance", "marital_status",
@@ -30,10 +30,11 @@ COLUMNS = {
 }  # fmt: skip
 """The tables that are read, and the columns used of each."""
 
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 20
+"""Number of bytes that are decompressed at a time."""
 
 
-def folder_of(path: PathLike | None) -> Path:
+def find_folder(path: PathLike | None) -> Path:
     """Find the folder of the user's tables.
 
     Args:
@@ -46,16 +47,16 @@ def folder_of(path: PathLike | None) -> Path:
         FileNotFoundError: If the folder does not exist; MIMIC-III cannot be downloaded without credentials.
     """
     if path is not None:
-        places = [user_path(path)]
+        candidates = [user_path(path)]
     else:
-        named = os.environ.get(FOLDER)
-        places = [user_path(named) / "mimic-iii"] if named else []
-        places.append(Path(pooch.os_cache("fairjax")) / "mimic-iii")
-    for place in places:
-        if place.is_dir():
-            return place
+        data_folder = os.environ.get(FOLDER)
+        candidates = [user_path(data_folder) / "mimic-iii"] if data_folder else []
+        candidates.append(Path(pooch.os_cache("fairjax")) / "mimic-iii")
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
     raise FileNotFoundError(
-        f"no folder of MIMIC-III tables at {' or '.join(map(str, places))}. The data are credentialed: get version "
+        f"no folder of MIMIC-III tables at {' or '.join(map(str, candidates))}. The data are credentialed: get version "
         "1.4 from "
         f"https://physionet.org/content/mimiciii/1.4/ and pass its folder, or put it into {FOLDER} as mimic-iii"
     )
@@ -77,32 +78,34 @@ def find_tables(folder: Path, *, verify: bool) -> dict[str, Path]:
         DataError: If a file lacks a column or is truncated.
     """
     entries = {entry.name.lower(): entry for entry in sorted(folder.iterdir())}
-    names = {table: (f"{table.lower()}.csv", f"{table.lower()}.csv.gz") for table in COLUMNS}
-    missing = [table for table, both in names.items() if not any(name in entries for name in both)]
+    names = {table: (f"{table.lower()}.csv", f"{table.lower()}.csv.gz") for table in TABLE_COLUMNS}
+    missing = [table for table, file_names in names.items() if not any(name in entries for name in file_names)]
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks the tables {', '.join(missing)} (as .csv or .csv.gz): get them from PhysioNet and put "
             "them there"
         )
-    found = {table: next(entries[name] for name in both if name in entries) for table, both in names.items()}
-    for table, file in found.items():
-        twice = [column for column in COLUMNS[table] if header(file).count(column) > 1]
-        if twice:
+    files = {
+        table: next(entries[name] for name in file_names if name in entries) for table, file_names in names.items()
+    }
+    for table, file in files.items():
+        repeated = [column for column in TABLE_COLUMNS[table] if header(file).count(column) > 1]
+        if repeated:
             raise DataError(
-                f"{file}, line 1, names the columns {', '.join(twice)} twice: download it again from PhysioNet"
+                f"{file}, line 1, names the columns {', '.join(repeated)} twice: download it again from PhysioNet"
             )
-        lacking = [column for column in COLUMNS[table] if column not in header(file)]
-        if lacking:
+        absent = [column for column in TABLE_COLUMNS[table] if column not in header(file)]
+        if absent:
             raise DataError(
-                f"{file} lacks the columns {', '.join(lacking)} (found {', '.join(header(file))}): it is no table of "
+                f"{file} lacks the columns {', '.join(absent)} (found {', '.join(header(file))}): it is no table of "
                 "MIMIC-III v1.4, download it again from PhysioNet"
             )
-    for file in found.values():
+    for file in files.values():
         _check_end(file, verify)
         _check_rows(file)
     if verify:
-        _check_sums(folder, found)
-    return found
+        _check_sums(folder, files)
+    return files
 
 
 def header(file: Path) -> list[str]:
@@ -117,11 +120,11 @@ def header(file: Path) -> list[str]:
 def view(connection: "duckdb.DuckDBPyConnection", table: str, file: Path, scratch: Path) -> None:
     """Create a DuckDB view of a file, which is streamed whenever it is read: text columns, names in lower case."""
     # A file's header may contain anything, so names that are not used never reach SQL.
-    names = [name if name in COLUMNS[table] else f"unused_{i}" for i, name in enumerate(header(file))]
+    names = [name if name in TABLE_COLUMNS[table] else f"unused_{i}" for i, name in enumerate(header(file))]
     columns = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
     quoted = str(_without_wildcards(table, file, scratch)).replace("'", "''")
     connection.execute(
-        f"CREATE VIEW {table} AS SELECT {', '.join(COLUMNS[table])} FROM "
+        f"CREATE VIEW {table} AS SELECT {', '.join(TABLE_COLUMNS[table])} FROM "
         f"read_csv('{quoted}', header = false, skip = 1, auto_detect = false, "
         f"delim = ',', quote = '\"', escape = '\"', nullstr = '', columns = {{{columns}}})"
     )
@@ -156,20 +159,20 @@ def _check_rows(file: Path) -> None:
         raise _damaged(file, "it has no rows after line 1, its header")
 
 
-def _check_sums(folder: Path, found: dict[str, Path]) -> None:
+def _check_sums(folder: Path, files: dict[str, Path]) -> None:
     """Check that the checksums of the tables match the folder's SHA256SUMS.txt, if there is one."""
     sums = folder / "SHA256SUMS.txt"
     if not sums.is_file():
         return
     lines = (line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
     expected = {pair[1].strip().lstrip("*").removeprefix("./").lower(): pair[0] for pair in lines if len(pair) == 2}
-    for file in found.values():
-        if (right := expected.get(file.name.lower())) is None:
+    for file in files.values():
+        if (checksum := expected.get(file.name.lower())) is None:
             continue
         with file.open("rb") as stream:
             actual = hashlib.file_digest(stream, "sha256").hexdigest()
-        if actual != right.lower():
-            raise _damaged(file, f"its sha256 checksum is {actual}, and {sums} expects {right}")
+        if actual != checksum.lower():
+            raise _damaged(file, f"its sha256 checksum is {actual}, and {sums} expects {checksum}")
 
 
 def _opened(file: Path):
@@ -178,21 +181,21 @@ def _opened(file: Path):
 
 def _check_end(file: Path, verify: bool) -> None:
     """Check that a file's last line is complete and that its compressed data do not end too early."""
-    last = b""
+    last_byte = b""
     try:
         if file.suffix.lower() == ".gz":
             if not verify:
                 return
             with gzip.open(file) as stream:
-                while chunk := stream.read(_CHUNK):
-                    last = chunk[-1:]
+                while chunk := stream.read(_READ_BYTES):
+                    last_byte = chunk[-1:]
         else:
             with file.open("rb") as stream:
                 stream.seek(max(0, file.stat().st_size - 1))
-                last = stream.read()
+                last_byte = stream.read()
     except (EOFError, OSError, zlib.error) as error:
         raise _damaged(file, error) from error
-    if last != b"\n":
+    if last_byte != b"\n":
         raise _damaged(file, "its last line has no end")
 
 

@@ -18,9 +18,9 @@ Protected = str | Sequence[str] | None
 
 def check_choices(protected: Protected, attributes: Sequence[str], target: str, targets: Sequence[str]) -> None:
     """Check that a benchmark has the attributes and the label, before any file is read."""
-    named = () if protected is None else (protected,) if isinstance(protected, str) else tuple(protected)
-    wrong = [name for name in named if name not in attributes]
-    if wrong or len(set(named)) < len(named) or named == () and protected is not None:
+    names = () if protected is None else (protected,) if isinstance(protected, str) else tuple(protected)
+    wrong = [name for name in names if name not in attributes]
+    if wrong or len(set(names)) < len(names) or names == () and protected is not None:
         raise ValueError(f"protected must be one or more of {', '.join(map(repr, attributes))}, found {protected!r}")
     if target not in targets:
         raise ValueError(f"target must be one of {', '.join(map(repr, targets))}, found {target!r}")

@@ -83,9 +83,9 @@ class Simulator:
         unknown = [name for name in value if name != self.parameter.name]
         if unknown:
             raise TypeError(f"{self.name} has no parameter {unknown[0]!r}: its parameter is {self.parameter.name}")
-        chosen = value.get(self.parameter.name, self.parameter.default)
-        self.parameter.check(chosen, self.parameter.name)
-        batch = _draw(self.draw, rows, jax.random.key(key), jnp.array(chosen))
+        number = value.get(self.parameter.name, self.parameter.default)
+        self.parameter.check(number, self.parameter.name)
+        batch = _draw(self.draw, rows, jax.random.key(key), jnp.array(number))
         return from_arrays(*map(np.asarray, batch), name=self.name)
 
 

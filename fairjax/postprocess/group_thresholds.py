@@ -51,8 +51,8 @@ class GroupThresholds(NamedTuple):
             >>> from fairjax.selection import ConstrainedObjective
             >>> from fairjax.metrics import spd
             >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
-            >>> found = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
-            >>> found.decide(jnp.array([0.55, 0.55]), jnp.array([True, False])).tolist()
+            >>> fitted = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
+            >>> fitted.decide(jnp.array([0.55, 0.55]), jnp.array([True, False])).tolist()
             [False, True]
         """
         thresholds = jnp.asarray(self.thresholds)
@@ -87,12 +87,12 @@ def _check_scores(scores: Any) -> None:
     """Check that scores are in [0, 1] and not NaN, unless they are traced."""
     if isinstance(scores, Tracer):
         return
-    known = np.asarray(scores).astype(np.float64)
-    wrong = ~((known >= -1e-6) & (known <= 1 + 1e-6))
+    array = np.asarray(scores).astype(np.float64)
+    wrong = ~((array >= -1e-6) & (array <= 1 + 1e-6))
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"scores must be in [0, 1], found {known[row]:g} in row {row}: pass logits through jax.nn.sigmoid, and "
+            f"scores must be in [0, 1], found {array[row]:g} in row {row}: pass logits through jax.nn.sigmoid, and "
             "drop rows that lack a value"
         )
 
@@ -167,8 +167,8 @@ def group_thresholds(
         >>> from fairjax.selection import ConstrainedObjective
         >>> from fairjax.metrics import spd
         >>> y, a = jnp.array([True, False, True, False]), jnp.array([True, True, False, False])
-        >>> found = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
-        >>> found.evaluation.balanced_accuracy.item(), found.evaluation.bias.item()
+        >>> fitted = group_thresholds(spd, jnp.array([0.9, 0.6, 0.5, 0.2]), y, a, rule=ConstrainedObjective())
+        >>> fitted.evaluation.balanced_accuracy.item(), fitted.evaluation.bias.item()
         (1.0, 0.0)
 
     References:
@@ -195,16 +195,16 @@ def group_thresholds(
     if rows.weights is not None:
         squared = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups, squared=True))
 
-    def evaluate(chosen: Int[Array, "c g"]) -> Evaluation:
+    def evaluate(indices: Int[Array, "c g"]) -> Evaluation:
         def pick(tables):
-            return jnp.take_along_axis(tables, chosen[:, None, None, :], axis=0)
+            return jnp.take_along_axis(tables, indices[:, None, None, :], axis=0)
 
-        return evaluate_tables(measure, cuts[chosen[:, -1]], *jax.tree.map(pick, (tables, squared)))
+        return evaluate_tables(measure, cuts[indices[:, -1]], *jax.tree.map(pick, (tables, squared)))
 
-    def result(evaluation: Evaluation, chosen: Int[Array, " g"]) -> GroupThresholds:
+    def result(evaluation: Evaluation, indices: Int[Array, " g"]) -> GroupThresholds:
         names = ("threshold", "balanced_accuracy", "bias")
-        known = evaluation._replace(**{name: rows.or_nan(getattr(evaluation, name)) for name in names})
-        return GroupThresholds(rows.or_nan(cuts[chosen]), known)
+        checked = evaluation._replace(**{name: rows.or_nan(getattr(evaluation, name)) for name in names})
+        return GroupThresholds(rows.or_nan(cuts[indices]), checked)
 
     if groups == 2 and search in ("auto", "pairs"):
         pairs = jnp.stack(jnp.divmod(jnp.arange(count**2, dtype=jnp.int32), count), axis=1)
@@ -212,34 +212,36 @@ def group_thresholds(
         best_pair = first_max(rule(evaluated))
         return result(jax.tree.map(lambda entry: entry[best_pair], evaluated), pairs[best_pair])
 
-    def score(chosen: Int[Array, "c g"]) -> Float[Array, " c"]:
-        scored = rule(evaluate(chosen))
+    def score(indices: Int[Array, "c g"]) -> Float[Array, " c"]:
+        scored = rule(evaluate(indices))
         return jnp.where(jnp.isnan(scored), -jnp.inf, scored)
 
-    every = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
-    tried = [every]
+    common = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
+    combinations = [common]
     if search != "coordinate":
         accuracy = jax.vmap(metrics.accuracy_from_table)(tables)
-        tried.append(_at_common_rates(_first_rate(measure), tables, every[first_max(accuracy)]))
+        combinations.append(_at_common_rates(_first_rate(measure), tables, common[first_max(accuracy)]))
     # Score all combinations in one call, since a rule may be a large program.
-    scores_of = jnp.split(score(jnp.concatenate(tried)), len(tried))
-    best = [first_max(scored) for scored in scores_of]
-    starts = jnp.stack([some[place] for some, place in zip(tried, best, strict=True)])
-    reached = jnp.stack([scored[place] for scored, place in zip(scores_of, best, strict=True)])
+    combination_scores = jnp.split(score(jnp.concatenate(combinations)), len(combinations))
+    best = [first_max(scored) for scored in combination_scores]
+    starts = jnp.stack([indices[k] for indices, k in zip(combinations, best, strict=True)])
+    reached_scores = jnp.stack([scored[k] for scored, k in zip(combination_scores, best, strict=True)])
     if search == "common rate":
-        starts, reached = starts[1:], reached[1:]
+        starts, reached_scores = starts[1:], reached_scores[1:]
     else:
-        starts, reached = jax.vmap(lambda start, begun: _go_round(score, start, begun, count, sweeps))(starts, reached)
-    chosen = starts[first_max(reached)]
+        starts, reached_scores = jax.vmap(
+            lambda start, start_score: _coordinate_search(score, start, start_score, count, sweeps)
+        )(starts, reached_scores)
+    indices = starts[first_max(reached_scores)]
     absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
-    chosen = jnp.where(absent, tried[0][best[0]], chosen)  # the best common threshold
-    return result(jax.tree.map(lambda entry: entry[0], evaluate(chosen[None])), chosen)
+    indices = jnp.where(absent, combinations[0][best[0]], indices)  # the best common threshold
+    return result(jax.tree.map(lambda entry: entry[0], evaluate(indices[None])), indices)
 
 
-def _go_round(
+def _coordinate_search(
     score: Callable[[Int[Array, "c g"]], Float[Array, " c"]],
     start: Int[Array, " g"],
-    begun: Float[Array, ""],
+    start_score: Float[Array, ""],
     count: int,
     sweeps: int,
 ) -> tuple[Int[Array, " g"], Float[Array, ""]]:
@@ -248,28 +250,28 @@ def _go_round(
     candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
 
     def step(carry, group):
-        chosen, reached = carry
-        trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, chosen[None, :])
+        indices, reached_score = carry
+        trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, indices[None, :])
         scores = score(trials)
         best = first_max(scores)
-        better = improves(scores[best], reached)
-        return (jnp.where(better, trials[best], chosen), jnp.where(better, scores[best], reached)), None
+        better = improves(scores[best], reached_score)
+        return (jnp.where(better, trials[best], indices), jnp.where(better, scores[best], reached_score)), None
 
     order = jnp.tile(jnp.arange(groups, dtype=jnp.int32), sweeps)
-    return jax.lax.scan(step, (start, begun), order)[0]
+    return jax.lax.scan(step, (start, start_score), order)[0]
 
 
 def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:
     """Return, for each target, the index of each group's threshold whose rate is closest to it."""
-    rates, there = jax.vmap(rate.of)(tables)
+    rates, defined = jax.vmap(rate.of)(tables)
     targets = metrics.threshold_grid(rates.shape[0])
-    distances = jnp.where(there[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
+    distances = jnp.where(defined[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
     nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + TIE
     # The contribution of each group's rows to the balanced accuracy of all rows.
     labels = jnp.maximum(jnp.sum(tables[0], axis=(0, 2)), 1e-12)
     gain = tables[:, 0, 0] / labels[0] + tables[:, 1, 1] / labels[1]
-    chosen = jnp.argmax(jnp.where(nearest, gain[None], -jnp.inf), axis=1).astype(jnp.int32)
-    return jnp.where(jnp.any(there, axis=0)[None], chosen, fallback[None])
+    nearest_indices = jnp.argmax(jnp.where(nearest, gain[None], -jnp.inf), axis=1).astype(jnp.int32)
+    return jnp.where(jnp.any(defined, axis=0)[None], nearest_indices, fallback[None])
 
 
 def _first_rate(measure: Measure) -> Rate:
@@ -284,11 +286,11 @@ def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
             "of two"
         )
     _check_not_memberships(a)
-    of_measure = getattr(measure, "num_groups", None)
-    if num_groups is not None and (num_groups < 2 or of_measure not in (None, num_groups)):
+    measure_groups = getattr(measure, "num_groups", None)
+    if num_groups is not None and (num_groups < 2 or measure_groups not in (None, num_groups)):
         raise ValueError(
             f"num_groups must be that of the measure, at least 2, found {num_groups}"
-            + ("" if of_measure is None else f" for a measure of {of_measure} groups")
+            + ("" if measure_groups is None else f" for a measure of {measure_groups} groups")
         )
     if num_groups is not None:
         return num_groups

@@ -71,7 +71,7 @@ def dataset(labels: np.ndarray, a: np.ndarray, *, favorable: bool = True) -> Bin
         array([1., 0.])
     """
     with quiet():
-        made = BinaryLabelDataset(
+        converted = BinaryLabelDataset(
             df=pd.DataFrame({"a": a.astype(np.float64), "label": labels.astype(np.float64)}),
             label_names=["label"],
             protected_attribute_names=["a"],
@@ -80,8 +80,8 @@ def dataset(labels: np.ndarray, a: np.ndarray, *, favorable: bool = True) -> Bin
             favorable_label=float(favorable),
             unfavorable_label=float(not favorable),
         )
-    made.features, made.feature_names, made.instance_names = np.zeros((len(a), 0)), [], []
-    return made
+    converted.features, converted.feature_names, converted.instance_names = np.zeros((len(a), 0)), [], []
+    return converted
 
 
 def check_cells(y: np.ndarray, a: np.ndarray, cells: Iterable[tuple[int | None, int | None]]) -> None:
@@ -98,10 +98,10 @@ def check_cells(y: np.ndarray, a: np.ndarray, cells: Iterable[tuple[int | None, 
         rows = rows if label is None else rows & (y == label)
         rows = rows if group is None else rows & (a == group)
         if not rows.any():
-            wanted = [f"{name} = {value}" for name, value in (("y", label), ("a", group)) if value is not None]
+            conditions = [f"{name} = {value}" for name, value in (("y", label), ("a", group)) if value is not None]
             raise ValueError(
-                f"none of the {len(y)} rows has {' and '.join(wanted)}, but both classes and both groups are needed to "
-                "fit; use more validation data"
+                f"none of the {len(y)} rows has {' and '.join(conditions)}, but both classes and both groups are "
+                "needed to fit; use more validation data"
             )
 
 

@@ -187,13 +187,13 @@ def _search_by_counts(
     thresholds, margins = grid.points()
     positive = y == favorable
 
-    def above(rows: np.ndarray, cuts: np.ndarray) -> np.ndarray:
-        kept = np.sort(scores[rows])
-        return len(kept) - np.searchsorted(kept, cuts, side="right")
+    def count_above(rows: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+        sorted_scores = np.sort(scores[rows])
+        return len(sorted_scores) - np.searchsorted(sorted_scores, cuts, side="right")
 
     low, high = thresholds - margins, thresholds + margins
-    hits, hits_of_others = above(positive & lifted, low), above(positive & ~lifted, high)
-    alarms, alarms_of_others = above(~positive & lifted, low), above(~positive & ~lifted, high)
+    hits, hits_of_others = count_above(positive & lifted, low), count_above(positive & ~lifted, high)
+    alarms, alarms_of_others = count_above(~positive & lifted, low), count_above(~positive & ~lifted, high)
     negatives = (~positive).sum()
     accuracy = 0.5 * ((hits + hits_of_others) / positive.sum() + (negatives - alarms - alarms_of_others) / negatives)
     if grid.measure == "spd":
