@@ -20,12 +20,12 @@ Variables = dict[str, PyTree[AnyArray]]
 """A network's collections: at least `params` and `masks`, and `batch_stats` if there is batch normalisation."""
 
 Part = Literal["train", "valid", "test"]
-
+"""Name of a part of a split."""
 
 Labels = Bool[Array, " n"] | Int[Array, " n"]
 """Booleans for two classes, or codes 0, 1, ... for any number of classes."""
 
-Groups = Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"] | Bool[Array, "n g"]
+GroupArray = Bool[Array, " n"] | Int[Array, " n"] | Float[Array, "n g"] | Bool[Array, "n g"]
 """Booleans for two groups, true in the privileged one; codes 0, 1, ... for any number of groups; or memberships, one
 column per group."""
 
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """Features."""
     y: Labels
     """Labels: the raw class, as coded in the data."""
-    a: Groups
+    a: GroupArray
     """Protected attribute."""
 
 
@@ -85,7 +85,7 @@ class Split(NamedTuple):
     """Features, not standardised."""
     y: Labels
     """Labels."""
-    a: Groups
+    a: GroupArray
     """Protected attribute."""
     train: Int[Array, " n_train"]
     """Row numbers of the train part."""
@@ -105,8 +105,8 @@ class Split(NamedTuple):
         table = Batch(self.x, self.y, self.a)
         if self.weights is not None:
             table = WeightedBatch(*table, self.weights)
-        taken = jax.tree.map(lambda column: jnp.asarray(column).at[rows].get(mode="promise_in_bounds"), table)
-        return taken._replace(x=(taken.x - self.mean[None, :]) / self.scale[None, :])
+        batch = jax.tree.map(lambda column: jnp.asarray(column).at[rows].get(mode="promise_in_bounds"), table)
+        return batch._replace(x=(batch.x - self.mean[None, :]) / self.scale[None, :])
 
     def part(self, name: Part) -> Rows:
         """Return all rows of one part, standardised."""

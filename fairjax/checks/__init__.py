@@ -5,9 +5,9 @@ values cannot be inspected: whether they are valid is then a traced boolean, and
 is NaN, never 0, since 0 means parity.
 """
 
-from fairjax.checks.batches import Rows, check_logits, group_column, predictions, rows
+from fairjax.checks.batches import CheckedRows, check_logits, group_column, predictions, rows
 from fairjax.checks.columns import (
-    both,
+    all_valid,
     check_merged,
     codes,
     floating,
@@ -21,8 +21,8 @@ from fairjax.checks.columns import (
 from fairjax.checks.index import check_index, index_of
 
 __all__ = [
-    "Rows",
-    "both",
+    "CheckedRows",
+    "all_valid",
     "check_index",
     "check_logits",
     "check_merged",

@@ -8,11 +8,21 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax.checks.columns import SLACK, both, codes, floating, indicator, nan_unless, numeric, sample_weights, scores
+from fairjax.checks.columns import (
+    SLACK,
+    all_valid,
+    codes,
+    floating,
+    indicator,
+    nan_unless,
+    numeric,
+    sample_weights,
+    scores,
+)
 from fairjax.checks.index import check_index
 
 
-class Rows(NamedTuple):
+class CheckedRows(NamedTuple):
     """Checked rows: columns of one length."""
 
     values: Float[Array, " n"] | Float[Array, "n c"]
@@ -41,7 +51,7 @@ def rows(
     num_classes: int = 2,
     weightless: bool = False,
     group_name: str = "a",
-) -> Rows:
+) -> CheckedRows:
     """Check decisions or scores with labels, groups and weights.
 
     Args:
@@ -71,11 +81,13 @@ def rows(
     check_index(**{"values": values, "y": y, group_name: a, "weights": weights})
     values, y, a = numeric("values", values), numeric("y", y), numeric(group_name, a)
     _check_shapes(values, y, a, num_groups, num_classes, group_name)
-    values, of_values = predictions(values, num_classes)
-    labels, of_labels = indicator("y", y) if num_classes == 2 else codes("y", y, num_classes)
-    groups, of_groups = group_column(a, num_groups, group_name)
-    weighed, of_weights = sample_weights(weights, values, weightless=weightless)
-    return Rows(values, labels, groups, weighed, both(of_values, of_labels, of_groups, of_weights))
+    values, valid_values = predictions(values, num_classes)
+    labels, valid_labels = indicator("y", y) if num_classes == 2 else codes("y", y, num_classes)
+    groups, valid_groups = group_column(a, num_groups, group_name)
+    checked_weights, valid_weights = sample_weights(weights, values, weightless=weightless)
+    return CheckedRows(
+        values, labels, groups, checked_weights, all_valid(valid_values, valid_labels, valid_groups, valid_weights)
+    )
 
 
 def _check_shapes(values: Any, y: Any, a: Any, num_groups: int, num_classes: int, name: str) -> None:
@@ -119,12 +131,12 @@ def predictions(values: Any, num_classes: int = 2) -> tuple[Float[Array, "..."],
     if values.ndim == 1 and num_classes == 2:
         return scores(values)
     if values.ndim == 1:
-        number, valid = codes("values", values, num_classes)
-        return jax.nn.one_hot(number, num_classes, dtype=jnp.result_type(float)), valid
-    given, (values, valid) = values, scores(values)
-    if isinstance(given, Tracer):
-        return values, both(valid, jnp.all(jnp.abs(jnp.sum(values, axis=1) - 1.0) < 0.02))
-    total = np.asarray(given).astype(np.float64).sum(axis=1)
+        class_codes, valid = codes("values", values, num_classes)
+        return jax.nn.one_hot(class_codes, num_classes, dtype=jnp.result_type(float)), valid
+    original, (values, valid) = values, scores(values)
+    if isinstance(original, Tracer):
+        return values, all_valid(valid, jnp.all(jnp.abs(jnp.sum(values, axis=1) - 1.0) < 0.02))
+    total = np.asarray(original).astype(np.float64).sum(axis=1)
     wrong = ~(np.abs(total - 1) < 0.02)
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -160,12 +172,12 @@ def group_column(
         return indicator(name, a) if num_groups == 2 else codes(name, a, num_groups)
     if isinstance(a, Tracer):
         return floating(a), None if a.dtype == bool else jnp.all((a >= -SLACK) & (a <= 1 + SLACK))
-    known = np.asarray(a).astype(np.float64)
-    wrong = ~((known >= -SLACK) & (known <= 1 + SLACK))
+    members = np.asarray(a).astype(np.float64)
+    wrong = ~((members >= -SLACK) & (members <= 1 + SLACK))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"memberships must be in [0, 1], found {known[row, column]:g} in row {row}, column {column}: pass the "
+            f"memberships must be in [0, 1], found {members[row, column]:g} in row {row}, column {column}: pass the "
             "probability of belonging to each group"
         )
     return floating(a), None

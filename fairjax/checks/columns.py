@@ -54,20 +54,20 @@ def codes(name: str, column: Any, count: int) -> tuple[Int[Array, " n"], Bool[Ar
         if jnp.issubdtype(column.dtype, jnp.floating):
             whole &= jnp.floor(column) == column
         return jnp.where(whole, column, 0).astype(jnp.int32), jnp.all(whole)
-    known = np.asarray(column)
-    known = known.astype(np.float64) if known.dtype.kind not in "biu" else known
-    wrong = ~((known >= 0) & (known < count))
-    if known.dtype.kind == "f":
-        wrong |= np.floor(known) != known
+    array = np.asarray(column)
+    array = array.astype(np.float64) if array.dtype.kind not in "biu" else array
+    wrong = ~((array >= 0) & (array < count))
+    if array.dtype.kind == "f":
+        wrong |= np.floor(array) != array
     if wrong.any():
         row = int(np.argmax(wrong))
         kind = "classes" if name in ("y", "values") else "groups"
         raise ValueError(
-            f"{name} must hold codes from 0 to {count - 1}, found {known[row]:g} in row {row}: encode the {kind} as 0, "
+            f"{name} must hold codes from 0 to {count - 1}, found {array[row]:g} in row {row}: encode the {kind} as 0, "
             f"1, ..., for example with pandas.factorize, drop rows that lack a value, or state num_{kind} if there are "
             "more"
         )
-    return jnp.asarray(known.astype(np.int32)), None
+    return jnp.asarray(array.astype(np.int32)), None
 
 
 def vector(name: str, values: Any) -> Any:
@@ -106,7 +106,7 @@ def numeric(name: str, values: Any) -> Any:
         if jnp.issubdtype(values.dtype, jax.dtypes.prng_key) or jnp.iscomplexobj(values):
             raise TypeError(f"{name} must hold numbers or booleans, found dtype {values.dtype}")
         return values
-    if hasattr(values, "pandas_index") and hasattr(values, "left_out"):  # told without loading pandas
+    if hasattr(values, "pandas_index") and hasattr(values, "left_out"):  # recognised without importing pandas
         raise TypeError(
             f"{name} must be an array, found Groups: pass their column, groups.a, to a measure for {len(values)} "
             "groups, such as that of Dataset.measure"
@@ -151,22 +151,24 @@ def indicator(name: str, column: Any) -> tuple[Bool[Array, " n"], Bool[Array, ""
         return jnp.asarray(column), None
     if isinstance(column, Tracer):
         return column.astype(bool), jnp.all((column == 0) | (column == 1))
-    known = np.asarray(column)
-    wrong = ~((known == 0) | (known == 1))
+    array = np.asarray(column)
+    wrong = ~((array == 0) | (array == 1))
     if wrong.any():
-        lacking = np.isnan(known.astype(np.float64))
-        if lacking.any():
+        missing = np.isnan(array.astype(np.float64))
+        if missing.any():
             raise ValueError(
-                f"{name} must hold 0 and 1 only, found {lacking.sum()} missing values, the first in row "
-                f"{np.argmax(lacking)}: drop these rows"
+                f"{name} must hold 0 and 1 only, found {missing.sum()} missing values, the first in row "
+                f"{np.argmax(missing)}: drop these rows"
             )
-        found = np.unique(known)
-        shown = ", ".join(f"{value:g}" for value in found[:5]) + (", ..." if found.size > 5 else "")
-        way = f"say which value is 1 by a comparison, such as {name} == {found[-1]:g}"
-        if name in ("a", "groups") and found.size > 2:
-            way += ", or state num_groups where a function takes it, or make them with fairjax.data.groups"
-        raise ValueError(f"{name} must hold 0 and 1 only, found {shown} (the first in row {np.argmax(wrong)}): {way}")
-    return jnp.asarray(known == 1), None
+        distinct = np.unique(array)
+        listed = ", ".join(f"{value:g}" for value in distinct[:5]) + (", ..." if distinct.size > 5 else "")
+        advice = f"say which value is 1 by a comparison, such as {name} == {distinct[-1]:g}"
+        if name in ("a", "groups") and distinct.size > 2:
+            advice += ", or state num_groups where a function takes it, or make them with fairjax.data.groups"
+        raise ValueError(
+            f"{name} must hold 0 and 1 only, found {listed} (the first in row {np.argmax(wrong)}): {advice}"
+        )
+    return jnp.asarray(array == 1), None
 
 
 def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
@@ -188,15 +190,15 @@ def scores(values: Any) -> tuple[Float[Array, "..."], Bool[Array, ""] | None]:
     if isinstance(values, Tracer):
         soft = floating(values)
         return soft, None if values.dtype == bool else jnp.all((soft >= -SLACK) & (soft <= 1 + SLACK))
-    known = np.asarray(values)
-    if known.dtype != bool:
-        known = known.astype(np.float64)
-        wrong = ~((known >= -SLACK) & (known <= 1 + SLACK))
+    array = np.asarray(values)
+    if array.dtype != bool:
+        array = array.astype(np.float64)
+        wrong = ~((array >= -SLACK) & (array <= 1 + SLACK))
         if wrong.any():
-            where = tuple(np.argwhere(wrong)[0])
+            position = tuple(np.argwhere(wrong)[0])
             raise ValueError(
-                f"values must be decisions in {{0, 1}} or scores in [0, 1], found {known[where]:g} in row {where[0]}: "
-                "pass logits through jax.nn.sigmoid or jax.nn.softmax, and drop rows that lack a value"
+                f"values must be decisions in {{0, 1}} or scores in [0, 1], found {array[position]:g} in row "
+                f"{position[0]}: pass logits through jax.nn.sigmoid or jax.nn.softmax, and drop rows that lack a value"
             )
     return floating(values), None
 
@@ -228,12 +230,12 @@ def sample_weights(
         weights = weights.astype(values.dtype)
         valid = jnp.all((weights >= 0) & (weights < jnp.inf))
         return weights, valid if weightless else valid & jnp.any(weights > 0)
-    known = np.asarray(weights).astype(np.float64)
-    wrong = ~((known >= 0) & (known < np.inf))
+    array = np.asarray(weights).astype(np.float64)
+    wrong = ~((array >= 0) & (array < np.inf))
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise ValueError(f"weights must be finite and not negative, found {known[row]:g} in row {row}")
-    if not weightless and not known.any():
+        raise ValueError(f"weights must be finite and not negative, found {array[row]:g} in row {row}")
+    if not weightless and not array.any():
         raise ValueError("weights are all 0, so there is nothing to measure: give some row a positive weight")
     return jnp.asarray(weights).astype(values.dtype), None
 
@@ -254,17 +256,17 @@ def floating(values: Any) -> Float[Array, "..."]:
     return values.astype(jnp.float32 if half else jnp.result_type(float))
 
 
-def both(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:
+def all_valid(*valid: Bool[Array, ""] | None) -> Bool[Array, ""] | None:
     """Return whether all checks hold; None if all of them are None.
 
     Example:
-        >>> both(None, jnp.array(True), jnp.array(False)).item()
+        >>> all_valid(None, jnp.array(True), jnp.array(False)).item()
         False
     """
-    found = None
-    for one in valid:
-        found = one if found is None else found if one is None else found & one
-    return found
+    result = None
+    for condition in valid:
+        result = condition if result is None else result if condition is None else result & condition
+    return result
 
 
 def _may_lack(series: Any) -> bool:
@@ -301,36 +303,37 @@ def check_merged(before: np.ndarray, after: np.ndarray, names: tuple[str, ...]) 
         ...
         ValueError: column 'time' of x has 2 different values between 1000000000 and 1000000001, ...
     """
-    whole = before.dtype.kind in "iu"
-    if before.dtype.kind == "b" or (not whole and before.dtype.itemsize <= after.dtype.itemsize):
+    is_integer = before.dtype.kind in "iu"
+    if before.dtype.kind == "b" or (not is_integer and before.dtype.itemsize <= after.dtype.itemsize):
         return
     exact = 2 ** (np.finfo(after.dtype).nmant + 1)
     for column, name in enumerate(names):
-        given = before[:, column]
-        if (whole and (not given.size or max(-int(given.min()), int(given.max())) <= exact)) or (
-            not whole and np.array_equal(given, after[:, column].astype(given.dtype), equal_nan=True)
+        original = before[:, column]
+        if (is_integer and (not original.size or max(-int(original.min()), int(original.max())) <= exact)) or (
+            not is_integer and np.array_equal(original, after[:, column].astype(original.dtype), equal_nan=True)
         ):
             continue
-        values = np.unique(given if whole else given[np.isfinite(given)])
-        gaps, kept = np.diff(values.astype(np.float64)), values.astype(after.dtype)
-        merged = kept[1:] == kept[:-1]
-        if not whole:
-            near = gaps <= 1e-13 * np.abs(values[1:])
-            merged &= ~near | ((values[1:] == np.rint(values[1:])) & (values[:-1] == np.rint(values[:-1])))
+        values = np.unique(original if is_integer else original[np.isfinite(original)])
+        gaps, narrowed = np.diff(values.astype(np.float64)), values.astype(after.dtype)
+        merged = narrowed[1:] == narrowed[:-1]
+        if not is_integer:
+            within_rounding = gaps <= 1e-13 * np.abs(values[1:])
+            merged &= ~within_rounding | ((values[1:] == np.rint(values[1:])) & (values[:-1] == np.rint(values[:-1])))
         stretches = [(0, len(values))]
         while stretches:
             start, end = stretches.pop()
             if not merged[start : end - 1].any():
                 continue
             low, high = float(values[start]), float(values[end - 1])
-            if np.spacing(np.abs(kept[[start, end - 1]]).max()).astype(np.float64) >= 1e-4 * (high - low):
-                count, left = end - start, end - start - int(merged[start : end - 1].sum())
-                way = f"subtract an offset first, such as x[{name!r}] - {low:.12g}"
+            if np.spacing(np.abs(narrowed[[start, end - 1]]).max()).astype(np.float64) >= 1e-4 * (high - low):
+                count, num_distinct = end - start, end - start - int(merged[start : end - 1].sum())
+                advice = f"subtract an offset first, such as x[{name!r}] - {low:.12g}"
                 if count < len(values):
-                    way = f"make two columns of it, whether a value is near {low:.12g} and how far it is from there"
+                    advice = f"make two columns of it, whether a value is near {low:.12g} and how far it is from there"
                 raise ValueError(
                     f"column {name!r} of x has {count} different values between {low:.12g} and {high:.12g}, of which "
-                    f"{after.dtype} keeps {left}: {way}, or pass x in {after.dtype} if these differences mean nothing"
+                    f"{after.dtype} keeps {num_distinct}: {advice}, or pass x in {after.dtype} if these differences "
+                    "mean nothing"
                 )
             widest = start + int(np.argmax(gaps[start : end - 1]))
             if gaps[widest] > 0.5 * (high - low):

@@ -17,18 +17,18 @@ def check_index(**columns: Any) -> None:
     indexed = {name: index for name, column in columns.items() if (index := index_of(column)) is not None}
     if len(indexed) < 2:
         return
-    (first, index), *others = indexed.items()
-    for name, other in others:
-        if len(other) == len(index) and not index.equals(other):
-            differ = np.flatnonzero(np.asarray(index != other))
+    (first_name, first_index), *others = indexed.items()
+    for name, other_index in others:
+        if len(other_index) == len(first_index) and not first_index.equals(other_index):
+            differ = np.flatnonzero(np.asarray(first_index != other_index))
             if not differ.size:  # equal labels of different types
                 continue
             row = int(differ[0])
             groups = not _is_pandas(columns[name])
             way = f"make {name} from column.to_numpy()" if groups else f"pass {name}.to_numpy()"
             raise ValueError(
-                f"the index of {name} differs from that of {first} (row {row}: {other[row]}, {first} has {index[row]}):"
-                f" align them, or {way} if they belong together by position"
+                f"the index of {name} differs from that of {first_name} (row {row}: {other_index[row]}, {first_name} "
+                f"has {first_index[row]}): align them, or {way} if they belong together by position"
             )
 
 

@@ -134,7 +134,7 @@ def from_arrays(
     with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
         table = wide.astype(np.float32)
     _check_finite(table, names)
-    _check_merged(wide, table, names)
+    checks.check_merged(wide, table, names)
     rows = len(table)
     labels = _binary(y, "y", "class", rows) if classes is None else _classes(y, tuple(classes), rows)
     groups = a if isinstance(a, Groups) else None
@@ -188,11 +188,6 @@ def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " 
     return codes == 1 if len(classes) == 2 else codes.astype(np.int32)
 
 
-def _check_merged(wide: Float[np.ndarray, "n d"], table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> None:
-    """Check that float32 keeps the differences in features far from 0, such as Unix times."""
-    checks.check_merged(wide, table, names)
-
-
 def _table(x: Any) -> Float[np.ndarray, "n d"]:
     """Convert the features to a float64 matrix."""
     values = _frame_numbers(x) if isinstance(x, pd.DataFrame) else np.asarray(checks.numeric("x", x), np.float64)
@@ -235,9 +230,9 @@ def _names(x: Any, features: Sequence[str] | None, count: int) -> tuple[str, ...
         names = tuple(f"x{column}" for column in range(1, count + 1))
     if len(names) != count:
         raise ValueError(f"features must name every column of x: found {len(names)} names for {count} columns")
-    twice = sorted(feature for feature, times in Counter(names).items() if times > 1)
-    if twice:
-        raise ValueError(f"features must have different names, found {', '.join(map(repr, twice))} more than once")
+    repeated = sorted(feature for feature, times in Counter(names).items() if times > 1)
+    if repeated:
+        raise ValueError(f"features must have different names, found {', '.join(map(repr, repeated))} more than once")
     return names
 
 
@@ -248,10 +243,10 @@ def _check_finite(table: Float32[np.ndarray, "n d"], names: tuple[str, ...]) -> 
     if columns.size:
         column = columns[0]
         rows = np.flatnonzero(bad[:, column])
-        others = f" ({columns.size - 1} more columns too)" if columns.size > 1 else ""
+        more = f" ({columns.size - 1} more columns too)" if columns.size > 1 else ""
         raise ValueError(
             f"column {names[column]!r} of x has {rows.size} missing or infinite values in float32, the first "
-            f"({table[rows[0], column]}) in row {rows[0]}{others}: drop these rows or fill the values in"
+            f"({table[rows[0], column]}) in row {rows[0]}{more}: drop these rows or fill the values in"
         )
 
 
@@ -260,10 +255,10 @@ def _binary(values: Any, label: str, kind: str, rows: int) -> Bool[np.ndarray, "
     column = checks.vector(label, values)
     if len(column) != rows:
         raise ValueError(f"x and {label} must have the same length, found {rows} and {len(column)} rows")
-    found = np.asarray(checks.indicator(label, column)[0])
-    if found.all() or not found.any():
+    flags = np.asarray(checks.indicator(label, column)[0])
+    if flags.all() or not flags.any():
         raise ValueError(
-            f"{label} must hold both 0 and 1, found only {int(found[0])} in all {rows} rows: "
+            f"{label} must hold both 0 and 1, found only {int(flags[0])} in all {rows} rows: "
             f"parity is undefined when a {kind} is absent"
         )
-    return found
+    return flags

@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from fairjax import checks
 from fairjax.data.dataset import Dataset, _check_finite, _table
 from fairjax.metrics import Measure, as_parity
-from fairjax.metrics.groups import Groups as NamedGroups
-from fairjax.types import AnyArray, Groups, KeyArray, Labels, Split
+from fairjax.metrics.groups import Groups
+from fairjax.types import AnyArray, GroupArray, KeyArray, Labels, Split
 
 STREAM = 0x73706C69
 """Number folded into a seed's key for the split; training and debiasing fold other numbers into the same key."""
@@ -81,16 +81,16 @@ def split(
     """
     checks.check_index(x=x, y=y, a=a, weights=weights)
     table = _columns(x, y, a, weights, num_groups, num_classes)
-    cells = _cells(table.y, table.a, num_groups, stratify)
-    *rows, mean, scale = _parts(key, table.x, cells, train, valid)
+    strata = _strata(table.y, table.a, num_groups, stratify)
+    *rows, mean, scale = _parts(key, table.x, strata, train, valid)
     usable = jnp.isfinite(mean) & jnp.isfinite(scale) & (scale > 0)
-    known = table.valid
+    all_valid = table.valid
     if isinstance(usable, Tracer):
-        known = checks.both(known, jnp.all(usable))
+        all_valid = checks.all_valid(all_valid, jnp.all(usable))
     else:
         _check_usable(np.asarray(usable), table.names)
     # An invalid value, such as a label that is neither 0 nor 1, makes every standardised feature and every result NaN.
-    mean = mean if known is None else jnp.where(known, mean, jnp.nan)
+    mean = mean if all_valid is None else jnp.where(all_valid, mean, jnp.nan)
     train_rows, valid_rows, test_rows = rows
     return Split(table.x, table.y, table.a, train_rows, valid_rows, test_rows, mean, scale, table.weights)
 
@@ -100,7 +100,7 @@ class _Columns(NamedTuple):
 
     x: Float[Array, "n *d"]
     y: Labels
-    a: Groups
+    a: GroupArray
     weights: Float[Array, " n"] | None
     names: tuple[str, ...]
     """Names of the features."""
@@ -112,7 +112,7 @@ def _columns(
     x: Any, y: Any, a: Any, weights: Any, num_groups: int, num_classes: int, names: tuple[str, ...] | None = None
 ) -> _Columns:
     """Check a table: its shapes, and its values where they are concrete."""
-    if isinstance(a, NamedGroups):
+    if isinstance(a, Groups):
         raise TypeError(
             f"a must be an array, found Groups: pass their column, groups.a, and num_groups={len(a)}, or make the data "
             "set with fairjax.data.from_arrays and split it with split_seeds"
@@ -127,7 +127,7 @@ def _columns(
     flags = a.ndim == 2 and a.dtype == bool  # overlapping groups remain booleans
     a, valid_a = (jnp.asarray(a), None) if flags else checks.group_column(a, num_groups)
     weights, valid_weights = checks.sample_weights(weights, jnp.ones(x.shape[0]))
-    return _Columns(x, y, a, weights, names, checks.both(valid_x, valid_y, valid_a, valid_weights))
+    return _Columns(x, y, a, weights, names, checks.all_valid(valid_x, valid_y, valid_a, valid_weights))
 
 
 def _features(
@@ -135,22 +135,22 @@ def _features(
 ) -> tuple[Float[Array, "n *d"], tuple[str, ...], Bool[Array, ""] | None]:
     """Return the features as floats, their names, and whether they are valid if they are traced."""
     frame = isinstance(x, pd.DataFrame)
-    given = _table(x) if frame else checks.numeric("x", x)
-    if given.ndim < 2 or 0 in given.shape:
-        raise ValueError(f"x must have rows and features, at least one of each, found shape {given.shape}")
+    values = _table(x) if frame else checks.numeric("x", x)
+    if values.ndim < 2 or 0 in values.shape:
+        raise ValueError(f"x must have rows and features, at least one of each, found shape {values.shape}")
     if names is None:
-        count = int(np.prod(given.shape[1:]))
+        count = int(np.prod(values.shape[1:]))
         names = tuple(map(str, x.columns)) if frame else tuple(f"x{column}" for column in range(1, count + 1))
-    if isinstance(given, Tracer):
-        whole = jnp.issubdtype(given.dtype, jnp.integer)
-        valid = jnp.all((given >= -(2**24)) & (given <= 2**24)) if whole and given.dtype.itemsize > 2 else None
-        table = checks.floating(given)
-        return table, names, valid if whole or given.dtype == bool else jnp.all(jnp.isfinite(table))
+    if isinstance(values, Tracer):
+        is_integer = jnp.issubdtype(values.dtype, jnp.integer)
+        valid = jnp.all((values >= -(2**24)) & (values <= 2**24)) if is_integer and values.dtype.itemsize > 2 else None
+        table = checks.floating(values)
+        return table, names, valid if is_integer or values.dtype == bool else jnp.all(jnp.isfinite(table))
     with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
-        table = given if given.dtype == np.float32 else np.asarray(given).astype(jnp.result_type(float))
+        table = values if values.dtype == np.float32 else np.asarray(values).astype(jnp.result_type(float))
     flat = np.asarray(table).reshape(len(table), -1)
     _check_finite(flat, names)
-    checks.check_merged(np.asarray(given).reshape(flat.shape), flat, names)
+    checks.check_merged(np.asarray(values).reshape(flat.shape), flat, names)
     _check_range(flat, names)
     return jnp.asarray(table), names, None
 
@@ -159,8 +159,8 @@ def _check_range(table: Float[np.ndarray, "n d"], names: tuple[str, ...]) -> Non
     """Check that the floating type can hold the squared deviations of the features."""
     low, high = (bound.astype(np.float64) for bound in (table.min(axis=0), table.max(axis=0)))
     limits, half = np.finfo(table.dtype), 0.5 * high - 0.5 * low
-    most, least = np.sqrt(float(limits.max) / len(table)), 10 * np.sqrt(float(limits.tiny))
-    wrong = (half > 0.5 * most) | ((half > 0) & (half < 0.5 * least))
+    largest, smallest = np.sqrt(float(limits.max) / len(table)), 10 * np.sqrt(float(limits.tiny))
+    wrong = (half > 0.5 * largest) | ((half > 0) & (half < 0.5 * smallest))
     if wrong.any():
         column = int(np.argmax(wrong))
         raise ValueError(
@@ -220,8 +220,8 @@ def split_seeds(
     """
     _check_seeds(seeds)
     table = _columns(*dataset[1:4], dataset.weights, dataset.num_groups, dataset.num_classes, tuple(dataset.features))
-    cells = _cells(table.y, table.a, dataset.num_groups, stratify)
-    parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), table.x, cells, train=train, valid=valid)
+    strata = _strata(table.y, table.a, dataset.num_groups, stratify)
+    parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), table.x, strata, train=train, valid=valid)
     _check_usable(np.isfinite(parts[3]) & np.isfinite(parts[4]) & (np.asarray(parts[4]) > 0), table.names)
     train_rows, valid_rows, test_rows, mean, scale = parts
     splits = Split(table.x, table.y, table.a, train_rows, valid_rows, test_rows, mean, scale, table.weights)
@@ -268,7 +268,7 @@ def check_split(
         ValueError: seed 42: ...
     """
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(splits)):
-        raise TypeError("splits must be concrete, since their values are looked at: call check_split outside of jit")
+        raise TypeError("splits must be concrete, since their values are checked: call check_split outside of jit")
     if splits.train.ndim != 2 or len(splits.train) != len(seeds):
         raise ValueError(
             f"splits must have one row of row numbers per seed, found train of shape {splits.train.shape} for "
@@ -276,21 +276,21 @@ def check_split(
         )
     y, a = checks.vector("y", splits.y), checks.numeric("a", splits.a)
     weights = np.ones(len(y)) if splits.weights is None else np.asarray(splits.weights)
-    two = (groups is None or len(groups) == 2) and (classes is None or len(classes) == 2) and a.ndim == 1
-    if two:
+    is_binary = (groups is None or len(groups) == 2) and (classes is None or len(classes) == 2) and a.ndim == 1
+    if is_binary:
         y, a = checks.indicator("y", y)[0], checks.indicator("a", a)[0]
     y, a = np.asarray(y), np.asarray(a)
-    needed = _two_groups() if two else _needed(measure, groups, classes, a)
-    advice = "" if two else " leave small groups out or pool them (see fairjax.data.groups),"
-    if not two and stratify is None and a.ndim == 1:
+    required = _required_rows_of_two_groups() if is_binary else _required_rows(measure, groups, classes, a)
+    advice = "" if is_binary else " leave small groups out or pool them (see fairjax.data.groups),"
+    if not is_binary and stratify is None and a.ndim == 1:
         advice += f' stratify="{STRATIFY}",'
-    advice += "" if two else " or"
+    advice += "" if is_binary else " or"
     for part in ("train", "valid", "test"):
         for seed, rows in zip(seeds, np.asarray(getattr(splits, part)), strict=True):
-            _check_part(seed, part, y[rows], a[rows], weights[rows], needed, advice)
+            _check_part(seed, part, y[rows], a[rows], weights[rows], required, advice)
 
 
-Parts = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
+PartArrays = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
 """Row numbers of the train, valid and test parts, and the mean and scale of the train part."""
 
 
@@ -298,29 +298,36 @@ Parts = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Arr
 def _parts_by_seed(
     seeds: UInt32[Array, " seeds"],
     x: Float[Array, "n d"],
-    cells: Int[Array, " n"] | None,
+    strata: Int[Array, " n"] | None,
     *,
     train: float,
     valid: float,
-) -> Parts:
+) -> PartArrays:
     """Compute the parts of every seed, one seed at a time, since each train part is a copy of rows of the table."""
 
-    def one(seed: UInt32[Array, ""]) -> Parts:
-        return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, cells, train, valid)
+    def parts_of_seed(seed: UInt32[Array, ""]) -> PartArrays:
+        return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, strata, train, valid)
 
-    return jax.lax.map(one, seeds)
+    return jax.lax.map(parts_of_seed, seeds)
 
 
-def _parts(key: KeyArray, x: Float[Array, "n d"], cells: Int[Array, " n"] | None, train: float, valid: float) -> Parts:
+def _parts(
+    key: KeyArray, x: Float[Array, "n d"], strata: Int[Array, " n"] | None, train: float, valid: float
+) -> PartArrays:
     """Compute the parts for one key."""
-    first, second = _ends(x.shape[0], train, valid)
+    train_end, valid_end = _part_ends(x.shape[0], train, valid)
     rows = jax.random.permutation(key, x.shape[0])
-    if cells is not None:
-        rows = _dealt(rows, cells)
-    return rows[:first], rows[first:second], rows[second:], *_scaler(jnp.take(x, rows[:first], axis=0))
+    if strata is not None:
+        rows = _stratified(rows, strata)
+    return (
+        rows[:train_end],
+        rows[train_end:valid_end],
+        rows[valid_end:],
+        *_scaler(jnp.take(x, rows[:train_end], axis=0)),
+    )
 
 
-def _cells(y: Labels, a: Groups, num_groups: int, stratify: str | None) -> Int[Array, " n"] | None:
+def _strata(y: Labels, a: GroupArray, num_groups: int, stratify: str | None) -> Int[Array, " n"] | None:
     """Number the combinations of group and label, one number per row; None without stratification."""
     if stratify is None:
         return None
@@ -333,29 +340,35 @@ def _cells(y: Labels, a: Groups, num_groups: int, stratify: str | None) -> Int[A
     return y.astype(jnp.int32) * num_groups + a.astype(jnp.int32)
 
 
-def _dealt(rows: Int[Array, " n"], cells: Int[Array, " n"]) -> Int[Array, " n"]:
-    """Reorder rows so that every stretch has its share of each cell, up to one row; rows of a cell keep their order."""
+def _stratified(rows: Int[Array, " n"], strata: Int[Array, " n"]) -> Int[Array, " n"]:
+    """Reorder rows so that any run of them has its share of each stratum, up to one row.
+
+    The rows of one stratum keep their order.
+    """
     n = rows.shape[0]
-    by_cell = rows[jnp.argsort(cells[rows], stable=True)]
-    ordered = cells[by_cell]
-    low, high = jnp.searchsorted(ordered, ordered), jnp.searchsorted(ordered, ordered, side="right")
-    kind = jnp.result_type(float)
-    place = ((jnp.arange(n, dtype=low.dtype) - low).astype(kind) + 0.5) / (high - low).astype(kind)
-    return by_cell[jnp.argsort(place, stable=True)]
+    sorted_rows = rows[jnp.argsort(strata[rows], stable=True)]
+    sorted_strata = strata[sorted_rows]
+    low, high = (
+        jnp.searchsorted(sorted_strata, sorted_strata),
+        jnp.searchsorted(sorted_strata, sorted_strata, side="right"),
+    )
+    dtype = jnp.result_type(float)
+    position = ((jnp.arange(n, dtype=low.dtype) - low).astype(dtype) + 0.5) / (high - low).astype(dtype)
+    return sorted_rows[jnp.argsort(position, stable=True)]
 
 
-def _ends(n: int, train: float, valid: float) -> tuple[int, int]:
+def _part_ends(n: int, train: float, valid: float) -> tuple[int, int]:
     """Return the positions at which the train and the valid part end."""
     for name, share in (("train", train), ("valid", valid)):
         if not isinstance(share, numbers.Real) or not np.isfinite(share):
             raise ValueError(f"{name} must be a share of the rows, a number between 0 and 1, got {share!r}")
-    first, second = int(train * n), int((train + valid) * n)
-    if not 0 < first < second < n:
+    train_end, valid_end = int(train * n), int((train + valid) * n)
+    if not 0 < train_end < valid_end < n:
         raise ValueError(
-            f"every part must have a row, found {first}, {second - first} and {n - second} rows in train, valid and "
-            f"test for shares {train}, {valid} and the rest of {n} rows: use more rows or other shares"
+            f"every part must have a row, found {train_end}, {valid_end - train_end} and {n - valid_end} rows in "
+            f"train, valid and test for shares {train}, {valid} and the rest of {n} rows: use more rows or other shares"
         )
-    return first, second
+    return train_end, valid_end
 
 
 def _scaler(x: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
@@ -380,17 +393,19 @@ def _check_seeds(seeds: Sequence[int]) -> None:
     wrong = [seed for seed in values if not 0 <= seed < 2**32]
     if wrong:
         raise ValueError(f"seeds must be at least 0 and less than 2**32, found {wrong[0]}")
-    twice = sorted({seed for seed in values if values.count(seed) > 1})
-    if twice:
-        raise ValueError(f"seeds must be different, found {', '.join(map(str, twice))} more than once: drop the copies")
+    repeated = sorted({seed for seed in values if values.count(seed) > 1})
+    if repeated:
+        raise ValueError(
+            f"seeds must be different, found {', '.join(map(str, repeated))} more than once: drop the copies"
+        )
 
 
-Needed = list[tuple[str, str, Callable[[AnyArray, AnyArray], Any]]]
-"""Rows that a part must have: their name, the quantity that is undefined without them, and a function of labels and
-groups that selects them."""
+RequiredRows = list[tuple[str, str, Callable[[AnyArray, AnyArray], Any]]]
+"""The kinds of rows that a part must have. Each entry is a description of the rows, the quantity that is undefined
+without them, and a function of labels and groups that selects them."""
 
 
-def _two_groups() -> Needed:
+def _required_rows_of_two_groups() -> RequiredRows:
     """Return the rows that measures of two groups and classes require."""
     return [
         ("y=0", "balanced accuracy", lambda y, a: ~y),
@@ -402,43 +417,51 @@ def _two_groups() -> Needed:
     ]
 
 
-def _needed(
+def _required_rows(
     measure: Measure | None, groups: Sequence[str] | None, classes: Sequence[str] | None, a: AnyArray
-) -> Needed:
+) -> RequiredRows:
     """Return the rows that a measure of any number of groups and classes requires."""
     names = ("unprivileged", "privileged") if groups is None else tuple(groups)
     labels = ("0", "1") if classes is None else tuple(classes)
     parity = None if measure is None else as_parity(measure)
-    found: Needed = [(f"label {label}", "balanced accuracy", _rows_of((k,), None)) for k, label in enumerate(labels)]
+    required: RequiredRows = [
+        (f"label {label}", "balanced accuracy", _row_selector((k,), None)) for k, label in enumerate(labels)
+    ]
     if parity is None:
-        return found + [(f"group {name}", "parity", _rows_of(None, g)) for g, name in enumerate(names)]
+        return required + [(f"group {name}", "parity", _row_selector(None, g)) for g, name in enumerate(names)]
     blocks = parity.blocks or (tuple(range(len(names))),)
     compared = sorted({group for block in blocks for group in block})
     # A denominator depends on the labels alone only if it is the same for all predictions.
-    about = {tuple(k for k, some in enumerate(rate.den[0]) if some) for rate in parity.rates if len(set(rate.den)) == 1}
-    for over in sorted(about):
-        which = "" if len(over) == len(labels) else " and label " + " or ".join(labels[k] for k in over)
-        found += [(f"group {names[g]}{which}", "the measure", _rows_of(over, g)) for g in compared]
-    return found
+    label_sets = {
+        tuple(k for k, depends in enumerate(rate.den[0]) if depends) for rate in parity.rates if len(set(rate.den)) == 1
+    }
+    for labels_needed in sorted(label_sets):
+        condition = (
+            "" if len(labels_needed) == len(labels) else " and label " + " or ".join(labels[k] for k in labels_needed)
+        )
+        required += [(f"group {names[g]}{condition}", "the measure", _row_selector(labels_needed, g)) for g in compared]
+    return required
 
 
-def _rows_of(labels: tuple[int, ...] | None, group: int | None) -> Callable[[AnyArray, AnyArray], Any]:
+def _row_selector(labels: tuple[int, ...] | None, group: int | None) -> Callable[[AnyArray, AnyArray], Any]:
     """Make a function of labels and groups that selects the rows of the given labels and group."""
 
-    def rows(y: AnyArray, a: AnyArray) -> Any:
-        of_label = np.ones(len(y), bool) if labels is None else np.isin(y.astype(int), labels)
+    def select(y: AnyArray, a: AnyArray) -> Any:
+        selected = np.ones(len(y), bool) if labels is None else np.isin(y.astype(int), labels)
         if group is None:
-            return of_label
-        return of_label & (a[:, group] > 0 if a.ndim == 2 else a.astype(int) == group)
+            return selected
+        return selected & (a[:, group] > 0 if a.ndim == 2 else a.astype(int) == group)
 
-    return rows
+    return select
 
 
-def _check_part(seed: int, part: str, y: AnyArray, a: AnyArray, weights: AnyArray, needed: Needed, advice: str) -> None:
+def _check_part(
+    seed: int, part: str, y: AnyArray, a: AnyArray, weights: AnyArray, required: RequiredRows, advice: str
+) -> None:
     """Check that a part does not lack a label, a group, or a group among the rows of a label."""
-    for what, measure, rows in needed:
-        if not (rows(y, a) & (weights > 0)).any():
+    for description, measure, select in required:
+        if not (select(y, a) & (weights > 0)).any():
             raise ValueError(
-                f"seed {seed}: the {part} part ({len(y)} rows) has no row with {what}; {measure} is undefined there;"
-                f"{advice} use more rows, another seed, or larger parts"
+                f"seed {seed}: the {part} part ({len(y)} rows) has no row with {description}; {measure} is undefined "
+                f"there;{advice} use more rows, another seed, or larger parts"
             )

@@ -16,11 +16,11 @@ def class_shares(batch: Rows, num_classes: int = 2) -> Float[Array, " c"]:
         >>> class_shares(Batch(jnp.ones((4, 1)), jnp.array([True, False, False, False]), jnp.ones(4, bool))).tolist()
         [0.75, 0.25]
     """
-    kind = jnp.result_type(float)
+    dtype = jnp.result_type(float)
     if num_classes == 2:
-        positives = weighted_mean(batch.y.astype(kind), weights_of(batch))
+        positives = weighted_mean(batch.y.astype(dtype), weights_of(batch))
         return jnp.stack([1.0 - positives, positives])
-    return jnp.stack([weighted_mean((batch.y == k).astype(kind), weights_of(batch)) for k in range(num_classes)])
+    return jnp.stack([weighted_mean((batch.y == k).astype(dtype), weights_of(batch)) for k in range(num_classes)])
 
 
 def balanced_cross_entropy(
@@ -37,7 +37,7 @@ def balanced_cross_entropy(
         A scalar whose expectation over mini-batches is the mean of the classes' mean cross-entropies.
     """
     count, shares = shares.shape[0], shares.astype(logits.dtype)
-    of_class = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
+    class_share = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
     valid = check_targets(logits, batch)
-    loss = weighted_mean(1.0 / count / of_class * cross_entropies(logits, batch.y), weights_of(batch))
+    loss = weighted_mean(1.0 / count / class_share * cross_entropies(logits, batch.y), weights_of(batch))
     return nan_unless(valid, loss)

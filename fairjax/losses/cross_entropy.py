@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from fairjax.checks import both, check_logits, codes, indicator, nan_unless, sample_weights, vector
+from fairjax.checks import all_valid, check_logits, codes, indicator, nan_unless, sample_weights, vector
 from fairjax.types import AnyArray, Labels, Rows, weights_of
 
 
@@ -41,9 +41,9 @@ def check_targets(logits: Float[Array, "n *c"], batch: Rows) -> Bool[Array, ""] 
         ValueError: if a concrete label or weight is invalid.
     """
     y = vector("y", batch.y)
-    _, of_labels = indicator("y", y) if logits.ndim == 1 else codes("y", y, logits.shape[1])
-    _, of_weights = sample_weights(weights_of(batch), logits, weightless=True)
-    return both(of_labels, of_weights)
+    _, valid_labels = indicator("y", y) if logits.ndim == 1 else codes("y", y, logits.shape[1])
+    _, valid_weights = sample_weights(weights_of(batch), logits, weightless=True)
+    return all_valid(valid_labels, valid_weights)
 
 
 def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels) -> Float[Array, " n"]:

@@ -30,21 +30,21 @@ def balanced_accuracy(values: Any, y: Any, weights: Any = None, *, num_classes: 
         0.8333
     """
     if num_classes > 2:
-        everybody = np.zeros(np.shape(y)[:1], np.int32)
-        table = confusion(values, y, everybody, num_groups=1, num_classes=num_classes, weights=weights)
+        one_group = np.zeros(np.shape(y)[:1], np.int32)
+        table = confusion(values, y, one_group, num_groups=1, num_classes=num_classes, weights=weights)
         return accuracy_from_table(table)
     rows = checks.rows(values, y, np.zeros(np.shape(y)[:1], bool), weights)
     accepted, positives = rate(rows.values, rows.y, rows.weights)
-    falsely, negatives = rate(rows.values, ~rows.y, rows.weights)
-    rates = jnp.stack([accepted, 1.0 - falsely])
-    there = jnp.stack([positives, negatives])
-    return rows.or_nan(mean_of_rates(rates, there))
+    falsely_accepted, negatives = rate(rows.values, ~rows.y, rows.weights)
+    rates = jnp.stack([accepted, 1.0 - falsely_accepted])
+    has_rows = jnp.stack([positives, negatives])
+    return rows.or_nan(mean_of_rates(rates, has_rows))
 
 
-def mean_of_rates(rates: Float[Array, " c"], there: Bool[Array, " c"]) -> Float[Array, ""]:
+def mean_of_rates(rates: Float[Array, " c"], defined: Bool[Array, " c"]) -> Float[Array, ""]:
     """Compute the mean of the rates that are defined; NaN if none is."""
-    mean = jnp.sum(rates, where=there) / jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
-    return jnp.where(jnp.any(there), mean, jnp.nan)
+    mean = jnp.sum(rates, where=defined) / jnp.maximum(jnp.sum(defined, dtype=rates.dtype), 1.0)
+    return jnp.where(jnp.any(defined), mean, jnp.nan)
 
 
 def accuracy_from_table(table: Float[Array, "P Y G"]) -> Float[Array, ""]:
@@ -58,9 +58,9 @@ def accuracy_from_table(table: Float[Array, "P Y G"]) -> Float[Array, ""]:
         cell, weights = jnp.arange(table.size) // table.shape[2], table.reshape(-1)
         decision, y = (cell // 2).astype(jnp.result_type(float)), cell % 2 == 1
         accepted, positives = rate(decision, y, weights)
-        falsely, negatives = rate(decision, ~y, weights)
-        return mean_of_rates(jnp.stack([accepted, 1.0 - falsely]), jnp.stack([positives, negatives]))
-    whole = jnp.sum(table, axis=2)
-    rows = jnp.sum(whole, axis=0)
-    there = ~(rows <= 0)
-    return mean_of_rates(jnp.diagonal(whole) / jnp.where(there, rows, 1.0), there)
+        falsely_accepted, negatives = rate(decision, ~y, weights)
+        return mean_of_rates(jnp.stack([accepted, 1.0 - falsely_accepted]), jnp.stack([positives, negatives]))
+    by_label = jnp.sum(table, axis=2)
+    label_sizes = jnp.sum(by_label, axis=0)
+    has_rows = ~(label_sizes <= 0)
+    return mean_of_rates(jnp.diagonal(by_label) / jnp.where(has_rows, label_sizes, 1.0), has_rows)

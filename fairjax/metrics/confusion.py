@@ -104,10 +104,10 @@ def _confusion(values, y, groups, weights, num_groups: int, num_classes: int):
         payload = payload * weights.astype(dtype)[:, None]
     label = y.astype(jnp.int32)
     if groups.ndim == 2:
-        total = _of_members(payload, label, groups.astype(dtype), num_classes)
+        sums = _of_members(payload, label, groups.astype(dtype), num_classes)
     else:
-        total = _of_codes(payload, label, groups.astype(jnp.int32), num_classes, num_groups)
-    return jnp.moveaxis(total, 2, 0)  # total: (label, group, predicted class)
+        sums = _of_codes(payload, label, groups.astype(jnp.int32), num_classes, num_groups)
+    return jnp.moveaxis(sums, 2, 0)  # from (label, group, predicted class)
 
 
 def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
@@ -128,10 +128,10 @@ def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
     if members.ndim != 2:
         raise ValueError(f"memberships must have shape (n, groups), found {members.shape}")
     members, valid = checks.group_column(members, members.shape[1], "memberships")
-    weights, of_weights = checks.sample_weights(weights, members, weightless=True)
-    weighed = members if weights is None else members * weights[:, None]
-    found = _of_members(weighed, jnp.zeros(members.shape[0], jnp.int32), members, 1)[0]
-    return checks.nan_unless(checks.both(valid, of_weights), found)
+    weights, valid_weights = checks.sample_weights(weights, members, weightless=True)
+    weighted = members if weights is None else members * weights[:, None]
+    products = _of_members(weighted, jnp.zeros(members.shape[0], jnp.int32), members, 1)[0]
+    return checks.nan_unless(checks.all_valid(valid, valid_weights), products)
 
 
 def solved(
@@ -160,17 +160,17 @@ def solved(
     tensor = checks.floating(tensor)
     products = jnp.asarray(products).astype(tensor.dtype)
     groups = tensor.shape[2]
-    found = tensor
+    result = tensor
     for block in [range(groups)] if blocks is None else blocks:
         index = np.asarray(list(block))
-        some, square = tensor[..., index], products[index[:, None], index]
+        block_tensor, square = tensor[..., index], products[index[:, None], index]
         empty = jnp.diagonal(square) <= 0
         square = square + jnp.diag(empty.astype(square.dtype))
         with jax.default_matmul_precision("highest"):
-            shares = jnp.linalg.solve(square, some.reshape(-1, len(index)).T).T.reshape(some.shape)
-        size = jnp.sum(some, axis=(0, 1), keepdims=True)
-        found = found.at[..., index].set(jnp.where(jnp.isfinite(shares), shares * size, jnp.nan))
-    return found
+            shares = jnp.linalg.solve(square, block_tensor.reshape(-1, len(index)).T).T.reshape(block_tensor.shape)
+        size = jnp.sum(block_tensor, axis=(0, 1), keepdims=True)
+        result = result.at[..., index].set(jnp.where(jnp.isfinite(shares), shares * size, jnp.nan))
+    return result
 
 
 def _of_codes(payload, index, group, cells: int, num_groups: int):
@@ -208,8 +208,8 @@ def _in_blocks(payload, cell, count: int):
     blocks, _, width = payload.shape
     # Rows of no cell go to an extra cell, since their codes would otherwise index cells of the next block.
     inside = (cell >= 0) & (cell < count)
-    place = jnp.where(inside, cell + jnp.arange(blocks, dtype=cell.dtype)[:, None] * count, blocks * count)
-    summed = jax.ops.segment_sum(payload.reshape(-1, width), place.reshape(-1), num_segments=blocks * count + 1)
+    segment = jnp.where(inside, cell + jnp.arange(blocks, dtype=cell.dtype)[:, None] * count, blocks * count)
+    summed = jax.ops.segment_sum(payload.reshape(-1, width), segment.reshape(-1), num_segments=blocks * count + 1)
     return _pairwise(summed[:-1].reshape(blocks, count, width))
 
 
@@ -233,19 +233,19 @@ def cell_sums(payload: Float[Array, "n k"], cell: Num[Array, " n"], count: int) 
     def summed(numbers, size: int):
         blocks = max(1, -(-rows // size))
         block = jnp.arange(rows, dtype=cell.dtype) // size
-        place = jnp.where(cell >= 0, block * count + cell, blocks * count)
-        sums = jax.ops.segment_sum(numbers, place, num_segments=blocks * count + 1)
+        segment = jnp.where(cell >= 0, block * count + cell, blocks * count)
+        sums = jax.ops.segment_sum(numbers, segment, num_segments=blocks * count + 1)
         return sums[:-1].reshape(blocks, count, width)
 
     if payload.dtype != jnp.float32:
         return jnp.sum(summed(payload, max(1, rows)), axis=0)
     # Split into whole numbers up to 2^12 times a step, whose sums over 2^18 rows fit into int32, and a small rest.
     step = _step(payload)
-    whole = jnp.round(payload / step)
-    usable = jnp.abs(whole) <= 2.0**12  # NaN and infinite values stay in the rest
-    whole = jnp.where(usable, whole, 0.0)
-    exact = summed(whole.astype(jnp.int32), 2**18).astype(jnp.float32) * step
-    return _pairwise(exact) + _pairwise(summed(payload - whole * step, max(BLOCK, -(-rows // 256))))
+    integers = jnp.round(payload / step)
+    representable = jnp.abs(integers) <= 2.0**12  # NaN and infinite values stay in the rest
+    integers = jnp.where(representable, integers, 0.0)
+    exact = summed(integers.astype(jnp.int32), 2**18).astype(jnp.float32) * step
+    return _pairwise(exact) + _pairwise(summed(payload - integers * step, max(BLOCK, -(-rows // 256))))
 
 
 def _of_members(payload, index, members, cells: int):
@@ -259,8 +259,8 @@ def _of_members(payload, index, members, cells: int):
     index = jnp.pad(index, (0, extra), constant_values=-1).reshape(blocks, size)
     sums = []
     for cell in range(cells):
-        here = jnp.where((index == cell)[..., None], payload, 0.0)
-        sums.append(_pairwise(jnp.einsum("bnk,bng->bgk", here, members, precision=jax.lax.Precision.HIGHEST)))
+        in_cell = jnp.where((index == cell)[..., None], payload, 0.0)
+        sums.append(_pairwise(jnp.einsum("bnk,bng->bgk", in_cell, members, precision=jax.lax.Precision.HIGHEST)))
     return jnp.stack(sums)
 
 
@@ -311,7 +311,7 @@ def sums_by_group(values: Float[Array, " n"], groups: Any, num_groups: int) -> F
         [2.0, 4.0]
     """
     if groups.ndim == 1 and num_groups <= MASKS:
-        return jnp.stack([jnp.sum(values, where=of_group) for of_group in group_masks(groups, num_groups)])
+        return jnp.stack([jnp.sum(values, where=mask) for mask in group_masks(groups, num_groups)])
     if values.shape[0] == 0:
         return jnp.zeros(num_groups, values.dtype)
     index = jnp.zeros(values.shape, jnp.int32)

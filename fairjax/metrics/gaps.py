@@ -122,13 +122,13 @@ class Smooth:
         rates = _filled(rates, there)
         count = jnp.maximum(jnp.sum(there, dtype=rates.dtype), 1.0)
 
-        def end(sign):
+        def soft_maximum(sign):
             limit = jax.lax.stop_gradient(jnp.max(sign * rates))
             mean = jnp.sum(jnp.exp(self.t * (sign * rates - limit)), where=there) / count
             return limit, jnp.log(jnp.where(jnp.any(there), mean, 1.0)) / self.t
 
-        (top, above), (bottom, below) = end(1.0), end(-1.0)
-        return _compared((top + bottom) + (above + below), there)
+        (top, top_excess), (bottom, bottom_excess) = soft_maximum(1.0), soft_maximum(-1.0)
+        return _compared((top + bottom) + (top_excess + bottom_excess), there)
 
 
 def spread(rates, sizes, there, overall):
@@ -158,8 +158,8 @@ def comparable(gap: Gap, there: Bool[Array, " G"]) -> Bool[Array, ""]:
         >>> comparable(spread, jnp.array([True, False, True])).item()
         True
     """
-    named = getattr(gap, "comparable", None)
-    return jnp.sum(there) >= 2 if named is None else named(there)
+    condition = getattr(gap, "comparable", None)
+    return jnp.sum(there) >= 2 if condition is None else condition(there)
 
 
 def ratio(rates, sizes, there, overall):

@@ -27,7 +27,7 @@ _WIDE = 22
 
 
 @dataclass(frozen=True)
-class Left:
+class LeftOut:
     """A group that is left out of the gaps of some rates, with the reason."""
 
     group: str
@@ -148,7 +148,7 @@ class GroupReport:
     brier_score: np.ndarray | None
     calibration_error: np.ndarray | None
     """Expected calibration error over 10 bins of equal width."""
-    left_out: tuple[Left, ...]
+    left_out: tuple[LeftOut, ...]
     """Groups that are left out of the gaps of some rates, with the reason."""
     minimum: float | int
     confusion: np.ndarray
@@ -224,53 +224,57 @@ class GroupReport:
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise ValueError(f"seed must be a whole number, at least 0, got {seed!r}")
         draws = self._draw(bootstrap, np.random.default_rng(seed))
-        found: dict[str, GroupGap] = {}
+        result: dict[str, GroupGap] = {}
         spreads = {}
         for name, rate in RATES.items():
-            there = self.compared(name)
-            rates, drawn = (
-                np.where(there, getattr(self, name), np.nan),
-                np.where(there, rate_from_table(rate, draws), np.nan),
+            compared = self.compared(name)
+            rates, drawn_rates = (
+                np.where(compared, getattr(self, name), np.nan),
+                np.where(compared, rate_from_table(rate, draws), np.nan),
             )
-            each = [self._widest(_spread, values) for values in (rates, drawn, self.shrunk[name])]
-            count = int((there & ~is_alone(there, self.blocks)).sum())
+            gaps = [self._widest(_spread, values) for values in (rates, drawn_rates, self.shrunk[name])]
+            count = int((compared & ~is_alone(compared, self.blocks)).sum())
             ends = self._extremes(_spread, rates)
-            spreads[name] = (*each, count, *ends)
-            found[f"{name}_difference"] = _row(f"{name}_difference", each, count, ends)
+            spreads[name] = (*gaps, count, *ends)
+            result[f"{name}_difference"] = _row(f"{name}_difference", gaps, count, ends)
             if name == "selection_rate":
-                least = [self._widest(_ratio, values, np.minimum) for values in (rates, drawn)]
-                ends = self._extremes(_ratio, rates, np.nanargmin) if least[0] == least[0] else ("", "")
-                found["selection_rate_ratio"] = _row("selection_rate_ratio", (*least, np.nan), count, ends)
+                ratios = [self._widest(_ratio, values, np.minimum) for values in (rates, drawn_rates)]
+                ends = self._extremes(_ratio, rates, np.nanargmin) if ratios[0] == ratios[0] else ("", "")
+                result["selection_rate_ratio"] = _row("selection_rate_ratio", (*ratios, np.nan), count, ends)
         true, false = spreads["true_positive_rate"], spreads["false_positive_rate"]
-        odds = [np.maximum(one, other) for one, other in zip(true[:3], false[:3], strict=True)]
+        odds = [
+            np.maximum(true_value, false_value) for true_value, false_value in zip(true[:3], false[:3], strict=True)
+        ]
         ends = (true if true[0] >= false[0] else false)[4:] if odds[0] == odds[0] else ("", "")
         name = "equalized_odds_difference"
-        found[name] = _row(name, odds, min(true[3], false[3]), ends)
-        del found["base_rate_difference"]
-        how = "Poisson draws of the effective numbers of rows" if self.weighted else "multinomial draws of the counts"
-        return Gaps(tuple(found.values()), f"{bootstrap} {how}. nan: not measured.")
+        result[name] = _row(name, odds, min(true[3], false[3]), ends)
+        del result["base_rate_difference"]
+        method = (
+            "Poisson draws of the effective numbers of rows" if self.weighted else "multinomial draws of the counts"
+        )
+        return Gaps(tuple(result.values()), f"{bootstrap} {method}. nan: not measured.")
 
     def _widest(self, gap: Any, rates: np.ndarray, choose: Any = np.maximum) -> Any:
         """Compute the gap of the block in which it is widest; NaN if no block has two groups or a gap."""
-        each = [rates[..., list(block)] for block in self.blocks]
-        known = np.stack([(~np.isnan(block)).sum(axis=-1) >= 2 for block in each])
-        nothing = -np.inf if choose is np.maximum else np.inf
-        widest = choose.reduce(np.where(known, np.stack([gap(block) for block in each]), nothing))
-        return np.where(known.any(axis=0), widest, np.nan)
+        block_rates = [rates[..., list(block)] for block in self.blocks]
+        comparable = np.stack([(~np.isnan(block)).sum(axis=-1) >= 2 for block in block_rates])
+        identity = -np.inf if choose is np.maximum else np.inf
+        widest = choose.reduce(np.where(comparable, np.stack([gap(block) for block in block_rates]), identity))
+        return np.where(comparable.any(axis=0), widest, np.nan)
 
     def _extremes(self, gap: Any, rates: np.ndarray, choose: Any = np.nanargmax) -> tuple[str, str]:
         """Return the names of the groups with the least and the greatest rate in the block with the widest gap."""
-        each = np.array([gap(rates[list(block)]) for block in self.blocks])
-        if np.isnan(each).all():
+        block_gaps = np.array([gap(rates[list(block)]) for block in self.blocks])
+        if np.isnan(block_gaps).all():
             return "", ""
-        block = self.blocks[choose(each)]
-        inside = rates[list(block)]
-        return self.names[block[np.nanargmin(inside)]], self.names[block[np.nanargmax(inside)]]
+        block = self.blocks[choose(block_gaps)]
+        block_rates = rates[list(block)]
+        return self.names[block[np.nanargmin(block_rates)]], self.names[block[np.nanargmax(block_rates)]]
 
     def _draw(self, count: int, random: np.random.Generator) -> np.ndarray:
         """Draw confusion tables (2, 2, groups, draws)."""
-        drawn = resampled(self.cells, count, random, self.cell_sizes if self.weighted else None)
-        return np.moveaxis(drawn if self.members is None else drawn @ self.members, 0, -1)
+        draws = resampled(self.cells, count, random, self.cell_sizes if self.weighted else None)
+        return np.moveaxis(draws if self.members is None else draws @ self.members, 0, -1)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a frame with one row per group, indexed by the attributes.
@@ -297,9 +301,9 @@ class GroupReport:
             if getattr(self, name) is not None:
                 columns[name] = getattr(self, name)
         reasons: dict[str, list[str]] = {}
-        for left in self.left_out:
-            rates = "" if len(left.rates) == len(RATES) else f" ({', '.join(left.rates)})"
-            reasons.setdefault(left.group, []).append(left.reason + rates)
+        for entry in self.left_out:
+            rates = "" if len(entry.rates) == len(RATES) else f" ({', '.join(entry.rates)})"
+            reasons.setdefault(entry.group, []).append(entry.reason + rates)
         columns["not_compared"] = ["; ".join(reasons.get(name, ())) for name in self.names]
         if any(len(level) != len(self.attributes) for level in self.levels):
             index = pd.Index(self.names, name="group")
@@ -335,22 +339,24 @@ class GroupReport:
         height = 0.32 * len(self.names) + 1.1
         figure = Figure(figsize=(2.6 * len(rates) + 1.8, height), layout="constrained")
         axes = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
-        place = np.arange(len(self.names))
+        positions = np.arange(len(self.names))
         for axis, rate in zip(axes, rates, strict=True):
             values, intervals = getattr(self, rate), self.intervals[rate]
-            known = ~np.isnan(values)
-            axis.hlines(place[known], *intervals[known].T, color="0.55", lw=2)
+            defined = ~np.isnan(values)
+            axis.hlines(positions[defined], *intervals[defined].T, color="0.55", lw=2)
             compared = self.compared(rate)
-            axis.plot(values[known & compared], place[known & compared], "o", color="#1f5f8b")
-            axis.plot(values[known & ~compared], place[known & ~compared], "o", color="#1f5f8b", mfc="white")
-            whole = rate_from_table(RATES[rate], self.confusion.sum(axis=2, keepdims=True))
-            if not np.isnan(whole).any():
-                axis.axvline(float(whole[0]), color="#c1440e", lw=0.9, ls=":")
+            axis.plot(values[defined & compared], positions[defined & compared], "o", color="#1f5f8b")
+            axis.plot(values[defined & ~compared], positions[defined & ~compared], "o", color="#1f5f8b", mfc="white")
+            overall = rate_from_table(RATES[rate], self.confusion.sum(axis=2, keepdims=True))
+            if not np.isnan(overall).any():
+                axis.axvline(float(overall[0]), color="#c1440e", lw=0.9, ls=":")
             axis.set_title(rate.replace("_", " "), fontsize=10)
             axis.set_xlim(-0.03, 1.03)
             axis.spines[["top", "right"]].set_visible(False)
             axis.grid(axis="x", alpha=0.25)
-        axes[0].set_yticks(place, [f"{name} ({count:,})" for name, count in zip(self.names, self.counts, strict=True)])
+        axes[0].set_yticks(
+            positions, [f"{name} ({count:,})" for name, count in zip(self.names, self.counts, strict=True)]
+        )
         axes[0].invert_yaxis()
         return figure
 
@@ -362,36 +368,36 @@ class GroupReport:
         ]
         for g, name in enumerate(self.names):
             low, high = self.intervals["selection_rate"][g]
-            *start, name = _wrapped(name)
-            rest = [self.true_positive_rate[g], self.false_positive_rate[g], self.precision[g], self.accuracy[g]]
-            lines += start
+            *first_lines, name = _wrapped(name)
+            rates = [self.true_positive_rate[g], self.false_positive_rate[g], self.precision[g], self.accuracy[g]]
+            lines += first_lines
             lines.append(
                 f"{name:<{_WIDE}}{self.counts[g]:>9} {_text(self.selection_rate[g]):>8}  [{_text(low)}, {_text(high)}] "
-                + f"{_text(rest[0], 2):>5}"
-                + "".join(f"{_text(each, 2):>6}" for each in rest[1:])
+                + f"{_text(rates[0], 2):>5}"
+                + "".join(f"{_text(rate, 2):>6}" for rate in rates[1:])
             )
         if self.auc is not None and self.brier_score is not None and self.calibration_error is not None:
             lines += ["", f"{'group':<{_WIDE}}{'AUC':>9}{'Brier':>9}{'ECE':>9}"]
             for g, name in enumerate(self.names):
-                *start, name = _wrapped(name)
+                *first_lines, name = _wrapped(name)
                 scores = (self.auc[g], self.brier_score[g], self.calibration_error[g])
-                lines += start
-                lines.append(f"{name:<{_WIDE}}" + "".join(f"{_text(each):>9}" for each in scores))
+                lines += first_lines
+                lines.append(f"{name:<{_WIDE}}" + "".join(f"{_text(score):>9}" for score in scores))
         if sum(self.included) > 1:
             lines += ["", "Rates shrunk towards each other, by empirical Bayes, to take out noise:"]
             lines.append(f"{'group':<{_WIDE}}{'selected':>9}{'TPR':>8}{'FPR':>8}{'prec':>8}{'acc':>8}")
             for g, name in enumerate(self.names):
-                *start, name = _wrapped(name)
-                each = [self.shrunk[rate][g] for rate in list(RATES)[:5]]
-                lines += start
+                *first_lines, name = _wrapped(name)
+                rates = [self.shrunk[rate][g] for rate in list(RATES)[:5]]
+                lines += first_lines
                 lines.append(
-                    f"{name:<{_WIDE}}{_text(each[0]):>9}" + "".join(f"{_text(value):>8}" for value in each[1:])
+                    f"{name:<{_WIDE}}{_text(rates[0]):>9}" + "".join(f"{_text(rate):>8}" for rate in rates[1:])
                 )
         if self.left_out:
             lines += ["", "Not compared:"]
-            for left in self.left_out:
-                about = f"{left.group}: {left.reason} ({', '.join(left.rates)})"
-                lines += textwrap.wrap(about, 79, initial_indent="  ", subsequent_indent="    ")
+            for entry in self.left_out:
+                sentence = f"{entry.group}: {entry.reason} ({', '.join(entry.rates)})"
+                lines += textwrap.wrap(sentence, 79, initial_indent="  ", subsequent_indent="    ")
         return "\n".join(lines)
 
 
@@ -439,7 +445,7 @@ def report_from_sums(
     """
     blocks = blocks or (tuple(range(len(names))),)
     included = np.array([name not in left_out for name in names])
-    counts, table, table_squares = (each if members is None else each @ members for each in (rows, cells, squares))
+    counts, table, table_squares = (array if members is None else array @ members for array in (rows, cells, squares))
     values, intervals, sizes, shrunk = {}, {}, {}, {}
     for name, rate in RATES.items():
         values[name] = _frozen(rate_from_table(rate, table))
@@ -450,7 +456,7 @@ def report_from_sums(
             index = list(block)
             estimates[index] = empirical_bayes(np.where(compared, values[name], np.nan)[index], sizes[name][index])
         shrunk[name] = _frozen(estimates)
-    auc, brier_score, calibration_error = (None if each is None else _frozen(each) for each in quality)
+    auc, brier_score, calibration_error = (None if array is None else _frozen(array) for array in quality)
     return GroupReport(
         names=names,
         attributes=attributes,
@@ -489,8 +495,8 @@ def _left_out(
     minimum: float | int,
     included: np.ndarray,
     blocks: tuple[tuple[int, ...], ...],
-) -> tuple[Left, ...]:
-    left = [Left(name, tuple(RATES), why) for name, why in absent.items()]
+) -> tuple[LeftOut, ...]:
+    entries = [LeftOut(name, tuple(RATES), why) for name, why in absent.items()]
     alone = {rate: is_alone(large_enough(size, minimum) & included, blocks) for rate, size in sizes.items()}
     for g, name in enumerate(names):
         if name in absent:
@@ -499,21 +505,21 @@ def _left_out(
         for rate, size in sizes.items():
             if not large_enough(size, minimum)[g]:
                 rows = f"{size[g]:.4g}"
-                about = "no rows in the denominator" if size[g] == 0 else f"{rows} rows in the denominator"
-                reasons.setdefault(about + (f", fewer than {minimum:g}" if size[g] else ""), []).append(rate)
+                explanation = "no rows in the denominator" if size[g] == 0 else f"{rows} rows in the denominator"
+                reasons.setdefault(explanation + (f", fewer than {minimum:g}" if size[g] else ""), []).append(rate)
             elif alone[rate][g]:
                 within = "" if len(blocks) == 1 else " in its stratum or attribute"
                 reasons.setdefault(f"nothing to compare it with{within}", []).append(rate)
-        left += [Left(name, tuple(rates), reason) for reason, rates in reasons.items()]
-    return tuple(left)
+        entries += [LeftOut(name, tuple(rates), reason) for reason, rates in reasons.items()]
+    return tuple(entries)
 
 
-def is_alone(there: np.ndarray, blocks: tuple[tuple[int, ...], ...]) -> np.ndarray:
+def is_alone(comparable: np.ndarray, blocks: tuple[tuple[int, ...], ...]) -> np.ndarray:
     """Return which groups are the only ones of their block that can be compared."""
-    alone = np.zeros(len(there), bool)
+    alone = np.zeros(len(comparable), bool)
     for block in blocks:
-        inside = list(block)
-        alone[inside] = there[inside] & (there[inside].sum() == 1)
+        groups = list(block)
+        alone[groups] = comparable[groups] & (comparable[groups].sum() == 1)
     return alone
 
 
@@ -535,10 +541,10 @@ def rate_from_table(rate, table):
 
 def _ends(rates):
     """Return the least and the greatest rate along the last axis; NaN unless at least two rates are not NaN."""
-    some = ~np.isnan(rates)
-    enough = some.sum(axis=-1) >= 2
-    least = np.min(rates, axis=-1, where=some, initial=np.inf)
-    greatest = np.max(rates, axis=-1, where=some, initial=-np.inf)
+    defined = ~np.isnan(rates)
+    enough = defined.sum(axis=-1) >= 2
+    least = np.min(rates, axis=-1, where=defined, initial=np.inf)
+    greatest = np.max(rates, axis=-1, where=defined, initial=-np.inf)
     return np.where(enough, least, np.nan), np.where(enough, greatest, np.nan)
 
 
@@ -553,12 +559,12 @@ def _ratio(rates):
 
 
 def _row(name: str, values: Sequence[Any], groups: int, ends: Sequence[str]) -> GroupGap:
-    value, drawn, shrunk = values
+    value, draws, shrunk = values
     lowest, highest = ends
-    drawn = drawn[~np.isnan(drawn)]
-    low, high = np.quantile(drawn, [0.025, 0.975]) if drawn.size else (np.nan, np.nan)
+    draws = draws[~np.isnan(draws)]
+    low, high = np.quantile(draws, [0.025, 0.975]) if draws.size else (np.nan, np.nan)
     return GroupGap(
-        name, float(value), float(low), float(high), float(shrunk), groups, int(drawn.size), lowest, highest
+        name, float(value), float(low), float(high), float(shrunk), groups, int(draws.size), lowest, highest
     )
 
 

@@ -48,12 +48,14 @@ def group_sums(
     rows = checks.rows(values, y, a, weights, weightless=True, num_groups=num_groups, num_classes=num_classes)
     values, y, a = rows.values, rows.y, rows.a
     if num_groups > 2 or num_classes > 2 or a.ndim == 2:
-        given: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes, "weights": rows.weights}
-        tensor = rows.or_nan(confusion(values, y, a, **given))
+        options: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes, "weights": rows.weights}
+        tensor = rows.or_nan(confusion(values, y, a, **options))
         return GroupSums(tensor[1] if num_classes == 2 else tensor, jnp.sum(tensor, axis=0))
     weights = jnp.ones_like(values) if rows.weights is None else rows.weights
     cell = jnp.stack([~y & ~a, ~y & a, y & ~a, y & a])
-    total, weight = (jnp.where(cell, each[None], 0.0).sum(axis=1).reshape(2, 2) for each in (values * weights, weights))
+    total, weight = (
+        jnp.where(cell, column[None], 0.0).sum(axis=1).reshape(2, 2) for column in (values * weights, weights)
+    )
     return GroupSums(rows.or_nan(total), rows.or_nan(weight))
 
 
@@ -83,8 +85,8 @@ def from_group_sums(measure: Measure, cells: GroupSums) -> Float[Array, ""]:
         squared = None if cells.squares is None else _tensor(cells.squares)
         return measure.of_tensor(_tensor(cells), squared=squared)
     total, weight = cells.total.reshape(-1), cells.weight.reshape(-1)
-    there = ~(weight <= 0)
-    mean = jnp.where(there, total / jnp.where(there, weight, 1.0), 0.0)
+    has_rows = ~(weight <= 0)
+    mean = jnp.where(has_rows, total / jnp.where(has_rows, weight, 1.0), 0.0)
     cell = jnp.arange(4)
     weight = jnp.where(jnp.any(weight > 0) | jnp.any(jnp.isnan(weight)), weight, 1.0)  # measures reject weights of 0
     return measure(mean, cell // 2 == 1, cell % 2 == 1, weight)

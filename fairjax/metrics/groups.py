@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from fairjax import checks
-from fairjax.metrics.levels import Levels, check_choice, check_minimum, check_names, columns_of
+from fairjax.metrics.levels import Levels, check_minimum, check_names, check_word, columns_of
 
 Membership = Literal["weighted", "solved"]
 Column = Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"] | Bool[np.ndarray, "n g"] | Float32[np.ndarray, "n g"]
@@ -103,7 +103,7 @@ class Groups:
             number = f"{count:,.0f}" if float(count).is_integer() else f"{count:,.1f}"
             reason = f"  left out: {self.left_out[name]}" if name in self.left_out else ""
             lines.append(f"{name:<{wide}}  {number:>10}{reason}")
-        lines += [f"not there: {name} ({why})" for name, why in self.left_out.items() if name not in self.names]
+        lines += [f"absent: {name} ({reason})" for name, reason in self.left_out.items() if name not in self.names]
         return "\n".join(lines)
 
 
@@ -154,17 +154,17 @@ def groups(
         >>> groups(["a", "b", "b", "c"], minimum=2, small="pool").names
         ('b', 'other groups')
     """
-    check_choice("small", small, ("raise", "pool", "leave out", "keep"))
-    check_choice("missing", missing, ("raise", "group", "leave out"))
+    check_word("small", small, ("raise", "pool", "leave out", "keep"))
+    check_word("missing", missing, ("raise", "group", "leave out"))
     check_minimum(minimum)
-    found = _made(columns, strata, intersect, minimum, small, missing, reference)
-    if found.blocks == ():
-        why = "; ".join(f"{name}: {reason}" for name, reason in found.left_out.items())
+    result = _made(columns, strata, intersect, minimum, small, missing, reference)
+    if result.blocks == ():
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in result.left_out.items())
         raise ValueError(
             "fewer than two groups can be compared, so parity is undefined: found "
-            + (why or f"no group but {', '.join(found.names)}")
+            + (reasons or f"no group but {', '.join(result.names)}")
         )
-    return found
+    return result
 
 
 def intersections(columns: Any) -> Groups:
@@ -183,8 +183,8 @@ def intersections(columns: Any) -> Groups:
         >>> intersections(["a", "a"]).names
         ('a',)
     """
-    found = _made(columns, None, True, 1, "keep", "raise", None)
-    return found if found.a.dtype != bool else replace(found, a=found.a.astype(np.int32))
+    result = _made(columns, None, True, 1, "keep", "raise", None)
+    return result if result.a.dtype != bool else replace(result, a=result.a.astype(np.int32))
 
 
 def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, missing: str, reference: Any) -> Groups:
@@ -200,10 +200,12 @@ def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, 
     references = _references(reference, tuple(table))
     order = {name: Levels.of(name, column, missing, references.get(name)) for name, column in table.items()}
     order |= {f"stratum {name}": Levels.of(name, column, missing, None) for name, column in control.items()}
-    chosen = [tuple(table)] if intersect else [(name,) for name in table]
-    within = tuple(f"stratum {name}" for name in control)
-    many = len(chosen) > 1
-    parts = [_Part.of(each, within, order, minimum, small, many, references) for each in chosen]
+    attribute_sets = [tuple(table)] if intersect else [(name,) for name in table]
+    strata_names = tuple(f"stratum {name}" for name in control)
+    several = len(attribute_sets) > 1
+    parts = [
+        _Part.of(attributes, strata_names, order, minimum, small, several, references) for attributes in attribute_sets
+    ]
     names = tuple(name for part in parts for name in part.names)
     check_names(names, "give the values different names")
     left_out = {name: why for part in parts for name, why in part.left_out.items()}
@@ -211,29 +213,29 @@ def _made(columns: Any, strata: Any, intersect: bool, minimum: int, small: str, 
     for part in parts:
         blocks += [tuple(start + group for group in block) for block in part.blocks]
         start += len(part.names)
-    whole = len(blocks) == 1 and len(blocks[0]) == len(names)
+    is_one_block = len(blocks) == 1 and len(blocks[0]) == len(names)
 
     def encode(columns: Any, strata: Any) -> Column:
         table = columns_of(columns, "group")
         control = {} if strata is None else columns_of(strata, "stratum")
         _index(columns, strata, table, control)
-        if len(chosen) == 1 and len(chosen[0]) == 1 and list(table) == ["group"]:  # one column without a name
-            table = {chosen[0][0]: table["group"]}
-        found = {**table, **{f"stratum {name}": column for name, column in control.items()}}
-        lacking = [name.removeprefix("stratum ") for name in order if name not in found]
+        if len(attribute_sets) == 1 and len(attribute_sets[0]) == 1 and list(table) == ["group"]:
+            table = {attribute_sets[0][0]: table["group"]}  # one column without a name
+        named_columns = {**table, **{f"stratum {name}": column for name, column in control.items()}}
+        lacking = [name.removeprefix("stratum ") for name in order if name not in named_columns]
         if lacking:
-            raise ValueError(f"the columns {', '.join(lacking)} are not there, found {', '.join(found)}")
-        codes = {name: levels.encode(found[name]) for name, levels in order.items()}
-        return _column([part.encode(codes) for part in parts], [len(part.names) for part in parts], whole)
+            raise ValueError(f"the columns {', '.join(lacking)} are not there, found {', '.join(named_columns)}")
+        codes = {name: levels.encode(named_columns[name]) for name, levels in order.items()}
+        return _column([part.encode(codes) for part in parts], [len(part.names) for part in parts], is_one_block)
 
     codes = [part.codes for part in parts]
     return Groups(
-        a=_column(codes, [len(part.names) for part in parts], whole),
+        a=_column(codes, [len(part.names) for part in parts], is_one_block),
         names=names,
         attributes=tuple(table) + tuple(control),
         levels=tuple(level for part in parts for level in part.levels),
         counts=np.concatenate([part.counts for part in parts]),
-        blocks=None if whole else tuple(blocks),
+        blocks=None if is_one_block else tuple(blocks),
         left_out=left_out,
         encoder=encode,
         pandas_index=index,
@@ -246,7 +248,7 @@ class _Part(NamedTuple):
     members: tuple[str, ...]
     """Names of the attributes and strata, the keys of their codes."""
     shape: tuple[int, ...]
-    place: Int32[np.ndarray, " products"]
+    group_of_product: Int32[np.ndarray, " products"]
     """The group of each combination of values; -1 for combinations that no row has."""
     codes: Int32[np.ndarray, " n"]
     names: tuple[str, ...]
@@ -263,7 +265,7 @@ class _Part(NamedTuple):
         order: dict[str, Levels],
         minimum: int,
         small: str,
-        many: bool,
+        several: bool,
         references: Mapping[str, Any],
     ) -> "_Part":
         members = (*attributes, *strata)
@@ -271,93 +273,111 @@ class _Part(NamedTuple):
         combined = np.ravel_multi_index([order[name].codes for name in members], shape)
         sizes = np.bincount(combined, minlength=int(np.prod(shape)))
         present = np.flatnonzero(sizes)
-        place = np.full(len(sizes), -1, np.int32)
-        place[present] = np.arange(len(present))
-        where = [np.unravel_index(product, shape) for product in present]
-        levels = [tuple(order[name].values[k] for name, k in zip(members, index, strict=True)) for index in where]
-        counts, stratum = sizes[present], [tuple(index[len(attributes) :]) for index in where]
-        prefix = f"{attributes[0]}: " if many else ""
+        group_of_product = np.full(len(sizes), -1, np.int32)
+        group_of_product[present] = np.arange(len(present))
+        value_codes = [np.unravel_index(product, shape) for product in present]
+        levels = [tuple(order[name].values[k] for name, k in zip(members, index, strict=True)) for index in value_codes]
+        counts, strata_of_groups = sizes[present], [tuple(index[len(attributes) :]) for index in value_codes]
+        prefix = f"{attributes[0]}: " if several else ""
         names = [prefix + _name(level[: len(attributes)], level[len(attributes) :]) for level in levels]
         left_out: dict[str, str] = {}
-        for name, index in zip(names, where, strict=True):
+        for name, index in zip(names, value_codes, strict=True):
             for member, k in zip(members, index, strict=True):
-                each = order[member]
-                if k == each.lacking and each.missing == "leave out":
-                    left_out[name] = f"no value of {each.name}"
-        few = [k for k in range(len(present)) if counts[k] < minimum and names[k] not in left_out]
-        if few and small == "raise":
-            listed = ", ".join(f"{names[k]!r} ({counts[k]})" for k in few[:10])
+                attribute = order[member]
+                if k == attribute.lacking and attribute.missing == "leave out":
+                    left_out[name] = f"no value of {attribute.name}"
+        small_groups = [k for k in range(len(present)) if counts[k] < minimum and names[k] not in left_out]
+        if small_groups and small == "raise":
+            listed = ", ".join(f"{names[k]!r} ({counts[k]})" for k in small_groups[:10])
             raise ValueError(
                 f"groups must have at least {minimum} rows, found fewer in {listed}: "
                 'pool them (small="pool"), leave them out of comparisons ("leave out"), or keep them ("keep")'
             )
-        if few and small == "leave out":
-            left_out |= {names[k]: f"{counts[k]} rows, fewer than {minimum}" for k in few}
-        if few and small == "pool":
-            chosen = [name for name in attributes if references.get(name) is not None]
-            if len(attributes) == 1 and chosen:
-                last = len(order[chosen[0]].values) - 1  # the code of the reference
-                pooled = [k for k in few if where[k][0] == last]
+        if small_groups and small == "leave out":
+            left_out |= {names[k]: f"{counts[k]} rows, fewer than {minimum}" for k in small_groups}
+        if small_groups and small == "pool":
+            with_reference = [name for name in attributes if references.get(name) is not None]
+            if len(attributes) == 1 and with_reference:
+                reference_code = len(order[with_reference[0]].values) - 1
+                pooled = [k for k in small_groups if value_codes[k][0] == reference_code]
                 if pooled:
                     raise ValueError(
                         f"the reference {names[pooled[0]]!r} has {counts[pooled[0]]} rows, fewer than {minimum}, and "
                         "would be pooled with other small groups: choose another reference, or a lower minimum"
                     )
-            place, names, levels, counts, stratum, left_out = _pooled(
-                place, names, levels, counts, stratum, left_out, few, minimum, prefix, bool(chosen)
+            first = bool(with_reference)
+            group_of_product, names, levels, counts, strata_of_groups, left_out = _pooled(
+                *(group_of_product, names, levels, counts, strata_of_groups, left_out, small_groups),
+                *(minimum, prefix, first),
             )
         blocks = []
-        for each in dict.fromkeys(stratum):
-            here = [k for k, other in enumerate(stratum) if other == each and names[k] not in left_out]
-            if len(here) > 1:
-                blocks.append(tuple(here))
-            elif here:
-                left_out[names[here[0]]] = "nothing to compare it with" + (" in its stratum" if strata else "")
+        for stratum in dict.fromkeys(strata_of_groups):
+            block = [k for k, other in enumerate(strata_of_groups) if other == stratum and names[k] not in left_out]
+            if len(block) > 1:
+                blocks.append(tuple(block))
+            elif block:
+                left_out[names[block[0]]] = "nothing to compare it with" + (" in its stratum" if strata else "")
         for product in np.flatnonzero(sizes == 0) if not strata else ():
             values = zip(attributes, np.unravel_index(product, shape), strict=True)
             left_out[prefix + _name([order[name].values[k] for name, k in values])] = "no rows"
         for name in attributes:
             left_out |= {f"{prefix}{value}": "no rows" for value in order[name].empty}
-        return cls(members, shape, place, place[combined], tuple(names), tuple(levels), counts, tuple(blocks), left_out)
+        codes = group_of_product[combined]
+        return cls(
+            members, shape, group_of_product, codes, tuple(names), tuple(levels), counts, tuple(blocks), left_out
+        )
 
     def encode(self, codes: Mapping[str, Int32[np.ndarray, " n"]]) -> Int32[np.ndarray, " n"]:
         """Encode the groups of other rows."""
-        found = self.place[np.ravel_multi_index([codes[name] for name in self.members], self.shape)]
-        if (found < 0).any():
-            row = int(np.argmax(found < 0))
+        codes_of_groups = self.group_of_product[
+            np.ravel_multi_index([codes[name] for name in self.members], self.shape)
+        ]
+        if (codes_of_groups < 0).any():
+            row = int(np.argmax(codes_of_groups < 0))
             raise ValueError(
                 f"row {row} has a combination of {', '.join(self.members)} that no row had when the groups were made: "
                 "make the groups from all rows"
             )
-        return found
+        return codes_of_groups
 
 
-def _pooled(place, names, levels, counts, stratum, left_out, few, minimum: int, prefix: str, first: bool):
+def _pooled(
+    group_of_product,
+    names,
+    levels,
+    counts,
+    strata_of_groups,
+    left_out,
+    small_groups,
+    minimum: int,
+    prefix: str,
+    first: bool,
+):
     """Pool small groups within each stratum; the pools come after the other groups or, with `first`, before them."""
-    few_set, kept = set(few), [k for k in range(len(names)) if k not in set(few)]
+    small_set, large_groups = set(small_groups), [k for k in range(len(names)) if k not in set(small_groups)]
     target = np.zeros(len(names), np.int32)
-    target[kept] = np.arange(len(kept))
-    new = [(names[k], levels[k], counts[k], stratum[k]) for k in kept]
-    for each in dict.fromkeys(stratum[k] for k in few):
-        here = [k for k in few_set if stratum[k] == each]
-        count = int(sum(counts[k] for k in here))
-        inside = levels[here[0]]
-        control = inside[len(inside) - len(each) :]
+    target[large_groups] = np.arange(len(large_groups))
+    entries = [(names[k], levels[k], counts[k], strata_of_groups[k]) for k in large_groups]
+    for stratum in dict.fromkeys(strata_of_groups[k] for k in small_groups):
+        pool = [k for k in small_set if strata_of_groups[k] == stratum]
+        count = int(sum(counts[k] for k in pool))
+        level = levels[pool[0]]
+        control = level[len(level) - len(stratum) :]
         name = prefix + _name((POOLED,), control)
         if count < minimum:
-            listed = ", ".join(repr(names[k]) for k in here[:10])
+            listed = ", ".join(repr(names[k]) for k in pool[:10])
             raise ValueError(
                 f"groups must have at least {minimum} rows, and {listed} have {count} together: leave them out of "
                 'comparisons (small="leave out"), or keep them ("keep")'
             )
-        target[here] = len(new)
-        new.append((name, (POOLED,) * (len(inside) - len(each)) + control, count, each))
+        target[pool] = len(entries)
+        entries.append((name, (POOLED,) * (len(level) - len(stratum)) + control, count, stratum))
     if first:
-        pools = len(new) - len(kept)
-        target, new = (target + pools) % len(new), new[len(kept) :] + new[: len(kept)]
-    place = np.where(place < 0, -1, target[place]).astype(np.int32)
-    names, levels, counts, stratum = (list(column) for column in zip(*new, strict=True))
-    return place, names, levels, np.asarray(counts), stratum, left_out
+        pools = len(entries) - len(large_groups)
+        target, entries = (target + pools) % len(entries), entries[len(large_groups) :] + entries[: len(large_groups)]
+    group_of_product = np.where(group_of_product < 0, -1, target[group_of_product]).astype(np.int32)
+    names, levels, counts, strata_of_groups = (list(column) for column in zip(*entries, strict=True))
+    return group_of_product, names, levels, np.asarray(counts), strata_of_groups, left_out
 
 
 def _name(level: Sequence[Any], control: Sequence[Any] = ()) -> str:
@@ -378,10 +398,10 @@ def _column(codes: list[Int32[np.ndarray, " n"]], sizes: list[int], whole: bool)
 def _index(columns: Any, strata: Any, table: Mapping[str, Any], control: Mapping[str, Any]) -> Any:
     """Return the pandas index of the rows, if there is one; lengths and indices must agree."""
     _check_lengths({**table, **control})
-    given = {"columns": columns, "strata": strata}
-    given |= {name: column for group in (table, control) for name, column in group.items()}
-    checks.check_index(**given)
-    return next((index for each in given.values() if (index := checks.index_of(each)) is not None), None)
+    named_columns = {"columns": columns, "strata": strata}
+    named_columns |= {name: column for group in (table, control) for name, column in group.items()}
+    checks.check_index(**named_columns)
+    return next((index for item in named_columns.values() if (index := checks.index_of(item)) is not None), None)
 
 
 def _check_lengths(columns: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def histogram(
 
 
 def histogram_of_rows(
-    rows: checks.Rows, cuts: Float[AnyArray, " t"], num_groups: int = 2, *, squared: bool = False
+    rows: checks.CheckedRows, cuts: Float[AnyArray, " t"], num_groups: int = 2, *, squared: bool = False
 ) -> Histogram:
     """Compute `histogram` for checked rows.
 
@@ -116,19 +116,19 @@ def _sorted(cuts: Any) -> Float[AnyArray, " t"]:
 
 def _below(cuts: Float[Array, " t"], values: Float[Array, " n"]) -> Int[Array, " n"]:
     """Count the sorted cuts that are less than each value; all of them if the value is NaN."""
-    last = cuts.shape[0] - 1
-    if last < 1 or isinstance(cuts, Tracer) or not np.array_equal(cuts, _grid(last + 1)):
+    intervals = cuts.shape[0] - 1
+    if intervals < 1 or isinstance(cuts, Tracer) or not np.array_equal(cuts, _grid(intervals + 1)):
         return jnp.searchsorted(cuts, values, side="left", method="scan_unrolled")
     # On an even grid the nearest cut is known, and only that one has to be compared.
-    known = jnp.where(jnp.isnan(values), 2.0, values)
-    nearest = jnp.round(jnp.clip(known, 0.0, 1.0) * last).astype(jnp.int32)
-    return nearest + (cuts[nearest] < known).astype(jnp.int32)
+    finite = jnp.where(jnp.isnan(values), 2.0, values)
+    nearest = jnp.round(jnp.clip(finite, 0.0, 1.0) * intervals).astype(jnp.int32)
+    return nearest + (cuts[nearest] < finite).astype(jnp.int32)
 
 
 def _grid(count: int) -> np.ndarray:
     """Make equally spaced numbers in [0, 1], each as close to c / (count - 1) as the dtype allows."""
-    every = np.linspace(0.0, 1.0, count, dtype=np.float64)  # jnp.linspace would round inside jit
-    return every.astype(jnp.result_type(float))
+    grid = np.linspace(0.0, 1.0, count, dtype=np.float64)  # jnp.linspace would round inside jit
+    return grid.astype(jnp.result_type(float))
 
 
 def tables_by_threshold(counts: Histogram) -> Float[Array, "t 2 2 G"]:
@@ -147,5 +147,5 @@ def tables_by_threshold(counts: Histogram) -> Float[Array, "t 2 2 G"]:
     """
     total = jnp.sum(counts, axis=0, dtype=counts.dtype)
     rejected = jnp.cumsum(counts, axis=0, dtype=counts.dtype)[:-1]
-    found = jnp.stack([rejected, total[None] - rejected], axis=1).astype(jnp.result_type(float))
-    return found if jnp.issubdtype(counts.dtype, jnp.floating) else jnp.where(counts[0, 0, 0] < 0, jnp.nan, found)
+    tables = jnp.stack([rejected, total[None] - rejected], axis=1).astype(jnp.result_type(float))
+    return tables if jnp.issubdtype(counts.dtype, jnp.floating) else jnp.where(counts[0, 0, 0] < 0, jnp.nan, tables)

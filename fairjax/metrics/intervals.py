@@ -10,8 +10,8 @@ from fairjax.metrics.shrinkage import shrink
 Numbers = Any
 """An array or list of numbers, or a single number."""
 
-_CHUNK = 2**22
-"""Number of random numbers that are drawn at a time."""
+_NUMBERS_PER_CHUNK = 2**22
+"""Largest number of random numbers that are drawn at once."""
 
 
 def wilson(rates: Numbers, sizes: Numbers, confidence: float = 0.95) -> tuple[Numbers, Numbers]:
@@ -90,8 +90,8 @@ def empirical_bayes(rates: Numbers, sizes: Numbers) -> Numbers:
         DerSimonian, Laird (1986), Meta-analysis in clinical trials.
     """
     rates, sizes = np.asarray(rates, float), np.asarray(sizes, float)
-    there = ~np.isnan(rates) & (sizes > 0)
-    return np.where(there, shrink(np, rates, sizes, there)[0], np.nan)
+    has_rate = ~np.isnan(rates) & (sizes > 0)
+    return np.where(has_rate, shrink(np, rates, sizes, has_rate)[0], np.nan)
 
 
 def resampled(
@@ -116,15 +116,15 @@ def resampled(
         >>> resampled(np.array([3.0, 1.0]), 5, np.random.default_rng(0)).sum(axis=1).tolist()
         [4.0, 4.0, 4.0, 4.0, 4.0]
     """
-    plain = cells.ravel()
-    if not plain.any():
+    flat = cells.ravel()
+    if not flat.any():
         return np.zeros((count, *cells.shape))
-    draws, at_a_time = [np.zeros((0, plain.size))], max(1, _CHUNK // plain.size)
-    for start in range(0, count, at_a_time):
-        size = min(at_a_time, count - start)
+    draws, draws_per_chunk = [np.zeros((0, flat.size))], max(1, _NUMBERS_PER_CHUNK // flat.size)
+    for start in range(0, count, draws_per_chunk):
+        size = min(draws_per_chunk, count - start)
         if sizes is None:
-            draws.append(random.multinomial(round(plain.sum()), plain / plain.sum(), size=size).astype(float))
+            draws.append(random.multinomial(round(flat.sum()), flat / flat.sum(), size=size).astype(float))
         else:
             rows = sizes.ravel()
-            draws.append(random.poisson(rows, (size, plain.size)) * (plain / np.where(rows > 0, rows, 1.0)))
+            draws.append(random.poisson(rows, (size, flat.size)) * (flat / np.where(rows > 0, rows, 1.0)))
     return np.concatenate(draws).reshape(count, *cells.shape)

@@ -44,8 +44,8 @@ class Levels(NamedTuple):
                     f"missing value of {name!r} in row {int(np.argmax(lacking))} ({int(lacking.sum())} in all{about}): "
                     'drop these rows, fill them in, or, to fairjax.data.groups, pass missing="group" or "leave out"'
                 )
-            taken = any(isinstance(value, str) and value.casefold() == MISSING for value in values)
-            word = f"{MISSING} value" if taken else MISSING
+            clash = any(isinstance(value, str) and value.casefold() == MISSING for value in values)
+            word = f"{MISSING} value" if clash else MISSING
             codes, missing_code, values = np.where(lacking, len(values), codes), len(values), [*values, word]
         if reference is not None:
             reference = reference.strip() if isinstance(reference, str) else reference
@@ -53,26 +53,26 @@ class Levels(NamedTuple):
                 raise ValueError(
                     f"the reference {reference!r} is not among the values of {name}: {', '.join(map(str, values))}"
                 )
-            last = values.index(reference)
-            order = [k for k in range(len(values)) if k != last] + [last]
-            place = np.argsort(order)
-            codes, values = place[codes], [values[k] for k in order]
-            missing_code = None if missing_code is None else int(place[missing_code])
+            reference_code = values.index(reference)
+            order = [k for k in range(len(values)) if k != reference_code] + [reference_code]
+            new_code = np.argsort(order)
+            codes, values = new_code[codes], [values[k] for k in order]
+            missing_code = None if missing_code is None else int(new_code[missing_code])
         return cls(name, tuple(values), missing_code, missing, codes.astype(np.int32), tuple(empty))
 
     def encode(self, column: Any) -> Int32[np.ndarray, " n"]:
         """Encode the values of other rows."""
         codes, values, _, _ = _factorize(column)
-        known = {value: k for k, value in enumerate(self.values) if k != self.lacking}
-        unseen = [value for value in values if value not in known]
+        code_of = {value: k for k, value in enumerate(self.values) if k != self.lacking}
+        unseen = [value for value in values if value not in code_of]
         if unseen or ((codes < 0).any() and self.lacking is None):
-            what = ", ".join(map(repr, unseen[:5])) if unseen else "a missing value"
+            listed = ", ".join(map(repr, unseen[:5])) if unseen else "a missing value"
             raise ValueError(
-                f"{self.name} has {what}, which the groups were not made with (known: "
+                f"{self.name} has {listed}, which the groups were not made with (known: "
                 f"{', '.join(map(str, self.values))}): make the groups from all rows, or map it to a known value"
             )
-        place = np.array([*(known[value] for value in values), self.lacking or 0], np.int32)
-        return place[codes]
+        new_code = np.array([*(code_of[value] for value in values), self.lacking or 0], np.int32)
+        return new_code[codes]
 
 
 def columns_of(columns: Any, kind: str) -> dict[str, Any]:
@@ -80,28 +80,29 @@ def columns_of(columns: Any, kind: str) -> dict[str, Any]:
     columns = columns.to_frame(index=False) if isinstance(columns, pd.MultiIndex) else columns
     if isinstance(columns, pd.DataFrame):
         names = [str(name) for name in columns.columns]
-        found: dict[str, Any] = {name: columns.iloc[:, k] for k, name in enumerate(names)}
+        named_columns: dict[str, Any] = {name: columns.iloc[:, k] for k, name in enumerate(names)}
     elif isinstance(columns, Mapping):
         names = [str(name) for name in columns]
-        found = dict(zip(names, columns.values(), strict=True))
+        named_columns = dict(zip(names, columns.values(), strict=True))
     elif isinstance(columns, pd.Series | ExtensionArray | pd.Index):
         name = getattr(columns, "name", None)
-        names, found = [kind], {kind if name is None else str(name): columns}
+        names, named_columns = [kind], {kind if name is None else str(name): columns}
     else:
         array = array_of(columns)
         if array.ndim not in (1, 2):
             raise ValueError(f"expected one column or several, found shape {array.shape}")
-        each = [array] if array.ndim == 1 else list(array.T)
-        names = [kind] if array.ndim == 1 else [f"{kind} {k}" for k in range(len(each))]
-        found = dict(zip(names, each, strict=True))
-    if not found or len(found) < len(names):
+        arrays = [array] if array.ndim == 1 else list(array.T)
+        names = [kind] if array.ndim == 1 else [f"{kind} {k}" for k in range(len(arrays))]
+        named_columns = dict(zip(names, arrays, strict=True))
+    if not named_columns or len(named_columns) < len(names):
         raise ValueError(f"expected one or more columns of different names, found {', '.join(names) or 'none'}")
-    for name, column in found.items():
-        found[name] = column = column if isinstance(column, pd.Series | ExtensionArray | pd.Index) else array_of(column)
+    for name, column in named_columns.items():
+        column = column if isinstance(column, pd.Series | ExtensionArray | pd.Index) else array_of(column)
+        named_columns[name] = column
         if column.ndim != 1:
             squeeze = ": squeeze columns of shape (n, 1)" if column.ndim == 2 else ""
             raise ValueError(f"the column {name!r} must have one value per row, found shape {column.shape}{squeeze}")
-    return found
+    return named_columns
 
 
 def array_of(values: Any) -> np.ndarray:
@@ -184,22 +185,22 @@ def _tidied(codes: np.ndarray, values: list[Any], ordered: bool) -> tuple[np.nda
         ValueError: if values differ only in case.
     """
     words = [word_of(value) for value in values]
-    new = list(dict.fromkeys(word for word in words if not is_no_value(word)))
-    if not ordered and all(isinstance(word, str) for word in new):
-        new.sort()
-    alike: dict[str, str] = {}
-    for word in new:
-        if isinstance(word, str) and alike.setdefault(word.casefold(), word) != word:
+    tidied = list(dict.fromkeys(word for word in words if not is_no_value(word)))
+    if not ordered and all(isinstance(word, str) for word in tidied):
+        tidied.sort()
+    spellings: dict[str, str] = {}
+    for word in tidied:
+        if isinstance(word, str) and spellings.setdefault(word.casefold(), word) != word:
             raise ValueError(
-                f"{alike[word.casefold()]!r} and {word!r} differ in capitals only: write them alike, for example with "
-                "column.str.lower()"
+                f"{spellings[word.casefold()]!r} and {word!r} differ in capitals only: write them alike, for example "
+                "with column.str.lower()"
             )
-    number = {value: k for k, value in enumerate(new)}
-    place = np.array([*(-1 if is_no_value(word) else number[word] for word in words), -1], codes.dtype)
-    return place[codes], new, [value for value in words if is_no_value(value)]
+    code_of = {value: k for k, value in enumerate(tidied)}
+    new_code = np.array([*(-1 if is_no_value(word) else code_of[word] for word in words), -1], codes.dtype)
+    return new_code[codes], tidied, [value for value in words if is_no_value(value)]
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_word(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Check that a value is one of several words."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
@@ -237,13 +238,13 @@ def read_names(names: Any) -> tuple[str, ...]:
     """
     if isinstance(names, str | bytes):
         raise ValueError(f"names must be a sequence with one name per group, found the string {names!r}")
-    found = tuple(str(word_of(name)) for name in names)
-    if any(map(is_no_value, found)):
+    tidied = tuple(str(word_of(name)) for name in names)
+    if any(map(is_no_value, tidied)):
         raise ValueError(
-            f"names must be words, found {next(filter(is_no_value, found))!r}, which stands for a missing value: "
+            f"names must be words, found {next(filter(is_no_value, tidied))!r}, which stands for a missing value: "
             "choose another name"
         )
-    return found
+    return tidied
 
 
 def check_minimum(minimum: Any) -> None:

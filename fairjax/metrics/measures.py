@@ -96,7 +96,7 @@ def gap(
     values = checks.floating(values)
     weights, of_weights = checks.sample_weights(weights, values)
     found = _gap(values, first, second, weights)
-    return checks.nan_unless(checks.both(of_one, of_other, of_weights), found)
+    return checks.nan_unless(checks.all_valid(of_one, of_other, of_weights), found)
 
 
 def _gap(
@@ -361,7 +361,7 @@ def _refuse_memberships(a: Any) -> None:
         )
 
 
-def checked(measure: Measure, values: Any, y: Any, a: Any, weights: Any = None) -> checks.Rows:
+def checked(measure: Measure, values: Any, y: Any, a: Any, weights: Any = None) -> checks.CheckedRows:
     """Check rows for a measure.
 
     Args:
@@ -385,7 +385,7 @@ def checked(measure: Measure, values: Any, y: Any, a: Any, weights: Any = None) 
     return taken(measure, checks.rows(values, y, a, weights, num_groups=groups, num_classes=num_classes(measure)))
 
 
-def taken(measure: Measure, rows: checks.Rows) -> checks.Rows:
+def taken(measure: Measure, rows: checks.CheckedRows) -> checks.CheckedRows:
     """Check the memberships of checked rows for a measure.
 
     Args:

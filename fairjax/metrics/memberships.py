@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairjax import checks
 from fairjax.metrics.groups import Groups, Membership
-from fairjax.metrics.levels import check_choice, check_concrete, check_names, read_names
+from fairjax.metrics.levels import check_concrete, check_names, check_word, read_names
 
 
 def memberships(
@@ -42,9 +42,10 @@ def memberships(
     if isinstance(probabilities, pd.DataFrame):
         names = tuple(map(str, probabilities.columns)) if names is None else names
         flags = {name: column for name, column in probabilities.items() if str(column.dtype) == "boolean"}
-        known = {name: bool for name, column in flags.items() if not column.isna().any()}
+        complete = {name: bool for name, column in flags.items() if not column.isna().any()}
         columns = [
-            checks.numeric(f"probabilities[{name!r}]", column) for name, column in probabilities.astype(known).items()
+            checks.numeric(f"probabilities[{name!r}]", column)
+            for name, column in probabilities.astype(complete).items()
         ]
         probabilities = np.stack(columns, axis=1) if columns else probabilities.to_numpy()
     check_concrete("probabilities", probabilities)
@@ -60,7 +61,7 @@ def memberships(
     check_names(names, "give the columns different names")
     checks.group_column(members, members.shape[1], "probabilities")
     if members.dtype != bool or estimator is not None:
-        check_choice("estimator", estimator, ("weighted", "solved"))
+        check_word("estimator", estimator, ("weighted", "solved"))
     wide = np.clip(np.asarray(members, np.float64), 0.0, 1.0)  # after the check, only rounding can exceed the bounds
     total = wide.sum(axis=1)
     if members.dtype != bool and (total > 1 + 1e-4).any():
@@ -70,27 +71,28 @@ def memberships(
             "booleans"
         )
     top = max(total.max(), 1.0)
-    lacks = np.where(top - total > 1e-4, top - total, 0.0)
+    missing_share = np.where(top - total > 1e-4, top - total, 0.0)
     if estimator == "solved" and (np.abs(total - 1) > 1e-4).any():
         row = int(np.argmax(np.abs(total - 1) > 1e-4))
         raise ValueError(
             f'with estimator "solved" every row must sum to 1, found {total[row]:g} in row {row}: add a column of the '
             "rest, with a name of its own"
         )
-    count = int(np.ceil(lacks.max(initial=0.0) - 1e-6))
-    rest = np.stack([np.clip(lacks - k, 0.0, 1.0) for k in range(count)], axis=1) if count else wide[:, :0]
-    every = np.concatenate([wide, rest], axis=1)
-    more = tuple("no group" if count == 1 else f"no group, {k + 1}" for k in range(count))
-    check_names((*names, *more), "the rest of rows that are not fully in groups has this name, so choose another")
-    a = every.astype(bool) if members.dtype == bool else every.astype(np.float32)
+    count = int(np.ceil(missing_share.max(initial=0.0) - 1e-6))
+    remainder = np.stack([np.clip(missing_share - k, 0.0, 1.0) for k in range(count)], axis=1) if count else wide[:, :0]
+    all_members = np.concatenate([wide, remainder], axis=1)
+    remainder_names = tuple("no group" if count == 1 else f"no group, {k + 1}" for k in range(count))
+    advice = "the rest of rows that are not fully in groups has this name, so choose another"
+    check_names((*names, *remainder_names), advice)
+    a = all_members.astype(bool) if members.dtype == bool else all_members.astype(np.float32)
     return Groups(
         a=a,
-        names=(*names, *more),
+        names=(*names, *remainder_names),
         attributes=("group",),
-        levels=tuple((name,) for name in (*names, *more)),
-        counts=every.sum(axis=0),
+        levels=tuple((name,) for name in (*names, *remainder_names)),
+        counts=all_members.sum(axis=0),
         blocks=(tuple(range(len(names))),) if count else None,
-        left_out=dict.fromkeys(more, "the rest of rows that are not fully in groups"),
+        left_out=dict.fromkeys(remainder_names, "the rest of rows that are not fully in groups"),
         membership=estimator,
         pandas_index=index,
     )
@@ -134,26 +136,35 @@ def continuous(values: Any, knots: Any = 10, *, name: str | None = None) -> Grou
     if isinstance(knots, int | np.integer):
         if isinstance(knots, bool) or knots < 2:
             raise ValueError(f"knots must be a number of at least two, or where they are, got {knots}")
-        places = np.unique(np.quantile(column, np.linspace(0.0, 1.0, knots)))
+        positions = np.unique(np.quantile(column, np.linspace(0.0, 1.0, knots)))
     else:
-        places = np.asarray(checks.numeric("knots", knots)).astype(np.float64)
-    if places.ndim != 1 or places.size < 2 or not np.isfinite(places).all() or not (np.diff(places) > 0).all():
-        raise ValueError(f"knots must be two or more finite numbers in increasing order, got {places.tolist()}")
-    inside = np.clip(column, places[0], places[-1])
-    right = np.clip(np.searchsorted(places, inside, side="right"), 1, places.size - 1)
-    share = (inside - places[right - 1]) / (places[right] - places[right - 1])
-    members = np.zeros((column.size, places.size), np.float32)
+        positions = np.asarray(checks.numeric("knots", knots)).astype(np.float64)
+    if (
+        positions.ndim != 1
+        or positions.size < 2
+        or not np.isfinite(positions).all()
+        or not (np.diff(positions) > 0).all()
+    ):
+        raise ValueError(f"knots must be two or more finite numbers in increasing order, got {positions.tolist()}")
+    inside = np.clip(column, positions[0], positions[-1])
+    right = np.clip(np.searchsorted(positions, inside, side="right"), 1, positions.size - 1)
+    share = (inside - positions[right - 1]) / (positions[right] - positions[right - 1])
+    members = np.zeros((column.size, positions.size), np.float32)
     rows = np.arange(column.size)
     members[rows, right - 1], members[rows, right] = 1.0 - share, share
-    digits = next(each for each in range(6, 18) if len({f"{place:.{each}g}" for place in places}) == len(places))
-    names = tuple(f"{name} about {place:.{digits}g}" for place in places)
+    digits = next(
+        precision
+        for precision in range(6, 18)
+        if len({f"{position:.{precision}g}" for position in positions}) == len(positions)
+    )
+    names = tuple(f"{name} about {position:.{digits}g}" for position in positions)
     return Groups(
         a=members,
         names=names,
         attributes=(name,),
-        levels=tuple((place,) for place in places.tolist()),
+        levels=tuple((position,) for position in positions.tolist()),
         counts=members.sum(axis=0, dtype=np.float64),
         membership="weighted",
-        encoder=lambda columns, strata: np.asarray(continuous(columns, places.tolist(), name=name).a),
+        encoder=lambda columns, strata: np.asarray(continuous(columns, positions.tolist(), name=name).a),
         pandas_index=checks.index_of(values),
     )

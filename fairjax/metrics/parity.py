@@ -121,7 +121,7 @@ class Parity:
         rows = self.checked(rows)
         return rows.or_nan(self.of_rows(rows.values, rows.y, rows.a, rows.weights, num_groups))
 
-    def checked(self, rows: checks.Rows) -> checks.Rows:
+    def checked(self, rows: checks.CheckedRows) -> checks.CheckedRows:
         """Check the memberships of rows, since not every measure accepts soft or overlapping ones.
 
         Args:
@@ -439,7 +439,7 @@ _UNDECIDED = (
 def _check(valid: Bool[Array, ""] | None, hard: Bool[Array, ""]) -> Bool[Array, ""] | None:
     """Raise an error if memberships are concrete and not hard; if they are traced, add the condition to `valid`."""
     if isinstance(hard, Tracer):
-        return checks.both(valid, hard)
+        return checks.all_valid(valid, hard)
     if not hard:
         raise ValueError(_UNDECIDED)
     return valid

@@ -73,8 +73,8 @@ class Rate:
                 "make the rate for as many classes as the tensor has"
             )
         top, size = _contract(self.num, tensor), self.size(tensor)
-        there = ~(size <= 0)
-        return jnp.where(there, top / jnp.where(there, size, 1.0), jnp.nan), there
+        defined = ~(size <= 0)
+        return jnp.where(defined, top / jnp.where(defined, size, 1.0), jnp.nan), defined
 
     def size(self, tensor: Num[AnyArray, "P Y G"]) -> Float[Array, " G"]:
         """Compute the denominator in each group."""
@@ -107,8 +107,8 @@ class Rate:
             return sums_by_group(per_row if rows is None else jnp.where(rows, per_row, 0.0), groups, num_groups)
 
         top, size = sums(self.num), sums(self.den)
-        there = ~(size <= 0)  # a NaN weight must not look like an empty group
-        return jnp.where(there, top / jnp.where(there, size, 1.0), jnp.nan), size, there
+        defined = ~(size <= 0)  # a NaN weight must not look like an empty group
+        return jnp.where(defined, top / jnp.where(defined, size, 1.0), jnp.nan), size, defined
 
 
 def selection(k: int = 1, num_classes: int = 2) -> Rate:
@@ -185,11 +185,12 @@ def confusion_rate(p: int, y: int, num_classes: int = 2) -> Rate:
 
 
 def _rate(num_classes: int, num, den, *classes: int) -> Rate:
-    for each in classes:
-        if not 0 <= each < num_classes:
-            raise ValueError(f"expected a class from 0 to {num_classes - 1}, got {each}; set num_classes if it is more")
+    for k in classes:
+        if not 0 <= k < num_classes:
+            raise ValueError(f"expected a class from 0 to {num_classes - 1}, got {k}; set num_classes if it is more")
     num, den = (
-        tuple(tuple(float(of(p, y)) for y in range(num_classes)) for p in range(num_classes)) for of in (num, den)
+        tuple(tuple(float(coefficient(p, y)) for y in range(num_classes)) for p in range(num_classes))
+        for coefficient in (num, den)
     )
     return Rate(num, den)
 
@@ -206,20 +207,20 @@ def _per_row(matrix: Matrix, values: Any, y: Any) -> tuple[Float[Array, " n"] | 
             return None, None
         return jnp.sum(values * jnp.take(table, y.astype(jnp.int32), axis=1).T, axis=1), None
 
-    def of_label(label: int):
+    def row_value(label: int):
         rejected, accepted = matrix[0][label], matrix[1][label]
         if rejected == accepted:
             return rejected
-        plain = values if (rejected, accepted) == (0, 1) else 1.0 - values if (rejected, accepted) == (1, 0) else None
-        return rejected + (accepted - rejected) * values if plain is None else plain
+        simple = values if (rejected, accepted) == (0, 1) else 1.0 - values if (rejected, accepted) == (1, 0) else None
+        return rejected + (accepted - rejected) * values if simple is None else simple
 
     columns = tuple(zip(*matrix, strict=True))
-    negative, positive = of_label(0), of_label(1)
+    negative, positive = row_value(0), row_value(1)
     if columns[0] == columns[1]:
         return _constant(positive, values), None
-    for column, other, rows in ((columns[0], positive, y), (columns[1], negative, ~y)):
+    for column, row_values, rows in ((columns[0], positive, y), (columns[1], negative, ~y)):
         if not any(column):
-            return _constant(other, values), rows
+            return _constant(row_values, values), rows
     return jnp.where(y, positive, negative), None
 
 

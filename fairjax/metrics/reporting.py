@@ -69,8 +69,8 @@ def by_group(
             raise ValueError("weights are all 0, so there is nothing to measure: give some row a positive weight")
     if scores is not None:
         score = checked["scores"] = _numbers(scores, "scores", 0.0, 1.0)
-    if len({len(each) for each in checked.values()}) > 1:
-        shapes = ", ".join(f"{name} {each.shape}" for name, each in checked.items())
+    if len({len(array) for array in checked.values()}) > 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in checked.items())
         raise ValueError(f"expected one number of rows, got shapes {shapes}; pass the same rows to each")
 
     count = len(found_groups)
@@ -81,9 +81,9 @@ def by_group(
         scale = w.max(initial=0.0) or 1.0  # the squares of weights as large as 1e200 would be infinite
         w = w / scale
     cells, cell_squares = (
-        _sums(f * 2 + label, belonging.sets, belonging.num_sets, each) for each in (w, None if w is None else w**2)
+        _sums(f * 2 + label, belonging.sets, belonging.num_sets, array) for array in (w, None if w is None else w**2)
     )
-    plain = cells if w is None else _sums(f * 2 + label, belonging.sets, belonging.num_sets)
+    row_counts = cells if w is None else _sums(f * 2 + label, belonging.sets, belonging.num_sets)
     with np.errstate(over="ignore"):
         finite = np.isfinite(cells.sum() * scale)
     if not finite:
@@ -98,7 +98,7 @@ def by_group(
         levels=found_groups.levels,
         blocks=blocks,
         left_out=found_groups.left_out,
-        rows=plain,
+        rows=row_counts,
         cells=cells,
         squares=cell_squares,
         members=belonging.members,
@@ -150,21 +150,21 @@ def _grouped(groups: Any, names: Sequence[str] | None) -> Groups:
             raise ValueError("the groups have names already: leave names out")
         return groups
     if names is None:
-        found = intersections(groups)
-        return replace(found, left_out=_empty(found))
+        result = intersections(groups)
+        return replace(result, left_out=_empty(result))
     names = read_names(names)
     if len({name.casefold() for name in names}) < len(names):
         raise ValueError(f"names must be different ones, in more than capitals, found {', '.join(names)}")
-    found = intersections(groups)
-    if len(found.attributes) != 1:
+    result = intersections(groups)
+    if len(result.attributes) != 1:
         raise ValueError("names are for one column of codes; put the values of several columns into the frame")
-    codes = [level[0] for level in found.levels]
+    codes = [level[0] for level in result.levels]
     if not all(map(_is_code, codes)) or not 0 <= min(codes) <= max(codes) < len(names):
         raise ValueError(f"with {len(names)} names, groups must be codes from 0 to {len(names) - 1}, found {codes}")
-    used = {int(value): names[int(value)] for value in codes}
-    left_out = {name: "no rows" for k, name in enumerate(names) if k not in used}
-    levels = tuple((name,) for name in used.values())
-    return replace(found, names=tuple(used.values()), levels=levels, left_out=left_out)
+    present = {int(value): names[int(value)] for value in codes}
+    left_out = {name: "no rows" for k, name in enumerate(names) if k not in present}
+    levels = tuple((name,) for name in present.values())
+    return replace(result, names=tuple(present.values()), levels=levels, left_out=left_out)
 
 
 class _Belonging(NamedTuple):
@@ -197,15 +197,15 @@ def _belonging(groups: Groups, blocks: tuple[tuple[int, ...], ...]) -> _Belongin
             'with a measure, fairjax.data.from_arrays(x, y, groups).measure("spd")'
         )
     members = groups.a.astype(bool)
-    several = np.stack([members[:, list(block)].sum(axis=1) > 1 for block in blocks], axis=1).any(axis=1)
-    if groups.membership is None and several.any():
+    in_several = np.stack([members[:, list(block)].sum(axis=1) > 1 for block in blocks], axis=1).any(axis=1)
+    if groups.membership is None and in_several.any():
         raise ValueError(
-            f"row {int(np.argmax(several))} belongs to several groups that are compared with each other: to count it "
-            'in each of them, make the groups with fairjax.data.memberships(..., estimator="weighted")'
+            f"row {int(np.argmax(in_several))} belongs to several groups that are compared with each other: to count "
+            'it in each of them, make the groups with fairjax.data.memberships(..., estimator="weighted")'
         )
-    _, first, sets = np.unique(np.packbits(members, axis=1), axis=0, return_index=True, return_inverse=True)
+    _, first_rows, sets = np.unique(np.packbits(members, axis=1), axis=0, return_index=True, return_inverse=True)
     row, code = np.nonzero(members)
-    return _Belonging(sets.reshape(-1), len(first), members[first].astype(float), row, code)
+    return _Belonging(sets.reshape(-1), len(first_rows), members[first_rows].astype(float), row, code)
 
 
 def _sums(kind: np.ndarray, sets: np.ndarray, count: int, weights: np.ndarray | None = None) -> np.ndarray:
@@ -243,7 +243,7 @@ def _quality(score, label, code, w, count: int):
         down = np.add.reduceat(weight * ~positive, starts)
         group = g[starts]
         ups, downs = np.bincount(group, up, count), np.bincount(group, down, count)
-        below = np.cumsum(down) - down - (np.cumsum(downs) - downs)[group]
+        negatives_below = np.cumsum(down) - down - (np.cumsum(downs) - downs)[group]
         pairs = ups * downs
-        auc = np.bincount(group, up * (below + down / 2), count) / np.where(pairs > 0, pairs, np.nan)
+        auc = np.bincount(group, up * (negatives_below + down / 2), count) / np.where(pairs > 0, pairs, np.nan)
     return auc, brier, calibration

@@ -131,10 +131,10 @@ def range_within(
         raise ValueError(f"epsilon, the bound on the range, must be positive, got {epsilon}")
     count = jnp.sum(there, axis=-1)
     rates, variances = jnp.where(there, rates, 0.0), jnp.where(there, variances, 1.0)
-    found = _pair_within(rates, variances, there, epsilon)
+    probability = _pair_within(rates, variances, there, epsilon)
     if rates.shape[-1] > 2:
-        found = jnp.where(count == 2, found, _many_within(rates, variances, there, epsilon))
-    return jnp.where(count >= 2, found, jnp.nan)
+        probability = jnp.where(count == 2, probability, _many_within(rates, variances, there, epsilon))
+    return jnp.where(count >= 2, probability, jnp.nan)
 
 
 def expected_range_within(
@@ -182,9 +182,9 @@ def expected_range_within(
     return range_within(means, square * jnp.where(pair, 2.0, 1.0 + kept), there, epsilon)
 
 
-def _arrays(rates, others, there):
+def _arrays(rates, sizes, there):
     rates = checks.floating(rates)
-    return rates, jnp.asarray(others).astype(rates.dtype), jnp.asarray(there)
+    return rates, jnp.asarray(sizes).astype(rates.dtype), jnp.asarray(there)
 
 
 def _pair_within(rates, variances, there, epsilon):
@@ -211,19 +211,19 @@ def _many_within(rates, variances, there, epsilon):
     means = jnp.where(there, rates - centre, 0.0)
     x, weights = jax.lax.stop_gradient(_panels(means, scales, there, epsilon))
     nothing = 0.0 * x  # computed from x, so that the carry varies over the same mesh axes as x inside shard_map
-    by_group = [jnp.moveaxis(of, -1, 0)[..., None] for of in (means, scales, there)]
-    (_, density), _ = jax.lax.scan(partial(_bracket, x, epsilon), (nothing + 1.0, nothing), by_group)
+    per_group = [jnp.moveaxis(values, -1, 0)[..., None] for values in (means, scales, there)]
+    (_, density), _ = jax.lax.scan(partial(_bracket, x, epsilon), (nothing + 1.0, nothing), per_group)
     return jnp.clip(jnp.sum(weights * density, axis=-1), 0.0, 1.0)
 
 
 def _bracket(x, epsilon, carry, group):
     """Add one group to the product of brackets, and to the sum of products in which one bracket is a density."""
-    (product, density), (mean, scale, counts) = carry, group
+    (product, density), (mean, scale, is_compared) = carry, group
     z = (x - mean) / scale
     inside = jax.scipy.stats.norm.cdf(z + epsilon / scale) - jax.scipy.stats.norm.cdf(z)
-    here = jnp.exp(-0.5 * z**2) / (scale * np.sqrt(2 * np.pi).item())
-    density = jnp.where(counts, density * inside + product * here, density)
-    return (jnp.where(counts, product * inside, product), density), None
+    group_density = jnp.exp(-0.5 * z**2) / (scale * np.sqrt(2 * np.pi).item())
+    density = jnp.where(is_compared, density * inside + product * group_density, density)
+    return (jnp.where(is_compared, product * inside, product), density), None
 
 
 def _panels(means, scales, there, epsilon):
@@ -231,8 +231,8 @@ def _panels(means, scales, there, epsilon):
     reach = float(_EDGES[-1])
     low = jnp.max(jnp.where(there, means - reach * scales, -jnp.inf), axis=-1, keepdims=True) - epsilon
     high = jnp.min(jnp.where(there, means + reach * scales, jnp.inf), axis=-1, keepdims=True)
-    some = jnp.any(there, axis=-1, keepdims=True)
-    low, high = jnp.where(some, low, 0.0), jnp.where(some, high, 0.0)
+    any_group = jnp.any(there, axis=-1, keepdims=True)
+    low, high = jnp.where(any_group, low, 0.0), jnp.where(any_group, high, 0.0)
     edges = means[..., None] + scales[..., None] * _like(_EDGES, means)
     edges = jnp.where(there[..., None], edges, low[..., None])
     edges = edges.reshape(*means.shape[:-1], -1)

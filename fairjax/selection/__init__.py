@@ -1,17 +1,15 @@
 """Evaluation of candidates on validation data, the threshold search, and the rules that select."""
 
+from fairjax.selection.comparison import TIE, first_max, improves
 from fairjax.selection.evaluation import Evaluation, Rates, evaluate_at, evaluate_tables, evaluate_thresholds, has_range
+from fairjax.selection.protocol import Rule
 from fairjax.selection.rules import (
     RULES,
-    TIE,
     AccuracyFloor,
     ConstrainedObjective,
     ExpectedObjective,
     PooledObjective,
-    Rule,
     constrained,
-    first_max,
-    improves,
 )
 from fairjax.selection.thresholds import best_threshold, best_threshold_from_counts
 

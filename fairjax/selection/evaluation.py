@@ -140,10 +140,10 @@ def evaluate_at(
     threshold = checks.floating(threshold)
     if threshold.ndim or not (isinstance(threshold, Tracer) or jnp.isfinite(threshold)):
         raise ValueError(f"threshold must be one finite number, got {threshold}")
-    rows = rows._replace(valid=checks.both(rows.valid, jnp.isfinite(threshold)))
+    rows = rows._replace(valid=checks.all_valid(rows.valid, jnp.isfinite(threshold)))
     cuts = threshold[None]
-    every = evaluate_tables(measure, cuts, *threshold_tables(measure, rows, cuts))
-    return nan_if_invalid(rows, jax.tree.map(lambda entry: entry[0], every))
+    evaluations = evaluate_tables(measure, cuts, *threshold_tables(measure, rows, cuts))
+    return nan_if_invalid(rows, jax.tree.map(lambda entry: entry[0], evaluations))
 
 
 class ThresholdTables(NamedTuple):
@@ -156,16 +156,18 @@ class ThresholdTables(NamedTuple):
     """Counts of all rows, if groups overlap and the measure depends on the rate of all rows."""
 
 
-def threshold_tables(measure: Measure, rows: checks.Rows, cuts: Float[Array, " t"]) -> ThresholdTables:
+def threshold_tables(measure: Measure, rows: checks.CheckedRows, cuts: Float[Array, " t"]) -> ThresholdTables:
     """Compute the confusion tables at every threshold."""
 
-    def count(rows: checks.Rows, groups: int, **options: bool) -> Float[Array, "t 2 2 G"]:
+    def count(rows: checks.CheckedRows, groups: int, **options: bool) -> Float[Array, "t 2 2 G"]:
         return metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups, **options))
 
     return _all_tables(measure, rows, count)
 
 
-def _all_tables(measure: Measure, rows: checks.Rows, count: Callable[..., Float[Array, "t P Y G"]]) -> ThresholdTables:
+def _all_tables(
+    measure: Measure, rows: checks.CheckedRows, count: Callable[..., Float[Array, "t P Y G"]]
+) -> ThresholdTables:
     """Collect the results of `count(rows, groups, squared=...)` for groups, for squared weights and for all rows."""
     groups = num_groups(measure, rows.a)
     squared = None if rows.weights is None else count(rows, groups, squared=True)
@@ -175,7 +177,7 @@ def _all_tables(measure: Measure, rows: checks.Rows, count: Callable[..., Float[
     return ThresholdTables(_solved(measure, rows, count(rows, groups)), squared, whole)
 
 
-def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"]) -> Float[Array, "t P Y G"]:
+def _solved(measure: Measure, rows: checks.CheckedRows, table: Float[Array, "t P Y G"]) -> Float[Array, "t P Y G"]:
     """Convert tables to the measure's way of counting memberships."""
     if not isinstance(measure, Parity) or rows.a.ndim != 2 or measure.membership != "solved":
         return table
@@ -183,27 +185,27 @@ def _solved(measure: Measure, rows: checks.Rows, table: Float[Array, "t P Y G"])
     return jax.vmap(lambda cell: metrics.solved(cell, products, measure.blocks))(table)
 
 
-def evaluate_decisions(measure: Measure, rows: checks.Rows) -> Evaluation:
+def evaluate_decisions(measure: Measure, rows: checks.CheckedRows) -> Evaluation:
     """Evaluate the decisions for the most probable class."""
     classes = num_classes(measure)
     decisions = jax.nn.one_hot(jnp.argmax(rows.values, axis=1), classes, dtype=rows.values.dtype)
 
-    def count(rows: checks.Rows, groups: int, *, squared: bool = False) -> Float[Array, "1 P Y G"]:
+    def count(rows: checks.CheckedRows, groups: int, *, squared: bool = False) -> Float[Array, "1 P Y G"]:
         weights = rows.weights**2 if squared and rows.weights is not None else rows.weights
-        given: dict[str, Any] = {"num_groups": groups, "num_classes": classes, "weights": weights}
-        return metrics.confusion(decisions, rows.y, rows.a, **given)[None]
+        options: dict[str, Any] = {"num_groups": groups, "num_classes": classes, "weights": weights}
+        return metrics.confusion(decisions, rows.y, rows.a, **options)[None]
 
     tables = _all_tables(measure, rows, count)
-    every = evaluate_tables(measure, jnp.full(1, jnp.nan, tables.table.dtype), *tables)
+    evaluations = evaluate_tables(measure, jnp.full(1, jnp.nan, tables.table.dtype), *tables)
     finite = jnp.all(jnp.isfinite(rows.values))  # argmax of NaN would be a valid class
-    every = every._replace(
-        balanced_accuracy=jnp.where(finite, every.balanced_accuracy, jnp.nan),
-        bias=jnp.where(finite, every.bias, jnp.nan),
+    evaluations = evaluations._replace(
+        balanced_accuracy=jnp.where(finite, evaluations.balanced_accuracy, jnp.nan),
+        bias=jnp.where(finite, evaluations.bias, jnp.nan),
     )
-    return nan_if_invalid(rows, jax.tree.map(lambda entry: entry[0], every))
+    return nan_if_invalid(rows, jax.tree.map(lambda entry: entry[0], evaluations))
 
 
-def nan_if_invalid(rows: checks.Rows, evaluation: Evaluation) -> Evaluation:
+def nan_if_invalid(rows: checks.CheckedRows, evaluation: Evaluation) -> Evaluation:
     """Return the evaluation, with accuracy and bias NaN if a traced row is invalid."""
     accuracy, bias = rows.or_nan(evaluation.balanced_accuracy), rows.or_nan(evaluation.bias)
     return evaluation._replace(balanced_accuracy=accuracy, bias=bias)

@@ -1,46 +1,21 @@
-"""Rules that select one of many candidate networks.
-
-A rule turns an `Evaluation` on validation data into a score; the candidate with the highest score is selected, the
-first on ties. Rules are interchangeable: any object that follows the protocol `Rule` can be used.
-"""
+"""The selection rules: Eq. 3, its expectation on new data, the same with pooled data, and a floor on accuracy."""
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from fairjax.metrics.shrinkage import expected_range_within
 from fairjax.registry import Registry, brief
 from fairjax.selection.evaluation import Evaluation, Rates
+from fairjax.selection.protocol import Rule
 from fairjax.types import AnyArray, Number
 
-TIE = 1e-6
-"""Scores in [0, 1] that differ by less are ties: a few float32 roundings, so that ties do not depend on the device."""
 
-
-@runtime_checkable
-class Rule(Protocol):
-    """Rule that scores candidates by their evaluation on validation data."""
-
-    @property
-    def data(self) -> str:
-        """The data from which the bias is estimated: "valid" or "pooled"; in the latter case, the rule has `pool`."""
-        ...
-
-    @property
-    def bound(self) -> Number:
-        """The bound of the constraint: a candidate satisfies it if its |bias| is below."""
-        ...
-
-    def __call__(self, evaluation: Evaluation) -> Float[Array, "*c"]:
-        """Score a candidate; higher is better."""
-        ...
-
-
-def _bounds(epsilon: Number, margin: Number) -> None:
+def _check_bounds(epsilon: Number, margin: Number) -> None:
     if isinstance(epsilon, int | float) and not 0 < epsilon < float("inf"):
         raise ValueError(
             f"epsilon, the bound on |bias|, must be positive, got {epsilon}"
@@ -68,7 +43,7 @@ class ConstrainedObjective:
 
     def __post_init__(self):
         """Check that the bound can be met."""
-        _bounds(self.epsilon, self.margin)
+        _check_bounds(self.epsilon, self.margin)
 
     @property
     def data(self) -> str:
@@ -111,8 +86,8 @@ class ExpectedObjective:
 
     def __post_init__(self):
         """Validate bounds and variances."""
-        _bounds(self.epsilon, 0.0)
-        _variance(self.variance)
+        _check_bounds(self.epsilon, 0.0)
+        _check_variance(self.variance)
 
     @property
     def data(self) -> str:
@@ -156,8 +131,8 @@ class PooledObjective:
 
     def __post_init__(self):
         """Validate bounds and variances."""
-        _bounds(self.epsilon, 0.0)
-        _variance(self.variance)
+        _check_bounds(self.epsilon, 0.0)
+        _check_variance(self.variance)
         if isinstance(self.shift, int | float) and not 0 <= self.shift < float("inf"):
             raise ValueError(f"shift is a standard deviation and must not be negative, got {self.shift}")
 
@@ -182,9 +157,9 @@ class PooledObjective:
             The evaluation that `__call__` takes. Twice its noise is the total noise of the estimate and of new data of
             the size of the validation part.
         """
-        ours, theirs = self.variance * valid.noise, self.variance * train.noise + self.shift**2
-        weight = ours / jnp.maximum(ours + theirs, 1e-12)
-        noise = weight * theirs / self.variance  # 1 / (1 / ours + 1 / theirs), in units of the variance
+        valid_variance, train_variance = self.variance * valid.noise, self.variance * train.noise + self.shift**2
+        weight = valid_variance / jnp.maximum(valid_variance + train_variance, 1e-12)
+        noise = weight * train_variance / self.variance  # the inverse of the sum of inverses
         bias = (1.0 - weight) * valid.bias + weight * train.bias
         rates = None
         if valid.rates is not None and train.rates is not None:  # the range of means is not the mean of ranges
@@ -217,7 +192,7 @@ class AccuracyFloor:
 
     def __post_init__(self):
         """Validate floor and bounds."""
-        _bounds(self.epsilon, self.margin)
+        _check_bounds(self.epsilon, self.margin)
         if isinstance(self.floor, int | float) and not 0 <= self.floor < 1:
             raise ValueError(f"floor is a balanced accuracy, in [0, 1), got {self.floor}")
 
@@ -237,7 +212,7 @@ class AccuracyFloor:
         return jnp.where(reached, 1.0 - jnp.minimum(jnp.abs(evaluation.bias), 1.0), 0.0)
 
 
-def _variance(variance: Number) -> None:
+def _check_variance(variance: Number) -> None:
     if isinstance(variance, int | float) and not 0 < variance <= 0.25:
         raise ValueError(f"variance is p (1 - p) of a decision, in (0, 0.25], got {variance}")
 
@@ -260,13 +235,13 @@ def _pooled_rates(valid: Rates, train: Rates, variance: Number, shift: Number) -
     The sizes are such that twice the variance of a decision divided by them is the variance of the estimate and of new
     data.
     """
-    ours = variance / jnp.where(valid.there, valid.sizes, 1.0)
-    theirs = variance / jnp.where(train.there, train.sizes, 1.0) + 0.5 * shift**2
-    weight = jnp.where(train.there, ours / (ours + theirs), 0.0)
+    valid_variance = variance / jnp.where(valid.there, valid.sizes, 1.0)
+    train_variance = variance / jnp.where(train.there, train.sizes, 1.0) + 0.5 * shift**2
+    weight = jnp.where(train.there, valid_variance / (valid_variance + train_variance), 0.0)
     values = jnp.where(train.there, train.values, 0.0)
     values = jnp.where(valid.there, (1.0 - weight) * jnp.where(valid.there, valid.values, 0.0) + weight * values, 0.0)
-    noise = jnp.where(train.there, weight * theirs, ours)
-    return Rates(values, 2.0 * variance / (noise + ours), valid.there)
+    noise = jnp.where(train.there, weight * train_variance, valid_variance)
+    return Rates(values, 2.0 * variance / (noise + valid_variance), valid.there)
 
 
 def _range(rates: Rates) -> Float[Array, "*c"]:
@@ -274,8 +249,8 @@ def _range(rates: Rates) -> Float[Array, "*c"]:
     top = jnp.max(jnp.where(rates.there, rates.values, -jnp.inf), axis=-1)
     bottom = jnp.min(jnp.where(rates.there, rates.values, jnp.inf), axis=-1)
     comparable = jnp.sum(rates.there, axis=-1) >= 2
-    found = jnp.max(jnp.where(comparable, top - bottom, -jnp.inf), axis=-1)
-    return jnp.where(jnp.any(comparable, axis=-1), found, jnp.nan)
+    widest = jnp.max(jnp.where(comparable, top - bottom, -jnp.inf), axis=-1)
+    return jnp.where(jnp.any(comparable, axis=-1), widest, jnp.nan)
 
 
 def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bound: Number) -> Float[Array, "*c"]:
@@ -286,27 +261,6 @@ def constrained(accuracy: Float[AnyArray, "*c"], bias: Float[AnyArray, "*c"], bo
         [0.699999988079071, 0.0]
     """
     return jnp.where(jnp.abs(bias) < bound, accuracy, 0.0)
-
-
-def first_max(scores: Float[Array, " c"]) -> Int[Array, ""]:
-    """Return the position of the highest score, the first on ties; NaN is never the highest.
-
-    Example:
-        >>> first_max(jnp.array([0.1, 0.7, 0.7])).item()
-        1
-    """
-    scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
-    return jnp.argmax(scores >= jnp.max(scores) - TIE).astype(jnp.int32)
-
-
-def improves(score: Float[Array, ""], best: Float[Array, ""]) -> Bool[Array, ""]:
-    """Return whether a later candidate's score is better than the best so far; ties and NaN are no improvement.
-
-    Example:
-        >>> improves(jnp.array(0.7), jnp.array(0.7)).item()
-        False
-    """
-    return score > best + TIE
 
 
 def _check_entry(name: str, kind: Any) -> None:
@@ -328,12 +282,13 @@ def _check_entry(name: str, kind: Any) -> None:
     for field in dataclasses.fields(kind):
         if field.name in ("rule", "also"):
             raise ValueError(f"{kind.__name__}.{field.name} has the name of a setting of selection: rename it")
-        for other, known in RULES.items():
-            theirs = getattr(known(), field.name, None)
-            if isinstance(theirs, int | float) and theirs != getattr(rule, field.name):
+        for other_name, other_kind in RULES.items():
+            default = getattr(other_kind(), field.name, None)
+            if isinstance(default, int | float) and default != getattr(rule, field.name):
                 raise ValueError(
-                    f"{kind.__name__}.{field.name} is {getattr(rule, field.name)} and that of the rule {other!r} is "
-                    f"{theirs}, but rules share the setting selection.{field.name}: rename it or use the same default"
+                    f"{kind.__name__}.{field.name} is {getattr(rule, field.name)} and that of the rule {other_name!r} "
+                    f"is {default}, but rules share the setting selection.{field.name}: rename it or use the same "
+                    "default"
                 )
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from fairjax import metrics
 from fairjax.metrics import Measure, checked, num_classes
+from fairjax.selection.comparison import first_max
 from fairjax.selection.evaluation import (
     Evaluation,
     ThresholdTables,
@@ -15,7 +16,7 @@ from fairjax.selection.evaluation import (
     nan_if_invalid,
     threshold_tables,
 )
-from fairjax.selection.rules import Rule, first_max
+from fairjax.selection.protocol import Rule
 from fairjax.types import AnyArray
 
 
@@ -92,6 +93,6 @@ def best_threshold_from_counts(
 
 
 def _best(measure: Measure, tables: ThresholdTables, cuts: Float[AnyArray, " t"], rule: Rule | None) -> Evaluation:
-    every = evaluate_tables(measure, cuts, *tables)
-    chosen = first_max(every.balanced_accuracy if rule is None else rule(every))
-    return jax.tree.map(lambda entry: entry[chosen], every)
+    evaluations = evaluate_tables(measure, cuts, *tables)
+    best = first_max(evaluations.balanced_accuracy if rule is None else rule(evaluations))
+    return jax.tree.map(lambda entry: entry[best], evaluations)

@@ -12,9 +12,7 @@ from jaxtyping import Float, Int
 
 from fairjax import checks
 from fairjax.checks import numeric, vector
-from fairjax.metrics import (
-    Weights,
-)
+from fairjax.metrics import Weights
 from fairjax.types import AnyArray, Batch, Rows, WeightedBatch, weights_of
 
 Chunk = WeightedBatch
@@ -42,15 +40,15 @@ class Chunks:
         """Iterate over the chunks, as new NumPy arrays."""
         narrow = Narrowed()
         for start in range(0, self._count(), self.size):
-            some: Any = slice(start, start + self.size)
-            some = some if self.rows is None else np.asarray(self.rows[some])
+            chunk_rows: Any = slice(start, start + self.size)
+            chunk_rows = chunk_rows if self.rows is None else np.asarray(self.rows[chunk_rows])
             x, y, a = (
-                np.asarray(numeric(name, column[some]))
+                np.asarray(numeric(name, column[chunk_rows]))
                 for name, column in zip("xya", self.batch[:3], strict=True)  # slices may be masked arrays
             )
             y, a = y.astype(bool) if self._two_classes else y, a.astype(bool) if self._two_groups else a
             weights = weights_of(self.batch) if self.weights is None else self.weights
-            weights = None if weights is None else np.asarray(numeric("weights", weights[some]), float_dtype())
+            weights = None if weights is None else np.asarray(numeric("weights", weights[chunk_rows]), float_dtype())
             yield Chunk(self._scaled(x, narrow), y, a, weights)
 
     def _scaled(self, x: np.ndarray, narrow: "Narrowed") -> np.ndarray:
@@ -58,11 +56,11 @@ class Chunks:
         if x.dtype.itemsize <= (2 if x.dtype.kind in "iu" else float_dtype().itemsize):
             if self.scaler is None:
                 return np.asarray(x, float_dtype())
-            mean, scale = (np.asarray(each, float_dtype()) for each in self.scaler)
+            mean, scale = (np.asarray(array, float_dtype()) for array in self.scaler)
             return (np.asarray(x, float_dtype()) - mean[None]) / scale[None]
         if self.scaler is not None:
             _check_mean(*self.scaler)
-            mean, scale = (np.asarray(each, np.float64) for each in self.scaler)
+            mean, scale = (np.asarray(array, np.float64) for array in self.scaler)
             x = (x.astype(np.float64) - mean[None]) / scale[None]
         return narrow(x)
 
@@ -83,7 +81,7 @@ class Narrowed:
 
     def __init__(self):
         """Initialise without any chunk."""
-        self._seen: np.ndarray | None = None
+        self._extremes: np.ndarray | None = None
         """The least and the greatest value of each feature so far, since values may merge across chunks."""
         self._rows = 0
 
@@ -91,22 +89,22 @@ class Narrowed:
         """Convert the features of one chunk."""
         wide = x.reshape(len(x), -1)
         names = tuple(f"x{column}" for column in range(1, wide.shape[1] + 1))
-        known = wide if self._seen is None else np.concatenate([self._seen, wide])
+        values = wide if self._extremes is None else np.concatenate([self._extremes, wide])
         with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
-            narrow = known.astype(float_dtype())
-        lost = np.argwhere(np.isfinite(known) & ~np.isfinite(narrow))
+            narrow = values.astype(float_dtype())
+        lost = np.argwhere(np.isfinite(values) & ~np.isfinite(narrow))
         if len(lost):
             row, column = lost[0]
-            place = self._rows + row - (len(known) - len(wide))
+            position = self._rows + row - (len(values) - len(wide))
             raise ValueError(
-                f"column {names[column]!r} of x holds {known[row, column]:g} at place {place}, which {narrow.dtype} "
-                "cannot: choose another unit for it"
+                f"column {names[column]!r} of x holds {values[row, column]:g} at place {position}, which "
+                f"{narrow.dtype} cannot: choose another unit for it"
             )
-        checks.check_merged(known, narrow, names)
+        checks.check_merged(values, narrow, names)
         if len(wide):
-            self._seen = np.stack([np.fmin.reduce(known), np.fmax.reduce(known)])
+            self._extremes = np.stack([np.fmin.reduce(values), np.fmax.reduce(values)])
         self._rows += len(wide)
-        return narrow[len(known) - len(wide) :].reshape(x.shape)
+        return narrow[len(values) - len(wide) :].reshape(x.shape)
 
 
 def float_dtype() -> Any:
@@ -119,8 +117,8 @@ def _holds_0_and_1(column: Any) -> bool:
     if len(column.shape) != 1 or getattr(column, "dtype", None) is np.dtype(bool):
         return False
     for start in range(0, column.shape[0], 2**20):
-        some = np.asarray(column[start : start + 2**20])
-        if not np.all((some == 0) | (some == 1)):
+        values = np.asarray(column[start : start + 2**20])
+        if not np.all((values == 0) | (values == 1)):
             return False
     return True
 
@@ -178,8 +176,8 @@ def _sliceable(name: str, column: Any) -> Any:
     """Convert a column to an object with a shape that can be sliced by row numbers, such as an array."""
     if hasattr(column, "iloc") and len(column.shape) == 2 and all(kind.kind in "biuf" for kind in column.dtypes):
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
-    known = isinstance(column, np.ma.MaskedArray) or any(hasattr(column, name) for name in ("iloc", "toarray"))
-    if known or not hasattr(column, "shape"):
+    convertible = isinstance(column, np.ma.MaskedArray) or any(hasattr(column, name) for name in ("iloc", "toarray"))
+    if convertible or not hasattr(column, "shape"):
         column = numeric(name, column)
     if not len(column.shape):
         raise ValueError(f"{name} must have rows, found a single number")
@@ -201,7 +199,7 @@ def _scaler(scaler: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray
     """Check that there are a mean and a scale for each feature."""
     if not isinstance(scaler, tuple | list) or len(scaler) != 2:
         raise ValueError("scaler must be a mean and a scale, such as (split.mean, split.scale)")
-    mean, scale = (np.asarray(numeric(name, each)) for name, each in zip(("mean", "scale"), scaler, strict=True))
+    mean, scale = (np.asarray(numeric(name, array)) for name, array in zip(("mean", "scale"), scaler, strict=True))
     if mean.shape != shape or scale.shape != shape:
         raise ValueError(
             f"scaler must hold a mean and a scale of shape {shape}, one number per feature, found shapes {mean.shape} "
@@ -218,10 +216,11 @@ def _check_mean(mean: np.ndarray, scale: np.ndarray) -> None:
         return
     rounded = np.spacing(np.abs(mean)).astype(np.float64) > 1e-3 * scale
     if rounded.any():
-        place = int(np.argmax(rounded))
+        feature = int(np.argmax(rounded))
         raise ValueError(
-            f"the scaler's mean of feature {place}, {mean.flat[place]:g}, is rounded in {mean.dtype} by up to "
-            f"{np.spacing(np.abs(mean.flat[place])):g}, and the scale is {scale.flat[place]:g}: give both in float64"
+            f"the scaler's mean of feature {feature}, {mean.flat[feature]:g}, is rounded in {mean.dtype} by up to "
+            f"{np.spacing(np.abs(mean.flat[feature])):g}, and the scale is {scale.flat[feature]:g}: give both in "
+            "float64"
         )
 
 

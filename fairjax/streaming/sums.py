@@ -117,7 +117,7 @@ def running_sums(
         running = _add(running, _part(function, mesh, args, chunk))
         jax.block_until_ready(before)  # otherwise chunks would queue up in memory
     if running is None:
-        raise ValueError("the source has no chunk; a generator that was gone through before is empty")
+        raise ValueError("the source has no chunk; a generator that was iterated before is empty")
     return running
 
 
@@ -126,8 +126,8 @@ def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
     """Compute a chunk's sums, with its rows distributed over the mesh."""
 
     def local(args, chunk: Chunk):
-        there = (jnp.asarray(chunk.weights) > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
-        batch = Batch(jnp.where(there, chunk.x, jnp.zeros_like(chunk.x)), chunk.y, chunk.a)  # 0 times NaN is NaN
+        has_weight = (jnp.asarray(chunk.weights) > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
+        batch = Batch(jnp.where(has_weight, chunk.x, jnp.zeros_like(chunk.x)), chunk.y, chunk.a)  # 0 times NaN is NaN
         with jax.default_matmul_precision("highest"):
             sums = function(*args, batch, chunk.weights)
         return sums if mesh is None else jax.lax.psum(sums, AXIS)
@@ -214,7 +214,7 @@ def _chunk_features(x: Any, narrow: Narrowed, number: int) -> Any:
 
 def _check_memberships(measure: Measure, y, members) -> None:
     """Check that the measure accepts the memberships, and that it can be computed from sums by group and label."""
-    metrics.taken(measure, checks.Rows(y, y, members, None, None))
+    metrics.taken(measure, checks.CheckedRows(y, y, members, None, None))
     total = members.sum(axis=1)
     if isinstance(measure, Parity) and not measure.is_local and np.ptp(total) > 1e-3:
         raise ValueError(
@@ -234,11 +234,11 @@ def _weights(weights, number: int):
     """Check that the weights of a chunk are finite and not negative."""
     if weights is None:
         return None
-    known = np.asarray(weights)
-    wrong = ~((known >= 0) & (known < np.inf))
+    array = np.asarray(weights)
+    wrong = ~((array >= 0) & (array < np.inf))
     if wrong.any():
-        found = known[int(np.argmax(wrong))]
-        raise ValueError(f"weights must be finite and not negative, found {found:g} in chunk {number}")
+        value = array[int(np.argmax(wrong))]
+        raise ValueError(f"weights must be finite and not negative, found {value:g} in chunk {number}")
     return weights
 
 

@@ -91,13 +91,13 @@ def evaluate(
     if kind.num_classes > 2:
         tables = jnp.asarray(counts, float_dtype())[None]
         squares = jnp.asarray(squared, float_dtype())[None]
-        every = selection.evaluate_tables(measure, jnp.full(1, jnp.nan, tables.dtype), tables, squares)
-        return jax.tree.map(lambda entry: entry[0], every)
+        evaluations = selection.evaluate_tables(measure, jnp.full(1, jnp.nan, tables.dtype), tables, squares)
+        return jax.tree.map(lambda entry: entry[0], evaluations)
     # float32 holds whole numbers up to 2^24 only, but the cumulative sum of tables is exact in int32.
-    whole = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
-    of_squares = None if np.array_equal(counts, squared) else jnp.asarray(squared, float_dtype())
-    counts = jnp.asarray(counts, jnp.int32 if whole else float_dtype())
-    return selection.best_threshold_from_counts(measure, counts, cuts, rule, squared=of_squares)
+    is_exact = np.array_equal(counts, np.rint(counts)) and counts.sum() < 2**31
+    squared_counts = None if np.array_equal(counts, squared) else jnp.asarray(squared, float_dtype())
+    counts = jnp.asarray(counts, jnp.int32 if is_exact else float_dtype())
+    return selection.best_threshold_from_counts(measure, counts, cuts, rule, squared=squared_counts)
 
 
 def measure(
@@ -227,7 +227,7 @@ def value_and_grad(
         (4, 1)
     """
 
-    def objective_of(sums: _Fit) -> Float[Array, ""]:
+    def objective_of(sums: _ObjectiveSums) -> Float[Array, ""]:
         return sums.loss / sums.cells.weight.sum() + penalty(from_group_sums(measure, sums.cells))
 
     kind = Kind.of(measure)
@@ -241,7 +241,7 @@ def _counts_rows(measure: Measure) -> bool:
     return getattr(measure, "minimum", 1) > 1
 
 
-class _Fit(NamedTuple):
+class _ObjectiveSums(NamedTuple):
     """Sums of rows from which an objective is computed."""
 
     cells: GroupSums
@@ -267,7 +267,7 @@ class _Counts:
         finite = jnp.isfinite(logits) if logits.ndim == 1 else jnp.all(jnp.isfinite(logits), axis=1)
         broken = jnp.sum(~finite & (weights > 0), dtype=jnp.float32)
         if logits.ndim == 1:
-            rows = checks.Rows(probabilities(logits), batch.y, batch.a, weights, None)
+            rows = checks.CheckedRows(probabilities(logits), batch.y, batch.a, weights, None)
             count = partial(metrics.histogram_of_rows, rows, cuts, self.kind.num_groups)
             return count(), count(squared=True), broken
         decisions = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1])
@@ -300,33 +300,33 @@ class _Losses:
     scores: _Scores
     loss: Loss
 
-    def __call__(self, params, variables, batch: Batch, weights) -> _Fit:
+    def __call__(self, params, variables, batch: Batch, weights) -> _ObjectiveSums:
         logits, _ = self.scores.apply({**variables, "params": params}, batch.x)
-        by_cell = self.scores.of_logits(logits, batch, weights)
-        return _Fit(by_cell, jnp.sum(self.loss(logits, batch.y) * weights))
+        score_sums = self.scores.of_logits(logits, batch, weights)
+        return _ObjectiveSums(score_sums, jnp.sum(self.loss(logits, batch.y) * weights))
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pulled:
+class _PullBack:
     """Pulls derivatives with respect to the sums that a function returns back to its first argument."""
 
     function: Callable[..., PyTree[Array]]
 
-    def __call__(self, slopes, moved, fixed, batch: Batch, weights):
-        def along(moved):
-            sums = self.function(moved, fixed, batch, weights)
+    def __call__(self, slopes, varied, fixed, batch: Batch, weights):
+        def directional(varied):
+            sums = self.function(varied, fixed, batch, weights)
             return jax.tree.reduce(jnp.add, jax.tree.map(lambda slope, sum_: jnp.sum(slope * sum_), slopes, sums))
 
-        return jax.grad(along)(moved)
+        return jax.grad(directional)(varied)
 
 
-def _two_passes(function, of_sums, moved, fixed, source: Source, mesh, kind: Kind, measure: Measure):
-    """Compute `of_sums` of the total of `function(moved, fixed, ...)`, its gradient by `moved`, and the total."""
+def _two_passes(function, objective, varied, fixed, source: Source, mesh, kind: Kind, measure: Measure):
+    """Compute `objective` of the total of `function(varied, fixed, ...)`, its gradient by `varied`, and the total."""
     if isinstance(source, Iterator):
         raise ValueError(
-            f"the source is gone through twice, but a {type(source).__name__} can be only once; give a list, chunks(), "
-            "or an object whose __iter__ starts over"
+            f"the source is iterated twice, but a {type(source).__name__} can be iterated only once; give a list, "
+            "chunks(), or an object whose __iter__ starts over"
         )
-    sums = sum_with_kind(function, (moved, fixed), source, mesh, kind, measure)
-    value, slopes = jax.value_and_grad(of_sums)(sums)
-    return value, sum_with_kind(_Pulled(function), (slopes, moved, fixed), source, mesh, kind), sums
+    sums = sum_with_kind(function, (varied, fixed), source, mesh, kind, measure)
+    value, slopes = jax.value_and_grad(objective)(sums)
+    return value, sum_with_kind(_PullBack(function), (slopes, varied, fixed), source, mesh, kind), sums

@@ -352,7 +352,7 @@ def untyped():
 @pytest.mark.parametrize("share", [np.nan, np.inf, "0.6", None])
 def test_a_share_is_a_number(share):
     with pytest.raises(ValueError, match="train must be a share of the rows, a number between 0 and 1, got"):
-        module._ends(20, share, 0.2)
+        module._part_ends(20, share, 0.2)
 
 
 @pytest.mark.usefixtures("untyped")
