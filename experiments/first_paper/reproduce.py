@@ -17,6 +17,7 @@ import jax
 import pandas as pd
 from rich.console import Console
 
+from experiments.first_paper.before_after import before_after_figure
 from experiments.first_paper.settings import Reproduce
 from fairjax.runs import hosts, results
 from fairjax.runs.context import RunContext, fingerprint, open_run
@@ -50,7 +51,17 @@ def run(settings: Reproduce, console: Console) -> list[str]:
             missing.append(each[0].dataset)
             console.print(f"{each[0].dataset} is left out: {error}", style="yellow", markup=False)
         jax.clear_caches()  # later runs have other shapes, so these programs are no longer needed
+    if hosts.is_primary():
+        _draw_before_after(settings)
     return missing
+
+
+def _draw_before_after(settings: Reproduce) -> None:
+    """Draw the networks before and after debiasing, selected by the last of the selection rules."""
+    results, selection = gathered(settings, RESULTS, simulated=False), settings.each.selection
+    if not results.empty:
+        path = settings.out / "figures" / "before_after"
+        before_after_figure(results, selection.epsilon, path, rule=(selection.rule, *selection.also)[-1])
 
 
 def plan(settings: Reproduce) -> list[list[Settings]]:
