@@ -5,8 +5,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
+from experiments import documents
+from experiments.cli import PROGRAM
+from experiments.first_paper.before_after import before_after
 from fairjax import MEASURES, METHODS, from_linen, selection, spd
 from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
@@ -55,6 +59,7 @@ def penalised(names):
 
 def mapped(names):
     assert names["results"].trace.test.bias.shape == (3, 6)
+    assert "3 seeds" in str(names["results"])
 
 
 def debiased_by_groups(names):
@@ -117,10 +122,25 @@ def in_and_out(names):
         names["saved"][:2],
         (names["module"], names["zeroed"]),
         (names["smaller"], names["smaller_variables"]),
-        (names["again"], names["same_variables"]),
     ):
         np.testing.assert_allclose(from_linen(module).apply(variables, x)[0], logits, atol=1e-5)
     assert names["smaller"].widths == (5, 8) and names["saved"].about == {"data": "compas"}
+
+
+def sampled(names):
+    """The numbers of rows in the table are those of the block, and a simulation confirms them."""
+    text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
+    rng = np.random.default_rng(1)
+    for rate, rows in names["within"].items():
+        assert f"| {rate} | {rows:,} | {names['detected'][rate]:,} |" in text
+        bias = np.diff(rng.binomial(rows, rate, size=(20000, 2)) / rows)
+        assert np.mean(np.abs(bias) < 0.05) == pytest.approx(0.95, abs=0.01)
+    for rate, rows in names["detected"].items():
+        bias = np.diff(rng.binomial(rows, [rate - 0.025, rate + 0.025], size=(20000, 2)) / rows)
+        assert np.mean(np.abs(bias) > 1.96 * np.sqrt(2 * rate * (1 - rate) / rows)) == pytest.approx(0.8, abs=0.02)
+    averages = " ".join(text.split())
+    two, six, twenty = (names["ranges"][groups] for groups in (2, 6, 20))
+    assert f"is {two:.3f} on average for 2 groups, {six:.3f} for 6, and {twenty:.3f} for 20" in averages
 
 
 def added_measure(names):
@@ -160,6 +180,7 @@ CHECKS = {
     "Parity measures as metrics": measured,
     "Rates by group": grouped,
     "Networks in and out": in_and_out,
+    "A rate of few rows is noisy": sampled,
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,
@@ -186,3 +207,75 @@ def test_block_runs_and_is_true(heading):
     for registry, names_before in known:
         for name in set(registry) - names_before:
             del registry[name]
+
+
+def test_generated_parts_are_up_to_date():
+    assert documents.stale() == [], "run python -m experiments documents"
+
+
+def copy_of_documents(folder):
+    """Copy the documents with generated parts, so that a test can change them."""
+    for path in documents.documents():
+        target = folder / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def test_a_changed_page_is_stale_and_is_written_again(tmp_path, monkeypatch, capsys):
+    copy_of_documents(tmp_path)
+    page = tmp_path / "docs/measures.md"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("`spread`", "`spraed`"), encoding="utf-8")
+    assert documents.stale(tmp_path) == ["docs/measures.md is stale"]
+    monkeypatch.setattr(documents, "ROOT", tmp_path)
+    assert PROGRAM.main(["documents", "--check"]) == 1
+    assert "docs/measures.md is stale: run `python -m experiments documents`" in capsys.readouterr().out
+    assert "spraed" in page.read_text(encoding="utf-8")
+    monkeypatch.setattr(documents, "draw", lambda root: None)
+    assert PROGRAM.main(["documents"]) == 0 and page.read_text(encoding="utf-8") == text
+    assert PROGRAM.main(["documents", "--check"]) == 0
+
+
+def test_a_method_without_a_section_is_found(tmp_path):
+    copy_of_documents(tmp_path)
+    METHODS.register("again", METHODS["pruning"])
+    try:
+        found = documents.stale(tmp_path)
+    finally:
+        del METHODS["again"]
+    assert "no document has the generated part 'method again'" in found
+    assert "README.md is stale" in found and "docs/methods.md is stale" in found
+
+
+def test_settings_of_a_method_have_their_defaults():
+    text = documents.parts()["method pruning"]()
+    assert "| `units` | `1` | Number of units cut per step" in text and "`fairjax.Pruning`" in text
+
+
+def test_a_part_that_does_not_exist_is_an_error():
+    with pytest.raises(ValueError, match="there is no generated part 'mesures'"):
+        documents.updated("<!-- generated: mesures -->\n<!-- end -->\n")
+
+
+def test_the_picture_shows_the_published_results(tmp_path):
+    """The table behind the picture agrees with numbers that are computed from the rows directly."""
+    results = pd.read_csv(ROOT / documents.RESULTS, keep_default_na=False)
+    table = before_after(results[results["measure"] == "spd"], "pooled").set_index(["dataset", "method"])
+    assert list(dict.fromkeys(table.index.get_level_values("method"))) == [
+        "standard",
+        "pruning",
+        "bias_gda",
+        "portfolio",
+    ]
+    rows = results[(results["dataset"] == "adult") & (results["measure"] == "spd") & (results["part"] == "test")]
+    rows = rows[(rows["method"] == "pruning") & (rows["rule"] == "pooled")]
+    shown = table.loc[("adult", "pruning")]
+    assert shown["bias"] == np.median(rows["bias"]) and shown["accuracy_high"] == np.quantile(
+        rows["balanced_accuracy"], 0.75
+    )
+    assert shown["within"] == np.sum(np.abs(rows["bias"]) < 0.05) == 20
+    for name in (documents.RESULTS, documents.PICTURE):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / documents.RESULTS).write_bytes((ROOT / documents.RESULTS).read_bytes())
+    picture = documents.draw(tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
