@@ -11,8 +11,8 @@ from fairjax.auditing.comparing import Differences, differences, paired_rows
 from fairjax.auditing.counting import Columns, Query, counted
 from fairjax.auditing.counts import Counts
 from fairjax.auditing.encoding import Missing, encode
-from fairjax.auditing.source import connected, table_of
 from fairjax.auditing.tables import by_group, gap_of
+from fairjax.data.table_files import connected, table_of
 from fairjax.metrics import MEASURES
 from fairjax.metrics.intervals import resampled
 

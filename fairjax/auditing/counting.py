@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fairjax.auditing.expressions import Attribute, Condition, check_columns, number_of
-from fairjax.auditing.source import Table, text
+from fairjax.data.expressions import Attribute, Condition, check_columns, number_of
+from fairjax.data.table_files import Table, text
 
 if TYPE_CHECKING:
     import duckdb

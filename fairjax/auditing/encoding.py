@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairjax.auditing.counting import BINS, Query, describe_first
 from fairjax.auditing.counts import Counts, Scores
-from fairjax.auditing.expressions import Attribute, word
+from fairjax.data.expressions import Attribute, word
 from fairjax.metrics.levels import is_no_value
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The commands of `fairjax`: debias, audit, report and methods."""
+"""The commands of `fairjax`: debias, audit, predict, report and methods."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -69,6 +69,15 @@ def _audit(program: Program, words: list[str], console: Console) -> int:
     return 0
 
 
+def _predict(program: Program, words: list[str], console: Console) -> int:
+    """Run `predict`: score new rows."""
+    from fairjax.cli import predict
+
+    about = "--config FILE.yaml changes settings; flags come last."
+    predict.run(parse(program.name, "predict", predict.PredictSettings(), about, words), console)
+    return 0
+
+
 def report_command(extras: Extras | None = None) -> Command:
     """Return the command `report`: write the page of a folder of results."""
 
@@ -103,6 +112,7 @@ METHODS_COMMAND = Command(
 COMMANDS = {
     "debias": debias_command(),
     "audit": Command(_audit, "measure bias in a file of predictions: rates and gaps by group, and one page"),
+    "predict": Command(_predict, "score new rows with networks that debias trained on your own table"),
     "report": report_command(),
     "methods": METHODS_COMMAND,
 }

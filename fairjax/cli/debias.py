@@ -3,6 +3,7 @@
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ from fairjax.runs.provenance import provenance
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import BINARY
 from fairjax.runs.training import prepare
-from fairjax.runs.trials import Outcome
+from fairjax.runs.trials import Outcome, Trial
 
 
 def run(settings: Settings, console: Console) -> None:
@@ -73,8 +74,28 @@ def save_networks(settings: Settings, outcome: Outcome, folder: Path) -> None:
     module = settings.network.build(len(structure.classes))
     networks = {"trained": outcome.prepared.trained.best}
     networks |= {name: trial.networks for (name, _), trial in outcome.trials.items() if trial.networks is not None}
+    rule_of = {name: rule for (name, rule), trial in outcome.trials.items() if trial.networks is not None}
+    rule_of["trained"] = ""
     for name, flat in networks.items():
         variables = jax.tree.map(np.asarray, flat).variables()
         about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
         about |= {} if structure == BINARY else {"structure": plain(structure)}
+        if settings.table:
+            about["table"] = _preprocessing(settings, outcome, outcome.trials.get((name, rule_of[name])))
         checkpoint.save(folder / name, module, variables, about=about, overwrite=True)
+
+
+def _preprocessing(settings: Settings, outcome: Outcome, trial: Trial | None) -> dict[str, Any]:
+    """Return what is needed to score new rows: the encoding, the scaler and the threshold of each seed."""
+    splits = outcome.prepared.splits
+    about = {
+        "encoder": outcome.prepared.facts["encoder"],
+        "mean": np.asarray(splits.mean, float).tolist(),
+        "scale": np.asarray(splits.scale, float).tolist(),
+        "label": settings.label,
+        "positive": settings.positive,
+        "protected": plain(settings.protected),
+    }
+    if trial is not None:
+        about["threshold"] = np.asarray(results.chosen_of(trial, "valid").threshold, float).tolist()
+    return about

@@ -188,6 +188,7 @@ def split_seeds(
     valid: float = 0.2,
     stratify: str | None = None,
     measure: Measure | None = None,
+    identities: Int[np.ndarray, " n"] | None = None,
 ) -> Split:
     """Split a data set once per seed, and check every part of every split.
 
@@ -200,6 +201,8 @@ def split_seeds(
         valid: Share of the valid part.
         stratify: See `split`.
         measure: The measure that must be defined on every part; see `check_split`.
+        identities: Codes 0, 1, ... of the persons of the rows. All rows of a person are then in the same part; up to as
+            many rows as the most frequent person has, less one, are in no part at the ends of train and valid.
 
     Returns:
         The splits, with one table and a leading axis of seeds on everything else. Map over them with `in_axes=SHARED`.
@@ -221,7 +224,16 @@ def split_seeds(
     _check_seeds(seeds)
     table = _columns(*dataset[1:4], dataset.weights, dataset.num_groups, dataset.num_classes, tuple(dataset.features))
     strata = _strata(table.y, table.a, dataset.num_groups, stratify)
-    parts = _parts_by_seed(jnp.asarray(seeds, jnp.uint32), table.x, strata, train=train, valid=valid)
+    most = 1
+    if identities is not None:
+        if stratify is not None:
+            raise ValueError("rows that are split by persons cannot be stratified: choose one of both")
+        most = int(np.bincount(identities).max())
+        _check_persons(len(dataset.y), most, train, valid)
+    persons = None if identities is None else jnp.asarray(identities)
+    parts = _parts_by_seed(
+        jnp.asarray(seeds, jnp.uint32), table.x, strata, persons, train=train, valid=valid, most=most
+    )
     _check_usable(np.isfinite(parts[3]) & np.isfinite(parts[4]) & (np.asarray(parts[4]) > 0), table.names)
     train_rows, valid_rows, test_rows, mean, scale = parts
     splits = Split(table.x, table.y, table.a, train_rows, valid_rows, test_rows, mean, scale, table.weights)
@@ -294,29 +306,56 @@ PartArrays = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Floa
 """Row numbers of the train, valid and test parts, and the mean and scale of the train part."""
 
 
-@functools.partial(jax.jit, static_argnames=("train", "valid"))
+@functools.partial(jax.jit, static_argnames=("train", "valid", "most"))
 def _parts_by_seed(
     seeds: UInt32[Array, " seeds"],
     x: Float[Array, "n d"],
     strata: Int[Array, " n"] | None,
+    persons: Int[Array, " n"] | None,
     *,
     train: float,
     valid: float,
+    most: int,
 ) -> PartArrays:
     """Compute the parts of every seed, one seed at a time, since each train part is a copy of rows of the table."""
 
     def parts_of_seed(seed: UInt32[Array, ""]) -> PartArrays:
-        return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, strata, train, valid)
+        return _parts(jax.random.fold_in(jax.random.key(seed), STREAM), x, strata, train, valid, persons, most)
 
     return jax.lax.map(parts_of_seed, seeds)
 
 
+def _check_persons(rows: int, most: int, train: float, valid: float) -> None:
+    """Check that no person has so many rows that a part would be empty."""
+    train_end, valid_end = _part_ends(rows, train, valid)
+    if most > min(train_end, valid_end - train_end, rows - valid_end) // 2:
+        raise ValueError(
+            f"a person has {most:,} of {rows:,} rows, too many for the valid or test part: split by another column, or "
+            "leave some of these rows out"
+        )
+
+
 def _parts(
-    key: KeyArray, x: Float[Array, "n d"], strata: Int[Array, " n"] | None, train: float, valid: float
+    key: KeyArray,
+    x: Float[Array, "n d"],
+    strata: Int[Array, " n"] | None,
+    train: float,
+    valid: float,
+    persons: Int[Array, " n"] | None = None,
+    most: int = 1,
 ) -> PartArrays:
-    """Compute the parts for one key."""
+    """Compute the parts for one key; no person has more than `most` rows."""
     train_end, valid_end = _part_ends(x.shape[0], train, valid)
     rows = jax.random.permutation(key, x.shape[0])
+    if persons is not None:
+        # In this order the rows of a person follow each other: persons are ordered by the first of their rows.
+        place = jnp.zeros_like(rows).at[rows].set(jnp.arange(x.shape[0], dtype=rows.dtype))
+        first = jax.ops.segment_min(place, persons, num_segments=x.shape[0])
+        rows = jnp.argsort(first[persons], stable=True)
+        # The person at the end of a part has its rows there or right before it, so they are left out before it.
+        cut = most - 1
+        parts = rows[: train_end - cut], rows[train_end : valid_end - cut], rows[valid_end:]
+        return (*parts, *_scaler(jnp.take(x, parts[0], axis=0)))
     if strata is not None:
         rows = _stratified(rows, strata)
     return (

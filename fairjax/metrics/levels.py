@@ -155,7 +155,7 @@ def _factorize(column: Any) -> tuple[np.ndarray, list[Any], list[Any], list[str]
     return codes, values, empty, words
 
 
-_NO_VALUE = ("", "nan", "none", "na", "n/a", "<na>", "nat", "null")
+NO_VALUE = ("", "nan", "none", "na", "n/a", "<na>", "nat", "null")
 """Words, in lower case, that stand for a missing value."""
 
 
@@ -167,7 +167,7 @@ def word_of(value: Any) -> Any:
 
 def is_no_value(word: Any) -> bool:
     """Return whether a word stands for a missing value, such as "NA"."""
-    return isinstance(word, str) and word.casefold() in _NO_VALUE
+    return isinstance(word, str) and word.casefold() in NO_VALUE
 
 
 def _tidied(codes: np.ndarray, values: list[Any], ordered: bool) -> tuple[np.ndarray, list[Any], list[str]]:

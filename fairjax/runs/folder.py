@@ -57,11 +57,20 @@ class RunFolder:
         if lock is not None:
             self._release = weakref.finalize(self, lock.release)
         try:
+            if lock is not None:
+                self._abandon()
             self._claim(identity)
         except BaseException:
             self.close()
             raise
         return ""
+
+    def _abandon(self) -> None:
+        """Remove the configuration of a run that saved nothing, such as one whose data were refused."""
+        marker = self.path / "configuration.json"
+        if {entry.name for entry in self.path.iterdir()} <= {marker.name, LOCK}:
+            refuse_link(marker)
+            marker.unlink(missing_ok=True)
 
     def _claim(self, identity: dict[str, Any]) -> None:
         """Check that the folder belongs to this run, or assign an empty folder to it."""

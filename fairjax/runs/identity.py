@@ -1,11 +1,13 @@
 """What the numbers of a run depend on: the identity of its folder."""
 
 import dataclasses
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fairjax.datasets import DATASETS
-from fairjax.runs.settings import Settings
+from fairjax.data.table_files import files_of
+from fairjax.runs.settings import TABLE_FIELDS, Settings
 
 # Settings that change how a run proceeds but not its numbers; they are not part of its identity.
 NOT_IN_IDENTITY = ("out", "group_size", "save_every", "path", "roc_search", "compilation_cache", "hosts")
@@ -14,6 +16,7 @@ GROUPING_FIELDS = ("intersect", "minimum", "small", "across", "rate_minimum", "s
 # Settings that trained networks depend on.
 TRAINING_FIELDS = (
     "dataset", "seeds", "protected", "intersect", "minimum", "small", "stratify", "simulation", "network", "training",
+    "table", *TABLE_FIELDS,
 )  # fmt: skip
 
 
@@ -27,11 +30,24 @@ def identity(settings: Any) -> dict[str, Any]:
     if not isinstance(settings, Settings):
         return values
     default = {field.name: field.default for field in dataclasses.fields(settings)}
-    values = {name: value for name, value in values.items() if name not in GROUPING_FIELDS or value != default[name]}
-    single = not DATASETS[settings.dataset].intersections
+    optional = (*GROUPING_FIELDS, *TABLE_FIELDS, "table")
+    values = {name: value for name, value in values.items() if name not in optional or value != plain(default[name])}
+    if settings.table:
+        values["table"] = _digests(settings.table)  # the content counts, not the name
+        return values
+    single = not settings.benchmark.intersections
     if not settings.protected or single:  # older versions wrote German's attribute for all data sets
         values["protected"] = settings.protected[0] if settings.protected else "sex"
     return values
+
+
+def _digests(paths: Sequence[str]) -> list[str]:
+    """Return the checksums of files."""
+    digests = []
+    for file in files_of(paths):
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return digests
 
 
 def training_identity(settings: Settings) -> dict[str, Any]:

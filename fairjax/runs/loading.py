@@ -1,5 +1,6 @@
 """The data of a run: splits of a benchmark file or of simulated tables, and the keys of its seeds."""
 
+import dataclasses
 import operator
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fairjax import data, datasets
+from fairjax.data.own_table import TableColumns, own_table
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.datasets import Simulator
 from fairjax.runs.settings import Settings
@@ -24,6 +26,8 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
         ValueError: if the data cannot be used; the message says why.
         FileNotFoundError: if there is no data file.
     """
+    if settings.table:
+        return _own(settings)
     options: dict[str, Any] = {}
     benchmark = datasets.DATASETS[settings.dataset]
     if benchmark.simulator is not None:
@@ -42,16 +46,34 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
+    return _split(settings, dataset, structure), SHARED, structure, facts
+
+
+def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """Load a user's own table."""
+    chosen = {field.name: getattr(settings, field.name) for field in dataclasses.fields(TableColumns)}
+    options = {name: getattr(settings, name) for name in ("missing", "intersect", "minimum", "small")}
+    table = own_table(settings.table, TableColumns(**chosen), name=settings.dataset, **options)
+    dataset = table.dataset
+    structure = Structure.of(dataset, settings.across, settings.rate_minimum)
+    facts: dict[str, Any] = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
+    if dataset.groups is not None:
+        facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
+    facts |= {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
+    return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
+
+
+def _split(settings: Settings, dataset: data.Dataset, structure: Structure, identities: Any = None) -> Split:
+    """Split a data set for every seed."""
     stratify, measure = STRATIFY if settings.stratify else None, structure.measure(settings.measure)
     try:
-        splits = data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure)
+        return data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure, identities=identities)
     except ValueError as error:
         if not structure.attributes:
             raise
         stratify = "" if settings.stratify or not settings.intersect else ", --stratify"
         flags = f"a larger --minimum, --small pool{stratify}"
         raise ValueError(f"{error}; on the command line: {flags}, other --seeds") from error
-    return splits, SHARED, structure, facts
 
 
 def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, Structure, dict[str, Any]]:

@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from fairjax.datasets import DATASETS, Simulator
+from fairjax.data.own_table import own_table
+from fairjax.datasets import DATASETS, Benchmark, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Mlp
@@ -156,6 +158,10 @@ class Selection:
             raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
 
 
+TABLE_FIELDS = ("label", "positive", "privileged", "weight", "split_by", "drop", "missing", "use_protected")
+"""Settings that describe the columns of a user's own table."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """Train networks on splits of one data set and debias them, all seeds at once."""
@@ -189,6 +195,26 @@ class Settings:
     """Minimum number of rows behind a group's rate in a part for the rate to be compared."""
     stratify: bool = False
     """Give every part the same share of each group and label, instead of a random share."""
+    table: tuple[str, ...] = ()
+    """Your own table instead of a data set: csv, csv.gz or Parquet files, or a pattern. The settings from label to
+    use_protected are about it, and protected names its columns: of values, of numbers with edges, as in 'age:25,60', or
+    one condition that the privileged meet, as in 'age>=25'."""
+    label: str | None = None
+    """Column of labels, or a condition, as in 'income>50000'."""
+    positive: str | None = None
+    """The positive value of the label. Not needed for 0 and 1, or false and true."""
+    privileged: str | None = None
+    """The privileged value of the one protected attribute. By default all its groups are compared."""
+    weight: str | None = None
+    """Column of weights of the rows."""
+    split_by: str | None = None
+    """Column that identifies persons, whose rows are all in one part."""
+    drop: tuple[str, ...] = ()
+    """Columns that are no features."""
+    missing: Literal["raise", "indicate"] = "raise"
+    """What to do with missing values of features: stop, or fill them in and indicate that they were missing."""
+    use_protected: bool = False
+    """Whether protected attributes are features too."""
     simulation: Simulation = Simulation()
     network: NetworkSettings = NetworkSettings()
     training: Training = Training()
@@ -211,7 +237,9 @@ class Settings:
         """Validate the settings before anything is loaded."""
         expand_paths(self)
         check_values(self)
-        DATASETS.check("dataset", self.dataset)
+        self._check_table()
+        if not self.table:
+            DATASETS.check("dataset", self.dataset)
         MEASURES.check("measure", self.measure)
         if self.across is not None:
             GAPS.check("across", self.across)
@@ -245,9 +273,36 @@ class Settings:
         if self.group_size is not None and self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
 
+    def _check_table(self):
+        """Check that the columns of a table are named, and only with a table; name the data set after its file."""
+        if not self.table:
+            given = [name for name in TABLE_FIELDS if getattr(self, name) != getattr(Settings, name)]
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)} describe the columns of your own table: name its file with --table"
+                )
+            return
+        lacking = [f"--{name}" for name in ("label", "protected") if not getattr(self, name)]
+        if lacking:
+            raise ValueError(f"a table needs {' and '.join(lacking)}: name its columns")
+        if self.split_by is not None and self.stratify:
+            raise ValueError("rows that are split by persons cannot be stratified: choose --split-by or --stratify")
+        if self.path is not None:
+            raise ValueError("path is for benchmark files: name your own file with --table alone")
+        stem = "".join(sign if sign.isalnum() else "_" for sign in Path(self.table[0]).name.split(".")[0]).strip("_")
+        name = stem or "table"
+        object.__setattr__(self, "dataset", f"{name}_table" if name in DATASETS else name)
+
+    @property
+    def benchmark(self) -> Benchmark:
+        """The entry of the data set, or one for a table of one's own."""
+        if self.table:
+            return Benchmark(own_table, self.dataset, tuple(self.protected))
+        return DATASETS[self.dataset]
+
     def _check_groups(self):
         """Check that the data set has the attributes, and that settings of groups are given only with groups."""
-        benchmark = DATASETS[self.dataset]
+        benchmark = self.benchmark
         known = benchmark.attributes
         unknown = [name for name in self.protected if name not in known]
         if unknown and not known:
@@ -294,12 +349,13 @@ class Settings:
     @property
     def is_simulated(self) -> bool:
         """Whether the data set is simulated."""
-        return DATASETS[self.dataset].simulator is not None
+        return self.benchmark.simulator is not None
 
     @property
     def folder(self) -> Path:
         """The folder of the results."""
-        return self.out or Path("results") / "-".join((self.dataset, *self.protected, self.measure))
+        names = (self.dataset, *self.protected, self.measure)
+        return self.out or Path("results") / "-".join(re.sub(r"[^\w.-]+", "_", name) for name in names)
 
     @property
     def runs(self) -> list[tuple[int, float | None]]:

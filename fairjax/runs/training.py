@@ -22,7 +22,7 @@ from fairjax.runs.stages import compile_ahead
 from fairjax.runs.structure import Structure
 from fairjax.runs.trials import Prepared
 from fairjax.seeds import Axes
-from fairjax.training import Trained
+from fairjax.training import TrainingState
 from fairjax.types import Split
 
 SMALL_GROUPS = "the last few networks in training"
@@ -53,6 +53,8 @@ def prepare(run: RunContext) -> Prepared:
     )
     for line in structure.explain(settings.measure):
         run.console.print(line, soft_wrap=True, markup=False, highlight=False)
+    for line in facts.get("warnings", ()):
+        run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
     network = from_linen(settings.network.build(len(structure.classes)))
     task = Task(network, structure.measure(settings.measure))
     trained = _train(run, task, splits, Axes(axes))
@@ -97,27 +99,27 @@ def _load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     return splits, axes, structure, facts
 
 
-def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> Trained:
+def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingState:
     config, count, mesh = run.settings.training, len(run.settings.runs), run.machine.mesh
     stage = seeds.Fitting(task.network, config, axes, run.machine)
     keys = seeds.replicate(fold_in_all(keys_of(run.settings), TRAINING_STREAM), mesh)
 
-    def ready(state: Trained) -> None:
+    def ready(state: TrainingState) -> None:
         call = functools.partial(lower_and_compile, mesh=mesh)
         if stage.small != stage.machine and count > 2 * mesh.size:
             shapes = jax.eval_shape(lambda state: state, state)
-            run.compiler.add(SMALL_GROUPS, lambda: stage.advance(splits, shapes, few=True, call=call))
+            run.compiler.add(SMALL_GROUPS, lambda: stage.advance(splits, shapes, small_groups=True, call=call))
         compile_ahead(run, task, splits, axes, state.best, call)
 
-    def before(state: Trained) -> None:
-        if stage.few_left(state):
+    def before(state: TrainingState) -> None:
+        if stage.few_unfinished(state):
             with run.timings.waiting():
                 run.compiler.wait(SMALL_GROUPS)
 
     with progress_of(run.console) as progress:
         bar = progress.add_task("training", total=config.epochs, unit="epochs", note=f"{count} networks left")
 
-        def show(state: Trained) -> None:
+        def show(state: TrainingState) -> None:
             left = int(np.sum(~np.asarray(state.done)))
             done = int(np.max(np.asarray(state.epoch)))
             # training usually stops early, so the maximum number of epochs is not needed

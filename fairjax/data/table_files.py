@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from fairjax.auditing.expressions import check_columns
+from fairjax.data.expressions import check_columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -121,12 +121,21 @@ def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Table:
     paths = [given] if isinstance(given, str | os.PathLike) else list(given) if isinstance(given, Sequence) else []
     if not paths or not all(isinstance(path, str | os.PathLike) for path in paths):
         raise TypeError(f"a table must be a path, a pattern, several paths or a pandas frame, got {given!r}")
-    files = [file for path in paths for file in _matching(Path(path).expanduser())]
+    files = files_of(paths)
     kinds = {_kind(file) for file in files}
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if len(kinds) > 1:
         raise ValueError(f"{name}: the files must be all csv or all Parquet")
     return (_of_parquet if kinds == {"parquet"} else _of_csv)(connection, name, files)
+
+
+def files_of(paths: Sequence[str | os.PathLike]) -> list[Path]:
+    """Return the files of paths and patterns.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or none matches a pattern.
+    """
+    return [file for path in paths for file in _matching(Path(path).expanduser())]
 
 
 def _matching(path: Path) -> list[Path]:

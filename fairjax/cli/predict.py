@@ -1,0 +1,116 @@
+"""One run of `predict`: score new rows with networks that `debias` trained on a user's own table."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from fairjax import checkpoint
+from fairjax.data.encoder import TableEncoder
+from fairjax.data.expressions import check_columns
+from fairjax.data.own_table import read_table
+from fairjax.metrics import probabilities
+from fairjax.nn import from_linen
+from fairjax.runs.files import write_text
+from fairjax.runs.values import expand_paths
+
+CHUNK = 2**16
+"""Number of rows that are scored at a time."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """Score new rows with the networks of a run on your own table."""
+
+    network: Path | None = None
+    """Folder of saved networks, such as results/loans-sex-spd/networks/pruning."""
+    table: tuple[str, ...] = ()
+    """Files of new rows with the columns of the table that the network was trained on."""
+    out: Path | None = None
+    """File of the scores, by default scores.csv beside the network."""
+    seeds: tuple[int, ...] = ()
+    """Seeds whose networks score the rows. By default all."""
+    keep: tuple[str, ...] = ()
+    """Columns of the table that are written beside the scores, such as those that an audit needs."""
+    unknown: Literal["raise", "zeros"] = "raise"
+    """What to do with categories that did not occur in training: stop, or set all features of the column to 0."""
+
+    def __post_init__(self) -> None:
+        """Expand paths."""
+        expand_paths(self)
+
+
+def run(settings: PredictSettings, console: Console) -> None:
+    """Score the rows of a table and write them to a file.
+
+    Args:
+        settings: the settings.
+        console: the console that shows the path.
+
+    Raises:
+        ValueError, OSError: if the network or the table cannot be used; the message says what to do.
+    """
+    if settings.network is None or not settings.table:
+        raise ValueError("predict needs a saved network, --network, and files of rows, --table")
+    saved = checkpoint.load(settings.network)
+    about = saved.about.get("table")
+    if about is None:
+        raise ValueError(
+            f"{settings.network} was not trained on a table of your own, so it does not say how to encode new rows: "
+            "use fairjax.checkpoint.load in Python"
+        )
+    seeds = tuple(saved.about["seeds"])
+    unknown = [seed for seed in settings.seeds if seed not in seeds]
+    if unknown:
+        raise ValueError(f"seeds must be some of {', '.join(map(str, seeds))}, got {unknown[0]}")
+    frame = read_table(settings.table)
+    check_columns(settings.keep, list(frame.columns))
+    x = TableEncoder.from_plain(about["encoder"]).encode(frame, settings.unknown)
+    chosen = settings.seeds or seeds
+    at = [seeds.index(seed) for seed in chosen]
+    found = scores(saved, x, at)
+    columns: dict[str, Any] = {name: frame[name] for name in settings.keep}
+    for i, (seed, place) in enumerate(zip(chosen, at, strict=True)):
+        suffix = "" if len(chosen) == 1 else f"_{seed}"
+        if found.ndim == 3:
+            columns |= {f"score{suffix}_{k}": found[i, :, k] for k in range(found.shape[2])}
+            columns[f"decision{suffix}"] = found[i].argmax(axis=1)
+            continue
+        columns[f"score{suffix}"] = found[i]
+        if "threshold" in about:
+            columns[f"decision{suffix}"] = (found[i] > np.float32(about["threshold"][place])).astype(int)
+    out = settings.out or settings.network / "scores.csv"
+    write_text(out, pd.DataFrame(columns).to_csv(index=False, float_format="%.9g"))
+    console.print(f"scores: {out} ({len(frame):,} rows)", soft_wrap=True, markup=False, highlight=False)
+
+
+def scores(saved: checkpoint.Saved, x: np.ndarray, at: list[int]) -> np.ndarray:
+    """Return the scores of rows by some of the saved networks.
+
+    Args:
+        saved: the networks, with a leading axis.
+        x: encoded features, not standardised.
+        at: positions of the networks.
+
+    Returns:
+        Probabilities (networks, rows), with an axis of classes behind them if there are more than two.
+    """
+    network, about = from_linen(saved.module), saved.about["table"]
+    place = np.asarray(at)
+    variables = jax.tree.map(lambda leaf: leaf[place], saved.variables)
+    mean, scale = (jnp.asarray(np.asarray(about[name], np.float32)[place]) for name in ("mean", "scale"))
+
+    @jax.jit
+    def score(rows: jax.Array) -> jax.Array:
+        def of_seed(variables: Any, mean: jax.Array, scale: jax.Array) -> jax.Array:
+            return probabilities(network.apply(variables, (rows - mean[None]) / scale[None])[0])
+
+        return jax.vmap(of_seed)(variables, mean, scale)
+
+    parts = [np.asarray(score(jnp.asarray(x[start : start + CHUNK]))) for start in range(0, len(x), CHUNK)]
+    return np.concatenate(parts, axis=1)
