@@ -78,13 +78,6 @@ def _documents(program: Program, words: list[str], console: Console) -> int:
     return documents.command(program, words, console)
 
 
-def _documents(program: Program, words: list[str], console: Console) -> int:
-    """Run `documents`: write or check the generated parts of the documents."""
-    from experiments import documents
-
-    return documents.command(program, words, console)
-
-
 PROGRAM = Program(
     NAME,
     {
@@ -94,7 +87,6 @@ PROGRAM = Program(
         "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),
         "bench-compare": Command(_bench_compare, "the ratios of two results of bench", "FIRST.json SECOND.json"),
-        "documents": Command(_documents, "write or check the generated parts of README.md and docs/", "[--check]"),
         "documents": Command(_documents, "write or check the generated parts of README.md and docs/", "[--check]"),
     },
 )

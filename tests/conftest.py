@@ -37,6 +37,7 @@ collect_ignore = ["oracles"]  # a script that requires PyTorch
 
 SLOW = (
     "test_benchmarks.py",
+    "test_own_table_runs.py",
     "test_published_results.py",
     "test_documents.py",
     "test_runs.py",

@@ -193,4 +193,4 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
     numbers = pd.to_numeric(pd.Series(np.where(absent, None, text)), errors="coerce").to_numpy(float)
     known = numbers[~absent]
     coded = any(value.startswith("0") and value[1:2].isdigit() for value in text[~absent])
-    return numbers if len(known) and np.isfinite(known).all() and not coded else None
+    return numbers if np.isfinite(known).all() and not coded else None

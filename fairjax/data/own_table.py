@@ -278,7 +278,7 @@ def _holds_dates(column: pd.Series) -> bool:
     if pd.api.types.is_numeric_dtype(column):
         return False
     first = column.dropna().astype(str).head(1000)
-    return pd.api.types.is_datetime64_any_dtype(column) or (len(first) > 0 and first.str.match(_DATE).mean() > 0.95)
+    return pd.api.types.is_datetime64_any_dtype(column) or bool(len(first) and first.str.match(_DATE).mean() > 0.95)
 
 
 def _is_measured(column: pd.Series) -> bool:
@@ -294,7 +294,7 @@ def _copies(frame: pd.DataFrame, y: np.ndarray, a: np.ndarray, label: str, group
     warnings = []
     group = a if a.ndim == 1 else a.argmax(axis=1)
     for name, column in frame.items():
-        if column.head(1000).nunique() > 500:  # nearly every row has its own value, which determines anything
+        if column.nunique() > len(column) // 5:  # values of few rows each determine anything
             continue
         codes, values = pd.factorize(column, use_na_sentinel=False)
         for target, what in (

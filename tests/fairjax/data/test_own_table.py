@@ -1,0 +1,178 @@
+"""A user's own table: labels, groups, features, warnings, bad input, and splits by persons."""
+
+import duckdb
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fairjax.data import split_seeds
+from fairjax.data.encoder import TableEncoder, fit_encoder
+from fairjax.data.own_table import TableColumns, own_table, read_table
+
+
+@pytest.fixture(scope="module")
+def loans():
+    random, n = np.random.default_rng(0), 400
+    sex = random.choice(["female", "male"], n)
+    return pd.DataFrame(
+        {
+            "customer": random.integers(0, 150, n), "sex": sex, "age": random.integers(18, 80, n),
+            "job": random.choice(["cook", "clerk", "nurse"], n), "income": random.normal(30000, 9000, n).round(2),
+            "weight": random.integers(1, 4, n), "repaid": np.where(random.random(n) < 0.5, "yes", "no"),
+        }
+    )  # fmt: skip
+
+
+BASE = {"label": "repaid", "positive": "yes", "protected": ("sex",), "privileged": "male"}
+COLUMNS = TableColumns(**BASE)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".parquet"])
+def test_a_file_becomes_the_data_set_of_its_frame(loans, tmp_path, suffix):
+    path = tmp_path / f"loans{suffix}"
+    if suffix == ".parquet":
+        duckdb.from_df(loans).write_parquet(str(path))
+    else:
+        loans.to_csv(path, index=False)
+    for source in (path, loans):
+        found = own_table(source, TableColumns(**BASE, drop=("customer",))).dataset
+        assert found.features == ("age", "job=clerk", "job=cook", "job=nurse", "income", "weight")
+        np.testing.assert_array_equal(found.y, loans["repaid"] == "yes")
+        np.testing.assert_array_equal(found.a, loans["sex"] == "male")
+        np.testing.assert_allclose(found.x[:, 4], loans["income"], rtol=1e-6)
+        np.testing.assert_array_equal(found.x[:, 2], loans["job"] == "cook")
+
+
+def test_weights_persons_and_protected_features_are_what_was_named(loans):
+    columns = TableColumns(**BASE, weight="weight", split_by="customer", use_protected=True)
+    found = own_table(loans, columns)
+    np.testing.assert_array_equal(found.dataset.weights, loans["weight"])
+    np.testing.assert_array_equal(found.identities, pd.factorize(loans["customer"])[0])
+    assert found.dataset.features == ("sex=male", "age", "job=clerk", "job=cook", "job=nurse", "income")
+
+
+def test_conditions_name_labels_and_groups_and_edges_make_ranges(loans):
+    found = own_table(loans, TableColumns(label="income>30000", protected=("age>=25",))).dataset
+    np.testing.assert_array_equal(found.y, loans["income"] > 30000)
+    np.testing.assert_array_equal(found.a, loans["age"] >= 25)
+    assert "income" not in found.features and "age" not in found.features
+    many = own_table(loans, TableColumns(label="repaid", positive="yes", protected=("sex", "age:30,60"))).dataset
+    assert many.group_names[:3] == ("female, under 30", "female, 30 to 60", "female, 60 and over")
+    np.testing.assert_array_equal(many.a == 2, (loans["sex"] == "female") & (loans["age"] >= 60))
+
+
+@pytest.mark.parametrize("rows", ["same", "fewer"])
+def test_missing_values_are_filled_in_and_indicated_as_in_training(loans, rows):
+    frame = loans.astype({"income": object})
+    frame.loc[:9, "income"], frame.loc[5:14, "job"] = "NA", None
+    with pytest.raises(
+        ValueError, match="has no value in 10 of 400 rows, the first of them row [05].*--missing indicate"
+    ):
+        own_table(frame, COLUMNS)
+    found = own_table(frame, COLUMNS, missing="indicate")
+    x, names = found.dataset.x, list(found.dataset.features)
+    income = pd.to_numeric(frame["income"], errors="coerce")
+    np.testing.assert_allclose(x[:, names.index("income")], income.fillna(income.median()), rtol=1e-6)
+    np.testing.assert_array_equal(x[:, names.index("income is missing")], income.isna())
+    np.testing.assert_array_equal(x[:, names.index("job=(missing)")], frame["job"].isna())
+    some = frame if rows == "same" else frame[7:9].reset_index(drop=True)
+    expected = x if rows == "same" else x[7:9]
+    np.testing.assert_array_equal(TableEncoder.from_plain(found.encoder.to_plain()).encode(some), expected)
+
+
+def test_suspicious_columns_are_named(loans):
+    n = len(loans)
+    frame = loans.assign(
+        number=np.arange(n), opened="2020-01-01", seen=[f"2021-0{i % 9 + 1}-11" for i in range(n)],
+        code=[f"c{i}" for i in range(n)], again=np.where(loans["repaid"] == "yes", 1, 0), gender=loans["sex"].str[0],
+    )  # fmt: skip
+    found = own_table(frame, COLUMNS)
+    text = "\n".join(found.warnings)
+    for words in (
+        "number identifies the rows", "opened is the same in all rows", "seen holds dates", "code identifies the rows",
+        "again tells the label repaid in 100.0%", "gender tells the protected sex in 100.0%",
+    ):  # fmt: skip
+        assert words in text
+    assert not set(found.dataset.features) & {"number", "opened"}
+    assert len(found.warnings) == 6  # and nothing is said about the other columns
+
+
+BAD = {
+    "label": ({"label": "repayed"}, "no column 'repayed': did you mean repaid"),
+    "no positive": ({"positive": None}, "repaid has the values 'no', 'yes': say which is positive with --positive"),
+    "absent positive": ({"positive": "y"}, "positive value 'y' does not occur in repaid"),
+    "absent privileged": (
+        {"privileged": "men"},
+        "privileged value 'men' does not occur in sex: found 'female', 'male'",
+    ),
+    "privileged of two": ({"protected": ("sex", "job")}, "--privileged is for one protected attribute"),
+    "edges": ({"protected": ("job:25",), "privileged": None}, "job must hold numbers, since it has edges, found"),
+    "drop": ({"drop": ("jobs",)}, "no column 'jobs': did you mean job"),
+    "weight": ({"weight": "job"}, "job must be a number in every row, found"),
+    "two conditions": ({"protected": ("age>25", "sex")}, "is the one protected attribute"),
+    "nothing left": ({"drop": ("customer", "age", "job", "income", "weight")}, "no column left to be a feature"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_columns_are_explained_in_one_line(loans, name):
+    options, message = BAD[name]
+    with pytest.raises(ValueError, match=message) as error:
+        own_table(loans, TableColumns(**{**BASE, **options}))
+    assert "\n" not in str(error.value)
+
+
+def test_new_rows_that_do_not_fit_are_refused_or_mapped(loans):
+    encoder = fit_encoder(loans, ["age", "job"])
+    new = pd.DataFrame({"age": [30, 40], "job": ["cook", "pilot"]})
+    with pytest.raises(ValueError, match="job is 'pilot' in row 1, which did not occur.*--unknown zeros"):
+        encoder.encode(new)
+    assert encoder.encode(new, unknown="zeros").tolist() == [[30, 0, 1, 0], [40, 0, 0, 0]]
+    with pytest.raises(ValueError, match="no column 'job'"):
+        encoder.encode(new[["age"]])
+    with pytest.raises(ValueError, match="age must be a number, found 'old' in row 1"):
+        encoder.encode(new.assign(age=["30", "old"], job="cook"))
+    with pytest.raises(ValueError, match="age has no value in row 0"):
+        encoder.encode(new.assign(age=[None, 4.0], job="cook"))
+
+
+def test_codes_with_leading_zeros_are_categories(tmp_path):
+    pd.DataFrame({"zip": ["01", "02", "10"], "n": ["0", "0.5", "-1e3"]}).to_csv(tmp_path / "t.csv", index=False)
+    frame = read_table(tmp_path / "t.csv")
+    assert frame["zip"].tolist() == ["01", "02", "10"] and frame["n"].tolist() == [0.0, 0.5, -1000.0]
+    assert fit_encoder(frame, ["zip", "n"]).features == ("zip=01", "zip=02", "zip=10", "n")
+
+
+@given(st.data())
+def test_rows_of_a_person_are_never_in_two_parts(data):
+    n = 300
+    persons = np.array(np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, data.draw(st.integers(20, 200)), n))
+    persons = pd.factorize(persons)[0].astype(np.int32)
+    assume(np.bincount(persons).max() <= 30)
+    random = np.random.default_rng(data.draw(st.integers(0, 10)))
+    frame = pd.DataFrame({"x": random.normal(size=n), "y": random.integers(0, 2, n), "a": random.integers(0, 2, n)})
+    dataset = own_table(frame, TableColumns(label="y", protected=("a",), privileged="1")).dataset
+    splits = split_seeds(dataset, (1, 2), identities=persons)
+    alone = split_seeds(dataset, (2,), identities=persons)
+    most = np.bincount(persons).max()
+    for i in range(2):
+        parts = [np.asarray(getattr(splits, part)[i]) for part in ("train", "valid", "test")]
+        people = [set(persons[rows]) for rows in parts]
+        assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
+        rows = np.concatenate(parts)
+        assert len(set(rows)) == len(rows) == n - 2 * (most - 1)
+        train = frame["x"].to_numpy()[parts[0]]
+        np.testing.assert_allclose(splits.mean[i, 0], train.mean(), atol=1e-6)
+    for one, many in zip(jax.tree.leaves(alone.train), jax.tree.leaves(splits.train[1:]), strict=True):
+        np.testing.assert_array_equal(one, many)
+
+
+def test_a_person_with_too_many_rows_and_stratified_persons_are_refused(loans):
+    dataset = own_table(loans, COLUMNS).dataset
+    with pytest.raises(ValueError, match="a person has 400 of 400 rows, too many"):
+        split_seeds(dataset, (1,), identities=np.zeros(400, np.int32))
+    with pytest.raises(ValueError, match="cannot be stratified"):
+        split_seeds(dataset, (1,), identities=np.arange(400, dtype=np.int32), stratify="group and label")
