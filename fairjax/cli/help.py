@@ -13,6 +13,7 @@ from fairjax.registry import Registry
 from fairjax.runs import labels
 from fairjax.runs.fields import field_docs
 from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.runs.settings import TABLE_FIELDS, Settings
 from fairjax.selection import RULES
 
 CHOICES: dict[str, Callable[[], Registry[Any]]] = {
@@ -39,11 +40,14 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         settings: its settings, a dataclass instance with the defaults to show.
         note: further text for the introduction.
     """
-    docs, lines, groups = field_docs(type(settings)), [], []
+    docs, lines, columns, groups = field_docs(type(settings)), [], [], []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             groups.append(field.name)
+            continue
+        if field.name in TABLE_FIELDS and isinstance(settings, Settings):
+            columns.append(field.name.replace("_", "-"))
             continue
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
@@ -58,9 +62,10 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         "",
         *lines,
     ]
+    if columns:
+        text += ["", *_wrapped(f"Columns of --table; `{command} --help SETTING` explains one: {', '.join(columns)}")]
     if own:
         text += [
-            "",
             *_wrapped(f"Groups, --GROUP.SETTING VALUE; `{command} --help GROUP` explains one: {', '.join(own)}"),
         ]
     if len(own) < len(groups):

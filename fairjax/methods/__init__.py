@@ -16,9 +16,10 @@ from fairjax.registry import Registry, brief
 
 RESERVED = frozenset(
     (
-        *("across", "compilation_cache", "dataset", "group_size", "hosts", "intersect", "measure", "methods"),
-        *("minimum", "network", "out", "path", "portfolio", "protected", "rate_minimum", "roc_search", "save_every"),
-        *("seeds", "selection", "simulation", "small", "stratify", "training"),
+        *("across", "compilation_cache", "dataset", "drop", "group_size", "hosts", "intersect", "label", "measure"),
+        *("methods", "minimum", "missing", "network", "out", "path", "portfolio", "positive", "privileged"),
+        *("protected", "rate_minimum", "roc_search", "save_every", "seeds", "selection", "simulation", "small"),
+        *("split_by", "stratify", "table", "training", "use_protected", "weight"),
     )
 )
 """Names of other settings of a run, which a method cannot have."""
@@ -30,7 +31,7 @@ def _check_entry(name: str, kind: Any) -> None:
         raise TypeError(f"the method {name!r} must be a subclass of fairjax.Method, got {brief(kind)}")
     if "__dataclass_params__" not in vars(kind):
         raise TypeError(f"the class {kind.__name__} is not decorated: write @fairjax.method above it")
-    missing = [each for each in ("init", "step") if getattr(kind, each) is getattr(Method, each)]
+    missing = [function for function in ("init", "step") if getattr(kind, function) is getattr(Method, function)]
     if missing:
         raise TypeError(f"{kind.__name__} must have functions init and step, and lacks {' and '.join(missing)}")
     required = [field.name for field in dataclasses.fields(cast(Any, kind)) if _is_required(field)]

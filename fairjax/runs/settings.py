@@ -186,9 +186,9 @@ class Settings:
     intersect: bool = True
     """Compare the intersections of several attributes. Otherwise compare the groups of each attribute separately."""
     minimum: int = 50
-    """Minimum number of rows of a group that is compared (with protected)."""
+    """Minimum number of rows of a compared group. Used with protected."""
     small: Literal["leave out", "pool", "raise", "keep"] = "leave out"
-    """What to do with smaller groups: leave them out of comparisons, pool them, stop with an error, or keep them."""
+    """What to do with smaller groups: leave them out, pool them, stop with an error, or keep them."""
     across: str | None = None
     """Gap that compares a rate across groups. By default the signed difference of two groups, or the spread of more."""
     rate_minimum: int = 1
