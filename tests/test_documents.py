@@ -143,6 +143,12 @@ def sampled(names):
     assert f"is {two:.3f} on average for 2 groups, {six:.3f} for 6, and {twenty:.3f} for 20" in averages
 
 
+def audited(names):
+    frame = names["frame"]
+    rates = frame.groupby("sex")["d"].mean()
+    assert names["gap"] == pytest.approx(rates.max() - rates.min())
+
+
 def added_measure(names):
     assert names["value"] == pytest.approx(0.5)
     measure, labels, groups = names["false_negative_rate_difference"], np.array([1, 0, 1, 1]), np.array([1, 2, 2, 1])
@@ -180,6 +186,7 @@ CHECKS = {
     "Parity measures as metrics": measured,
     "Rates by group": grouped,
     "Networks in and out": in_and_out,
+    "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A measure": added_measure,
     "A method": added_method,
