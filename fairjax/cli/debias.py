@@ -11,7 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from fairjax import checkpoint
-from fairjax.report import figures, results_table
+from fairjax.report import card, figures, results_table
 from fairjax.runs import hosts, results
 from fairjax.runs.context import RunContext, open_folder, open_run
 from fairjax.runs.debiasing import debias_all
@@ -42,7 +42,10 @@ def run(settings: Settings, console: Console) -> None:
                 return
             table, pictures = _write(context, outcome)
         seconds = time.perf_counter() - start
-        write_json(folder.path / "run.json", provenance(context, outcome.prepared, seconds))
+        facts = provenance(context, outcome.prepared, seconds)
+        if settings.table:
+            write_text(folder.path / card.CARD, card.card(settings, outcome.prepared.structure, table, facts))
+        write_json(folder.path / "run.json", facts)
         _print(context, outcome, table, pictures)  # last, so that the results are saved even if the output fails
 
 

@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from fairjax.report import noise, statistics
+from fairjax.report.card import CARD
 from fairjax.report.extras import Extras
 from fairjax.report.layout import (
     Cell,
@@ -340,4 +341,6 @@ def _settings(folder: Path, circumstances: dict[str, Any], results: pd.DataFrame
     if rows:
         tables.append(Table(["package", "version"], rows, "Versions"))
     folds = [Fold("All settings", json.dumps(settings, indent=1, ensure_ascii=False))] if settings else []
+    if (folder / CARD).exists():
+        folds.append(Fold("Model card", (folder / CARD).read_text(encoding="utf-8")))
     return Section("settings", "Settings and versions", tables=tables, folds=folds)

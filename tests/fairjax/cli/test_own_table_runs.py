@@ -61,6 +61,25 @@ def test_decisions_of_predict_are_those_of_the_published_test_parts(run, loans):
         assert chosen["tn0"] == (~decisions & ~y & ~a).sum() and chosen["fn1"] == (~decisions & y & a).sum()
 
 
+def test_the_model_card_has_the_rates_of_the_results(run):
+    text = (run / "out" / "card.md").read_text()
+    results = pd.read_csv(run / "out" / "results.csv").query("method == 'pruning' and part == 'test'")
+    tp, fn, fp, tn = (results[f"{cell}0"].mean() for cell in ("tp", "fn", "fp", "tn"))
+    line = next(line for line in text.partition("### Pruning")[2].splitlines() if line.startswith("| unprivileged"))
+    cells = [cell.split() for cell in line.strip("|").split("|")]
+    assert float(cells[2][0]) == pytest.approx((tp + fp) / (tp + fn + fp + tn), abs=0.0051)
+    assert float(cells[3][0]) == pytest.approx(tp / (tp + fn), abs=0.0051)
+    for words in (
+        "loans.csv, 900 rows",
+        "of the columns job, income",
+        "the rows of a customer in one part",
+        "## Limits",
+    ):
+        assert words in text
+    assert main(["report", str(run / "out")]) == 0
+    assert "Model card" in (run / "out" / "report.html").read_text()
+
+
 def _of_seed(tree, i):
     return {name: _of_seed(leaf, i) for name, leaf in tree.items()} if isinstance(tree, dict) else tree[i]
 
