@@ -3,6 +3,7 @@
 A module imports only those above it in this list:
 
     types         Batch, Split and array aliases
+    random        random words and permutations as jax.random draws them, in less time
     checks        checks of arguments
     metrics       rates, gaps and measures for any number of groups and classes; by_group, a table for people
     losses        cross-entropies, to compose with measures

@@ -1,8 +1,10 @@
 """Names of earlier versions, which still work and warn.
 
-A module that has moved is found under its old name, and its functions under theirs, until the next minor version.
+A module that has moved is found under its former name, and so are functions and classes that were renamed, until the
+next minor version.
 """
 
+import functools
 import importlib
 import importlib.machinery
 import sys
@@ -55,6 +57,21 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
 }
 """The former modules of `fairjax`: their new places, and the new names of functions that were renamed."""
 
+NAMES: dict[str, dict[str, str]] = {
+    "fairjax.checks": {"Rows": "fairjax.checks.CheckedRows", "both": "fairjax.checks.all_valid"},
+    "fairjax.nn.layers": {
+        "dropout_masks": "fairjax.nn.dropout.dropout_masks",
+        "dropped": "fairjax.nn.dropout.drop_probability",
+        "random_words": "fairjax.random.random_words",
+    },
+    "fairjax.seeds": {"Done": "fairjax.seeds.DebiasingState", "straight": "fairjax.seeds.run_chunks"},
+    "fairjax.training": {
+        "Trained": "fairjax.training.TrainingState",
+    },
+    "fairjax.types": {"Groups": "fairjax.types.GroupArray"},
+}
+"""The former names in modules that have not moved, and what they are now."""
+
 BENCHMARKS = (
     *("DATASETS", "FILES", "DataError", "RawFile"),
     *("adult", "bank", "bank_full", "compas", "find", "german", "mimic"),
@@ -74,17 +91,32 @@ class Moved(types.ModuleType):
         if name.startswith("__"):
             raise AttributeError(name)
         new, renamed = MODULES[self.__name__.rpartition(".")[2]]
-        found = getattr(importlib.import_module(new), renamed.get(name, name))
+        value = getattr(importlib.import_module(new), renamed.get(name, name))
         _warn(f"{self.__name__}.{name}", f"{new}.{renamed.get(name, name)}")
-        return found
+        return value
 
 
 def install() -> None:
-    """Make the old modules importable; they are loaded on use."""
+    """Make the former modules importable, which are loaded on use, and the former names in other modules."""
     for name in MODULES:
         module = Moved(f"fairjax.{name}")
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         sys.modules.setdefault(module.__name__, module)
+    for name in NAMES:
+        vars(importlib.import_module(name))["__getattr__"] = functools.partial(_former, name)
+
+
+def _former(module: str, name: str) -> Any:
+    """Return what a former name of a module is now.
+
+    Raises:
+        AttributeError: if the module never had that name.
+    """
+    if name not in NAMES[module]:
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
+    _warn(f"{module}.{name}", NAMES[module][name])
+    current, _, attribute = NAMES[module][name].rpartition(".")
+    return getattr(importlib.import_module(current), attribute)
 
 
 def benchmark(name: str) -> Any:

@@ -51,8 +51,8 @@ def evaluate(task: Task, variables: Variables, parts: Parts, rule: Rule | None =
         A trace of one entry, without a leading axis, and whether all outputs are finite.
     """
     features = _features(task, parts, together=True)
-    every = _logits(lambda x: task.network.apply(variables, x)[0][None], features, num_classes(task.measure))
-    return jax.tree.map(operator.itemgetter(0), evaluate_logits(task, every, parts, rule))
+    logits = _logits(lambda x: task.network.apply(variables, x)[0][None], features, num_classes(task.measure))
+    return jax.tree.map(operator.itemgetter(0), evaluate_logits(task, logits, parts, rule))
 
 
 def start(
@@ -104,13 +104,13 @@ def advance(
         The loop's new state, and the trace of the candidates of these steps, ordered by step and then by member.
     """
     members = method.members
-    by = rule if method.threshold == "rule" else None
+    threshold_rule = rule if method.threshold == "rule" else None
     features = _features(task, parts, together=method.rowwise)
 
-    def one(progress: Progress, _):
+    def step(progress: Progress, _):
         state = method.step(task, parts, progress.state)
-        every = _logits(lambda x: method.logits(task, state, x), features, num_classes(task.measure))
-        trace, finite = evaluate_logits(task, every, parts, by)
+        logits = _logits(lambda x: method.logits(task, state, x), features, num_classes(task.measure))
+        trace, finite = evaluate_logits(task, logits, parts, threshold_rule)
         diverged = progress.diverged | ~finite.any()
         evaluations = trace.for_rule(rule)
         scores = rule(evaluations)
@@ -119,7 +119,7 @@ def advance(
         better = selection.improves(score, progress.score) & finite[member] & ~diverged
         state = method.tell(state, evaluations, scores, rule.bound)
 
-        new = Progress(
+        next_progress = Progress(
             step=progress.step + 1,
             state=tree_where(diverged, progress.state, state),
             best=tree_where(better, FlatVariables.ravel(method.candidate(state, member)), progress.best),
@@ -128,9 +128,9 @@ def advance(
             selected=jnp.where(better, progress.step * members + member + 1, progress.selected),
             diverged=diverged,
         )
-        return new, trace
+        return next_progress, trace
 
-    progress, trace = jax.lax.scan(one, progress, length=steps)
+    progress, trace = jax.lax.scan(step, progress, length=steps)
     return progress, jax.tree.map(lambda entry: entry.reshape(-1, *entry.shape[2:]), trace)
 
 
@@ -182,8 +182,8 @@ def run(method: Method, task: Task, rule: Rule, key: KeyArray, variables: Variab
     parts = Parts.of(split)
     evaluated = evaluate(task, variables, parts, rule if method.threshold == "rule" else None)
     progress = start(method, task, rule, key, variables, parts, evaluated)
-    progress, rest = advance(method, task, rule, parts, progress, method.total_steps(variables))
-    trace = jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), evaluated[0], rest)
+    progress, later = advance(method, task, rule, parts, progress, method.total_steps(variables))
+    trace = jax.tree.map(lambda first, following: jnp.concatenate([first[None], following]), evaluated[0], later)
     return finish(method, task, rule, progress, trace, split)
 
 
@@ -204,16 +204,16 @@ def best_of(
         candidate in the concatenated trace.
     """
     scores = []
-    for trace, chosen in zip(traces, selected, strict=True):
-        scores.append(rule(jax.tree.map(lambda entry, chosen=chosen: entry[chosen], trace.for_rule(rule))))
-    which = selection.first_max(jnp.stack(scores))
-    begins = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1], jnp.int32)
+    for trace, number in zip(traces, selected, strict=True):
+        scores.append(rule(jax.tree.map(lambda entry, number=number: entry[number], trace.for_rule(rule))))
+    method = selection.first_max(jnp.stack(scores))
+    offsets = jnp.array([0, *itertools.accumulate(trace.valid.bias.shape[0] for trace in traces)][:-1], jnp.int32)
     joined = jax.tree.map(lambda *entries: jnp.concatenate(entries), *traces)
-    return joined, which, begins[which] + jnp.stack(selected)[which]
+    return joined, method, offsets[method] + jnp.stack(selected)[method]
 
 
 class _Features(NamedTuple):
-    """Features on which candidates are evaluated: one array for all parts together, or one array per part."""
+    """Features on which candidates are evaluated: one array of all parts, or one array per part."""
 
     arrays: list[Float[Array, "_ d"]]
     sizes: list[int]
@@ -226,17 +226,19 @@ def evaluated_parts(task: Task) -> tuple[Part, ...]:
 
 
 def _features(task: Task, parts: Parts, *, together: bool) -> _Features:
-    every = [getattr(parts, name).x for name in evaluated_parts(task)]
-    return _Features([jnp.concatenate(every)] if together else every, [x.shape[0] for x in every])
+    arrays = [getattr(parts, name).x for name in evaluated_parts(task)]
+    return _Features([jnp.concatenate(arrays)] if together else arrays, [x.shape[0] for x in arrays])
 
 
 def _logits(logits: Callable[[Array], Array], features: _Features, classes: int) -> list[Float[Array, "members _ *c"]]:
     """Compute the logits of every part."""
     with jax.default_matmul_precision("highest"):
-        every = [logits(x) for x in features.arrays]
-    for some, x in zip(every, features.arrays, strict=True):
-        check_logits(some[0], x, classes)
-    return jnp.split(every[0], list(itertools.accumulate(features.sizes))[:-1], axis=1) if len(every) == 1 else every
+        computed = [logits(x) for x in features.arrays]
+    for part_logits, x in zip(computed, features.arrays, strict=True):
+        check_logits(part_logits[0], x, classes)
+    if len(computed) > 1:
+        return computed
+    return jnp.split(computed[0], list(itertools.accumulate(features.sizes))[:-1], axis=1)
 
 
 def evaluate_logits(
@@ -256,31 +258,34 @@ def evaluate_logits(
     Returns:
         A trace with one entry per member, and whether all outputs of each member are finite.
     """
-    many = num_groups(task.measure, parts.valid.a) > 2
-    if task.selection == "pooled" and many and not selection.has_range(task.measure):
+    many_groups = num_groups(task.measure, parts.valid.a) > 2
+    if task.selection == "pooled" and many_groups and not selection.has_range(task.measure):
         raise ValueError(
-            "the pooled rule weights the bias of two groups, or the rates of more of which the measure is the range: "
-            "choose the gap spread, or a rule that looks at validation data alone"
+            "the pooled rule weights the bias of two groups, or the rates of more groups if the measure is their "
+            "range: choose the gap spread, or a rule that uses validation data alone"
         )
     finite = functools.reduce(
-        jnp.logical_and, [jnp.isfinite(some).all(axis=tuple(range(1, some.ndim))) for some in logits]
+        jnp.logical_and,
+        [jnp.isfinite(part_logits).all(axis=tuple(range(1, part_logits.ndim))) for part_logits in logits],
     )
 
-    def one(logits, finite):
+    def evaluate_member(logits, finite):
         scores = dict(zip(evaluated_parts(task), map(probabilities, logits), strict=True))
         valid = parts.valid
         y, a, weights = valid.y, valid.a, weights_of(valid)
-        chosen = selection.best_threshold(task.measure, scores["valid"], y, a, rule=rule, weights=weights)
+        valid_evaluation = selection.best_threshold(task.measure, scores["valid"], y, a, rule=rule, weights=weights)
 
-        def at(name: Part) -> Evaluation:
+        def evaluate_part(name: Part) -> Evaluation:
             batch = getattr(parts, name)
             y, a, weights = batch.y, batch.a, weights_of(batch)
-            found = selection.evaluate_at(task.measure, scores[name], y, a, chosen.threshold, weights=weights)
-            return _if_finite(finite, found)
+            threshold = valid_evaluation.threshold
+            evaluation = selection.evaluate_at(task.measure, scores[name], y, a, threshold, weights=weights)
+            return _if_finite(finite, evaluation)
 
-        return Trace(_if_finite(finite, chosen), at("test"), at("train") if "train" in scores else None)
+        train = evaluate_part("train") if "train" in scores else None
+        return Trace(_if_finite(finite, valid_evaluation), evaluate_part("test"), train)
 
-    return jax.vmap(one)(list(logits), finite), finite
+    return jax.vmap(evaluate_member)(list(logits), finite), finite
 
 
 def _if_finite(finite: Bool[Array, ""], evaluation: Evaluation) -> Evaluation:

@@ -97,11 +97,11 @@ class Debiased:
             )
         x = jnp.asarray(x)
 
-        def one(variables, mean, scale):
+        def seed_scores(variables, mean, scale):
             rows = (x.astype(mean.dtype) - mean[None]) / scale[None]
             return probabilities(self.network.apply(variables, rows)[0])
 
-        return (jax.vmap(one) if self.threshold.ndim else one)(self.variables, self.mean, self.scale)
+        return (jax.vmap(seed_scores) if self.threshold.ndim else seed_scores)(self.variables, self.mean, self.scale)
 
     def decide(self, x: Any) -> Bool[Array, "*seeds n"] | Int[Array, "*seeds n"]:
         """Make decisions for new rows with the selected network.
@@ -132,26 +132,26 @@ class Debiased:
 
 def _described(result: Debiased) -> list[str]:
     selected, count = np.asarray(result.selected), np.shape(result.trace.valid.bias)[-1]
-    several = selected.ndim == 1
+    has_seeds = selected.ndim == 1
     head = f"{name_of(type(result.method))} of {_name(result.measure)}"
-    if several:
+    if has_seeds:
         lines = [f"{head}: {len(selected)} seeds, {count} candidates each; means over seeds"]
     else:
-        which = "the network as given" if selected == 0 else f"candidate {selected}"
-        lines = [f"{head}: {which} selected, of {count} candidates"]
+        selection = "the network as given" if selected == 0 else f"candidate {selected}"
+        lines = [f"{head}: {selection} selected, of {count} candidates"]
     lines.append(f"{'':<20}{'validation':^20}{'test':^20}".rstrip())
     lines.append(f"{'':<20}" + f"{'before':>9}{'after':>9}  " * 2)
-    for name, field in (("balanced accuracy", "balanced_accuracy"), ("|bias|" if several else "bias", "bias")):
+    for name, field in (("balanced accuracy", "balanced_accuracy"), ("|bias|" if has_seeds else "bias", "bias")):
         cells = ""
         for part in (result.trace.valid, result.trace.test):
             values = np.atleast_2d(np.asarray(getattr(part, field)))
-            values = np.abs(values) if several else values  # signs of several seeds would cancel
+            values = np.abs(values) if has_seeds else values  # signs of several seeds would cancel
             after = np.take_along_axis(values, np.atleast_1d(selected)[:, None], axis=1)[:, 0]
-            cells += "".join(f"{_mean(each):>9.3f}" for each in (values[:, 0], after)) + "  "
+            cells += "".join(f"{_mean(entries):>9.3f}" for entries in (values[:, 0], after)) + "  "
         lines.append(f"{name:<20}{cells}".rstrip())
     bound = np.ravel(np.asarray(result.bound))[0]
     satisfied = np.asarray(result.satisfied)
-    if several:
+    if has_seeds:
         lines.append(f"|bias| < {bound:.3g} on validation data: met by {satisfied.sum()} of {satisfied.size} seeds")
         reasons = {"undefined bias": result.undefined, "diverged": result.diverged}
         lines += [f"{name}: {np.sum(flags)} seeds" for name, flags in reasons.items() if np.any(flags)]
@@ -168,21 +168,21 @@ def _why(result: Debiased) -> str:
         return "since the bias cannot be computed: a group that the measure compares has no rows there"
     if result.diverged and result.selected == 0:
         return "since the outputs of candidates were not finite: a smaller step size may help"
-    least = np.nanmin(np.abs(np.asarray(result.trace.valid.bias)))
-    if least >= np.ravel(np.asarray(result.bound))[0]:
-        return f"since the smallest |bias| of all candidates is {least:.3f}"
+    smallest = np.nanmin(np.abs(np.asarray(result.trace.valid.bias)))
+    if smallest >= np.ravel(np.asarray(result.bound))[0]:
+        return f"since the smallest |bias| of all candidates is {smallest:.3f}"
     return "since the rule prefers another candidate to those that meet it"
 
 
 def _mean(values: np.ndarray) -> float:
     """Compute the mean of the values that are not NaN; NaN if all are."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else float("nan")
 
 
 def _name(measure: Measure) -> str:
     """Return the name of a measure."""
-    for name, known in MEASURES.items():
-        if known is measure:
+    for name, registered in MEASURES.items():
+        if registered is measure:
             return name
     return getattr(measure, "__name__", type(measure).__name__)

@@ -1,19 +1,19 @@
-"""Train a classifier: steps, early stopping and hyperparameters."""
+"""Training of a classifier: hyperparameters, steps, and early stopping."""
 
 import dataclasses
-import math
 from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.losses.cross_entropy import cross_entropy
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import ApplyFn, Network
+from fairjax.random import permutation
 from fairjax.types import KeyArray, Number, Rows, Split, Variables, tree_where, weights_of
 
 
@@ -53,7 +53,7 @@ class Training:
             check_at_least(name, getattr(self, name), 0)
 
 
-class Trained(NamedTuple):
+class TrainingState(NamedTuple):
     """State of training between epochs; its `best` is the result."""
 
     variables: FlatVariables
@@ -75,7 +75,7 @@ class Trained(NamedTuple):
     """Whether training stopped because the validation loss was not finite."""
 
 
-def init(network: Network, config: Training, key: KeyArray, split: Split) -> Trained:
+def init(network: Network, config: Training, key: KeyArray, split: Split) -> TrainingState:
     """Make the initial training state.
 
     Args:
@@ -87,15 +87,15 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
     Returns:
         The state before the first epoch.
     """
-    of_network, of_training = jax.random.split(key)
-    flat = FlatVariables.ravel(network.init(of_network, split.batch(split.train[:2]).x))
-    return Trained(
+    network_key, training_key = jax.random.split(key)
+    flat = FlatVariables.ravel(network.init(network_key, split.batch(split.train[:2]).x))
+    return TrainingState(
         variables=flat,
         best=flat,
         best_loss=jnp.array(jnp.inf),
         optimiser=optax.adam(config.learning_rate).init(flat.params),
         plateau=cast(optax.contrib.ReduceLROnPlateauState, _plateau(config).init(flat.params)),
-        key=of_training,
+        key=training_key,
         epoch=jnp.zeros((), jnp.int32),
         stale=jnp.zeros((), jnp.int32),
         done=jnp.array(False),
@@ -103,7 +103,7 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
     )
 
 
-def advance(network: Network, config: Training, split: Split, state: Trained, epochs: int) -> Trained:
+def advance(network: Network, config: Training, split: Split, state: TrainingState, epochs: int) -> TrainingState:
     """Train for up to `epochs` further epochs, in one scan; a state that is done does not change.
 
     Args:
@@ -118,14 +118,14 @@ def advance(network: Network, config: Training, split: Split, state: Trained, ep
     """
     valid = split.part("valid")
 
-    def one(state: Trained, _):
-        new = _check(network, config, valid, _epoch(network, config, split, state))
-        return tree_where(~state.done, new, state), None
+    def train_epoch(state: TrainingState, _):
+        next_state = _check(network, config, valid, _epoch(network, config, split, state))
+        return tree_where(~state.done, next_state, state), None
 
-    return jax.lax.scan(one, state, length=epochs)[0]
+    return jax.lax.scan(train_epoch, state, length=epochs)[0]
 
 
-def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trained:
+def run(network: Network, config: Training, key: KeyArray, split: Split) -> TrainingState:
     """Train one network on one split. The function can be jitted, and mapped over seeds with vmap.
 
     Args:
@@ -139,18 +139,20 @@ def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trai
     """
     state = init(network, config, key, split)
 
-    def more(state: Trained):
+    def is_running(state: TrainingState):
         return ~state.done
 
-    return jax.lax.while_loop(more, lambda state: advance(network, config, split, state, config.check_every), state)
+    return jax.lax.while_loop(
+        is_running, lambda state: advance(network, config, split, state, config.check_every), state
+    )
 
 
 def loss(apply: ApplyFn, variables: Variables, batch: Rows) -> Float[Array, ""]:
     """Compute the (weighted) mean cross-entropy in evaluation mode, in nats; NaN if all weights are 0."""
     logits, _ = apply(variables, batch.x)
     weights = weights_of(batch)
-    there = None if weights is None else jnp.any(jnp.asarray(weights) > 0)
-    return nan_unless(there, cross_entropy(logits, batch))
+    has_rows = None if weights is None else jnp.any(jnp.asarray(weights) > 0)
+    return nan_unless(has_rows, cross_entropy(logits, batch))
 
 
 def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Array, "batches m"]:
@@ -177,67 +179,20 @@ def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Arra
     return order[jnp.arange(batches * size) % n].reshape(batches, size)
 
 
-def permutation(key: KeyArray, rows: Int[Array, " n"]) -> Int[Array, " n"]:
-    """Shuffle rows: the result equals `jax.random.permutation(key, rows)` and takes less time.
-
-    On CPU, sorting pairs is six times slower than sorting numbers, and shuffling by a sort of pairs takes a tenth of a
-    small network's epoch. Here only the random numbers are sorted, and each row is moved to the position at which its
-    number is found.
-
-    Args:
-        key: random key of the order.
-        rows: the rows to shuffle.
-
-    Returns:
-        The same rows in random order.
-
-    Example:
-        >>> key, rows = jax.random.key(0), jnp.arange(1000)
-        >>> (permutation(key, rows) == jax.random.permutation(jax.random.clone(key), rows)).all().item()
-        True
-    """
-    n = rows.shape[0]
-    # The number of rounds of jax.random.permutation, which makes ties among 32-bit numbers harmless.
-    for _ in range(math.ceil(3 * math.log(max(1, n)) / math.log(2**32 - 1))):
-        key, of_round = jax.random.split(key)
-        rows = rows[_argsort(jax.random.bits(of_round, (n,), jnp.uint32))]
-    return rows
-
-
-def _argsort(numbers: UInt32[Array, " n"]) -> Int[Array, " n"]:
-    """Compute a stable `jnp.argsort(numbers)` by sorting only the numbers, followed by a search."""
-    n = numbers.shape[0]
-    here = jnp.arange(n)
-
-    def holders(place):
-        """Return, for each place, the first position that claims it."""
-        return jnp.full(n, n, here.dtype).at[place].min(here, mode="promise_in_bounds")
-
-    def again(state):
-        place, held = state
-        place = place + (held[place] != here).astype(
-            place.dtype
-        )  # equal numbers claim one place: all but the first move to the next
-        return place, holders(place)
-
-    place = jnp.searchsorted(jnp.sort(numbers), numbers, method="scan_unrolled").astype(here.dtype)
-    return jax.lax.while_loop(lambda state: (state[1] == n).any(), again, (place, holders(place)))[1]
-
-
-def _epoch(network: Network, config: Training, split: Split, state: Trained) -> Trained:
+def _epoch(network: Network, config: Training, split: Split, state: TrainingState) -> TrainingState:
     """Run one pass over the train part."""
-    of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-    batches = shuffled(of_order, split.train, config.batch_size)
+    order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+    batches = shuffled(order_key, split.train, config.batch_size)
     scale = state.plateau.scale
 
     def step(carry, item):
         flat, optimiser = carry
         i, rows = item
         batch = split.batch(rows)
-        of_step = jax.random.fold_in(of_dropout, i)
+        step_key = jax.random.fold_in(dropout_key, i)
 
         def objective(params):
-            logits, updated = network.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=of_step)
+            logits, updated = network.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=step_key)
             return cross_entropy(logits, batch), updated
 
         grads, updated = jax.grad(objective, has_aux=True)(flat.params)
@@ -251,7 +206,7 @@ def _epoch(network: Network, config: Training, split: Split, state: Trained) -> 
     return state._replace(variables=flat, optimiser=optimiser, epoch=state.epoch + 1)
 
 
-def _check(network: Network, config: Training, valid: Rows, state: Trained) -> Trained:
+def _check(network: Network, config: Training, valid: Rows, state: TrainingState) -> TrainingState:
     """Update the plateau schedule after an epoch and, every `check_every` epochs and at the last, early stopping."""
     value = loss(network.apply, state.variables.variables(), valid)
     diverged = ~jnp.isfinite(value)

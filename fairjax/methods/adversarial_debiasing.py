@@ -28,7 +28,7 @@ class Adversary(NamedTuple):
     intercept: Float[Array, ""]
 
 
-class State(NamedTuple):
+class AdversarialDebiasingState(NamedTuple):
     """State of network and adversary between epochs."""
 
     variables: FlatVariables
@@ -87,7 +87,9 @@ class AdversarialDebiasing(Method):
         check_at_least("batch_size", self.batch_size, 2)
         check_at_least("epochs", self.epochs, 1)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> AdversarialDebiasingState:
         """Start from the original network and an untrained adversary."""
         del evaluation
         groups, classes = num_groups(task.measure, parts.train.a), num_classes(task.measure)
@@ -99,72 +101,81 @@ class AdversarialDebiasing(Method):
         flat = FlatVariables.ravel(variables)
         zero = jnp.zeros((), flat.params.dtype)
         adversary = Adversary(zero, jnp.zeros(3, zero.dtype), zero)
-        network, other = optax.adam(self.learning_rate), optax.adam(self.adversary_rate)
-        return State(flat, network.init(flat.params), adversary, other.init(adversary), key, jnp.zeros((), jnp.int32))
+        network_adam, adversary_adam = optax.adam(self.learning_rate), optax.adam(self.adversary_rate)
+        return AdversarialDebiasingState(
+            flat,
+            network_adam.init(flat.params),
+            adversary,
+            adversary_adam.init(adversary),
+            key,
+            jnp.zeros((), jnp.int32),
+        )
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: AdversarialDebiasingState) -> AdversarialDebiasingState:
         """Run one epoch, updating network and adversary at every mini-batch."""
         batch = getattr(parts, self.part)
-        of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-        batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), self.batch_size)
-        network, other = optax.adam(self.learning_rate), optax.adam(self.adversary_rate)
+        order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+        batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), self.batch_size)
+        network_adam, adversary_adam = optax.adam(self.learning_rate), optax.adam(self.adversary_rate)
 
-        def move(carry, item):
+        def update(carry, item):
             (flat, optimiser, adversary, adversary_optimiser), (rows, key) = carry, item
-            some = take(batch, rows)
+            mini_batch = take(batch, rows)
 
             def output(params):
                 logits, updated = task.network.apply(
-                    dataclasses.replace(flat, params=params).variables(), some.x, key=key
+                    dataclasses.replace(flat, params=params).variables(), mini_batch.x, key=key
                 )
                 return logits, FlatVariables.ravel(updated).rest
 
-            logits, pullback, rest = jax.vjp(output, flat.params, has_aux=True)
-            weights = weights_of(some)
+            logits, pullback, statistics = jax.vjp(output, flat.params, has_aux=True)
+            weights = weights_of(mini_batch)
             weights = jnp.ones_like(logits) if weights is None else weights.astype(logits.dtype)
-            ours = jax.grad(lambda logits: _entropy(logits, some.y, weights))(logits)
-            rows = self._rows(task, some).astype(logits.dtype)
+            slope = jax.grad(lambda logits: _entropy(logits, mini_batch.y, weights))(logits)
+            rows = self._rows(task, mini_batch).astype(logits.dtype)
             odds = self.adversary == "odds"
-            theirs, of_adversary = jax.grad(_adversary_loss, argnums=(0, 1))(logits, adversary, some, rows, odds)
-            g, h = pullback(ours)[0], pullback(theirs)[0]
+            adversary_slope, adversary_grads = jax.grad(_adversary_loss, argnums=(0, 1))(
+                logits, adversary, mini_batch, rows, odds
+            )
+            g, h = pullback(slope)[0], pullback(adversary_slope)[0]
             unit = h / jnp.maximum(jnp.linalg.norm(h), jnp.finfo(h.dtype).tiny)
             direction = g - jnp.dot(unit, g) * unit - self.weight * h
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-                updates, optimiser = network.update(direction, optimiser)
-                moved, adversary_optimiser = other.update(of_adversary, adversary_optimiser)
-            flat = dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest)
-            adversary = cast(Adversary, optax.apply_updates(cast(optax.Params, adversary), moved))
+                updates, optimiser = network_adam.update(direction, optimiser)
+                adversary_updates, adversary_optimiser = adversary_adam.update(adversary_grads, adversary_optimiser)
+            flat = dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=statistics)
+            adversary = cast(Adversary, optax.apply_updates(cast(optax.Params, adversary), adversary_updates))
             return (flat, optimiser, adversary, adversary_optimiser), None
 
         carry = state.variables, state.optimiser, state.adversary, state.adversary_optimiser
-        carry, _ = jax.lax.scan(move, carry, (batches, batch_keys(of_dropout, batches.shape[0])))
-        return State(*carry, state.key, state.epoch + 1)
+        carry, _ = jax.lax.scan(update, carry, (batches, batch_keys(dropout_key, batches.shape[0])))
+        return AdversarialDebiasingState(*carry, state.key, state.epoch + 1)
 
     def total_steps(self, variables: Variables) -> int:
         """Return the number of steps, one per epoch."""
         del variables
         return self.epochs
 
-    def _rows(self, task: Task, some: Rows) -> Float[Array, " m"]:
+    def _rows(self, task: Task, mini_batch: Rows) -> Float[Array, " m"]:
         """Return indicators of the rows that the adversary uses: all rows, or positives only."""
         if self.adversary is None:  # test whether the measure depends on negatives
             y, a = jnp.array([True, True, False, False]), jnp.array([True, False, True, False])
             measure = of_mini_batches(task.measure, 1, 2**30)  # for four rows, ignoring the minimal number of rows
-            everybody = jnp.any(jax.grad(measure)(jnp.full(4, 0.5), y, a)[2:] != 0)
+            all_rows = jnp.any(jax.grad(measure)(jnp.full(4, 0.5), y, a)[2:] != 0)
         else:
-            everybody = jnp.array(self.adversary != "opportunity")
-        seen, weights = some.y | everybody, weights_of(some)
-        return seen.astype(jnp.result_type(float)) if weights is None else jnp.where(seen, weights, 0.0)
+            all_rows = jnp.array(self.adversary != "opportunity")
+        used, weights = mini_batch.y | all_rows, weights_of(mini_batch)
+        return used.astype(jnp.result_type(float)) if weights is None else jnp.where(used, weights, 0.0)
 
 
-def _adversary_loss(logits, adversary: Adversary, some: Rows, rows: Float[Array, " m"], odds: bool):
+def _adversary_loss(logits, adversary: Adversary, mini_batch: Rows, row_weights: Float[Array, " m"], odds: bool):
     """Compute the cross-entropy of the group, in nats per row."""
     s = jax.nn.sigmoid((1.0 + jnp.abs(adversary.scale)) * logits)
-    y = some.y.astype(s.dtype)
-    guess = s * adversary.slope[0] + adversary.intercept
+    y = mini_batch.y.astype(s.dtype)
+    prediction = s * adversary.slope[0] + adversary.intercept
     if odds:
-        guess += s * y * adversary.slope[1] + s * (1.0 - y) * adversary.slope[2]
-    return _entropy(guess, some.a, rows)
+        prediction += s * y * adversary.slope[1] + s * (1.0 - y) * adversary.slope[2]
+    return _entropy(prediction, mini_batch.a, row_weights)
 
 
 def _entropy(logits, labels, weights):

@@ -31,13 +31,13 @@ class Critic(nn.Module):
     @nn.compact
     def __call__(self, h: Float[Array, "m k"]) -> Float[Array, ""]:
         """Predict the bias."""
-        guess = h.reshape(1, -1)
+        prediction = h.reshape(1, -1)
         for _ in range(self.layers + 1):
-            guess = nn.relu(Linear(self.width)(guess))
-        return Linear(1)(guess)[0, 0]
+            prediction = nn.relu(Linear(self.width)(prediction))
+        return Linear(1)(prediction)[0, 0]
 
 
-class State(NamedTuple):
+class AdversarialFineTuningState(NamedTuple):
     """State of network and critic between rounds."""
 
     variables: FlatVariables
@@ -68,7 +68,7 @@ class AdversarialFineTuning(Method):
     stream: ClassVar[int | None] = 6
 
     weight: Number = 0.75
-    """How much predicted bias beyond the bound raises the loss (lambda)."""
+    """Weight of the predicted bias beyond the bound in the loss (lambda)."""
     epsilon: Number = 0.05
     """Bound on predicted bias."""
     margin: Number = 0.02
@@ -100,64 +100,72 @@ class AdversarialFineTuning(Method):
             check_at_least(name, getattr(self, name), 1)
         check_at_least("critic_layers", self.critic_layers, 0)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> AdversarialFineTuningState:
         """Start from the original network and a newly initialised critic."""
-        of_critic, of_rounds = jax.random.split(key)
+        critic_key, rounds_key = jax.random.split(key)
         flat, batch = FlatVariables.ravel(variables), getattr(parts, self.part)
         rows = jnp.arange(min(self.batch_size, batch.y.shape[0]))
         h = jax.eval_shape(lambda: _features(task)(variables, batch.x[rows])[0])
-        critic = self._critic().init(of_critic, jnp.zeros(h.shape, h.dtype))
+        critic = self._critic().init(critic_key, jnp.zeros(h.shape, h.dtype))
         adam = optax.adam(self.learning_rate)
         zero = jnp.zeros((), jnp.int32)
-        return State(flat, adam.init(flat.params), critic, adam.init(critic), evaluation.threshold, of_rounds, zero)
+        return AdversarialFineTuningState(
+            flat, adam.init(flat.params), critic, adam.init(critic), evaluation.threshold, rounds_key, zero
+        )
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: AdversarialFineTuningState) -> AdversarialFineTuningState:
         """Run one round: `critic_steps` mini-batches for the critic, then `network_steps` for the network."""
         batch, features, critic = getattr(parts, self.part), _features(task), self._critic()
         measure = of_mini_batches(task.measure, self.batch_size, batch.y.shape[0])
         adam = optax.adam(self.learning_rate)
-        of_critic, of_network, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
+        critic_key, network_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch), 3)
 
-        def learn(carry, rows):
+        def update_critic(carry, rows):
             weights, optimiser = carry
-            some = take(batch, rows)
-            h, logits, _ = features(state.variables.variables(), some.x)
+            mini_batch = take(batch, rows)
+            h, logits, _ = features(state.variables.variables(), mini_batch.x)
             if logits.ndim == 1:
                 decisions = (jax.nn.sigmoid(logits) > state.threshold).astype(h.dtype)
             else:
                 decisions = jax.nn.one_hot(jnp.argmax(logits, axis=1), logits.shape[1], dtype=h.dtype)
-            bias = measure(decisions, *columns(some))
+            bias = measure(decisions, *columns(mini_batch))
             bias = jnp.where(jnp.isnan(bias), 0.0, bias)  # NaN if the mini-batch lacks a group
             grads = jax.grad(lambda weights: jnp.square(_guess(critic, weights, h) - bias))(weights)
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
                 updates, optimiser = adam.update(grads, optimiser)
             return (optax.apply_updates(weights, updates), optimiser), None
 
-        rows = _mini_batches(of_critic, batch.y.shape[0], self.batch_size, self.critic_steps)
-        (weights, critic_optimiser), _ = jax.lax.scan(learn, (state.critic, state.critic_optimiser), rows)
+        rows = _mini_batches(critic_key, batch.y.shape[0], self.batch_size, self.critic_steps)
+        (weights, critic_optimiser), _ = jax.lax.scan(update_critic, (state.critic, state.critic_optimiser), rows)
 
-        def heed(carry, item):
+        def update_network(carry, item):
             (flat, optimiser), (rows, key) = carry, item
-            some = take(batch, rows)
+            mini_batch = take(batch, rows)
 
             def loss(params):
-                h, logits, updated = features(dataclasses.replace(flat, params=params).variables(), some.x, key=key)
+                h, logits, updated = features(
+                    dataclasses.replace(flat, params=params).variables(), mini_batch.x, key=key
+                )
                 excess = jnp.abs(_guess(critic, weights, h)) - self.epsilon + self.margin
-                entropy = cross_entropy(logits, some)
+                entropy = cross_entropy(logits, mini_batch)
                 return jnp.maximum(1.0, self.weight * excess + 1.0) * entropy, FlatVariables.ravel(updated).rest
 
-            grads, rest = jax.grad(loss, has_aux=True)(flat.params)
+            grads, statistics = jax.grad(loss, has_aux=True)(flat.params)
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
                 updates, optimiser = adam.update(grads, optimiser)
             return (
-                dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest),
+                dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=statistics),
                 optimiser,
             ), None
 
-        rows = _mini_batches(of_network, batch.y.shape[0], self.batch_size, self.network_steps)
-        keys = batch_keys(of_dropout, self.network_steps)
-        (flat, optimiser), _ = jax.lax.scan(heed, (state.variables, state.optimiser), (rows, keys))
-        return State(flat, optimiser, weights, critic_optimiser, state.threshold, state.key, state.epoch + 1)
+        rows = _mini_batches(network_key, batch.y.shape[0], self.batch_size, self.network_steps)
+        keys = batch_keys(dropout_key, self.network_steps)
+        (flat, optimiser), _ = jax.lax.scan(update_network, (state.variables, state.optimiser), (rows, keys))
+        return AdversarialFineTuningState(
+            flat, optimiser, weights, critic_optimiser, state.threshold, state.key, state.epoch + 1
+        )
 
     def total_steps(self, variables: Variables) -> int:
         """Return the number of steps, one per round."""
@@ -181,7 +189,7 @@ def _guess(critic: Critic, weights: Any, h: Float[Array, "m k"]) -> Float[Array,
 def _features(task: Task) -> FeaturesFn:
     if task.network.features is None:
         raise ValueError(
-            "adversarial fine-tuning looks at the last hidden layer, but the network has no `features`; "
+            "adversarial fine-tuning needs the last hidden layer, but the network has no `features`; "
             "give Network(init, apply, features)"
         )
     return task.network.features

@@ -129,7 +129,7 @@ class Method:
             return self.num_steps  # type: ignore[attr-defined]
         except AttributeError:
             raise TypeError(
-                f"{type(self).__name__} does not say how many steps it takes: give it a field "
+                f"{type(self).__name__} does not define the number of its steps: give it a field "
                 "`num_steps: int = static(...)`, or write total_steps(self, variables)"
             ) from None
 
@@ -169,13 +169,13 @@ class Method:
     def logits(self, task: Task, state: Any, x: Float[Array, "n d"]) -> Float[Array, "members n *c"]:
         """Compute the logits of all candidates for evaluation. Default: in evaluation mode, all members in parallel."""
 
-        def one(member):
+        def member_logits(member):
             variables = FlatVariables.ravel(self.candidate(state, member)).variables()
             return task.network.apply(variables, x)[0]
 
         if self.members == 1:
-            return one(jnp.zeros((), jnp.int32))[None]
-        return jax.vmap(one)(jnp.arange(self.members, dtype=jnp.int32))
+            return member_logits(jnp.zeros((), jnp.int32))[None]
+        return jax.vmap(member_logits)(jnp.arange(self.members, dtype=jnp.int32))
 
     def tell(self, state: Any, evaluation: Evaluation, score: Float[Array, " members"], bound: Number) -> Any:
         """Update the state with the evaluation of the candidates. Default: leave the state unchanged.

@@ -17,7 +17,7 @@ from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables
 
 
-class State(NamedTuple):
+class BiasGdaState(NamedTuple):
     """State of fine-tuning between candidates."""
 
     variables: FlatVariables
@@ -26,7 +26,7 @@ class State(NamedTuple):
     """Sign of the network's bias on validation data before fine-tuning."""
     key: KeyArray
     step: Int[Array, ""]
-    """Number of candidates proposed so far."""
+    """Number of candidates that have been proposed."""
 
 
 @method
@@ -64,29 +64,33 @@ class BiasGda(Method):
         check_at_least("epochs", self.epochs, 1)
         check_at_least("evaluations", self.evaluations, 1)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> BiasGdaState:
         """Start from the original network; the sign of its bias determines whether to descend or to ascend."""
         del task, parts
         flat = FlatVariables.ravel(variables)
-        return State(flat, self._optimiser().init(flat.params), sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
+        return BiasGdaState(
+            flat, self._optimiser().init(flat.params), sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32)
+        )
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: BiasGdaState) -> BiasGdaState:
         """Run one epoch, or a share of it if there are several candidates per epoch."""
         batch = getattr(parts, self.part)
         epoch, share = state.step // self.evaluations, state.step % self.evaluations
-        of_order, of_dropout, _ = jax.random.split(jax.random.fold_in(state.key, epoch), 3)
-        batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), self.batch_size)
-        each = batches.shape[0] // self.evaluations
-        if each == 0:
+        order_key, dropout_key, _ = jax.random.split(jax.random.fold_in(state.key, epoch), 3)
+        batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), self.batch_size)
+        steps = batches.shape[0] // self.evaluations
+        if steps == 0:
             raise ValueError(
                 f"evaluations = {self.evaluations} exceeds the {batches.shape[0]} mini-batches of an epoch over the "
                 f"{self.part} part ({batch.y.shape[0]} rows); lower evaluations or batch_size"
             )
-        rows = jax.lax.dynamic_slice_in_dim(batches, share * each, each)
+        rows = jax.lax.dynamic_slice_in_dim(batches, share * steps, steps)
         measure = of_mini_batches(task.measure, self.batch_size, batch.y.shape[0])
 
-        def signed_proxy(logits, some: Rows):
-            return state.sign * proxy(measure, logits, some), None
+        def signed_proxy(logits, mini_batch: Rows):
+            return state.sign * proxy(measure, logits, mini_batch), None
 
         flat, optimiser, _ = gradient_steps(
             task.network.apply,
@@ -96,7 +100,7 @@ class BiasGda(Method):
             state.optimiser,
             batch,
             rows,
-            batch_keys(of_dropout, each, share * each),
+            batch_keys(dropout_key, steps, share * steps),
             num_classes=num_classes(task.measure),
         )
         return state._replace(variables=flat, optimiser=optimiser, step=state.step + 1)
@@ -111,7 +115,7 @@ class BiasGda(Method):
         del variables
         return self.epochs * self.evaluations
 
-    def logits(self, task: Task, state: State, x: Float[Array, "n d"]) -> Float[Array, "1 n *c"]:
+    def logits(self, task: Task, state: BiasGdaState, x: Float[Array, "n d"]) -> Float[Array, "1 n *c"]:
         """Compute the logits of the candidate, in the configured mode."""
         variables = state.variables.variables()
         if self.candidates == "evaluation":

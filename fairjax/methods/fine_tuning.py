@@ -24,7 +24,7 @@ from fairjax.training import shuffled
 from fairjax.types import KeyArray, Number, Rows, Variables
 
 
-class State(NamedTuple):
+class FineTuningState(NamedTuple):
     """State of fine-tuning between epochs; the first three fields have a leading axis of weights."""
 
     variables: FlatVariables
@@ -86,29 +86,31 @@ class FineTuning(Method):
         check_at_least("batch_size", self.batch_size, 2)
         check_at_least("epochs", self.epochs, 1)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> FineTuningState:
         """Start from the original network for every weight."""
         del task, parts
         flat = FlatVariables.ravel(variables)
         weights = jnp.stack([jnp.asarray(weight, flat.params.dtype) for weight in self.weights])
-        begun = flat, optax.adam(self.learning_rate).init(flat.params)
-        flat, optimiser = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(weights), *leaf.shape)), begun)
-        return State(flat, optimiser, weights, sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
+        initial = flat, optax.adam(self.learning_rate).init(flat.params)
+        flat, optimiser = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(weights), *leaf.shape)), initial)
+        return FineTuningState(flat, optimiser, weights, sign_of_bias(evaluation), key, jnp.zeros((), jnp.int32))
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: FineTuningState) -> FineTuningState:
         """Run one epoch for every weight, with the same mini-batches and dropout for all weights."""
         batch = getattr(parts, self.part)
-        of_order, of_dropout = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-        batches = shuffled(of_order, jnp.arange(batch.y.shape[0]), self.batch_size)
-        keys = batch_keys(of_dropout, batches.shape[0])
+        order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
+        batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), self.batch_size)
+        keys = batch_keys(dropout_key, batches.shape[0])
         shares = class_shares(batch, num_classes(task.measure))
         measure = of_mini_batches(task.measure, self.batch_size, batch.y.shape[0])
 
-        def one(flat: FlatVariables, optimiser, weight):
-            def loss(logits, some: Rows):
-                bias = proxy(measure, logits, some)
+        def tune(flat: FlatVariables, optimiser, weight):
+            def loss(logits, mini_batch: Rows):
+                bias = proxy(measure, logits, mini_batch)
                 penalty = jnp.abs(bias) if self.penalty == "absolute" else state.sign * bias
-                return balanced_cross_entropy(logits, some, shares) + weight * penalty, bias
+                return balanced_cross_entropy(logits, mini_batch, shares) + weight * penalty, bias
 
             flat, optimiser, proxies = gradient_steps(
                 task.network.apply,
@@ -123,21 +125,21 @@ class FineTuning(Method):
                 num_classes=num_classes(task.measure),
             )
             if self.weighting == "multiplier":
-                known = ~jnp.isnan(proxies)  # NaN for mini-batches that lack a group
-                mean = jnp.sum(proxies, where=known) / jnp.maximum(jnp.sum(known, dtype=proxies.dtype), 1.0)
-                violated = jnp.abs(mean) if self.penalty == "absolute" else state.sign * mean
-                weight = weight + self.multiplier_rate * violated
+                defined = ~jnp.isnan(proxies)  # NaN for mini-batches that lack a group
+                mean = jnp.sum(proxies, where=defined) / jnp.maximum(jnp.sum(defined, dtype=proxies.dtype), 1.0)
+                violation = jnp.abs(mean) if self.penalty == "absolute" else state.sign * mean
+                weight = weight + self.multiplier_rate * violation
             return flat, optimiser, weight
 
-        flat, optimiser, weights = jax.vmap(one)(state.variables, state.optimiser, state.weights)
-        return State(flat, optimiser, weights, state.sign, state.key, state.epoch + 1)
+        flat, optimiser, weights = jax.vmap(tune)(state.variables, state.optimiser, state.weights)
+        return FineTuningState(flat, optimiser, weights, state.sign, state.key, state.epoch + 1)
 
     @property
     def members(self) -> int:
         """Number of candidates per step, one per weight."""
         return len(self.weights)
 
-    def candidate(self, state: State, member: Int[Array, ""]) -> FlatVariables:
+    def candidate(self, state: FineTuningState, member: Int[Array, ""]) -> FlatVariables:
         """Return the network of one weight."""
         return jax.tree.map(lambda leaf: leaf[member], state.variables)
 

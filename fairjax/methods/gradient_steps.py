@@ -14,13 +14,13 @@ from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import ApplyFn
 from fairjax.types import KeyArray, Rows, Variables, take
 
-Loss = Callable[[Float[Array, "m *c"], Rows], tuple[Float[Array, ""], PyTree[Array]]]
+AuxiliaryLoss = Callable[[Float[Array, "m *c"], Rows], tuple[Float[Array, ""], PyTree[Array]]]
 """A function (logits, rows) -> (loss, auxiliary values to keep of the step)."""
 
 
 def gradient_steps(
     apply: ApplyFn,
-    loss: Loss,
+    loss: AuxiliaryLoss,
     optimiser: optax.GradientTransformation,
     flat: FlatVariables,
     state: optax.OptState,
@@ -55,22 +55,25 @@ def gradient_steps(
 
     def step(carry, item):
         (flat, state), (rows, key) = carry, item
-        some = take(batch, rows)
+        mini_batch = take(batch, rows)
 
         def objective(params):
             variables = tuned(dataclasses.replace(flat, params=params).variables(), layers)
-            logits, updated = apply(variables, some.x, key=key if layers is None else None)
-            check_logits(logits, some.x, num_classes)
-            value, facts = loss(logits, some)
-            return value, (FlatVariables.ravel(updated).rest, facts)
+            logits, updated = apply(variables, mini_batch.x, key=key if layers is None else None)
+            check_logits(logits, mini_batch.x, num_classes)
+            value, auxiliary = loss(logits, mini_batch)
+            return value, (FlatVariables.ravel(updated).rest, auxiliary)
 
-        grads, (rest, facts) = jax.grad(objective, has_aux=True)(flat.params)
+        grads, (statistics, auxiliary) = jax.grad(objective, has_aux=True)(flat.params)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, state = optimiser.update(grads, state)
-        return (dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest), state), facts
+        return (
+            dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=statistics),
+            state,
+        ), auxiliary
 
-    (flat, state), facts = jax.lax.scan(step, (flat, state), (batches, keys))
-    return flat, state, facts
+    (flat, state), auxiliary = jax.lax.scan(step, (flat, state), (batches, keys))
+    return flat, state, auxiliary
 
 
 def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
@@ -85,8 +88,8 @@ def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
     unknown = [name for name in layers if name not in params]
     if unknown or not layers:
         raise ValueError(f"layers must be some of {', '.join(params)}, got {', '.join(unknown) or 'none'}")
-    free = {name: tree if name in layers else jax.lax.stop_gradient(tree) for name, tree in params.items()}
-    return {**variables, "params": free}
+    partly_frozen = {name: tree if name in layers else jax.lax.stop_gradient(tree) for name, tree in params.items()}
+    return {**variables, "params": partly_frozen}
 
 
 def batch_keys(key: KeyArray, count: int, first: Int[Array, ""] | int = 0) -> Key[Array, " k"]:

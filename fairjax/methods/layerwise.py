@@ -15,7 +15,7 @@ from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Variables
 
 
-class State(NamedTuple):
+class LayerwiseState(NamedTuple):
     """State of the search in a layer."""
 
     original: FlatVariables
@@ -65,36 +65,38 @@ class LayerwiseOptimisation(Method):
         check_at_least("population", self.population, 4)
         check_positive("deviation", self.deviation)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> LayerwiseState:
         """Start from the original network, before the first generation."""
         del task, parts, evaluation
         flat = FlatVariables.ravel(variables)
         params = jnp.tile(flat.params, (self.population, 1))
         search = self._begin(flat.params.shape[0])
-        return State(flat, search, jnp.zeros_like(params), params, key, jnp.zeros((), jnp.int32))
+        return LayerwiseState(flat, search, jnp.zeros_like(params), params, key, jnp.zeros((), jnp.int32))
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: LayerwiseState) -> LayerwiseState:
         """Draw the next generation; the search in each layer starts at the original network."""
         del task, parts
         original, layers = state.original.params, _layers(state.original)
         layer, generation = jnp.divmod(state.step, self.generations)
         strategy, constants = self._strategy(original.shape[0])
-        begun = self._begin(original.shape[0])
-        search = jax.tree.map(lambda first, now: jnp.where(generation == 0, first, now), begun, state.search)
+        initial = self._begin(original.shape[0])
+        search = jax.tree.map(lambda new_leaf, leaf: jnp.where(generation == 0, new_leaf, leaf), initial, state.search)
         with jax.numpy_rank_promotion("allow"):  # evosax promotes ranks
             population, search = strategy.ask(jax.random.fold_in(state.key, 2 * state.step), search, constants)
-        here = jnp.asarray(layers, layer.dtype) == layer
-        size = jnp.sqrt(jnp.mean(original**2, where=here))
-        params = original[None] + jnp.where(here[None], size * population, 0.0)
+        in_layer = jnp.asarray(layers, layer.dtype) == layer
+        size = jnp.sqrt(jnp.mean(original**2, where=in_layer))
+        params = original[None] + jnp.where(in_layer[None], size * population, 0.0)
         return state._replace(search=_strong(search), population=population, params=params, step=state.step + 1)
 
     def tell(
         self,
-        state: State,
+        state: LayerwiseState,
         evaluation: Evaluation,
         score: Float[Array, " members"],
         bound: Number,
-    ) -> State:
+    ) -> LayerwiseState:
         """Update the search with the fitness of the candidates."""
         inside = jnp.abs(evaluation.bias) < bound
         fitness = jnp.where(inside, -score, jnp.abs(evaluation.bias))  # lower is better
@@ -109,7 +111,7 @@ class LayerwiseOptimisation(Method):
         """Number of candidates per step, those of a generation."""
         return self.population
 
-    def candidate(self, state: State, member: Int[Array, ""]) -> FlatVariables:
+    def candidate(self, state: LayerwiseState, member: Int[Array, ""]) -> FlatVariables:
         """Return the network with a candidate's parameters."""
         return dataclasses.replace(state.original, params=state.params[member])
 

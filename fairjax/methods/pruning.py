@@ -17,7 +17,7 @@ from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Variables
 
 
-class State(NamedTuple):
+class PruningState(NamedTuple):
     """State of pruning between steps."""
 
     variables: FlatVariables
@@ -68,34 +68,36 @@ class Pruning(Method):
         check_at_least("steps", 1 if self.steps is None else self.steps, 1)
         check_at_least("spared_layers", self.spared_layers, 0)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> PruningState:
         """Start from the original network; by the sign of its bias, units that increase |bias| are cut first."""
         del key
         sign = sign_of_bias(evaluation)
         scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
         if self.influence == "static":
             scores = self._signed_influence(task, parts, variables, sign)
-        return State(FlatVariables.ravel(variables), sign, scores)
+        return PruningState(FlatVariables.ravel(variables), sign, scores)
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: PruningState) -> PruningState:
         """Cut the units of one step."""
         scores, variables = state.scores, state.variables.variables()
         if self.influence == "dynamic":
             scores = self._signed_influence(task, parts, variables, state.sign)
-        old = variables["masks"]
+        old_masks = variables["masks"]
         if self.schedule == "units":
-            new = masks.drop(old, scores, min(self.units, masks.size(old)))
+            new_masks = masks.drop(old_masks, scores, min(self.units, masks.size(old_masks)))
         else:
-            new = masks.drop_above(old, scores, 1.0 - 1.0 / self.total_steps(variables))
-        return state._replace(variables=dataclasses.replace(state.variables, masks=ravel_pytree(new)[0]))
+            new_masks = masks.drop_above(old_masks, scores, 1.0 - 1.0 / self.total_steps(variables))
+        return state._replace(variables=dataclasses.replace(state.variables, masks=ravel_pytree(new_masks)[0]))
 
     def total_steps(self, variables: Variables) -> int:
         """Return B as given, or the number of steps necessary to cut every unit that is not spared."""
         if self.steps is not None:
             return self.steps
         layers = jax.tree.leaves(variables["masks"])[self.spared_layers :]
-        each = self.units if self.schedule == "units" else 1
-        return max(1, -(-sum(keep.size for keep in layers) // each))
+        units_per_step = self.units if self.schedule == "units" else 1
+        return max(1, -(-sum(keep.size for keep in layers) // units_per_step))
 
     def _signed_influence(self, task: Task, parts: Parts, variables: Variables, sign):
         batch = getattr(parts, self.part)

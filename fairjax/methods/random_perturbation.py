@@ -14,7 +14,7 @@ from fairjax.selection import Evaluation
 from fairjax.types import KeyArray, Number, Variables
 
 
-class State(NamedTuple):
+class RandomPerturbationState(NamedTuple):
     """State with the draws of a step."""
 
     original: FlatVariables
@@ -56,13 +56,15 @@ class RandomPerturbation(Method):
         check_at_least("batch", self.batch, 1)
         check_positive("deviation", self.deviation)
 
-    def init(self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation) -> State:
+    def init(
+        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
+    ) -> RandomPerturbationState:
         """Start from the original network, before the first draw."""
         del task, parts, evaluation
         flat = FlatVariables.ravel(variables)
-        return State(flat, jnp.tile(flat.params, (self.batch, 1)), key, jnp.zeros((), jnp.int32))
+        return RandomPerturbationState(flat, jnp.tile(flat.params, (self.batch, 1)), key, jnp.zeros((), jnp.int32))
 
-    def step(self, task: Task, parts: Parts, state: State) -> State:
+    def step(self, task: Task, parts: Parts, state: RandomPerturbationState) -> RandomPerturbationState:
         """Make the next draws, each with a key derived from the number of the draw."""
         del task, parts
         original = state.original.params
@@ -79,7 +81,7 @@ class RandomPerturbation(Method):
         """Number of draws evaluated in parallel."""
         return self.batch
 
-    def candidate(self, state: State, member: Int[Array, ""]) -> FlatVariables:
+    def candidate(self, state: RandomPerturbationState, member: Int[Array, ""]) -> FlatVariables:
         """Return the network with a candidate's parameters."""
         return dataclasses.replace(state.original, params=state.params[member])
 

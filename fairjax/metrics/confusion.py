@@ -104,9 +104,9 @@ def _confusion(values, y, groups, weights, num_groups: int, num_classes: int):
         payload = payload * weights.astype(dtype)[:, None]
     label = y.astype(jnp.int32)
     if groups.ndim == 2:
-        sums = _of_members(payload, label, groups.astype(dtype), num_classes)
+        sums = _membership_sums(payload, label, groups.astype(dtype), num_classes)
     else:
-        sums = _of_codes(payload, label, groups.astype(jnp.int32), num_classes, num_groups)
+        sums = _code_sums(payload, label, groups.astype(jnp.int32), num_classes, num_groups)
     return jnp.moveaxis(sums, 2, 0)  # from (label, group, predicted class)
 
 
@@ -130,7 +130,7 @@ def gram(memberships: Any, weights: Any = None) -> Float[Array, "G G"]:
     members, valid = checks.group_column(members, members.shape[1], "memberships")
     weights, valid_weights = checks.sample_weights(weights, members, weightless=True)
     weighted = members if weights is None else members * weights[:, None]
-    products = _of_members(weighted, jnp.zeros(members.shape[0], jnp.int32), members, 1)[0]
+    products = _membership_sums(weighted, jnp.zeros(members.shape[0], jnp.int32), members, 1)[0]
     return checks.nan_unless(checks.all_valid(valid, valid_weights), products)
 
 
@@ -173,7 +173,7 @@ def solved(
     return result
 
 
-def _of_codes(payload, index, group, cells: int, num_groups: int):
+def _code_sums(payload, index, group, cells: int, num_groups: int):
     """Compute the sums (cells, groups, payload) of rows whose cell and group are codes."""
     width, count = payload.shape[1], cells * num_groups
     total = jnp.zeros((count, width), payload.dtype)
@@ -248,7 +248,7 @@ def cell_sums(payload: Float[Array, "n k"], cell: Num[Array, " n"], count: int) 
     return _pairwise(exact) + _pairwise(summed(payload - integers * step, max(BLOCK, -(-rows // 256))))
 
 
-def _of_members(payload, index, members, cells: int):
+def _membership_sums(payload, index, members, cells: int):
     """Compute the sums (cells, groups, payload) of rows that belong to each group in part."""
     rows = payload.shape[0]
     size = min(_MEMBERS_BLOCK, rows)
@@ -316,7 +316,7 @@ def sums_by_group(values: Float[Array, " n"], groups: Any, num_groups: int) -> F
         return jnp.zeros(num_groups, values.dtype)
     index = jnp.zeros(values.shape, jnp.int32)
     if groups.ndim == 2:
-        return _of_members(values[:, None], index, groups.astype(values.dtype), 1)[0, :, 0]
+        return _membership_sums(values[:, None], index, groups.astype(values.dtype), 1)[0, :, 0]
     return _in_blocks(*_blocks(values[:, None], groups.astype(jnp.int32), _GROUPS_BLOCK), num_groups)[:, 0]
 
 

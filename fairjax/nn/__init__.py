@@ -1,9 +1,10 @@
 """Networks as pairs of pure functions, with handles on their hidden units: masks, influence and removal."""
 
 from fairjax.nn import masks
+from fairjax.nn.dropout import dropout_masks
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
-from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks
+from fairjax.nn.layers import BatchNorm, Linear, Units
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen

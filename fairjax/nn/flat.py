@@ -37,8 +37,8 @@ class FlatVariables:
         """Flatten a tree of variables; variables that are already flat are returned unchanged."""
         if isinstance(variables, FlatVariables):
             return variables
-        named = {name: tree for name, tree in variables.items() if name not in ("params", "masks")}
-        trees = (variables["params"], named, variables["masks"])
+        others = {name: tree for name, tree in variables.items() if name not in ("params", "masks")}
+        trees = (variables["params"], others, variables["masks"])
         leaves, structures = zip(*map(jax.tree.flatten, trees), strict=True)
         layout = tuple(
             (structure, tuple(leaf.shape for leaf in part)) for structure, part in zip(structures, leaves, strict=True)
@@ -48,8 +48,8 @@ class FlatVariables:
 
     def variables(self) -> Variables:
         """Restore the tree of variables."""
-        params, named, masks = map(_unravel, (self.params, self.rest, self.masks), self.layout)
-        return {**named, "masks": masks, "params": params}
+        params, others, masks = map(_unravel, (self.params, self.rest, self.masks), self.layout)
+        return {**others, "masks": masks, "params": params}
 
 
 def _unravel(vector: AnyArray, layout: tuple[Any, tuple[tuple[int, ...], ...]]) -> PyTree[AnyArray]:

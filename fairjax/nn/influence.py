@@ -55,7 +55,7 @@ def influence(
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
     n = batch.x.shape[0]
-    others = columns(batch)
+    arguments = columns(batch)
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
 
     def shifted(shifts, x):
@@ -64,6 +64,6 @@ def influence(
         return probabilities(logits)
 
     with jax.default_matmul_precision("highest"):  # units are ordered by these numbers
-        total = jax.grad(lambda shifts: measure(shifted(shifts, batch.x), *others))(shifts)
-    kept = jax.tree.map(lambda keep, sum_: jnp.where(keep, sum_, 0.0), variables["masks"], total)
-    return kept if reduction == "sum" else jax.tree.map(lambda sum_: sum_ / n, kept)
+        sums = jax.grad(lambda shifts: measure(shifted(shifts, batch.x), *arguments))(shifts)
+    influences = jax.tree.map(lambda keep, sum_: jnp.where(keep, sum_, 0.0), variables["masks"], sums)
+    return influences if reduction == "sum" else jax.tree.map(lambda sum_: sum_ / n, influences)

@@ -11,13 +11,9 @@ from typing import cast
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, UInt8, UInt32
+from jaxtyping import Array, Bool, Float
 
 from fairjax.types import KeyArray
-
-_BYTE = 256
-_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-"""Rotations of the rounds of Threefry-2x32, in alternating blocks of four."""
 
 
 class Units(nn.Module):
@@ -110,91 +106,13 @@ def _normalise_forward(h, scale, bias, epsilon):
     return (unit * scale[None] + bias[None], mean, var), (unit, inverse, scale)
 
 
-def _normalise_backward(epsilon, saved, slopes):
-    unit, inverse, scale = saved
-    slope = slopes[0]
-    of_bias, of_scale = jnp.sum(slope, axis=0), jnp.sum(slope * unit, axis=0)
-    n = slope.shape[0]
-    of_h = (slope - of_bias[None] / n - unit * (of_scale[None] / n)) * (scale * inverse)[None]
-    return of_h, of_scale, of_bias
+def _normalise_backward(epsilon, residuals, output_grads):
+    unit, inverse, scale = residuals
+    output_grad = output_grads[0]
+    bias_grad, scale_grad = jnp.sum(output_grad, axis=0), jnp.sum(output_grad * unit, axis=0)
+    n = output_grad.shape[0]
+    h_grad = (output_grad - bias_grad[None] / n - unit * (scale_grad[None] / n)) * (scale * inverse)[None]
+    return h_grad, scale_grad, bias_grad
 
 
 _normalise.defvjp(_normalise_forward, _normalise_backward)
-
-
-def dropout_masks(key: KeyArray, shapes: list[tuple[int, int]], rate: float) -> list[Bool[Array, "n units"]]:
-    """Draw the dropout masks of several layers from one array of random bits.
-
-    Each entry uses eight random bits, a quarter of the 32 bits of a uniform number, since drawing bits takes a large
-    part of a small network's training step. The drop probability is therefore `rate` rounded to a multiple of 1/256,
-    `dropped(rate)`; divide by `1 - dropped(rate)` to keep expectations exact.
-
-    Args:
-        key: a key used only for this call.
-        shapes: shapes of the layers' activations.
-        rate: probability of dropping an entry, in [0, 1).
-
-    Returns:
-        One boolean array per shape; true = kept.
-
-    Example:
-        >>> mask, = dropout_masks(jax.random.key(0), [(1000, 32)], 0.05)
-        >>> round(1 - mask.mean().item(), 2)
-        0.05
-    """
-    sizes = [n * units for n, units in shapes]
-    words = random_words(key, -(-sum(sizes) // 4))
-    octets: UInt8[Array, " m"] = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)
-    masks, start = [], 0
-    for size, shape in zip(sizes, shapes, strict=True):
-        masks.append(octets[start : start + size].reshape(shape) >= round(rate * _BYTE))
-        start += size
-    return masks
-
-
-def dropped(rate: float) -> float:
-    """Return the drop probability of `dropout_masks`: `rate` rounded to a multiple of 1/256."""
-    return round(rate * _BYTE) / _BYTE
-
-
-def random_words(key: KeyArray, count: int) -> UInt32[Array, " count"]:
-    """Compute the numbers of `jax.random.bits(key, (count,), uint32)` in one vectorised loop.
-
-    On CPU, JAX compiles Threefry's rounds to a loop of small kernels, each of which reads and writes all words. With
-    the rounds unrolled, there is a single kernel that keeps each word in a register, which saves a tenth of a small
-    network's training step.
-
-    Args:
-        key: a key used only for this call.
-        count: number of words, below 2^32.
-
-    Returns:
-        Random words.
-
-    Example:
-        >>> key = jax.random.key(0)
-        >>> (random_words(key, 5) == jax.random.bits(jax.random.clone(key), (5,), jnp.uint32)).all().item()
-        True
-
-    References:
-        Salmon, Moraes, Dror, Shaw (2011), Parallel random numbers: as easy as 1, 2, 3, SC11 (Threefry-2x32-20).
-    """
-    if str(jax.random.key_impl(key)) != "threefry2x32" or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
-        return jax.random.bits(key, (count,), jnp.uint32)
-    first, second = jax.random.key_data(key)
-    keys = (first, second, first ^ second ^ jnp.uint32(0x1BD11BDA))
-
-    def block(start):
-        low = start + jax.lax.iota(jnp.uint32, size)
-        x, y = jnp.full_like(low, keys[0]), low + keys[1]
-        for injection in range(5):
-            for distance in _ROTATIONS[injection % 2]:
-                x = x + y
-                y = x ^ ((y << distance) | (y >> (32 - distance)))
-            x = x + keys[(injection + 1) % 3]
-            y = y + keys[(injection + 2) % 3] + jnp.uint32(injection + 1)
-        return x ^ y
-
-    # A loop, even of only two iterations, prevents XLA from recomputing the words for every operation that uses them.
-    size = -(-count // 2)
-    return jax.lax.map(block, jnp.array([0, size], jnp.uint32)).reshape(-1)[:count]

@@ -36,9 +36,9 @@ def materialize(module: Mlp, variables: Variables) -> Variables:
     params = dict(variables["params"])
     for name, masks in variables["masks"].items():
         keep = masks["units"]["keep"]
-        place = "linear" if module.cut == "incoming" else "norm"
-        zeroed = jax.tree.map(lambda leaf, keep=keep: jnp.where(_as_last(keep, leaf), leaf, 0.0), params[name][place])
-        params[name] = {**params[name], place: zeroed}
+        layer = "linear" if module.cut == "incoming" else "norm"
+        zeroed = jax.tree.map(lambda leaf, keep=keep: jnp.where(_as_last(keep, leaf), leaf, 0.0), params[name][layer])
+        params[name] = {**params[name], layer: zeroed}
     kept = jax.tree.map(jnp.ones_like, variables["masks"])
     return {**variables, "params": params, "masks": kept}
 
@@ -73,14 +73,17 @@ def shrink(module: Mlp, variables: Variables) -> tuple[Mlp, Variables]:
     if tree["masks"][names[0]]["units"]["keep"].ndim != 1:
         raise ValueError("variables have a seeds axis; shrink one network at a time: jax.tree.map(lambda v: v[i], ...)")
     params, stats, masks = dict(tree["params"]), dict(tree["batch_stats"]), {}
-    for name, following in zip(names, [*names[1:], "output"], strict=True):
+    for name, next_name in zip(names, [*names[1:], "output"], strict=True):
         keep = tree["masks"][name]["units"]["keep"]
         constant = np.zeros(keep.shape, np.float32)
         if module.cut == "incoming":
-            constant = np.where(keep, constant, _of_zero(params[name]["norm"], stats[name]["norm"]))
-        after = params[following] if following == "output" else params[following]["linear"]
-        after = {"kernel": after["kernel"][keep], "bias": after["bias"] + constant @ after["kernel"]}
-        params[following] = after if following == "output" else {**params[following], "linear": after}
+            constant = np.where(keep, constant, _normalised_zero(params[name]["norm"], stats[name]["norm"]))
+        next_layer = params[next_name] if next_name == "output" else params[next_name]["linear"]
+        next_layer = {
+            "kernel": next_layer["kernel"][keep],
+            "bias": next_layer["bias"] + constant @ next_layer["kernel"],
+        }
+        params[next_name] = next_layer if next_name == "output" else {**params[next_name], "linear": next_layer}
         params[name] = jax.tree.map(lambda leaf, keep=keep: leaf[..., keep], params[name])
         stats[name] = jax.tree.map(lambda leaf, keep=keep: leaf[..., keep], stats[name])
         masks[name] = {"units": {"keep": np.ones(int(keep.sum()), bool)}}
@@ -90,7 +93,9 @@ def shrink(module: Mlp, variables: Variables) -> tuple[Mlp, Variables]:
     )
 
 
-def _of_zero(params: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray], epsilon: float = 1e-5) -> np.ndarray:
+def _normalised_zero(
+    params: Mapping[str, np.ndarray], stats: Mapping[str, np.ndarray], epsilon: float = 1e-5
+) -> np.ndarray:
     """Apply batch normalisation to 0 in evaluation mode."""
     return params["bias"] - stats["mean"] * params["scale"] / np.sqrt(stats["var"] + np.float32(epsilon))
 

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fairjax.nn.layers import BatchNorm, Linear, Units, dropout_masks, dropped
+from fairjax.nn.dropout import drop_probability, dropout_masks
+from fairjax.nn.layers import BatchNorm, Linear, Units
 from fairjax.types import AnyArray
 
 Site = Literal["preactivation", "activation", "normalised"]
@@ -25,16 +26,16 @@ class Hidden(nn.Module):
 
     @nn.compact
     def __call__(
-        self, h: Float[Array, "n in"], *, train: bool, kept: Bool[Array, "n width"] | None
+        self, h: Float[Array, "n in"], *, train: bool, dropout_mask: Bool[Array, "n width"] | None
     ) -> Float[Array, "n width"]:
-        """Apply the layer; `kept` is its dropout mask, None for no dropout."""
+        """Apply the layer; without a dropout mask (true = kept), no activation is dropped."""
         shift, keep = Units(self.width, name="units")()
         h = Linear(self.width, name="linear")(h)
         h = h + shift[None] if self.site == "preactivation" else h
         h = jnp.where(keep[None], h, 0.0) if self.cut == "incoming" else h
         h = nn.relu(h)
         h = _shifted_if_kept(h, shift, keep, self.cut) if self.site == "activation" else h
-        h = h if kept is None else jnp.where(kept, h / (1.0 - dropped(self.rate)), 0.0)
+        h = h if dropout_mask is None else jnp.where(dropout_mask, h / (1.0 - drop_probability(self.rate)), 0.0)
         h = BatchNorm(name="norm")(h, train=train)
         h = _shifted_if_kept(h, shift, keep, self.cut) if self.site == "normalised" else h
         return jnp.where(keep[None], h, 0.0) if self.cut == "outgoing" else h
@@ -83,13 +84,14 @@ class Mlp(nn.Module):
     @nn.compact
     def __call__(self, x: Float[AnyArray, "n d"], *, train: bool = False) -> Float[Array, "n *c"]:
         """Compute the logits of standardised features."""
-        kept: list[Bool[Array, "n units"] | None] = [None] * len(self.widths)
-        if train and dropped(self.dropout) > 0:
+        masks: list[Bool[Array, "n units"] | None] = [None] * len(self.widths)
+        if train and drop_probability(self.dropout) > 0:
             shapes = [(x.shape[0], width) for width in self.widths]
-            kept = [*dropout_masks(self.make_rng("dropout"), shapes, self.dropout)]
+            masks = [*dropout_masks(self.make_rng("dropout"), shapes, self.dropout)]
         h = jnp.asarray(x)
         for i, width in enumerate(self.widths):  # two digits, since trees sort their names
-            h = Hidden(width, self.site, self.cut, self.dropout, name=f"hidden_{i:02d}")(h, train=train, kept=kept[i])
+            hidden = Hidden(width, self.site, self.cut, self.dropout, name=f"hidden_{i:02d}")
+            h = hidden(h, train=train, dropout_mask=masks[i])
         self.sow("intermediates", "features", h)
         logits = Linear(self.outputs, name="output")(h)
         return jnp.squeeze(logits, axis=1) if self.outputs == 1 else logits

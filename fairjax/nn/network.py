@@ -119,11 +119,11 @@ class _LinenApply:
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n *c"], Variables]:
-        given: Any = variables if shifts is None else {**variables, "perturbations": shifts}
+        collections: Any = variables if shifts is None else {**variables, "perturbations": shifts}
         if key is None:
-            return cast(Array, self.module.apply(given, x, train=False)), variables
+            return cast(Array, self.module.apply(collections, x, train=False)), variables
         options: Any = {"train": True, "rngs": {"dropout": key}, "mutable": ["batch_stats"]}
-        logits, updated = self.module.apply(given, x, **options)
+        logits, updated = self.module.apply(collections, x, **options)
         return cast(Array, logits), {**variables, **updated}
 
 
@@ -141,7 +141,7 @@ class _LinenFeatures:
         sown = updated.pop("intermediates", {})
         if "features" not in sown:
             raise ValueError(
-                f"{type(self.module).__name__} does not show its last hidden layer h, which this method looks at; call "
+                f"{type(self.module).__name__} does not expose its last hidden layer h, which this method needs; call "
                 'self.sow("intermediates", "features", h) in it'
             )
         return sown["features"][0], cast(Array, logits), {**variables, **updated}

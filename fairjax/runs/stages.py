@@ -163,7 +163,7 @@ class Steps(Stage):
         with run.timings.stage(self.name), run.timings.waiting():
             run.compiler.wait(self.name)
 
-        def show(state: seeds.Done) -> None:
+        def show(state: seeds.DebiasingState) -> None:
             progress.update(bar, completed=state.steps * method.members)
 
         drive = SavingDrive(run, self.name, show)

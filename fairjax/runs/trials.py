@@ -10,7 +10,7 @@ from fairjax.nn.flat import FlatVariables
 from fairjax.result import Trace
 from fairjax.runs import programs
 from fairjax.runs.structure import Structure
-from fairjax.training import Trained
+from fairjax.training import TrainingState
 from fairjax.types import Split
 
 
@@ -59,7 +59,7 @@ class Prepared(NamedTuple):
     facts: dict[str, Any]
     structure: Structure
     network: Network
-    trained: Trained
+    trained: TrainingState
 
 
 class Outcome(NamedTuple):

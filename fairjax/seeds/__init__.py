@@ -23,14 +23,14 @@ from fairjax.seeds.stages import (
     CHUNK,
     Call,
     Debiasing,
-    Done,
+    DebiasingState,
     Drive,
     Fitting,
     chunk_of,
     execute,
+    run_chunks,
     shapes_only,
     steps_of,
-    straight,
 )
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
     "Axes",
     "Call",
     "Debiasing",
-    "Done",
+    "DebiasingState",
     "Drive",
     "Fitting",
     "Machine",
@@ -60,5 +60,5 @@ __all__ = [
     "replicated_sharding",
     "shapes_only",
     "steps_of",
-    "straight",
+    "run_chunks",
 ]

@@ -21,7 +21,7 @@ from fairjax.nn.network import Network
 from fairjax.result import Debiased
 from fairjax.seeds import placement
 from fairjax.seeds.programs import Axes, Machine, evaluate
-from fairjax.seeds.stages import Debiasing, Drive, Fitting, straight
+from fairjax.seeds.stages import Debiasing, Drive, Fitting, run_chunks
 from fairjax.selection import ConstrainedObjective, Rule
 from fairjax.training import Training
 from fairjax.types import SHARED, Split, Variables
@@ -36,7 +36,7 @@ def fit_many(
     axes: Split = SHARED,
     mesh: jax.sharding.Mesh | None = None,
     group_size: int | None = None,
-    drive: Drive = straight,
+    drive: Drive = run_chunks,
 ) -> Fitted:
     """Train one network per split, all splits in parallel.
 
@@ -88,7 +88,7 @@ def debias_many(
     axes: Split = SHARED,
     mesh: jax.sharding.Mesh | None = None,
     group_size: int | None = None,
-    drive: Drive = straight,
+    drive: Drive = run_chunks,
 ) -> Debiased:
     """Debias one network per seed, all seeds in parallel: `debias` for many seeds, over all devices.
 
@@ -122,13 +122,13 @@ def debias_many(
     networks = placement.replicate(jax.vmap(FlatVariables.ravel)(variables), machine.mesh)
     task = task_of(network, measure, rule)
     logits = evaluate(task, networks, splits, axes=Axes(axes), machine=machine)
-    done = Debiasing(method, task, rule, Axes(axes), machine).run(keys, networks, splits, logits, drive)
+    state = Debiasing(method, task, rule, Axes(axes), machine).run(keys, networks, splits, logits, drive)
 
     def finish(progress, trace, split):
         return loop.finish(method, task, rule, progress, trace, split)
 
-    found = jax.vmap(finish, in_axes=(0, 0, axes))(done.progress, done.trace, splits)
-    return dataclasses.replace(found, trace=done.trace)
+    result = jax.vmap(finish, in_axes=(0, 0, axes))(state.progress, state.trace, splits)
+    return dataclasses.replace(result, trace=state.trace)
 
 
 def _check_seeds(keys: Any, splits: Split, variables: Any = None) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from fairjax.types import tree_where
 
-AXIS = "seeds"
+SEEDS_AXIS = "seeds"
 """Name of the mesh axis over which seeds are distributed."""
 
 CPU_GROUP_SIZE = 5
@@ -33,7 +33,7 @@ def mesh(devices: Sequence[Any] | None = None) -> jax.sharding.Mesh:
     """
     devices = jax.devices() if devices is None else devices
     kind = jax.sharding.AxisType.Auto
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(kind,), devices=devices)
+    return jax.make_mesh((len(devices),), (SEEDS_AXIS,), axis_types=(kind,), devices=devices)
 
 
 def over_seeds(
@@ -64,11 +64,11 @@ def over_seeds(
     """
     leaves, structure = jax.tree.flatten(args)
     flags = _flags(axes, args)
-    own = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is not None]
+    mapped = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is not None]
     shared = [leaf for leaf, flag in zip(leaves, flags, strict=True) if flag is None]
-    if not own:
+    if not mapped:
         raise ValueError("no argument has a seeds axis; give at least one axis 0")
-    seeds, devices = own[0].shape[0], mesh.size
+    seeds, devices = mapped[0].shape[0], mesh.size
     group_size = default_group_size(mesh, seeds) if group_size is None else group_size
     if group_size < 2:
         raise ValueError(
@@ -76,35 +76,37 @@ def over_seeds(
             "group of two"
         )
     groups = -(-seeds // (group_size * devices))  # per device
-    place, back = _layout(seeds, group_size, devices, groups, finished)
+    arrange, restore = _layout(seeds, group_size, devices, groups, finished)
     idle = jnp.zeros(seeds, bool) if finished is None else finished
 
-    def group(own, shared, idle):
-        def arguments(own):
-            mine, common = iter(own), iter(shared)
-            return jax.tree.unflatten(structure, [next(common if flag is None else mine) for flag in flags])
+    def run_group(mapped, shared, idle):
+        def arguments(mapped):
+            per_seed_leaves, shared_leaves = iter(mapped), iter(shared)
+            return jax.tree.unflatten(
+                structure, [next(shared_leaves if flag is None else per_seed_leaves) for flag in flags]
+            )
 
-        def one(own, idle):
-            every = arguments(own)
-            new = function(*every)
+        def run_seed(mapped, idle):
+            seed_args = arguments(mapped)
+            result = function(*seed_args)
             if finished is None:
-                return new
-            return tree_where(~idle, new, every[0])
+                return result
+            return tree_where(~idle, result, seed_args[0])
 
         if finished is None:
-            return jax.vmap(one)(own, idle)
-        return jax.lax.cond(idle.all(), lambda own, _: arguments(own)[0], jax.vmap(one), own, idle)
+            return jax.vmap(run_seed)(mapped, idle)
+        return jax.lax.cond(idle.all(), lambda mapped, _: arguments(mapped)[0], jax.vmap(run_seed), mapped, idle)
 
-    def device(own, shared, idle):
-        split = jax.tree.map(lambda leaf: leaf.reshape(groups, group_size, *leaf.shape[1:]), (own, idle))
-        new = jax.lax.map(lambda item: group(item[0], shared, item[1]), split)
-        return jax.tree.map(lambda leaf: leaf.reshape(groups * group_size, *leaf.shape[2:]), new)
+    def run_device(mapped, shared, idle):
+        split = jax.tree.map(lambda leaf: leaf.reshape(groups, group_size, *leaf.shape[1:]), (mapped, idle))
+        results = jax.lax.map(lambda item: run_group(item[0], shared, item[1]), split)
+        return jax.tree.map(lambda leaf: leaf.reshape(groups * group_size, *leaf.shape[2:]), results)
 
-    per_seed, everywhere = jax.P(AXIS), jax.P()
+    per_seed, replicated = jax.P(SEEDS_AXIS), jax.P()
     results = jax.shard_map(
-        device, mesh=mesh, in_specs=(per_seed, everywhere, per_seed), out_specs=per_seed, check_vma=False
-    )([place(leaf) for leaf in own], shared, place(idle))
-    results = jax.tree.map(lambda leaf: _strong(back(leaf)), results)
+        run_device, mesh=mesh, in_specs=(per_seed, replicated, per_seed), out_specs=per_seed, check_vma=False
+    )([arrange(leaf) for leaf in mapped], shared, arrange(idle))
+    results = jax.tree.map(lambda leaf: _strong(restore(leaf)), results)
     return jax.lax.with_sharding_constraint(results, replicated_sharding(mesh))
 
 
@@ -134,15 +136,15 @@ def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
     """
     sharding = replicated_sharding(mesh)
 
-    def put(leaf):
+    def replicate_leaf(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(put(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+            return jax.random.wrap_key_data(replicate_leaf(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         if jax.process_count() == 1:
             return jax.device_put(leaf, sharding)
         values = np.asarray(leaf)
         return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
-    return jax.tree.map(put, tree)
+    return jax.tree.map(replicate_leaf, tree)
 
 
 def default_group_size(mesh: jax.sharding.Mesh, seeds: int) -> int:
@@ -152,8 +154,8 @@ def default_group_size(mesh: jax.sharding.Mesh, seeds: int) -> int:
         >>> default_group_size(mesh(), 20)
         5
     """
-    each = max(2, -(-seeds // mesh.size))
-    return min(CPU_GROUP_SIZE, each) if mesh.devices.flat[0].platform == "cpu" else each
+    seeds_per_device = max(2, -(-seeds // mesh.size))
+    return min(CPU_GROUP_SIZE, seeds_per_device) if mesh.devices.flat[0].platform == "cpu" else seeds_per_device
 
 
 def _layout(seeds: int, size: int, devices: int, groups: int, finished):
@@ -172,8 +174,8 @@ def _layout(seeds: int, size: int, devices: int, groups: int, finished):
     shape = (groups, devices, size)
     spread = padded.reshape(shape).transpose(1, 0, 2).reshape(-1)
     rank = jnp.argsort(ranked)
-    at = jnp.arange(places).reshape(devices, groups, size).transpose(1, 0, 2).reshape(-1)  # position of each rank
-    gather = at[rank]
+    position = jnp.arange(places).reshape(devices, groups, size).transpose(1, 0, 2).reshape(-1)  # position of each rank
+    gather = position[rank]
     return lambda leaf: _rows(leaf, spread), lambda leaf: _rows(leaf, gather)
 
 
@@ -183,11 +185,11 @@ def _rows(leaf: Array, rows: Int[Array, " places"]) -> Array:
 
 def _flags(axes: Any, args: Any) -> list[int | None]:
     """Return the axis of every leaf of `args`, from a tree prefix in which None is an entry like 0."""
-    found: list[int | None] = []
+    flags: list[int | None] = []
     jax.tree.map(
-        lambda axis, branch: found.extend([axis] * len(jax.tree.leaves(branch))),
+        lambda axis, branch: flags.extend([axis] * len(jax.tree.leaves(branch))),
         axes,
         args,
         is_leaf=lambda axis: axis is None,
     )
-    return found
+    return flags

@@ -16,7 +16,7 @@ from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
 from fairjax.result import Trace
 from fairjax.seeds import placement
-from fairjax.training import Trained, Training
+from fairjax.training import Training, TrainingState
 from fairjax.types import Split
 
 
@@ -41,26 +41,26 @@ class Axes:
 
 
 @functools.partial(jax.jit, static_argnames=("network", "axes", "machine"))
-def begin_training(network: Network, config: Training, keys, splits, *, axes: Axes, machine: Machine) -> Trained:
+def begin_training(network: Network, config: Training, keys, splits, *, axes: Axes, machine: Machine) -> TrainingState:
     """Make the initial training states for all seeds."""
 
-    def one(config, key, split):
+    def init_seed(config, key, split):
         return training.init(network, config, key, split)
 
-    return placement.over_seeds(one, (config, keys, splits), (None, 0, axes.split), **machine._asdict())
+    return placement.over_seeds(init_seed, (config, keys, splits), (None, 0, axes.split), **machine._asdict())
 
 
 @functools.partial(jax.jit, static_argnames=("network", "axes", "machine", "epochs"), donate_argnames="state")
 def advance_training(
     network: Network, config: Training, splits, state, *, axes: Axes, machine: Machine, epochs: int
-) -> Trained:
+) -> TrainingState:
     """Train all networks that are not done for `epochs` further epochs."""
 
-    def one(state, config, split):
+    def advance_seed(state, config, split):
         return training.advance(network, config, split, state, epochs)
 
     return placement.over_seeds(
-        one, (state, config, splits), (0, None, axes.split), finished=state.done, **machine._asdict()
+        advance_seed, (state, config, splits), (0, None, axes.split), finished=state.done, **machine._asdict()
     )
 
 
@@ -68,26 +68,26 @@ def advance_training(
 def evaluate(task: Task, networks: FlatVariables, splits, *, axes: Axes, machine: Machine) -> Parts:
     """Evaluate the original networks on all parts of the data; in the result, logits take the place of features."""
 
-    def one(networks, split):
+    def evaluate_seed(networks, split):
         parts, variables = Parts.of(split), networks.variables()
         x = jnp.concatenate([batch.x for batch in parts])
         ends = list(itertools.accumulate(batch.x.shape[0] for batch in parts))
         with jax.default_matmul_precision("highest"):
-            every = jnp.split(_columns(task.network.apply(variables, x)[0]), ends[:-1])
-        return Parts(*(batch._replace(x=some) for batch, some in zip(parts, every, strict=True)))
+            part_logits = jnp.split(_columns(task.network.apply(variables, x)[0]), ends[:-1])
+        return Parts(*(batch._replace(x=logits) for batch, logits in zip(parts, part_logits, strict=True)))
 
-    return placement.over_seeds(one, (networks, splits), (0, axes.split), **machine._asdict())
+    return placement.over_seeds(evaluate_seed, (networks, splits), (0, axes.split), **machine._asdict())
 
 
 @functools.partial(jax.jit, static_argnames="task")
 def evaluate_logits(task: Task, rule, logits: Parts) -> tuple[Trace, Bool[Array, " seeds"]]:
     """Tune thresholds of the original networks, by a rule or by balanced accuracy, and check for finite outputs."""
 
-    def one(logits: Parts):
-        every = [_logits(getattr(logits, name).x)[None] for name in loop.evaluated_parts(task)]
-        return jax.tree.map(operator.itemgetter(0), loop.evaluate_logits(task, every, logits, rule))
+    def evaluate_seed(logits: Parts):
+        part_logits = [_logits(getattr(logits, name).x)[None] for name in loop.evaluated_parts(task)]
+        return jax.tree.map(operator.itemgetter(0), loop.evaluate_logits(task, part_logits, logits, rule))
 
-    return jax.vmap(one)(logits)
+    return jax.vmap(evaluate_seed)(logits)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "axes", "machine"))
@@ -96,11 +96,11 @@ def begin_debiasing(
 ) -> loop.Progress:
     """Make a method's state before its first step."""
 
-    def one(method, rule, key, networks, split, evaluated):
+    def start_seed(method, rule, key, networks, split, evaluated):
         return loop.start(method, task, rule, key, networks.variables(), Parts.of(split), evaluated)
 
     args = (method, rule, keys, networks, splits, evaluated)
-    return placement.over_seeds(one, args, (None, None, 0, 0, axes.split, 0), **machine._asdict())
+    return placement.over_seeds(start_seed, args, (None, None, 0, 0, axes.split, 0), **machine._asdict())
 
 
 @functools.partial(jax.jit, static_argnames=("task", "axes", "machine", "steps"), donate_argnames="progress")
@@ -109,11 +109,11 @@ def advance_debiasing(
 ) -> tuple[loop.Progress, Trace]:
     """Run `steps` further steps of a method."""
 
-    def one(progress, method, rule, split):
+    def advance_seed(progress, method, rule, split):
         return loop.advance(method, task, rule, Parts.of(split), progress, steps)
 
     args = (progress, method, rule, splits)
-    return placement.over_seeds(one, args, (0, None, None, axes.split), **machine._asdict())
+    return placement.over_seeds(advance_seed, args, (0, None, None, axes.split), **machine._asdict())
 
 
 def _columns(logits: Float[Array, "n *c"]) -> Float[Array, "n c"]:

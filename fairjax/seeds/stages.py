@@ -1,4 +1,4 @@
-"""Training and a method as stages of many seeds: which programs each calls, in which order, and with what.
+"""Training and debiasing as stages of many seeds: the programs that each stage calls, in order, with their arguments.
 
 A stage calls its programs through a function `call(program, *args, **static)`. By default it executes the program; with
 `shapes_only`, the stage returns shapes and dtypes instead; and a function that lowers and compiles the program lets a
@@ -29,7 +29,7 @@ from fairjax.seeds.programs import (
     evaluate_logits,
 )
 from fairjax.selection import Rule
-from fairjax.training import Trained
+from fairjax.training import TrainingState
 from fairjax.types import Split
 
 CHUNK = 40
@@ -70,7 +70,7 @@ class Drive(Protocol):
         ...
 
 
-def straight(begin: Callable[[bool], Any], advance: Callable[[Any], Any], finished: Callable[[Any], bool]) -> Any:
+def run_chunks(begin: Callable[[bool], Any], advance: Callable[[Any], Any], finished: Callable[[Any], bool]) -> Any:
     """Run all chunks without doing anything between them."""
     state = begin(False)
     while not finished(state):
@@ -91,23 +91,27 @@ class Fitting:
     machine: Machine
     """Devices and group size."""
 
-    def begin(self, keys: Any, splits: Split, call: Call = execute) -> Trained:
+    def begin(self, keys: Any, splits: Split, call: Call = execute) -> TrainingState:
         """Make the initial states, from one key per seed and arrays that are on the mesh."""
         return call(begin_training, self.network, self.config, keys, splits, axes=self.axes, machine=self.machine)
 
-    def advance(self, splits: Split, state: Trained, *, few: bool = False, call: Call = execute) -> Trained:
+    def advance(
+        self, splits: Split, state: TrainingState, *, small_groups: bool = False, call: Call = execute
+    ) -> TrainingState:
         """Run one chunk of epochs.
 
         Args:
             splits: one split per seed.
             state: the states of all seeds.
-            few: whether to run in smaller groups, which is faster for the last few seeds. The results are the same.
+            small_groups: whether to run in smaller groups, which is faster for the last few seeds. The results are the
+                same.
             call: calls the program.
         """
-        where = {"axes": self.axes, "machine": self.small if few else self.machine, "epochs": self.config.check_every}
-        return call(advance_training, self.network, self.config, splits, state, **where)
+        machine = self.small if small_groups else self.machine
+        options = {"axes": self.axes, "machine": machine, "epochs": self.config.check_every}
+        return call(advance_training, self.network, self.config, splits, state, **options)
 
-    def finished(self, state: Trained) -> bool:
+    def finished(self, state: TrainingState) -> bool:
         """Return whether training of all seeds has ended."""
         return bool(np.all(np.asarray(state.done)))
 
@@ -116,20 +120,20 @@ class Fitting:
         """The machine with smaller groups, for the last few seeds."""
         return self.machine if self.machine.group_size is not None else self.machine.for_parts()
 
-    def few_left(self, state: Trained) -> bool:
+    def few_unfinished(self, state: TrainingState) -> bool:
         """Return whether so few seeds are still in training that smaller groups are faster."""
         return bool(np.sum(~np.asarray(state.done)) <= 2 * self.machine.mesh.size)
 
-    def run(self, keys: Any, splits: Split, drive: Drive = straight) -> Trained:
+    def run(self, keys: Any, splits: Split, drive: Drive = run_chunks) -> TrainingState:
         """Train all seeds, and return their final states."""
         return drive(
             lambda shapes: self.begin(keys, splits, shapes_only if shapes else execute),
-            lambda state: self.advance(splits, state, few=self.few_left(state)),
+            lambda state: self.advance(splits, state, small_groups=self.few_unfinished(state)),
             self.finished,
         )
 
 
-class Done(NamedTuple):
+class DebiasingState(NamedTuple):
     """State of a method: that of the loop, and the trace in NumPy arrays of full length that are filled in place."""
 
     progress: Progress
@@ -183,45 +187,47 @@ class Debiasing:
         args = (self.method, self.task, self.rule, splits, progress)
         return call(advance_debiasing, *args, axes=self.axes, machine=self.machine, steps=steps)
 
-    def run(self, keys: Any, networks: FlatVariables, splits: Split, logits: Parts, drive: Drive = straight) -> Done:
+    def run(
+        self, keys: Any, networks: FlatVariables, splits: Split, logits: Parts, drive: Drive = run_chunks
+    ) -> DebiasingState:
         """Run all steps of all seeds; the arguments are those of `begin`."""
         steps, members = self.steps(networks), self.method.members
 
-        def begin(shapes: bool) -> Done:
-            progress, first = self.begin(keys, networks, splits, logits, shapes_only if shapes else execute)
+        def begin(shapes: bool) -> DebiasingState:
+            progress, initial = self.begin(keys, networks, splits, logits, shapes_only if shapes else execute)
 
-            def full(entry):
+            def allocate(entry):
                 """Allocate an array for all candidates, and fill in the first."""
-                whole = np.zeros((entry.shape[0], steps * members + 1, *entry.shape[1:]), entry.dtype)
+                array = np.zeros((entry.shape[0], steps * members + 1, *entry.shape[1:]), entry.dtype)
                 if not shapes:
-                    whole[:, 0] = entry
-                return whole
+                    array[:, 0] = entry
+                return array
 
-            return Done(progress, jax.tree.map(full, first))
+            return DebiasingState(progress, jax.tree.map(allocate, initial))
 
-        def advance(state: Done) -> Done:
-            done = state.steps
-            count = min(chunk_of(steps), steps - done)
+        def advance(state: DebiasingState) -> DebiasingState:
+            steps_done = state.steps
+            count = min(chunk_of(steps), steps - steps_done)
             progress, part = self.advance(splits, state.progress, steps=count)
 
-            def write(whole, new):
-                whole[:, done * members + 1 : (done + count) * members + 1] = new
+            def write(array, values):
+                array[:, steps_done * members + 1 : (steps_done + count) * members + 1] = values
 
             jax.tree.map(write, state.trace, part)
-            return Done(progress, state.trace)
+            return DebiasingState(progress, state.trace)
 
         return drive(begin, advance, lambda state: state.steps >= steps)
 
 
 def steps_of(method: Method, networks: FlatVariables) -> int:
     """Return the number of steps of a method, which may depend on the shapes of a network."""
-    found = []
+    counts = []
 
-    def ask(flat: FlatVariables) -> None:
-        found.append(method.total_steps(jax.tree.map(operator.itemgetter(0), flat.variables())))
+    def count(flat: FlatVariables) -> None:
+        counts.append(method.total_steps(jax.tree.map(operator.itemgetter(0), flat.variables())))
 
-    jax.eval_shape(ask, networks)
-    return found[0]
+    jax.eval_shape(count, networks)
+    return counts[0]
 
 
 def chunk_of(steps: int) -> int:

@@ -13,7 +13,7 @@ from biased import RULE, TASK
 import fairjax
 from fairjax import SHARED, AccuracyFloor, BiasGda, Mlp, Pruning, Training, data, from_linen, spd
 from fairjax.arguments import check_data, check_debiasing, check_training, check_variables
-from fairjax.seeds import straight
+from fairjax.seeds import run_chunks
 from fairjax.selection import ConstrainedObjective, PooledObjective
 
 KEY = 7
@@ -165,7 +165,7 @@ def test_what_drives_the_chunks_can_stop_and_go_on_to_the_same_end(many):
         state = advance(state)
         kept.append(jax.tree.map(np.copy, jax.device_get(raw(state))))
         seen.append(finished(state))
-        return straight(lambda shapes: state, advance, finished)
+        return run_chunks(lambda shapes: state, advance, finished)
 
     def raw(tree):
         is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731

@@ -40,3 +40,15 @@ def test_what_never_was_is_no_attribute():
     for module in (fairjax, fairjax.data):
         with pytest.raises(AttributeError, match="has no attribute 'never_there'"):
             getattr(module, "never" + "_there")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, names in deprecated.NAMES.items() for name in names]
+)
+def test_a_renamed_object_is_found_under_its_former_name(module, name):
+    current, _, attribute = deprecated.NAMES[module][name].rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"{module}.{name} is now {current}.{attribute}"):
+        former = getattr(importlib.import_module(module), name)
+    assert former is getattr(importlib.import_module(current), attribute)
+    with pytest.raises(AttributeError, match="has no attribute 'never_there'"):
+        getattr(importlib.import_module(module), "never" + "_there")

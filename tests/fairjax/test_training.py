@@ -3,8 +3,6 @@
 import dataclasses
 
 import chex
-import hypothesis
-import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -217,26 +215,3 @@ def test_mini_batches_hold_every_row_none_twice_and_have_one_size():
 def test_settings_that_mean_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Training(**options)
-
-
-@pytest.mark.parametrize("n", [1, 2, 7, 1000, 1700, 70_000])
-def test_a_permutation_is_jax_s(n):
-    keys = jax.random.split(jax.random.key(n), 3)
-    found = quick.jit(jax.vmap(lambda key: training.permutation(key, jnp.arange(n))))(jax.random.clone(keys))
-    expected = quick.jit(jax.vmap(lambda key: jax.random.permutation(key, jnp.arange(n))))(keys)
-    np.testing.assert_array_equal(found, expected)
-
-
-argsort = quick.jit(training._argsort)
-argsorts = quick.jit(jax.vmap(training._argsort))
-
-
-@hypothesis.given(
-    st.sampled_from((1, 2, 5, 16, 40)).flatmap(lambda n: st.lists(st.integers(0, 4), min_size=n, max_size=n))
-)
-def test_equal_numbers_keep_their_order(numbers):
-    """Test repeated numbers on purpose, since 32-bit random numbers are rarely equal."""
-    both = np.array([numbers, numbers[::-1]], np.uint32)
-    expected = np.argsort(both, axis=1, stable=True)
-    np.testing.assert_array_equal(argsort(both[0]), expected[0])
-    np.testing.assert_array_equal(argsorts(both), expected)

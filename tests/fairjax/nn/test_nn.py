@@ -11,7 +11,8 @@ import pytest
 from jax.test_util import check_grads
 
 from fairjax.nn import BatchNorm, FlatVariables, Linear, Mlp, dropout_masks, from_linen
-from fairjax.nn.layers import _normalise, dropped, random_words
+from fairjax.nn.dropout import drop_probability
+from fairjax.nn.layers import _normalise
 
 
 def numpy_norm(h, scale, bias, mean, var):
@@ -72,8 +73,8 @@ def test_dropout_drops_at_its_rate_and_keeps_expectations(rate):
     first, second = dropout_masks(jax.random.key(0), [(4000, 7), (4000, 9)], rate)
     assert first.shape == (4000, 7) and second.shape == (4000, 9)
     for mask in (first, second):
-        assert 1 - mask.mean() == pytest.approx(dropped(rate), abs=0.01)
-        assert dropped(rate) == pytest.approx(rate, abs=1 / 512)
+        assert 1 - mask.mean() == pytest.approx(drop_probability(rate), abs=0.01)
+        assert drop_probability(rate) == pytest.approx(rate, abs=1 / 512)
     assert not jnp.array_equal(first, second[:, :7])
 
 
@@ -106,7 +107,7 @@ def test_the_network_is_what_its_description_says(site, cut):
 
 def test_training_mode_is_linear_relu_dropout_then_normalisation(key):
     """The running statistics after one batch determine the input of batch normalisation."""
-    module, rate = Mlp(widths=(32, 16), dropout=0.3), dropped(0.3)
+    module, rate = Mlp(widths=(32, 16), dropout=0.3), drop_probability(0.3)
     x = jax.random.normal(key, (200, 4))
     variables = jax.jit(from_linen(module).init)(jax.random.key(1), x)
     _, seen = module.apply(
@@ -205,13 +206,3 @@ def test_vectors_of_many_networks_have_a_seeds_axis():
     flat = jax.vmap(FlatVariables.ravel)(many)
     assert flat.params.shape[0] == 2 and flat.masks.shape == (2, 7)
     chex.assert_trees_all_equal(jax.vmap(FlatVariables.variables)(flat), many)
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 1001])
-@pytest.mark.parametrize("implementation", ["threefry2x32", "rbg"])
-def test_random_words_are_jax_s(count, implementation):
-    keys = jax.random.split(jax.random.key(3, impl=implementation), 2)
-    found = jax.jit(lambda key: random_words(key, count))
-    for key in keys:
-        expected = jax.random.bits(jax.random.clone(key), (count,), jnp.uint32)
-        np.testing.assert_array_equal(found(key), expected)

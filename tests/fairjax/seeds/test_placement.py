@@ -181,7 +181,7 @@ def test_results_can_be_fed_back_without_compiling_again():
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_mesh_is_over_the_devices_it_is_given(devices):
     mesh = seeds.mesh(jax.devices()[:devices])
-    assert mesh.shape == {placement.AXIS: devices} and seeds.default_group_size(mesh, 20) == seeds.CPU_GROUP_SIZE
+    assert mesh.shape == {placement.SEEDS_AXIS: devices} and seeds.default_group_size(mesh, 20) == seeds.CPU_GROUP_SIZE
 
 
 @pytest.mark.parametrize(
