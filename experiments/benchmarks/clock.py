@@ -23,9 +23,9 @@ def repeated(function: Callable[[], Any], repetitions: int, work: float) -> list
     """
     seconds = []
     for _ in range(repetitions):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         function()
-        seconds.append((time.perf_counter() - begun) / work)
+        seconds.append((time.perf_counter() - start) / work)
     return seconds
 
 

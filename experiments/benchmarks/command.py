@@ -24,7 +24,7 @@ def bench(settings: Bench, console: Console) -> int:
     names = [picture.name for picture in pictures if picture.suffix == ".png"]
     write_text(settings.out / "bench.md", report.markdown(results, names))
     console.print(*report.summary(results), sep="\n", highlight=False, markup=False, soft_wrap=True)
-    failed = [key for key, found in results["contenders"].items() if "error" in found]
+    failed = [key for key, entry in results["contenders"].items() if "error" in entry]
     written = [settings.out / "bench.json", settings.out / "bench.md", *pictures]
     console.print("results:", *map(str, written), sep="\n", soft_wrap=True)
     if failed:

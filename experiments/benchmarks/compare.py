@@ -21,11 +21,11 @@ def ratios(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str
         divided by the first.
     """
     rows = []
-    for key, found in first["contenders"].items():
-        others = second["contenders"].get(key, {}).get("measures", {})
-        for measure, raw in found.get("measures", {}).items():
-            if raw and others.get(measure):
-                before, after = clock.median(raw), clock.median(others[measure])
+    for key, entry in first["contenders"].items():
+        second_measures = second["contenders"].get(key, {}).get("measures", {})
+        for measure, raw in entry.get("measures", {}).items():
+            if raw and second_measures.get(measure):
+                before, after = clock.median(raw), clock.median(second_measures[measure])
                 rows.append((key, measure, before, after, after / before))
     return rows
 
@@ -42,11 +42,11 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 def printed(rows: list[tuple[str, str, float, float, float]]) -> Table:
     """Return the table for a terminal; times are in seconds."""
-    shown = Table(box=box.SIMPLE_HEAD, caption="Medians in seconds, and the second over the first: below 1 is faster.")
+    table = Table(box=box.SIMPLE_HEAD, caption="Medians in seconds, and the second over the first: below 1 is faster.")
     for heading in ("contender", "measure"):
-        shown.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold")
     for heading in ("first", "second", "ratio"):
-        shown.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True)
     for key, measure, before, after, ratio in rows:
-        shown.add_row(key, measure, f"{before:.3g}", f"{after:.3g}", number(ratio))
-    return shown
+        table.add_row(key, measure, f"{before:.3g}", f"{after:.3g}", number(ratio))
+    return table

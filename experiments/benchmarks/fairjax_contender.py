@@ -38,8 +38,8 @@ class Case:
     @property
     def device(self) -> dict[str, Any]:
         """The platform, kind and number of the devices."""
-        first = jax.devices()[0]
-        return {"platform": first.platform, "kind": first.device_kind, "count": jax.device_count()}
+        device = jax.devices()[0]
+        return {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()}
 
     @property
     def keys(self) -> jax.Array:
@@ -52,7 +52,7 @@ class Case:
         return math.ceil(rows / min(size, rows))
 
 
-def case(splits: Any, widths: tuple[int, ...]) -> Case:
+def make_case(splits: Any, widths: tuple[int, ...]) -> Case:
     """Create networks of the given widths on the splits of several seeds, on all devices."""
     use_cores()
     mesh = seeds.mesh()
@@ -72,34 +72,34 @@ def steps(settings: Bench, shape: str) -> dict[str, Any]:
         The measures training, pruning, bias_gda and threshold.
     """
     use_cores()
-    here, timings = case(tables.read(settings, shape), settings.widths), Timings()
+    case, timings = make_case(tables.read(settings, shape), settings.widths), Timings()
     with timings.listening():
-        raw, networks = train(here, timings, epochs=settings.epochs, repetitions=settings.repetitions)
-        task = Task(here.network, MEASURES["spd"])
+        raw, networks = train(case, timings, epochs=settings.epochs, repetitions=settings.repetitions)
+        task = Task(case.network, MEASURES["spd"])
         measures = {"training": raw}
-        for name, method, count, work in (
+        for name, method, num_steps, work in (
             ("pruning", Pruning(), settings.pruning_steps, settings.pruning_steps),
             (
                 "bias_gda",
                 BiasGda(),
                 settings.bias_gda_epochs,
-                settings.bias_gda_epochs * here.batches(BiasGda().batch_size),
+                settings.bias_gda_epochs * case.batches(BiasGda().batch_size),
             ),
         ):
-            measures[name] = debias(here, timings, task, networks, name, method, count, settings.repetitions, work)
-        measures["threshold"] = threshold(here, timings, task, networks, settings.repetitions)
+            measures[name] = debias(case, timings, task, networks, name, method, num_steps, settings.repetitions, work)
+        measures["threshold"] = threshold(case, timings, task, networks, settings.repetitions)
     return {
         "measures": measures,
         "compilation_seconds": timings.compilation,
-        "facts": {"device": here.device, "seeds": here.count, "training_steps_an_epoch": here.batches(64)},
+        "facts": {"device": case.device, "seeds": case.count, "training_steps_an_epoch": case.batches(64)},
     }
 
 
-def train(here: Case, timings: Timings, *, epochs: int, repetitions: int) -> tuple[list[float], FlatVariables]:
+def train(case: Case, timings: Timings, *, epochs: int, repetitions: int) -> tuple[list[float], FlatVariables]:
     """Time whole epochs, including shuffling, steps and the validation loss.
 
     Args:
-        here: the networks.
+        case: the networks.
         timings: records the time of compilation.
         epochs: the number of epochs per repetition.
         repetitions: the number of repetitions.
@@ -111,28 +111,28 @@ def train(here: Case, timings: Timings, *, epochs: int, repetitions: int) -> tup
         FloatingPointError: if a network diverged, since diverged networks take no time.
     """
 
-    def some(state):
+    def run_epochs(state):
         return jax.block_until_ready(
             seeds.advance_training(
-                here.network, ENDLESS, here.splits, state, axes=AXES, machine=here.machine, epochs=epochs
+                case.network, ENDLESS, case.splits, state, axes=AXES, machine=case.machine, epochs=epochs
             )
         )
 
     with timings.stage("training"):
-        begun = seeds.begin_training(here.network, ENDLESS, here.keys, here.splits, axes=AXES, machine=here.machine)
-        held = [some(begun)]
+        initial = seeds.begin_training(case.network, ENDLESS, case.keys, case.splits, axes=AXES, machine=case.machine)
+        states = [run_epochs(initial)]
 
-    def again():
-        held.append(some(held.pop()))  # the state is donated and returned
+    def continue_training():
+        states.append(run_epochs(states.pop()))  # the state is donated and returned
 
-    raw = clock.repeated(again, repetitions, here.count * epochs * here.batches(ENDLESS.batch_size))
-    if bool(held[0].done.any()):
+    raw = clock.repeated(continue_training, repetitions, case.count * epochs * case.batches(ENDLESS.batch_size))
+    if bool(states[0].done.any()):
         raise FloatingPointError("training diverged while it was timed")
-    return raw, held[0].variables
+    return raw, states[0].variables
 
 
 def debias(
-    here: Case,
+    case: Case,
     timings: Timings,
     task: Task,
     networks: FlatVariables,
@@ -145,7 +145,7 @@ def debias(
     """Time the steps of a method, including the evaluation and comparison of candidates as in a run.
 
     Args:
-        here: the data and the devices.
+        case: the data and the devices.
         timings: records the time of compilation.
         task: the network and the measure.
         networks: the networks to debias.
@@ -160,46 +160,46 @@ def debias(
     """
     rule = selection.ConstrainedObjective()
     with timings.stage(name):
-        progress = start(here, task, networks, method)
-        progress = advance(here, method, task, rule, progress, count)
-    held = [progress]
+        progress = start(case, task, networks, method)
+        progress = advance(case, method, task, rule, progress, count)
+    states = [progress]
 
-    def again():
-        held.append(advance(here, method, task, rule, held.pop(), count))
+    def continue_debiasing():
+        states.append(advance(case, method, task, rule, states.pop(), count))
 
-    return clock.repeated(again, repetitions, here.count * work)
+    return clock.repeated(continue_debiasing, repetitions, case.count * work)
 
 
-def start(here: Case, task: Task, networks: FlatVariables, method: Method) -> loop.Progress:
+def start(case: Case, task: Task, networks: FlatVariables, method: Method) -> loop.Progress:
     """Return the state of a method before its first step."""
     rule = selection.ConstrainedObjective()
-    machine = here.machine.for_parts()
-    logits = seeds.evaluate(task, networks, here.splits, axes=AXES, machine=machine)
+    machine = case.machine.for_parts()
+    logits = seeds.evaluate(task, networks, case.splits, axes=AXES, machine=machine)
     return seeds.begin_debiasing(
         method,
         task,
         rule,
-        here.keys,
+        case.keys,
         networks,
-        here.splits,
+        case.splits,
         seeds.evaluate_logits(task, None, logits),
         axes=AXES,
         machine=machine,
     )
 
 
-def advance(here: Case, method: Method, task: Task, rule, progress: loop.Progress, count: int) -> loop.Progress:
+def advance(case: Case, method: Method, task: Task, rule, progress: loop.Progress, count: int) -> loop.Progress:
     """Advance a method by a number of steps; the buffers of the given state are donated."""
-    machine = here.machine.for_parts()
+    machine = case.machine.for_parts()
     progress, _ = jax.block_until_ready(
-        seeds.advance_debiasing(method, task, rule, here.splits, progress, axes=AXES, machine=machine, steps=count)
+        seeds.advance_debiasing(method, task, rule, case.splits, progress, axes=AXES, machine=machine, steps=count)
     )
     return progress
 
 
-def threshold(here: Case, timings: Timings, task: Task, networks: FlatVariables, repetitions: int) -> list[float]:
+def threshold(case: Case, timings: Timings, task: Task, networks: FlatVariables, repetitions: int) -> list[float]:
     """Time the search over 101 thresholds on validation data, given the scores, in seconds per network."""
-    valid = seeds.evaluate(task, networks, here.splits, axes=AXES, machine=here.machine.for_parts()).valid
+    valid = seeds.evaluate(task, networks, case.splits, axes=AXES, machine=case.machine.for_parts()).valid
 
     @jax.jit
     def search(scores, y, a):
@@ -210,8 +210,8 @@ def threshold(here: Case, timings: Timings, task: Task, networks: FlatVariables,
         jax.block_until_ready(search(*args))
     calls = 10  # one call takes about a millisecond
 
-    def again():
+    def search_repeatedly():
         for _ in range(calls):
             jax.block_until_ready(search(*args))
 
-    return clock.repeated(again, repetitions, here.count * calls)
+    return clock.repeated(search_repeatedly, repetitions, case.count * calls)

@@ -32,7 +32,7 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
     written = []
     if any(view.value(results, f"steps/{shape}/{OURS}", "training") for shape in view.shapes(results)):
         written += steps_figure(results, folder / "steps")
-    micro = "µs a seed and training step"
+    micro = "µs per seed and training step"
     seeds = view.curve(results, "seeds", "training")
     width, depth = (view.curve(results, name, "training") for name in ("width", "depth"))
     rows = {name: view.curve(results, "rows", measure) for name, measure in ROWS.items()}
@@ -42,12 +42,14 @@ def draw(results: dict[str, Any], folder: Path) -> list[Path]:
         ("rows", "rows", {"seconds": rows}),
         ("width", "units per layer", {micro: {"training": _scaled(width)}}),
         ("depth", "hidden layers", {micro: {"training": _scaled(depth)}, "seconds": {"compilation": compiled}}),
-        ("pruned", "units cut", {"µs a seed and pruning step": {"pruning": _scaled(view.pruned(results))}}),
+        ("pruned", "units cut", {"µs per seed and pruning step": {"pruning": _scaled(view.pruned(results))}}),
     ):
-        shown = {unit: {label: one for label, one in curves.items() if one.sizes} for unit, curves in panels.items()}
-        shown = {unit: curves for unit, curves in shown.items() if curves}
-        if shown:
-            written += curves_figure(shown, xlabel, folder / name)
+        measured = {
+            unit: {label: curve for label, curve in curves.items() if curve.sizes} for unit, curves in panels.items()
+        }
+        measured = {unit: curves for unit, curves in measured.items() if curves}
+        if measured:
+            written += curves_figure(measured, xlabel, folder / name)
     return written
 
 
@@ -56,9 +58,9 @@ def _scaled(curve: Curve) -> Curve:
 
 
 def _compilation(results: dict[str, Any], sizes: list[int]) -> Curve:
-    found = {size: view.compilation(results, f"depth/{size}") for size in sizes}
-    kept = {size: seconds for size, seconds in found.items() if seconds}
-    return Curve(list(kept), [[seconds] for seconds in kept.values()])
+    seconds_by_size = {size: view.compilation(results, f"depth/{size}") for size in sizes}
+    measured = {size: seconds for size, seconds in seconds_by_size.items() if seconds}
+    return Curve(list(measured), [[seconds] for seconds in measured.values()])
 
 
 def curves_figure(panels: dict[str, dict[str, Curve]], xlabel: str, path: Path) -> list[Path]:
@@ -93,10 +95,10 @@ def curves_figure(panels: dict[str, dict[str, Curve]], xlabel: str, path: Path) 
 def _draw(axis, name: str, curve: Curve, colour: str, marker: str) -> None:
     medians = np.array(curve.medians)
     spread = np.array([[median - min(raw), max(raw) - median] for raw, median in zip(curve.raw, medians, strict=True)])
-    whole, upper = fit.exponents(curve.sizes, curve.medians)
-    said = name if np.isnan(whole) else f"{name}: exponent {whole + 0:.2f} (dashed)"
-    said += "" if np.isnan(upper) else f", upper half {upper + 0:.2f} (solid)"
-    axis.errorbar(curve.sizes, medians, spread.T, color=colour, marker=marker, ms=5, lw=0, elinewidth=1, label=said)
+    exponent, upper_exponent = fit.exponents(curve.sizes, curve.medians)
+    label = name if np.isnan(exponent) else f"{name}: exponent {exponent + 0:.2f} (dashed)"
+    label += "" if np.isnan(upper_exponent) else f", upper half {upper_exponent + 0:.2f} (solid)"
+    axis.errorbar(curve.sizes, medians, spread.T, color=colour, marker=marker, ms=5, lw=0, elinewidth=1, label=label)
     for sizes, costs, style in ((curve.sizes, medians, "--"), (*fit.upper(curve.sizes, curve.medians), "-")):
         if len(sizes) > 1:
             slope, offset = np.polyfit(np.log(sizes), np.log(costs), 1)
@@ -108,11 +110,11 @@ def _ticks(axis, sizes: list[int]) -> None:
     """Label every size, or some of them if there are many; from 10,000 on keep the default labels at powers of ten."""
     if max(sizes) >= 10_000:
         return
-    shown = sizes[:1]
+    labelled = sizes[:1]
     for size in sizes[1:]:
-        if len(sizes) <= 10 or size >= 2 * shown[-1]:
-            shown.append(size)
-    axis.set_xticks(shown, [f"{size}" for size in shown])
+        if len(sizes) <= 10 or size >= 2 * labelled[-1]:
+            labelled.append(size)
+    axis.set_xticks(labelled, [f"{size}" for size in labelled])
     axis.set_xticks([], minor=True)
 
 
@@ -143,9 +145,9 @@ def steps_figure(results: dict[str, Any], path: Path) -> list[Path]:
     with figure_style():
         entries = {shape: _entries(results, shape) for shape in shapes}
         height = 0.34 * max(map(len, entries.values())) + 1.2
-        same = len({tuple(name for name, _ in bars) for bars in entries.values()}) == 1
-        size = 3.6 * len(shapes) + 3.0 * (1 if same else len(shapes)), height
-        figure, axes = subplots(1, len(shapes), size, sharey=same)
+        same_names = len({tuple(name for name, _ in bars) for bars in entries.values()}) == 1
+        size = 3.6 * len(shapes) + 3.0 * (1 if same_names else len(shapes)), height
+        figure, axes = subplots(1, len(shapes), size, sharey=same_names)
         for axis, (shape, bars) in zip(axes[0], entries.items(), strict=True):
             for i, (name, raw) in enumerate(bars):
                 median = clock.median(raw) * 1e6
@@ -160,7 +162,7 @@ def steps_figure(results: dict[str, Any], path: Path) -> list[Path]:
             axis.set_xscale("log")
             axis.margins(x=0.12)
             axis.grid(axis="x", alpha=0.3)
-            axis.set_xlabel("µs a seed and training step")
+            axis.set_xlabel("µs per seed and training step")
             axis.set_title(shape)
         figure.tight_layout()
         return save_figure(figure, path)
@@ -168,7 +170,7 @@ def steps_figure(results: dict[str, Any], path: Path) -> list[Path]:
 
 def _entries(results: dict[str, Any], shape: str) -> list[tuple[str, list[float]]]:
     prefix = f"steps/{shape}/"
-    found = [(name, view.raw(results, prefix + name, "training")) for name in view.names(results, prefix)]
-    entries = [(name, raw) for name, raw in found if raw]
+    repetitions = [(name, view.raw(results, prefix + name, "training")) for name in view.names(results, prefix)]
+    entries = [(name, raw) for name, raw in repetitions if raw]
     products = view.raw(results, f"{prefix}limit", "products")
     return entries + ([("the step's matrix products", products)] if products else [])

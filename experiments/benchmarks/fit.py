@@ -32,8 +32,8 @@ def upper(sizes: Sequence[float], costs: Sequence[float]) -> tuple[list[float], 
         Sizes and costs of these points.
     """
     middle = math.sqrt(min(sizes) * max(sizes))
-    kept = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size >= middle * (1 - 1e-9)]
-    return [size for size, _ in kept], [cost for _, cost in kept]
+    points = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size >= middle * (1 - 1e-9)]
+    return [size for size, _ in points], [cost for _, cost in points]
 
 
 def exponents(sizes: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:

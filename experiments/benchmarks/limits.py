@@ -72,7 +72,7 @@ def products(
         Seconds per network and step, one number per repetition.
     """
 
-    def one(x, weights):
+    def run_steps(x, weights):
         def step(weights, _):
             inputs = [x]
             for weight in weights:
@@ -86,11 +86,12 @@ def products(
 
         return jax.lax.scan(step, weights, length=steps)[0]
 
-    run = jax.jit(lambda x, weights: placement.over_seeds(one, (x, weights), (0, 0), mesh=mesh, group_size=group_size))
-    everywhere = placement.replicated_sharding(mesh)
+    options = {"mesh": mesh, "group_size": group_size}
+    run = jax.jit(lambda x, weights: placement.over_seeds(run_steps, (x, weights), (0, 0), **options))
+    replicated = placement.replicated_sharding(mesh)
     shapes = _shapes(features, widths)
     args = jax.device_put(
-        (jnp.zeros((seeds, BATCH, features)), [jnp.zeros((seeds, *shape)) for shape in shapes]), everywhere
+        (jnp.zeros((seeds, BATCH, features)), [jnp.zeros((seeds, *shape)) for shape in shapes]), replicated
     )
     jax.block_until_ready(run(*args))
     return clock.repeated(lambda: jax.block_until_ready(run(*args)), repetitions, seeds * steps)
@@ -98,17 +99,18 @@ def products(
 
 def square(mesh, repetitions: int, size: int = 2048) -> list[float]:
     """Time a product of square matrices on every device at once, in seconds per floating-point operation overall."""
-    sharding = jax.sharding.NamedSharding(mesh, jax.P(placement.AXIS))
+    sharding = jax.sharding.NamedSharding(mesh, jax.P(placement.SEEDS_AXIS))
     matrices = jax.device_put(jnp.ones((mesh.size, size, size)), sharding)
-    each = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=jax.P(placement.AXIS), out_specs=jax.P(placement.AXIS))
-    run = jax.jit(each)
+    rows = jax.P(placement.SEEDS_AXIS)
+    multiply = jax.shard_map(lambda x: x @ x, mesh=mesh, in_specs=rows, out_specs=rows)
+    run = jax.jit(multiply)
     jax.block_until_ready(run(matrices))
     return clock.repeated(lambda: jax.block_until_ready(run(matrices)), repetitions, mesh.size * 2 * size**3)
 
 
 def copy(mesh, mib: int, repetitions: int) -> list[float]:
     """Time adding one to an array that is spread over all devices, in seconds per byte read or written."""
-    sharding = jax.sharding.NamedSharding(mesh, jax.P(placement.AXIS))
+    sharding = jax.sharding.NamedSharding(mesh, jax.P(placement.SEEDS_AXIS))
     count = mib * 2**18 // mesh.size * mesh.size
     array = jax.device_put(jnp.zeros(count), sharding)
     run = jax.jit(lambda x: x + 1.0)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from experiments.benchmarks.settings import Bench
 
-CURVES = {"seeds": "seeds", "rows": "many_rows", "width": "width", "depth": "depth"}
+CURVE_FUNCTIONS = {"seeds": "seeds", "rows": "many_rows", "width": "width", "depth": "depth"}
 """Parts that are curves, and the function of `scaling` that measures one point of each."""
 
 
@@ -23,49 +23,53 @@ class Contender(NamedTuple):
 
 def contenders(settings: Bench) -> dict[str, Contender]:
     """Return all contenders of the chosen parts by key: part, then table or size, then name."""
-    made = dict(_steps(settings))
+    result = dict(_steps(settings))
     if "whole" in settings.parts:
-        made["whole/compas/fairjax"] = Contender("whole_run.ours", {"real": settings.data == "found"})
+        result["whole/compas/fairjax"] = Contender("whole_run.measure", {"real": settings.data == "found"})
         for name, fused, threads in _adams(settings):
             arguments = {"fused": fused, "threads": threads}
-            made[f"whole/compas/{name}"] = Contender("torch_contenders.whole", arguments, "torch")
-    for part, function in CURVES.items():
+            result[f"whole/compas/{name}"] = Contender("torch_contenders.whole", arguments, "torch")
+    for part, function in CURVE_FUNCTIONS.items():
         if part in settings.parts:
             for size in getattr(settings, _setting(part)):
-                made[f"{part}/{size}"] = Contender(f"scaling.{function}", {"size": size})
+                result[f"{part}/{size}"] = Contender(f"scaling.{function}", {"size": size})
     if "pruned" in settings.parts:
-        made["pruned/all"] = Contender("scaling.pruned", {})
+        result["pruned/all"] = Contender("scaling.pruned", {})
     tables = [*settings.shapes] if {"steps", "torch"} & {*settings.parts} else []
     tables += ["compas"] if {"whole", "seeds", "pruned"} & {*settings.parts} else []
-    first = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
-    return first | made
+    preparation = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
+    return preparation | result
 
 
 def _steps(settings: Bench) -> Iterator[tuple[str, Contender]]:
     for shape in settings.shapes:
-        here = {"shape": shape}
+        table = {"shape": shape}
         if "steps" in settings.parts:
-            yield f"steps/{shape}/fairjax", Contender("fairjax_contender.steps", here)
-            yield f"steps/{shape}/limit", Contender("limits.limits", here)
+            yield f"steps/{shape}/fairjax", Contender("fairjax_contender.steps", table)
+            yield f"steps/{shape}/limit", Contender("limits.limits", table)
         if "torch" in settings.parts:
             for name, fused, threads in _adams(settings):
-                arguments = {**here, "fused": fused, "threads": threads}
+                arguments = {**table, "fused": fused, "threads": threads}
                 yield f"steps/{shape}/{name}", Contender("torch_contenders.sequential", arguments, "torch")
             for compiled in (False, True)[: 1 + settings.compiled]:
                 for threads in settings.threads:
-                    name = f"PyTorch vmap, {'compiled' if compiled else 'eager'}, {counted(threads)}"
-                    arguments = {**here, "compiled": compiled, "threads": threads}
+                    name = f"PyTorch vmap, {'compiled' if compiled else 'eager'}, {count_in_words(threads)}"
+                    arguments = {**table, "compiled": compiled, "threads": threads}
                     yield f"steps/{shape}/{name}", Contender("torch_contenders.vmapped", arguments, "torch")
-            yield f"steps/{shape}/scikit-learn", Contender("torch_contenders.sklearn_scan", here, "torch")
+            yield f"steps/{shape}/scikit-learn", Contender("torch_contenders.sklearn_scan", table, "torch")
 
 
 def _adams(settings: Bench) -> Iterator[tuple[str, bool, int]]:
     for fused in (False, True):
         for threads in settings.threads:
-            yield f"PyTorch sequential, {'fused' if fused else 'default'} Adam, {counted(threads)}", fused, threads
+            yield (
+                f"PyTorch sequential, {'fused' if fused else 'default'} Adam, {count_in_words(threads)}",
+                fused,
+                threads,
+            )
 
 
-def counted(threads: int) -> str:
+def count_in_words(threads: int) -> str:
     """Return a number of threads in words."""
     return f"{threads} thread" + ("s" if threads > 1 else "")
 

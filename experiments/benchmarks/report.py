@@ -82,21 +82,21 @@ def _machine(results: dict[str, Any]) -> Iterator[str]:
     )
     devices = {
         f"{device['count']} {device['platform']} device(s) ({device['kind']})"
-        for found in results["contenders"].values()
-        if isinstance(device := found.get("facts", {}).get("device"), dict)
+        for entry in results["contenders"].values()
+        if isinstance(device := entry.get("facts", {}).get("device"), dict)
     }
-    about = []
-    for key, found in results["contenders"].items():
-        if key.startswith("data/") and "facts" in found:
-            facts = found["facts"]
+    descriptions = []
+    for key, entry in results["contenders"].items():
+        if key.startswith("data/") and "facts" in entry:
+            facts = entry["facts"]
             kind = "real" if facts["real"] else f"simulated ({facts['why']})"
-            about.append(f"{key.removeprefix('data/')}: {facts['rows']:,} x {facts['features']}, {kind}")
+            descriptions.append(f"{key.removeprefix('data/')}: {facts['rows']:,} x {facts['features']}, {kind}")
     yield (
         f"fairjax on {' and '.join(sorted(devices)) or 'no device yet'}; PyTorch and scikit-learn on CPU. Tables, rows "
-        f"x features: {'; '.join(about) or 'none'}. {settings['seeds']} seeds; hidden layers {settings['widths']}. "
-        f"Every contender ran in its own process, one after another. Medians of {settings['repetitions']} repetitions "
-        f"({settings['scaling_repetitions']} for points of curves); compilation is not in them unless named. Memory is "
-        "the peak of the process."
+        f"x features: {'; '.join(descriptions) or 'none'}. {settings['seeds']} seeds; hidden layers "
+        f"{settings['widths']}. Every contender ran in its own process, one after another. Medians of "
+        f"{settings['repetitions']} repetitions ({settings['scaling_repetitions']} for points of curves); compilation "
+        "is not in them unless named. Memory is the peak of the process."
     )
 
 
@@ -108,11 +108,11 @@ def _steps(results: dict[str, Any], shape: str) -> Iterator[str]:
             continue
         cells = []
         for measure in STEPS:
-            mine = view.value(results, prefix + OURS, measure)
-            found = view.value(results, key, measure)
-            times = view.ratio(found, mine)
-            shown = number(None if found is None else found * 1e6)
-            cells.append(shown if times is None or name == OURS else f"{shown} ({number(times)}×)")
+            fairjax_seconds = view.value(results, prefix + OURS, measure)
+            seconds = view.value(results, key, measure)
+            ratio = view.ratio(seconds, fairjax_seconds)
+            cell = number(None if seconds is None else seconds * 1e6)
+            cells.append(cell if ratio is None or name == OURS else f"{cell} ({number(ratio)}×)")
         raw = view.raw(results, key, "training") or view.raw(results, key, "threshold") or [1.0]
         spread = f"{100 * (max(raw) / min(raw) - 1):.0f} %"
         rows.append((name, *cells, spread, number(view.peak(results, key))))
@@ -120,12 +120,13 @@ def _steps(results: dict[str, Any], shape: str) -> Iterator[str]:
     yield table(("contender", *STEPS.values(), "spread", "memory, GiB"), rows)
     better = view.best(results, f"{prefix}{SEQUENTIAL}", "training")
     if better is not None:
-        times = view.ratio(better[1], view.value(results, prefix + OURS, "training"))
+        ratio = view.ratio(better[1], view.value(results, prefix + OURS, "training"))
         line = better[0].removeprefix(prefix)
-        yield f"The better line of the protocol in training: {line}, {number(times)} times ours."
+        yield f"The faster contender with the protocol's default in training: {line}, {number(ratio)} times fairjax."
     compiled = results["contenders"].get(prefix + OURS, {}).get("compilation_seconds")
     if compiled:
-        yield f"Our compilation, s: {', '.join(f'{name} {number(seconds)}' for name, seconds in compiled.items())}."
+        seconds_by_stage = ", ".join(f"{name} {number(seconds)}" for name, seconds in compiled.items())
+        yield f"Compilation of fairjax, s: {seconds_by_stage}."
     firsts = {
         name: seconds
         for name in view.names(results, prefix)
@@ -136,13 +137,13 @@ def _steps(results: dict[str, Any], shape: str) -> Iterator[str]:
         yield f"torch.compile, s: {'; '.join(f'{name} {number(seconds)}' for name, seconds in firsts.items())}."
     if shape == view.shapes(results)[0]:
         yield (
-            "Wall-clock time per seed and step, and how many times ours that is. Training: a mini-batch of 64, whole "
+            "Wall-clock time per seed and step, and its ratio to that of fairjax. Training: a mini-batch of 64, whole "
             "epochs with shuffling and validation loss. Pruning: influence on the train part, cut, evaluation. Bias "
-            "GD/A: a mini-batch of 256, one evaluation per epoch. Our evaluations are on validation and test data, "
-            "theirs on validation data; a sequential contender's evaluation before the first step and its result on "
-            "test data are in its time. Threshold search: 101 thresholds from scores. Spread: largest over least "
-            "repetition, less 1. The line of a contender in the figure goes from its least to its largest "
-            "repetition."
+            "GD/A: a mini-batch of 256, one evaluation per epoch. fairjax evaluates on validation and test data, the "
+            "other contenders on validation data; the time of a sequential contender includes its evaluation before "
+            "the first step and its result on test data. Threshold search: 101 thresholds from scores. Spread: "
+            "largest over least repetition, less 1. The line of a contender in the figure goes from its least to its "
+            "largest repetition."
         )
 
 
@@ -151,10 +152,14 @@ def _limit(results: dict[str, Any], shape: str) -> Iterator[str]:
     products, square, copy = (view.value(results, key, name) for name in ("products", "square", "copy"))
     if products is None or square is None or copy is None:
         return
-    mine = view.value(results, f"steps/{shape}/{OURS}", "training")
+    fairjax_seconds = view.value(results, f"steps/{shape}/{OURS}", "training")
     operations = results["contenders"][key]["facts"]["operations_a_step"]
     rows = [
-        ("training step", number(None if mine is None else mine * 1e6), number(view.ratio(mine, products))),
+        (
+            "training step",
+            number(None if fairjax_seconds is None else fairjax_seconds * 1e6),
+            number(view.ratio(fairjax_seconds, products)),
+        ),
         ("its matrix products alone", number(products * 1e6), "1.00"),
         (
             "its operations at the rate of a 2048-wide product",
@@ -176,77 +181,78 @@ def _whole(results: dict[str, Any]) -> Iterator[str]:
     if not keys:
         return
     seeds, stages, rows = results["settings"]["seeds"], ("training", "pruning", "bias_gda", "random_perturbation"), []
-    ours = view.value(results, "whole/compas/fairjax", "whole")
+    fairjax_seconds = view.value(results, "whole/compas/fairjax", "whole")
     for key in keys:
-        found, name = results["contenders"][key], key.removeprefix("whole/compas/")
-        if "measures" not in found:
+        entry, name = results["contenders"][key], key.removeprefix("whole/compas/")
+        if "measures" not in entry:
             continue
         memory = number(view.peak(results, key))
         if name == OURS:
-            for run, said in (("cold", "empty cache"), ("cached", "programs from the cache")):
-                facts = found["facts"][run]
+            for run, description in (("cold", "empty cache"), ("cached", "programs from the cache")):
+                facts = entry["facts"][run]
                 cells = [number(facts["seconds"].get(stage)) for stage in stages]
                 compiled = number(facts["compilation_seconds"]["whole"])
-                rows.append((f"fairjax, {said}", *cells, compiled, number(facts["wall"]), "", memory))
+                rows.append((f"fairjax, {description}", *cells, compiled, number(facts["wall"]), "", memory))
             continue
-        means = {stage: sum(raw) / len(raw) * seeds for stage, raw in found["measures"].items()}
-        cells, times = [number(means.get(stage)) for stage in stages], number(view.ratio(means["whole"], ours))
-        count = len(found["measures"]["whole"])
-        rows.append((f"{name} ({count} of {seeds} seeds)", *cells, "", number(means["whole"]), f"{times}×", memory))
+        means = {stage: sum(raw) / len(raw) * seeds for stage, raw in entry["measures"].items()}
+        cells = [number(means.get(stage)) for stage in stages]
+        ratio = number(view.ratio(means["whole"], fairjax_seconds))
+        count = len(entry["measures"]["whole"])
+        rows.append((f"{name} ({count} of {seeds} seeds)", *cells, "", number(means["whole"]), f"{ratio}×", memory))
     yield "## The whole COMPAS run"
     headings = ("seconds", "training", "pruning", "bias GD/A", "random perturbation", "compilation")
-    yield table((*headings, "whole", "over ours", "memory, GiB"), rows)
+    yield table((*headings, "whole", "over fairjax", "memory, GiB"), rows)
     yield (
-        f"{seeds} seeds: training, pruning, bias GD/A, random perturbation, selection. Ours is `python -m experiments "
-        "debias` from the start of the process to its end: imports, data, compilation, tables, figures and saved "
-        "networks are in the whole, compilation is not in the stages. PyTorch ran a few seeds; its seconds are their "
-        "mean times the number of seeds, without imports and data."
+        f"{seeds} seeds: training, pruning, bias GD/A, random perturbation, selection. fairjax is `python -m "
+        "experiments debias` from the start of the process to its end: imports, data, compilation, tables, figures and "
+        "saved networks are in the whole, compilation is not in the stages. PyTorch ran a few seeds; its seconds are "
+        "their mean times the number of seeds, without imports and data."
     )
     from_cache = [view.value(results, "whole/compas/fairjax", name) for name in ("compilation", "compilation_cached")]
-    beside = [
+    compiled_ahead = [
         view.value(results, "whole/compas/fairjax", name) for name in ("compilation_ahead", "compilation_ahead_cached")
     ]
     yield (
         f"Compilation that stages wait for: {number(from_cache[0])} s with an empty cache, {number(from_cache[1])} s "
-        f"with a filled one. Beside it, a thread compiles while networks train, and is in the time of training: for "
-        f"{number(beside[0])} s and {number(beside[1])} s of its own time."
+        f"with a filled one. A thread compiles further programs while networks train: it takes "
+        f"{number(compiled_ahead[0])} s and {number(compiled_ahead[1])} s of its own time, within that of training."
     )
 
 
 def _curve(results: dict[str, Any], part: str) -> list[str]:
-    name, measure, title, heading, cost, factor = CURVES[part]
-    curve = view.curve(results, name, measure)
+    part_name, main_measure, title, heading, cost, factor = CURVES[part]
+    curve = view.curve(results, part_name, main_measure)
     if not curve.sizes:
         return []
     extra = ("influence", "drawing") if part == "rows" else ()
-    others = {other: view.curve(results, name, other) for other in extra}
+    further_curves = {measure: view.curve(results, part_name, measure) for measure in extra}
     rows = []
     for size, median in zip(curve.sizes, curve.medians, strict=True):
-        key = f"{name}/{size}"
-        row = [f"{size:,}", number(median * factor), *(number(view.value(results, key, other)) for other in extra)]
+        key = f"{part_name}/{size}"
+        row = [f"{size:,}", number(median * factor), *(number(view.value(results, key, name)) for name in extra)]
         stage = "evaluate" if part == "rows" else "training"
         rows.append((*row, number(view.compilation(results, key, stage)), number(view.peak(results, key))))
-    fitted = {measure: curve, **others}
+    fitted = {main_measure: curve, **further_curves}
     if part == "seeds":
         fitted = {"time of all seeds": curve.times(curve.sizes)}
     elif part != "rows":
-        compiled = [view.compilation(results, f"{name}/{size}") or math.nan for size in curve.sizes]
-        fitted = {"time of a step": curve, "compilation": view.Curve(curve.sizes, [[one] for one in compiled])}
-    said = []
-    for what, one in fitted.items():
-        whole, upper = fit.exponents(one.sizes, one.medians)
-        said.append(f"{what}: {number(whole)} (upper half of the range: {number(upper)})")
-    about = f"Exponents of power laws, cost = c · size^b, by least squares on logarithms: {'; '.join(said)}."
+        compiled = [view.compilation(results, f"{part_name}/{size}") or math.nan for size in curve.sizes]
+        fitted = {"time of a step": curve, "compilation": view.Curve(curve.sizes, [[seconds] for seconds in compiled])}
+    sentences = []
+    for name, costs in fitted.items():
+        exponent, upper = fit.exponents(costs.sizes, costs.medians)
+        sentences.append(f"{name}: {number(exponent)} (upper half of the range: {number(upper)})")
+    text = f"Exponents of power laws, cost = c · size^b, by least squares on logarithms: {'; '.join(sentences)}."
     if part == "rows":
-        about += " Drawing the rows is in both: once in an evaluation, twice in an influence."
+        text += " Drawing the rows is in both: once in an evaluation, twice in an influence."
     if part in ("width", "depth"):
         rows_, features = results["settings"]["scaling_table"], SHAPES["adult"][1]
         networks = results["settings"]["width_seeds" if part == "width" else "seeds"]
-        about += f" {networks} networks; a simulated table of {rows_:,} x {features}."
+        text += f" {networks} networks; a simulated table of {rows_:,} x {features}."
     return [
         f"## {title}",
         table((heading, cost, *(f"{o}, s" for o in extra), "compilation, s", "memory, GiB"), rows),
-        about,
+        text,
     ]
 
 
@@ -256,22 +262,23 @@ def _pruned(results: dict[str, Any]) -> Iterator[str]:
         return
     pairs = itertools.pairwise((0, *curve.sizes))
     rows = [
-        (f"{first} to {last}", number(median * 1e6)) for (first, last), median in zip(pairs, curve.medians, strict=True)
+        (f"{previous} to {end}", number(median * 1e6))
+        for (previous, end), median in zip(pairs, curve.medians, strict=True)
     ]
-    whole, upper = fit.exponents(curve.sizes, curve.medians)
+    exponent, upper = fit.exponents(curve.sizes, curve.medians)
     yield "## Pruning step by units cut"
     yield table(("units cut", "per seed and step, µs"), rows)
-    yield f"Exponent: {number(whole)} (upper half of the range: {number(upper)}); 0 is a cost that does not grow."
+    yield f"Exponent: {number(exponent)} (upper half of the range: {number(upper)}); 0 is a cost that does not grow."
 
 
 def _failures(results: dict[str, Any]) -> Iterator[str]:
     lines = []
-    for key, found in results["contenders"].items():
-        if "skipped" in found:
-            lines.append(f"* {key}: not run, {found['skipped']}")
-        elif "error" in found:
-            first, *_, last = *found["error"].splitlines()[:1], found["error"].splitlines()[-1]
-            lines.append(f"* {key}: failed, {first}" + (f": `{last}`" if last != first else ""))
+    for key, entry in results["contenders"].items():
+        if "skipped" in entry:
+            lines.append(f"* {key}: not run, {entry['skipped']}")
+        elif "error" in entry:
+            reason, *_, message = *entry["error"].splitlines()[:1], entry["error"].splitlines()[-1]
+            lines.append(f"* {key}: failed, {reason}" + (f": `{message}`" if message != reason else ""))
     if lines:
         yield "## Without a result"
         yield "\n".join(lines)

@@ -38,21 +38,21 @@ def run(settings: Bench, console: Console) -> dict[str, Any]:
     """
     path = settings.out / "bench.json"
     results = opened(settings, path)
-    every = plan.contenders(settings)
-    for number, (key, contender) in enumerate(every.items(), start=1):
-        done = results["contenders"].get(key)
-        there = not key.startswith("data/") or tables.path(settings, contender.arguments["shape"]).exists()
-        if done is not None and "measures" in done and there:
+    contenders = plan.contenders(settings)
+    for number, (key, contender) in enumerate(contenders.items(), start=1):
+        earlier = results["contenders"].get(key)
+        has_table = not key.startswith("data/") or tables.path(settings, contender.arguments["shape"]).exists()
+        if earlier is not None and "measures" in earlier and has_table:
             continue
-        console.print(f"{number} of {len(every)}: {key}", highlight=False, soft_wrap=True)
-        found = _job(settings, key, contender, results)
-        results["contenders"][key] = found
-        results["contenders"] = _ordered(results["contenders"], every)
+        console.print(f"{number} of {len(contenders)}: {key}", highlight=False, soft_wrap=True)
+        result = _job(settings, key, contender, results)
+        results["contenders"][key] = result
+        results["contenders"] = _ordered(results["contenders"], contenders)
         write_json(path, results)
         for word in ("error", "skipped"):
-            if word in found:
-                said = found[word].splitlines()[-1]
-                console.print(f"{word}: {said}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            if word in result:
+                message = result[word].splitlines()[-1]
+                console.print(f"{word}: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     return results
 
 
@@ -62,7 +62,7 @@ def opened(settings: Bench, path: Path) -> dict[str, Any]:
     Raises:
         ValueError: if the file holds other settings or results from another machine.
     """
-    fresh = {
+    expected = {
         "format": FORMAT,
         "machine": machine(),
         "versions": versions(),
@@ -70,17 +70,17 @@ def opened(settings: Bench, path: Path) -> dict[str, Any]:
         "contenders": {},
     }
     if not path.exists():
-        return fresh
-    found = read(path)
+        return expected
+    results = read(path)
     for name in ("settings", "machine", "versions"):
-        wanted = json.loads(json.dumps(fresh[name]))
-        if found[name] != wanted:
-            differ = [key for key in {**found[name], **wanted} if found[name].get(key) != wanted.get(key)]
+        value = json.loads(json.dumps(expected[name]))
+        if results[name] != value:
+            differ = [key for key in {**results[name], **value} if results[name].get(key) != value.get(key)]
             raise ValueError(
                 f"{path} holds a benchmark of other {name} ({', '.join(differ)}); choose another folder with --out, or "
                 "remove it"
             )
-    return found
+    return results
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -90,21 +90,21 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: if there is no such file, or it is not a file of results.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); give a bench.json that `bench` wrote") from error
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(results, dict) or results.get("format") != FORMAT:
         raise ValueError(f"{path} holds no results of `bench` (no format {FORMAT!r}); give a bench.json that it wrote")
-    return found
+    return results
 
 
 def _job(settings: Bench, key: str, contender: plan.Contender, results: dict[str, Any]) -> dict[str, Any]:
     """Run one contender and return its result, or the error if it failed."""
-    absent = plan.lacking(contender)
-    if absent is not None:
-        return {"skipped": absent}
+    reason = plan.lacking(contender)
+    if reason is not None:
+        return {"skipped": reason}
     arguments = dict(contender.arguments)
     if arguments.get("real"):
         arguments["real"] = bool(results["contenders"].get("data/compas", {}).get("facts", {}).get("real"))
@@ -115,14 +115,14 @@ def _job(settings: Bench, key: str, contender: plan.Contender, results: dict[str
     with tempfile.TemporaryDirectory() as scratch:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch) / "inductor")  # start without compiled programs
         job, result = Path(scratch) / "job.json", Path(scratch) / "result.json"
-        told = {"function": contender.function, "settings": plain(settings), "arguments": arguments}
-        job.write_text(json.dumps(told), encoding="utf-8")
+        description = {"function": contender.function, "settings": plain(settings), "arguments": arguments}
+        job.write_text(json.dumps(description), encoding="utf-8")
         command = [sys.executable, "-m", "experiments.benchmarks.worker", str(job), str(result)]
-        status, said = _alone(command, environment, settings.timeout)
+        status, output = _alone(command, environment, settings.timeout)
         if status is None:
             return {"error": f"given up after {settings.timeout:g} seconds"}
         if status or not result.exists():
-            return {"error": f"ended with status {status}\n{said.strip()[-2000:]}".strip()}
+            return {"error": f"ended with status {status}\n{output.strip()[-2000:]}".strip()}
         return json.loads(result.read_text(encoding="utf-8"))
 
 
@@ -145,9 +145,10 @@ def _alone(command: list[str], environment: dict[str, str], timeout: float) -> t
         return status, output.read()
 
 
-def _ordered(found: dict[str, Any], every: dict[str, Any]) -> dict[str, Any]:
+def _ordered(results: dict[str, Any], contenders: dict[str, Any]) -> dict[str, Any]:
     """Sort results in the order of the plan; those of other parts come first."""
-    return {key: found[key] for key in (*(key for key in found if key not in every), *every) if key in found}
+    others = (key for key in results if key not in contenders)
+    return {key: results[key] for key in (*others, *contenders) if key in results}
 
 
 def machine() -> dict[str, Any]:
@@ -171,10 +172,10 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that affect speed."""
-    found = {}
+    result = {}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            result[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            result[package] = "not installed"
+    return result

@@ -45,14 +45,14 @@ def _table(settings: Bench):
 
 
 def _training(settings: Bench, dataset, seeds: int, widths: tuple[int, ...]) -> dict[str, Any]:
-    here, timings = fairjax_contender.case(data.split_seeds(dataset, range(seeds)), widths), Timings()
+    case, timings = fairjax_contender.make_case(data.split_seeds(dataset, range(seeds)), widths), Timings()
     with timings.listening():
-        raw, _ = fairjax_contender.train(here, timings, epochs=1, repetitions=settings.scaling_repetitions)
-    group_size = default_group_size(here.machine.mesh, seeds)
+        raw, _ = fairjax_contender.train(case, timings, epochs=1, repetitions=settings.scaling_repetitions)
+    group_size = default_group_size(case.machine.mesh, seeds)
     return {
         "measures": {"training": raw},
         "compilation_seconds": timings.compilation,
-        "facts": {"device": here.device, "seeds": seeds, "group_size": group_size, "rows": len(dataset.y)},
+        "facts": {"device": case.device, "seeds": seeds, "group_size": group_size, "rows": len(dataset.y)},
     }
 
 
@@ -69,9 +69,9 @@ class Drawn:
     def __iter__(self) -> Iterator[Chunk]:
         """Yield the chunks: the features of the first chunk, shifted by a random number that depends on the chunk."""
         for number, begin in enumerate(range(0, self._count, self._size)):
-            some = slice(min(self._size, self._count - begin))
+            rows = slice(min(self._size, self._count - begin))
             shift = np.random.default_rng((1, number)).standard_normal(dtype=np.float32)
-            yield Chunk(self._x[some] + shift, self._y[some].copy(), self._a[some].copy())
+            yield Chunk(self._x[rows] + shift, self._y[rows].copy(), self._a[rows].copy())
 
 
 def many_rows(settings: Bench, size: int) -> dict[str, Any]:
@@ -94,19 +94,19 @@ def many_rows(settings: Bench, size: int) -> dict[str, Any]:
         "influence": lambda source: streaming.influence(spd, network.apply, variables, source, mesh=mesh),
         "drawing": lambda source: sum(len(chunk.y) for chunk in source),
     }
-    source, first = (Drawn(count, settings.chunk, FEATURES) for count in (size, min(size, settings.chunk)))
+    source, one_chunk = (Drawn(count, settings.chunk, FEATURES) for count in (size, min(size, settings.chunk)))
     measures = {}
     with timings.listening():
         for name, function in work.items():
             with timings.stage(name):
-                jax.block_until_ready(function(first))  # chunks of one size share one compiled program
+                jax.block_until_ready(function(one_chunk))  # chunks of one size share one compiled program
             if size > settings.chunk and size % settings.chunk:
                 jax.block_until_ready(function(Drawn(size % settings.chunk, settings.chunk, FEATURES)))
 
-            def again(function=function):
+            def run(function=function):
                 jax.block_until_ready(function(source))
 
-            measures[name] = clock.repeated(again, settings.scaling_repetitions, 1)
+            measures[name] = clock.repeated(run, settings.scaling_repetitions, 1)
     device = jax.devices()[0]
     return {
         "measures": measures,
@@ -126,27 +126,27 @@ def pruned(settings: Bench) -> dict[str, Any]:
         One measure per chunk of steps, named by the number of units pruned at its end, with one repetition per run.
     """
     use_cores()
-    here, timings = fairjax_contender.case(tables.read(settings, "compas"), settings.widths), Timings()
-    task, method, units = Task(here.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
+    case, timings = fairjax_contender.make_case(tables.read(settings, "compas"), settings.widths), Timings()
+    task, method, units = Task(case.network, MEASURES["spd"]), Pruning(), sum(settings.widths)
     count = next(size for size in (16, 12, 11, 10, 8, 7, 6, 5, 4, 3, 2, 1) if units % size == 0)
     rule = fairjax_contender.selection.ConstrainedObjective()
-    found: dict[str, list[float]] = {f"{end:04d}": [] for end in range(count, units + 1, count)}
+    measures: dict[str, list[float]] = {f"{end:04d}": [] for end in range(count, units + 1, count)}
     with timings.listening():
-        _, networks = fairjax_contender.train(here, timings, epochs=1, repetitions=1)
+        _, networks = fairjax_contender.train(case, timings, epochs=1, repetitions=1)
         for run in range(1 + settings.scaling_repetitions):
-            held = [fairjax_contender.start(here, task, networks, method)]
+            states = [fairjax_contender.start(case, task, networks, method)]
 
-            def again(held=held):
-                held.append(fairjax_contender.advance(here, method, task, rule, held.pop(), count))
+            def continue_pruning(states=states):
+                states.append(fairjax_contender.advance(case, method, task, rule, states.pop(), count))
 
             if run == 0:
                 with timings.stage("pruning"):
-                    again()
+                    continue_pruning()
                 continue
-            for raw in found.values():
-                raw += clock.repeated(again, 1, here.count * count)
+            for raw in measures.values():
+                raw += clock.repeated(continue_pruning, 1, case.count * count)
     return {
-        "measures": found,
+        "measures": measures,
         "compilation_seconds": timings.compilation,
-        "facts": {"device": here.device, "seeds": here.count, "units": units},
+        "facts": {"device": case.device, "seeds": case.count, "units": units},
     }

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Part = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned"]
+BenchPart = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned"]
 Shape = Literal["compas", "adult"]
 
 SHAPES = {"compas": (6167, 401), "adult": (45222, 98)}
@@ -22,7 +22,7 @@ NOT_IN_IDENTITY = (
 class Bench:
     """Measure the speed of fairjax, PyTorch, scikit-learn and the machine itself, one process at a time."""
 
-    parts: tuple[Part, ...] = get_args(Part)
+    parts: tuple[BenchPart, ...] = get_args(BenchPart)
     """Parts of the benchmark to run; others can be added to the same results later. steps: the steps of fairjax and the
     machine's limits. torch: the steps of PyTorch and scikit-learn. whole: a whole COMPAS run, including compilation.
     seeds, rows, width, depth, pruned: how costs grow."""
@@ -72,15 +72,15 @@ class Bench:
     width_seeds: int = 4
     """Number of networks trained at once in the part width. Twenty networks of width 1024 need about 20 GiB."""
     scaling_seeds: tuple[int, ...] = (1, 2, 5, 10, 20, 40, 80, 160, 320)
-    """Part seeds: numbers of networks trained at once on COMPAS."""
+    """BenchPart seeds: numbers of networks trained at once on COMPAS."""
     scaling_rows: tuple[int, ...] = (10**3, 10**4, 10**5, 10**6, 10**7)
-    """Part rows: numbers of rows of simulated tables, which are evaluated chunk by chunk."""
+    """BenchPart rows: numbers of rows of simulated tables, which are evaluated chunk by chunk."""
     scaling_widths: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
-    """Part width: numbers of units in every hidden layer."""
+    """BenchPart width: numbers of units in every hidden layer."""
     scaling_depths: tuple[int, ...] = (2, 4, 8, 11, 16, 24, 40)
-    """Part depth: numbers of hidden layers."""
+    """BenchPart depth: numbers of hidden layers."""
     chunk: int = 65536
-    """Part rows: number of rows per chunk."""
+    """BenchPart rows: number of rows per chunk."""
     timeout: float = 3600.0
     """Maximum time of one contender in seconds; a contender that takes longer is stopped."""
     out: Path = Path("results/bench")
@@ -90,7 +90,7 @@ class Bench:
         """Validate the settings."""
         from fairjax.runs.values import check_values  # imports JAX, which a contender may have to do without
 
-        for name, allowed in (("parts", Part), ("shapes", Shape)):
+        for name, allowed in (("parts", BenchPart), ("shapes", Shape)):
             values = getattr(self, name)
             unknown = [value for value in values if value not in get_args(allowed)]
             if unknown or not values or len(set(values)) < len(values):

@@ -45,31 +45,31 @@ def make(settings: Bench, shape: str) -> dict[str, Any]:
     from fairjax import data, datasets
     from fairjax.runs.files import atomic
 
-    why = "asked for"
+    reason = "asked for"
     dataset = None
     if settings.data == "found":
         try:
             dataset = datasets.DATASETS[shape]()
         except FileNotFoundError as error:
-            why = f"no file: {error}"
+            reason = f"no file: {error}"
     real = dataset is not None
     if dataset is None:
         dataset = simulated(*SHAPES[shape], name=shape)
-    cut = slice(settings.rows)
-    dataset = dataset._replace(x=dataset.x[cut], y=dataset.y[cut], a=dataset.a[cut])
+    kept_rows = slice(settings.rows)
+    dataset = dataset._replace(x=dataset.x[kept_rows], y=dataset.y[kept_rows], a=dataset.a[kept_rows])
     splits = data.split_seeds(dataset, seeds_of(settings))
     with atomic(path(settings, shape)) as temporary, temporary.open("wb") as file:
         np.savez(file, **{name: np.asarray(getattr(splits, name)) for name in Arrays._fields})
     facts: dict[str, Any] = {"rows": len(dataset.y), "features": dataset.x.shape[1], "real": real}
-    return {"measures": {}, "facts": facts if real else {**facts, "why": why}}
+    return {"measures": {}, "facts": facts if real else {**facts, "why": reason}}
 
 
 def seeds_of(settings: Bench) -> list[int]:
     """Return the seeds: first those of the command line's runs, then further ones."""
     from fairjax.runs.settings import SEEDS
 
-    others = (seed for seed in range(10**6, 10**6 + settings.seeds) if seed not in SEEDS)
-    return [*SEEDS, *others][: settings.seeds]
+    further_seeds = (seed for seed in range(10**6, 10**6 + settings.seeds) if seed not in SEEDS)
+    return [*SEEDS, *further_seeds][: settings.seeds]
 
 
 def simulated(rows: int, features: int, name: str = "simulated"):

@@ -30,7 +30,7 @@ def sequential(settings: Bench, shape: str, fused: bool, threads: int) -> dict[s
     """
     torch.set_num_threads(threads)
     split = next(torch_sequential.splits_of(tables.read(settings, shape), [0]))
-    protocol = torch_sequential.Settings(
+    protocol = torch_sequential.ProtocolSettings(
         widths=settings.widths,
         fused=fused,
         epochs=settings.torch_epochs,
@@ -73,7 +73,7 @@ def sklearn_scan(settings: Bench, shape: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     part = next(torch_sequential.splits_of(tables.read(settings, shape), [0])).valid
     scores = torch.rand(len(part.y), generator=torch.Generator().manual_seed(0))
-    protocol = torch_sequential.Settings()
+    protocol = torch_sequential.ProtocolSettings()
     torch_sequential.threshold_scan(scores, part, protocol)
     scan = clock.repeated(lambda: torch_sequential.threshold_scan(scores, part, protocol), settings.repetitions, 1)
     return {"measures": {"threshold": scan}, "facts": {"device": "cpu"}}
@@ -103,30 +103,30 @@ def vmapped(settings: Bench, shape: str, compiled: bool, threads: int) -> dict[s
     parts = [split.valid for split in splits]
     seeds, rows = train.y.shape
     y, valid_y = train.y.float(), valid.y.float()
-    size = min(torch_sequential.Settings().batch_size, rows)
+    size = min(torch_sequential.ProtocolSettings().batch_size, rows)
     count = -(-rows // size)
     fill = torch.arange(count * size) % rows  # equal mini-batch sizes, so that torch.compile compiles one step
-    which = torch.arange(seeds)[:, None]
+    seed_index = torch.arange(seeds)[:, None]
     generator = torch.Generator().manual_seed(0)
-    held = [torch_vmap.make(range(seeds), train.x.shape[2], settings.widths)]
+    states = [torch_vmap.make(range(seeds), train.x.shape[2], settings.widths)]
 
     def step(batch):
         stepped = torch_vmap.training_step(
-            held.pop(), train.x[which, batch], y[which, batch], generator=generator, compiled=compiled
+            states.pop(), train.x[seed_index, batch], y[seed_index, batch], generator=generator, compiled=compiled
         )
-        held.append(stepped[0])
+        states.append(stepped[0])
 
     def epoch():
         orders = torch.stack([torch.randperm(rows, generator=generator) for _ in range(seeds)])[:, fill]
         for batch in orders.split(size, 1):
             step(batch)
         with torch.no_grad():
-            logits = torch_vmap.logits(held[0], valid.x)
+            logits = torch_vmap.logits(states[0], valid.x)
             functional.binary_cross_entropy_with_logits(logits, valid_y, reduction="none").mean(1)
 
-    begun = time.perf_counter()
+    start = time.perf_counter()
     step(fill[:size].expand(seeds, size))
-    first = time.perf_counter() - begun
+    first_step_seconds = time.perf_counter() - start
     for _ in range(2):
         step(fill[:size].expand(seeds, size))
 
@@ -136,18 +136,18 @@ def vmapped(settings: Bench, shape: str, compiled: bool, threads: int) -> dict[s
 
     measures = {"training": clock.repeated(epochs, settings.repetitions, seeds * settings.torch_epochs * count)}
     if not compiled:
-        protocol = torch_sequential.Settings()
+        protocol = torch_sequential.ProtocolSettings()
 
         def prune():
-            torch_vmap.influence(held[0], *train, "spd").argmax(1)
+            torch_vmap.influence(states[0], *train, "spd").argmax(1)
             with torch.no_grad():
-                scores = torch.sigmoid(torch_vmap.logits(held[0], valid.x))
+                scores = torch.sigmoid(torch_vmap.logits(states[0], valid.x))
             for score, part in zip(scores, parts, strict=True):
                 torch_sequential.threshold_search(score, part, protocol)
 
         prune()
         measures["pruning"] = clock.repeated(prune, settings.repetitions, seeds)
-    facts = {"device": "cpu", "threads": torch.get_num_threads(), "first_step_seconds": first}
+    facts = {"device": "cpu", "threads": torch.get_num_threads(), "first_step_seconds": first_step_seconds}
     return {"measures": measures, "facts": facts}
 
 
@@ -164,7 +164,7 @@ def whole(settings: Bench, fused: bool, threads: int) -> dict[str, Any]:
     """
     torch.set_num_threads(threads)
     seeds = range(min(settings.torch_seeds, settings.seeds))
-    protocol = torch_sequential.Settings(
+    protocol = torch_sequential.ProtocolSettings(
         widths=settings.widths,
         fused=fused,
         epochs=settings.whole_epochs,
@@ -174,12 +174,14 @@ def whole(settings: Bench, fused: bool, threads: int) -> dict[str, Any]:
     splits = itertools.islice(
         torch_sequential.splits_of(tables.read(settings, "compas"), range(settings.seeds)), len(seeds)
     )
-    found = torch_sequential.run(splits, protocol)["seeds"]
-    measures: dict[str, list[float]] = {name: [one["seconds"][name] for one in found] for name in found[0]["seconds"]}
-    measures["whole"] = [float(np.sum(list(one["seconds"].values()))) for one in found]
+    results = torch_sequential.run(splits, protocol)["seeds"]
+    measures: dict[str, list[float]] = {
+        name: [result["seconds"][name] for result in results] for name in results[0]["seconds"]
+    }
+    measures["whole"] = [float(np.sum(list(result["seconds"].values()))) for result in results]
     facts = {
         "device": "cpu",
         "threads": torch.get_num_threads(),
-        "epochs": [one["training"]["epochs"] for one in found],
+        "epochs": [result["training"]["epochs"] for result in results],
     }
     return {"measures": measures, "facts": facts}

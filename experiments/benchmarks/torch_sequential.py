@@ -21,11 +21,11 @@ from torch.nn import functional
 TIE = 1e-9
 """Tolerance for ties: float64 numbers in [0, 1] that are this close differ by rounding alone."""
 
-METHODS = ("standard", "pruning", "bias_gda", "random_perturbation")
+PROTOCOL_METHODS = ("standard", "pruning", "bias_gda", "random_perturbation")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
+class ProtocolSettings:
     """The protocol, with limits that shorten it; results contain the counts done, so that they can be extrapolated."""
 
     widths: tuple[int, ...] = (32,) * 11
@@ -58,7 +58,7 @@ class Settings:
     """Distance inside the bound that a candidate must keep on validation data."""
     search: Literal["histogram", "scan"] = "histogram"
     """Search all 101 thresholds in one pass, or call scikit-learn's balanced accuracy 101 times, as scripts do."""
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = PROTOCOL_METHODS
     """Methods to run."""
     pruning_steps: int | None = None
     """Number of units pruned, one per step; all by default."""
@@ -77,9 +77,9 @@ class Settings:
 
     def __post_init__(self):
         """Validate settings that would otherwise be ignored silently."""
-        unknown = sorted(set(self.methods) - set(METHODS))
+        unknown = sorted(set(self.methods) - set(PROTOCOL_METHODS))
         if unknown:
-            raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {', '.join(unknown)}")
+            raise ValueError(f"methods must be some of {', '.join(PROTOCOL_METHODS)}, got {', '.join(unknown)}")
         if self.measure not in ("spd", "eod") or self.search not in ("histogram", "scan"):
             raise ValueError(
                 f"measure must be spd or eod and search histogram or scan, got {self.measure}, {self.search}"
@@ -247,7 +247,7 @@ def rates(scores: Tensor, part: Part, cuts: Tensor, measure: str) -> tuple[Tenso
 
 
 def threshold_search(
-    scores: Tensor, part: Part, settings: Settings, by: Literal["accuracy", "objective"] = "accuracy"
+    scores: Tensor, part: Part, settings: ProtocolSettings, by: Literal["accuracy", "objective"] = "accuracy"
 ) -> Evaluation:
     """Find the first of 101 thresholds that maximises balanced accuracy, or Eq. 3 at the bound epsilon - margin.
 
@@ -268,20 +268,20 @@ def threshold_search(
 
 
 def threshold_scan(
-    scores: Tensor, part: Part, settings: Settings, by: Literal["accuracy", "objective"] = "accuracy"
+    scores: Tensor, part: Part, settings: ProtocolSettings, by: Literal["accuracy", "objective"] = "accuracy"
 ) -> Evaluation:
     """Return the result of `threshold_search`, computed by a loop over scikit-learn's balanced accuracy."""
     from sklearn.metrics import balanced_accuracy_score  # imported here, since other processes do not need it
 
-    best, most = None, -1.0
+    best, highest = None, -1.0
     y, values = part.y.numpy(), scores.numpy()
     for cut in thresholds().numpy():
         decisions = values > cut
         accuracy = float(balanced_accuracy_score(y, decisions))
         bias = proxy(torch.from_numpy(decisions).double(), part.y, part.a, settings.measure).item()
         value = accuracy if by == "accuracy" or abs(bias) < settings.bound else 0.0
-        if value > most + TIE:
-            best, most = Evaluation(float(cut), accuracy, bias), value
+        if value > highest + TIE:
+            best, highest = Evaluation(float(cut), accuracy, bias), value
     assert best is not None
     return best
 
@@ -294,7 +294,7 @@ def scores(network: Network, x: Tensor) -> Tensor:
 
 
 def evaluate(
-    network: Network, part: Part, settings: Settings, by: Literal["accuracy", "objective"] = "accuracy"
+    network: Network, part: Part, settings: ProtocolSettings, by: Literal["accuracy", "objective"] = "accuracy"
 ) -> Evaluation:
     """Evaluate a network on validation data, at the threshold that is best there."""
     search = threshold_search if settings.search == "histogram" else threshold_scan
@@ -306,7 +306,9 @@ def constrained(evaluation: Evaluation, bound: float) -> float:
     return evaluation.balanced_accuracy if abs(evaluation.bias) < bound else 0.0
 
 
-def select(best: Best | None, network: Network, number: int, evaluation: Evaluation, settings: Settings) -> Best:
+def select(
+    best: Best | None, network: Network, number: int, evaluation: Evaluation, settings: ProtocolSettings
+) -> Best:
     """Return the better of the best candidate so far and this candidate; ties go to the earlier one."""
     objective = constrained(evaluation, settings.bound)
     if best is not None and objective <= best.objective + TIE:
@@ -314,7 +316,7 @@ def select(best: Best | None, network: Network, number: int, evaluation: Evaluat
     return Best(number, _copied(network), evaluation, objective)
 
 
-def result(best: Best, network: Network, test: Part, settings: Settings) -> dict[str, Any]:
+def result(best: Best, network: Network, test: Part, settings: ProtocolSettings) -> dict[str, Any]:
     """Evaluate the selected candidate on test data. Its parameters are loaded into the network."""
     network.load_state_dict(best.state)
     cut = torch.tensor([best.evaluation.threshold])
@@ -337,7 +339,7 @@ def training_step(network: Network, optimiser: torch.optim.Optimizer, x: Tensor,
     return loss.detach()
 
 
-def train(split: Split, settings: Settings, generator: torch.Generator) -> tuple[Network, dict[str, Any]]:
+def train(split: Split, settings: ProtocolSettings, generator: torch.Generator) -> tuple[Network, dict[str, Any]]:
     """Fit a network (Table 2 and appendix D.2) and keep the best parameters among the checked ones.
 
     Args:
@@ -357,7 +359,7 @@ def train(split: Split, settings: Settings, generator: torch.Generator) -> tuple
         threshold=settings.plateau_tolerance,
     )
     x, y, valid = split.train.x, split.train.y.float(), split.valid.y.float()
-    best, least, stale, steps, epoch = _copied(network), float("inf"), 0, 0, 0
+    best, lowest, stale, steps, epoch = _copied(network), float("inf"), 0, 0, 0
     while epoch < settings.epochs and stale <= settings.stopping_patience:
         epoch += 1
         network.train()
@@ -367,12 +369,12 @@ def train(split: Split, settings: Settings, generator: torch.Generator) -> tuple
         loss = _loss(network, split.valid.x, valid)
         plateau.step(loss)
         if epoch % settings.check_every == 0:
-            stale = 0 if loss < least else stale + 1
-            if loss < least:
-                best, least = _copied(network), loss
+            stale = 0 if loss < lowest else stale + 1
+            if loss < lowest:
+                best, lowest = _copied(network), loss
     network.load_state_dict(best)
     stopped = stale > settings.stopping_patience
-    return network, {"epochs": epoch, "steps": steps, "stopped": stopped, "loss": least}
+    return network, {"epochs": epoch, "steps": steps, "stopped": stopped, "loss": lowest}
 
 
 def influence(network: Network, part: Part, measure: str) -> Tensor:
@@ -384,7 +386,7 @@ def influence(network: Network, part: Part, measure: str) -> Tensor:
     return torch.cat([slope.sum(0) for slope in slopes])
 
 
-def prune(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
+def prune(network: Network, split: Split, settings: ProtocolSettings) -> dict[str, Any]:
     """Prune units one per step (Algorithm 1), with the influence on train data recomputed at every step.
 
     Args:
@@ -413,7 +415,7 @@ def prune(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
     return {**result(best, network, split.test, settings), "steps": steps, "order": order}
 
 
-def bias_gda(network: Network, split: Split, settings: Settings, generator: torch.Generator) -> dict[str, Any]:
+def bias_gda(network: Network, split: Split, settings: ProtocolSettings, generator: torch.Generator) -> dict[str, Any]:
     """Descend on sgn(mu_0) * proxy over mini-batches of the train part (Algorithm 2), with one candidate per epoch.
 
     Args:
@@ -431,18 +433,18 @@ def bias_gda(network: Network, split: Split, settings: Settings, generator: torc
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.bias_gda_learning_rate, fused=settings.fused or None)
     steps = 0
     for epoch in range(1, settings.bias_gda_epochs + 1):
-        steps += descend(network, optimiser, split.train, sign, settings, generator)
+        steps += bias_gda_epoch(network, optimiser, split.train, sign, settings, generator)
         best = select(best, network, epoch, evaluate(network, split.valid, settings), settings)
-    done = {"epochs": settings.bias_gda_epochs, "steps": steps}
-    return {**result(best, network, split.test, settings), **done}
+    counts = {"epochs": settings.bias_gda_epochs, "steps": steps}
+    return {**result(best, network, split.test, settings), **counts}
 
 
-def descend(
+def bias_gda_epoch(
     network: Network,
     optimiser: torch.optim.Optimizer,
     part: Part,
     sign: float,
-    settings: Settings,
+    settings: ProtocolSettings,
     generator: torch.Generator,
 ) -> int:
     """Run one epoch of bias gradient descent/ascent in training mode and return the number of steps."""
@@ -457,7 +459,7 @@ def descend(
 
 
 def random_perturbation(
-    network: Network, split: Split, settings: Settings, generator: torch.Generator
+    network: Network, split: Split, settings: ProtocolSettings, generator: torch.Generator
 ) -> dict[str, Any]:
     """Multiply every parameter by noise N(1, deviation^2), many times, with thresholds by Eq. 3 (Savani et al.).
 
@@ -474,21 +476,21 @@ def random_perturbation(
     best = select(None, network, 0, evaluate(network, split.valid, settings, "objective"), settings)
     for draw in range(1, settings.draws + 1):
         with torch.no_grad():
-            for parameter, came in zip(network.parameters(), original, strict=True):
-                noise = torch.randn(came.shape, generator=generator)
-                parameter.copy_(came * (1 + settings.deviation * noise))
+            for parameter, value in zip(network.parameters(), original, strict=True):
+                noise = torch.randn(value.shape, generator=generator)
+                parameter.copy_(value * (1 + settings.deviation * noise))
         evaluation = evaluate(network, split.valid, settings, "objective")
         best = select(best, network, draw, evaluation, settings)
     return {**result(best, network, split.test, settings), "draws": settings.draws}
 
 
-def standard(network: Network, split: Split, settings: Settings) -> dict[str, Any]:
+def standard(network: Network, split: Split, settings: ProtocolSettings) -> dict[str, Any]:
     """Evaluate the original network at the threshold that is best on validation data."""
     evaluation = evaluate(network, split.valid, settings)
     return result(select(None, network, 0, evaluation, settings), network, split.test, settings)
 
 
-def run_seed(split: Split, settings: Settings) -> dict[str, Any]:
+def run_seed(split: Split, settings: ProtocolSettings) -> dict[str, Any]:
     """Train a network and run all methods on one split.
 
     Args:
@@ -500,18 +502,18 @@ def run_seed(split: Split, settings: Settings) -> dict[str, Any]:
     """
     seconds: dict[str, float] = {}
     with seeded(split.seed) as generator:
-        begun = time.perf_counter()
-        network, done = train(split, settings, generator)
-        seconds["training"] = time.perf_counter() - begun
-        found = {"seed": split.seed, "training": done, "seconds": seconds}
+        start = time.perf_counter()
+        network, record = train(split, settings, generator)
+        seconds["training"] = time.perf_counter() - start
+        results = {"seed": split.seed, "training": record, "seconds": seconds}
         for name in settings.methods:
-            begun = time.perf_counter()
-            found[name] = _debiased(name, network, split, settings, generator)
-            seconds[name] = time.perf_counter() - begun
-    return found
+            start = time.perf_counter()
+            results[name] = _debiased(name, network, split, settings, generator)
+            seconds[name] = time.perf_counter() - start
+    return results
 
 
-def run(splits: Iterable[Split], settings: Settings | None = None) -> dict[str, Any]:
+def run(splits: Iterable[Split], settings: ProtocolSettings | None = None) -> dict[str, Any]:
     """Run the whole protocol, one seed after another.
 
     Args:
@@ -524,7 +526,7 @@ def run(splits: Iterable[Split], settings: Settings | None = None) -> dict[str, 
     Raises:
         ValueError: if there is no split.
     """
-    settings = Settings() if settings is None else settings
+    settings = ProtocolSettings() if settings is None else settings
     seeds = [run_seed(split, settings) for split in itertools.islice(splits, settings.seeds)]
     if not seeds:
         raise ValueError("splits must hold at least one split, found none")
@@ -542,13 +544,13 @@ def shuffled(n: int, batch_size: int, generator: torch.Generator) -> list[Tensor
     """
     batches = list(torch.randperm(n, generator=generator).split(batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:
-        last = batches.pop()
-        batches[-1] = torch.cat([batches[-1], last])
+        single = batches.pop()
+        batches[-1] = torch.cat([batches[-1], single])
     return batches
 
 
 def _debiased(
-    name: str, network: Network, split: Split, settings: Settings, generator: torch.Generator
+    name: str, network: Network, split: Split, settings: ProtocolSettings, generator: torch.Generator
 ) -> dict[str, Any]:
     if name == "standard":
         return standard(network, split, settings)

@@ -25,7 +25,7 @@ Layout = tuple[tuple[str, tuple[int, ...]], ...]
 """Names and shapes of the tensors of one seed, in the order in which a vector stores them."""
 
 
-class State(NamedTuple):
+class SeedsState(NamedTuple):
     """The training state of S seeds, stored as vectors, so that a step of Adam consists of a few large operations."""
 
     params: Tensor
@@ -44,7 +44,9 @@ class State(NamedTuple):
     """Layouts of the parameters and of the statistics."""
 
 
-def make(seeds: Sequence[int], features: int, widths: Sequence[int] = (32,) * 11, learning_rate: float = 1e-3) -> State:
+def make(
+    seeds: Sequence[int], features: int, widths: Sequence[int] = (32,) * 11, learning_rate: float = 1e-3
+) -> SeedsState:
     """Create networks with PyTorch's default initialisation.
 
     Args:
@@ -63,7 +65,7 @@ def make(seeds: Sequence[int], features: int, widths: Sequence[int] = (32,) * 11
     return stack(networks, learning_rate)
 
 
-def stack(networks: Sequence[Network], learning_rate: float = 1e-3) -> State:
+def stack(networks: Sequence[Network], learning_rate: float = 1e-3) -> SeedsState:
     """Return the state before the first step of given networks, which must have the same shape."""
     params, buffers = stack_module_state(list(networks))  # type: ignore[arg-type]  (a list of any modules)
     buffers = {name: value for name, value in buffers.items() if "running" in name}
@@ -71,10 +73,10 @@ def stack(networks: Sequence[Network], learning_rate: float = 1e-3) -> State:
     layouts = tuple(tuple((name, value.shape[1:]) for name, value in tree.items()) for tree in (params, buffers))
     zeros = torch.zeros_like(vectors[0])
     rate = torch.full((len(networks), 1), learning_rate)
-    return State(vectors[0], vectors[1], zeros, zeros.clone(), rate, 0, layouts)
+    return SeedsState(vectors[0], vectors[1], zeros, zeros.clone(), rate, 0, layouts)
 
 
-def unstack(state: State, seed: int) -> dict[str, Tensor]:
+def unstack(state: SeedsState, seed: int) -> dict[str, Tensor]:
     """Return the state dictionary of one seed's network, without PyTorch's counts of batches.
 
     Args:
@@ -91,14 +93,14 @@ def unstack(state: State, seed: int) -> dict[str, Tensor]:
 
 
 def training_step(
-    state: State,
+    state: SeedsState,
     x: Tensor,
     y: Tensor,
     *,
     dropout: float = 0.05,
     generator: torch.Generator | None = None,
     compiled: bool = False,
-) -> tuple[State, Tensor]:
+) -> tuple[SeedsState, Tensor]:
     """Take one step of Adam, each seed on a mini-batch of its own.
 
     Args:
@@ -117,10 +119,10 @@ def training_step(
     corrections = torch.tensor([1 - FIRST**steps, (1 - SECOND**steps) ** 0.5])
     step = _compiled() if compiled else _step
     *vectors, losses = step(*state[:5], corrections, state.layouts, x, y, kept)
-    return State(*vectors, state.rate, steps, state.layouts), losses
+    return SeedsState(*vectors, state.rate, steps, state.layouts), losses
 
 
-def influence(state: State, x: Tensor, y: Tensor, a: Tensor, measure: str) -> Tensor:
+def influence(state: SeedsState, x: Tensor, y: Tensor, a: Tensor, measure: str) -> Tensor:
     """Differentiate the proxy with respect to a shift of each unit that all rows share (Eq. 4 without 1/N).
 
     Args:
@@ -142,14 +144,14 @@ def influence(state: State, x: Tensor, y: Tensor, a: Tensor, measure: str) -> Te
     return vmap(grad(shifted))(shifts, state.params, state.statistics, x, y, a)
 
 
-def logits(state: State, x: Tensor) -> Tensor:
+def logits(state: SeedsState, x: Tensor) -> Tensor:
     """Compute logits (S, n) in evaluation mode for features (S, n, d)."""
     shifts = torch.zeros(_units(state))
 
-    def one(params: Tensor, statistics: Tensor, x: Tensor) -> Tensor:
+    def seed_logits(params: Tensor, statistics: Tensor, x: Tensor) -> Tensor:
         return _evaluated(params, statistics, state.layouts, x, shifts)
 
-    return vmap(one)(state.params, state.statistics, x)
+    return vmap(seed_logits)(state.params, state.statistics, x)
 
 
 def _step(
@@ -218,7 +220,7 @@ def _evaluated(params: Tensor, statistics: Tensor, layouts: tuple[Layout, Layout
     return functional.linear(x, tree["out.weight"], tree["out.bias"]).squeeze(1)
 
 
-def _kept(state: State, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor | None:
+def _kept(state: SeedsState, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor | None:
     """Draw the dropout factors of all layers at once, since `vmap` over `dropout` would not accept a generator."""
     if dropout == 0:
         return None
@@ -230,11 +232,11 @@ def _kept(state: State, x: Tensor, dropout: float, generator: torch.Generator | 
 
 def _names(layout: Layout) -> list[tuple[str, str]]:
     """Return the names of the linear maps and batch normalisations of the hidden layers, in order."""
-    rest = sum(name.startswith("fcs.") and name.endswith(".weight") for name, _ in layout)
-    return [("fc0", "bn0"), *((f"fcs.{i}", f"bns.{i}") for i in range(rest))]
+    count = sum(name.startswith("fcs.") and name.endswith(".weight") for name, _ in layout)
+    return [("fc0", "bn0"), *((f"fcs.{i}", f"bns.{i}") for i in range(count))]
 
 
-def _units(state: State) -> int:
+def _units(state: SeedsState) -> int:
     return state.statistics.shape[1] // 2
 
 

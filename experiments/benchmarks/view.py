@@ -44,8 +44,8 @@ def raw(results: dict[str, Any], key: str, measure: str) -> list[float] | None:
 
 def value(results: dict[str, Any], key: str, measure: str) -> float | None:
     """Return the median of a contender's measure; None if it was not measured."""
-    found = raw(results, key, measure)
-    return clock.median(found) if found else None
+    repetitions = raw(results, key, measure)
+    return clock.median(repetitions) if repetitions else None
 
 
 def names(results: dict[str, Any], prefix: str) -> list[str]:
@@ -56,8 +56,8 @@ def names(results: dict[str, Any], prefix: str) -> list[str]:
 def best(results: dict[str, Any], prefix: str, measure: str) -> tuple[str, float] | None:
     """Return the contender with the smallest median among those whose keys begin with the prefix."""
     keys = [key for key in results["contenders"] if key.startswith(prefix)]
-    found = [(key, number) for key in keys if (number := value(results, key, measure)) is not None]
-    return min(found, key=lambda pair: pair[1], default=None)
+    medians = [(key, number) for key in keys if (number := value(results, key, measure)) is not None]
+    return min(medians, key=lambda pair: pair[1], default=None)
 
 
 def shapes(results: dict[str, Any]) -> list[str]:
@@ -67,19 +67,19 @@ def shapes(results: dict[str, Any]) -> list[str]:
 
 def curve(results: dict[str, Any], part: str, measure: str) -> Curve:
     """Return a measure by size, for all points that were measured."""
-    found = {
+    points = {
         int(key.split("/")[1]): numbers
         for key in results["contenders"]
         if key.startswith(f"{part}/") and (numbers := raw(results, key, measure))
     }
-    sizes = sorted(found)
-    return Curve(sizes, [found[size] for size in sizes])
+    sizes = sorted(points)
+    return Curve(sizes, [points[size] for size in sizes])
 
 
 def pruned(results: dict[str, Any]) -> Curve:
     """Return seconds per network and pruning step, by the number of units pruned at the end of the steps."""
-    found = results["contenders"].get("pruned/all", {}).get("measures", {})
-    return Curve([int(name) for name in found], list(found.values()))
+    measures = results["contenders"].get("pruned/all", {}).get("measures", {})
+    return Curve([int(name) for name in measures], list(measures.values()))
 
 
 def peak(results: dict[str, Any], key: str) -> float | None:
@@ -100,34 +100,38 @@ def ratio(above: float | None, below: float | None) -> float | None:
 def extrapolated(results: dict[str, Any]) -> tuple[str, float] | None:
     """Return the faster contender with PyTorch's default protocol, and its seconds for a whole run of all seeds."""
     keys = [key for key in results["contenders"] if key.startswith(f"whole/compas/{SEQUENTIAL}")]
-    found = [(key, numbers) for key in keys if (numbers := raw(results, key, "whole"))]
-    totals = [(key, sum(numbers) / len(numbers) * results["settings"]["seeds"]) for key, numbers in found]
+    repetitions = [(key, numbers) for key in keys if (numbers := raw(results, key, "whole"))]
+    totals = [(key, sum(numbers) / len(numbers) * results["settings"]["seeds"]) for key, numbers in repetitions]
     return min(totals, key=lambda pair: pair[1], default=None)
 
 
 def summary(results: dict[str, Any]) -> list[Figure]:
     """Return the figures that sum up the results."""
-    made = []
+    figures = []
     for shape in shapes(results):
         fairjax = value(results, f"steps/{shape}/{OURS}", "training")
         torch = best(results, f"steps/{shape}/{SEQUENTIAL}", "training")
         limit = value(results, f"steps/{shape}/limit", "products")
-        made.append(Figure(f"{shape}: training step, faster than sequential PyTorch", _over(torch, fairjax), "times"))
-        made.append(Figure(f"{shape}: training step over its matrix products", ratio(fairjax, limit), "times"))
-    whole = value(results, "whole/compas/fairjax", "whole")
-    made.append(
-        Figure("whole COMPAS run, faster than sequential PyTorch", _over(extrapolated(results), whole), "times")
+        figures.append(
+            Figure(f"{shape}: training step, faster than sequential PyTorch", _over(torch, fairjax), "times")
+        )
+        figures.append(Figure(f"{shape}: training step over its matrix products", ratio(fairjax, limit), "times"))
+    whole_seconds = value(results, "whole/compas/fairjax", "whole")
+    figures.append(
+        Figure("whole COMPAS run, faster than sequential PyTorch", _over(extrapolated(results), whole_seconds), "times")
     )
     points = curve(results, "seeds", "training")
-    most = None
+    greatest_ratio = None
     if points.sizes and points.sizes[0] == 1 and len(points.sizes) > 1:
-        most = max(points.medians[1:]) / points.medians[0]
+        greatest_ratio = max(points.medians[1:]) / points.medians[0]
     largest = max(points.sizes, default=320)
-    made.append(Figure(f"cost per seed, at most, up to {largest} seeds, over that of one seed", most, "times"))
+    figures.append(
+        Figure(f"cost per seed, at most, up to {largest} seeds, over that of one seed", greatest_ratio, "times")
+    )
     for measure, cache in (("compilation", "cold"), ("compilation_cached", "cached")):
         seconds = value(results, "whole/compas/fairjax", measure)
-        made.append(Figure(f"compilation that the whole run waits for, {cache}", seconds, "s"))
-    return made
+        figures.append(Figure(f"compilation that the whole run waits for, {cache}", seconds, "s"))
+    return figures
 
 
 def _over(torch: tuple[str, float] | None, fairjax: float | None) -> float | None:

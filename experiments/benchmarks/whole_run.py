@@ -12,10 +12,10 @@ from typing import Any
 from experiments.benchmarks import tables
 from experiments.benchmarks.settings import Bench
 
-METHODS = ("standard", "random_perturbation", "pruning", "bias_gda")
+RUN_METHODS = ("standard", "random_perturbation", "pruning", "bias_gda")
 
 
-def ours(settings: Bench, real: bool) -> dict[str, Any]:
+def measure(settings: Bench, real: bool) -> dict[str, Any]:
     """Run `python -m experiments debias` twice in new processes: first with an empty cache, then with the filled cache.
 
     Args:
@@ -55,7 +55,7 @@ def words(settings: Bench, out: Path) -> list[str]:
     """Return the arguments of the command."""
     return [
         *("debias", "--dataset", "compas", "--out", str(out), "--save_every", "1000000000"),
-        *("--methods", *METHODS),
+        *("--methods", *RUN_METHODS),
         *("--seeds", *map(str, tables.seeds_of(settings))),
         *("--network.widths", *map(str, settings.widths)),
         *("--training.epochs", str(settings.whole_epochs)),
@@ -66,16 +66,17 @@ def words(settings: Bench, out: Path) -> list[str]:
 
 def _run(settings: Bench, real: bool, out: Path, environment: dict[str, str]) -> dict[str, Any]:
     start = ["experiments"] if real else ["experiments.benchmarks.whole_run", str(tables.path(settings, "compas"))]
-    begun = time.perf_counter()
-    done = subprocess.run(
+    start_time = time.perf_counter()
+    process = subprocess.run(
         [sys.executable, "-m", *start, *words(settings, out)], env=environment, capture_output=True, text=True
     )
-    wall = time.perf_counter() - begun
-    if done.returncode:
-        raise RuntimeError(f"the run ended with status {done.returncode}: {(done.stderr or done.stdout)[-1500:]}")
-    told = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    keep = ("seconds", "compilation_seconds", "compilation_ahead_seconds", "epochs", "peak_memory_gib", "device")
-    return {"wall": wall, **{name: told[name] for name in keep}}
+    wall = time.perf_counter() - start_time
+    if process.returncode:
+        output = (process.stderr or process.stdout)[-1500:]
+        raise RuntimeError(f"the run ended with status {process.returncode}: {output}")
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    names = ("seconds", "compilation_seconds", "compilation_ahead_seconds", "epochs", "peak_memory_gib", "device")
+    return {"wall": wall, **{name: record[name] for name in names}}
 
 
 def main(arguments: list[str]) -> int:

@@ -17,13 +17,13 @@ def main(job: Path, result: Path) -> None:
         job: JSON with `function` ("module.name" in this package), `settings` and further `arguments`.
         result: the path of the result, which is written at the end.
     """
-    told = json.loads(job.read_text(encoding="utf-8"))
-    module, _, name = told["function"].partition(".")
-    begun = time.perf_counter()
+    description = json.loads(job.read_text(encoding="utf-8"))
+    module, _, name = description["function"].partition(".")
+    start = time.perf_counter()
     function = getattr(importlib.import_module(f"experiments.benchmarks.{module}"), name)
-    found = function(from_plain(told["settings"]), **told["arguments"])
-    found = {"peak_memory_gib": clock.peak_memory_gib(), **found, "seconds": time.perf_counter() - begun}
-    result.write_text(json.dumps(found), encoding="utf-8")
+    values = function(from_plain(description["settings"]), **description["arguments"])
+    values = {"peak_memory_gib": clock.peak_memory_gib(), **values, "seconds": time.perf_counter() - start}
+    result.write_text(json.dumps(values), encoding="utf-8")
 
 
 if __name__ == "__main__":

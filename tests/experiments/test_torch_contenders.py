@@ -23,7 +23,7 @@ from experiments.benchmarks import torch_sequential as sequential  # noqa: E402 
 from experiments.benchmarks import torch_vmap as vmapped  # noqa: E402
 
 WIDTHS, SEEDS = (6, 5), (42, 73)
-SETTINGS = sequential.Settings(
+SETTINGS = sequential.ProtocolSettings(
     widths=WIDTHS, dropout=0.0, epochs=10, learning_rate=1e-2, batch_size=32, bias_gda_epochs=3, draws=4
 )
 
@@ -210,7 +210,7 @@ def test_bias_gda_agrees_by_whole_batches(split, tensors, fitted):
     for _ in range(3):
         state = step(config, task, parts, state)
         sign = float(jnp.sign(evaluation.bias))
-        assert sequential.descend(theirs, optimiser, tensors.train, sign, settings, torch.Generator()) == 1
+        assert sequential.bias_gda_epoch(theirs, optimiser, tensors.train, sign, settings, torch.Generator()) == 1
     close(state.variables.variables(), theirs, rtol=1e-3, atol=5e-5)
     assert abs(measured(theirs, tensors.train)) < abs(before) - 1e-3
 
@@ -235,12 +235,12 @@ def test_a_run_reports_what_it_did(fused, splits):
     found = sequential.run(sequential.splits_of(splits, SEEDS), settings)
     assert torch.equal(before, torch.get_rng_state())
     assert [seed["seed"] for seed in found["seeds"]] == list(SEEDS)
-    assert set(found["seconds"]) == {"training", *sequential.METHODS}
+    assert set(found["seconds"]) == {"training", *sequential.PROTOCOL_METHODS}
     for seed in found["seeds"]:
         assert seed["training"]["epochs"] == 10 and seed["training"]["steps"] == 10 * 9
         assert seed["pruning"]["steps"] == 2 and seed["bias_gda"]["epochs"] == 3
         assert seed["random_perturbation"]["draws"] == 4
-        for name in sequential.METHODS:
+        for name in sequential.PROTOCOL_METHODS:
             assert 0 < seed[name]["balanced_accuracy"] <= 1 and -1 <= seed[name]["bias"] <= 1
             inside = abs(seed[name]["bias"]) < settings.epsilon
             assert seed[name]["objective"] == (seed[name]["balanced_accuracy"] if inside else 0)
@@ -260,15 +260,15 @@ def test_training_stops_early_and_keeps_the_best(tensors):
 
 def test_a_wrong_setting_is_refused():
     with pytest.raises(ValueError, match="methods must be some of .* got roc"):
-        sequential.Settings(methods=("roc",))
+        sequential.ProtocolSettings(methods=("roc",))
     with pytest.raises(ValueError, match="measure must be spd or eod"):
-        sequential.Settings(measure="ppd")
+        sequential.ProtocolSettings(measure="ppd")
     with pytest.raises(ValueError, match="at least one split"):
         sequential.run([])
 
 
 def test_the_settings_are_fairjax_s():
-    settings, limits = sequential.Settings(), selection.ConstrainedObjective()
+    settings, limits = sequential.ProtocolSettings(), selection.ConstrainedObjective()
     for field in dataclasses.fields(training.Training):
         assert getattr(settings, field.name) == getattr(training.Training(), field.name)
     for name in ("learning_rate", "batch_size", "epochs"):
