@@ -69,9 +69,9 @@ class Audit:
 
     def __str__(self) -> str:
         """Describe the gaps in sentences."""
-        from fairjax.auditing.sentences import findings
+        from fairjax.auditing.sentences import findings, left_out
 
-        return "\n".join((*findings(self), *self.notes))
+        return "\n".join((*findings(self), *left_out(self), *self.notes))
 
 
 def audit(

@@ -22,6 +22,16 @@ def findings(audit: "Audit") -> list[str]:
     ]
 
 
+def left_out(audit: "Audit") -> list[str]:
+    """Return which groups are too small to be compared, one sentence per measure and attribute."""
+    rows = audit.gaps[audit.gaps["gap"].notna() & (audit.gaps["left_out"] != "")]
+    names = [
+        f"{MEASURES.label(measure)} by {groups}"
+        for measure, groups in zip(rows["measure"], rows["groups"], strict=True)
+    ]
+    return [f"{name} leaves out {text}." for name, text in zip(names, rows["left_out"], strict=True)]
+
+
 def finding(row: pd.Series) -> str:
     """Return what is known about one gap, and how surely."""
     label, rate = MEASURES.label(row["measure"]), row["rate"].replace("_", " ") or "rate"
@@ -29,6 +39,8 @@ def finding(row: pd.Series) -> str:
         f"{label} by {row['groups']}: {row['gap']:.3f}{_interval(row)}. The {rate} is lowest for {row['lowest']} "
         f"({row['lowest_rate']:.3f}) and highest for {row['highest']} ({row['highest_rate']:.3f})."
     )
+    if row["lowest"] == row["highest"]:
+        return f"{label} by {row['groups']}: 0. The {rate} is {row['lowest_rate']:.3f} in all groups that are compared."
     if np.isnan(row["p_value"]):
         return text
     if row["p_value"] < 0.05:

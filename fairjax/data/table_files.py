@@ -201,9 +201,11 @@ def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> T
     if not len(frame):
         raise ValueError("the frame has no rows")
     columns = tuple(map(str, frame.columns))
-    kept = frame.set_axis([f"c{i}" for i in range(len(columns))], axis=1)
-    mixed = {name: "string" for name, dtype in kept.dtypes.items() if str(dtype) in ("object", "category")}
-    kept = kept.astype(mixed)
+    kept = frame.set_axis([f"c{i}" for i in range(len(columns))], axis=1).copy()
+    for name, dtype in kept.dtypes.items():  # as plain text, since DuckDB does not know all of pandas' types of text
+        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_datetime64_any_dtype(dtype)):
+            values = [None if pd.isna(value) else str(value) for value in kept[name]]
+            kept[name] = pd.Series(values, index=kept.index, dtype=object)
     view = f"frame_{id(kept)}"
     connection.register(view, kept)
     repeated = tuple(dict.fromkeys(column for column in columns if columns.count(column) > 1))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fairjax.auditing import Audit
 from fairjax.auditing.counts import Counts
-from fairjax.auditing.sentences import findings
+from fairjax.auditing.sentences import findings, left_out
 from fairjax.auditing.tables import ORDER, name_of, parity_for, report
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.report import audit_figures as figures
@@ -262,8 +262,7 @@ def _limits(audit: Audit) -> Section:
             "Differences smaller than what chance shows cannot be seen in a sample of this size: for "
             f"{MEASURES.label(worst['measure'])} by {worst['groups']} that is {worst['chance']:.3f}."
         )
-    lost = {name: text for name, text in zip(audit.gaps["groups"], audit.gaps["left_out"], strict=True) if text}
-    points += [f"By {name}, some groups are too small to be compared: {text}." for name, text in lost.items()]
+    points += left_out(audit)
     points += _base_rates(audit)
     return Section("limits", "What these data cannot tell", points=[*points, *_ALWAYS])
 

@@ -149,10 +149,9 @@ def test_codes_with_leading_zeros_are_categories(tmp_path):
 @given(st.data())
 def test_rows_of_a_person_are_never_in_two_parts(data):
     n = 300
-    persons = np.array(np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, data.draw(st.integers(20, 200)), n))
-    persons = pd.factorize(persons)[0].astype(np.int32)
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    persons = pd.factorize(random.integers(0, data.draw(st.integers(20, 200)), n))[0].astype(np.int32)
     assume(np.bincount(persons).max() <= 30)
-    random = np.random.default_rng(data.draw(st.integers(0, 10)))
     frame = pd.DataFrame({"x": random.normal(size=n), "y": random.integers(0, 2, n), "a": random.integers(0, 2, n)})
     dataset = own_table(frame, TableColumns(label="y", protected=("a",), privileged="1")).dataset
     splits = split_seeds(dataset, (1, 2), identities=persons)
