@@ -14,8 +14,8 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 import fairjax
 from fairjax.auditing import audit
-from fairjax.data.expressions import Attribute, Condition
 from fairjax.auditing.tables import ORDER, thresholds
+from fairjax.data.expressions import Attribute, Condition
 
 COMPAS = Path(os.environ.get("FAIRJAX_DATA", "")) / "compas" / "compas-scores-two-years.csv"
 
