@@ -116,9 +116,19 @@ def test_a_process_may_open_a_folder_many_times_and_the_last_use_unlocks_it(tmp_
 
 def test_a_refused_folder_is_not_locked(tmp_path):
     RunFolder(tmp_path, ONE).close()
+    (tmp_path / "states").mkdir()
     with pytest.raises(FolderError, match="another configuration"):
         RunFolder(tmp_path, OTHER)
     assert not (tmp_path / LOCK).exists()
+
+
+def test_a_folder_in_which_nothing_was_saved_is_free_for_another_run(tmp_path):
+    first = RunFolder(tmp_path, ONE)
+    with pytest.raises(FolderError, match="another configuration"):
+        RunFolder(tmp_path, OTHER)
+    first.close()
+    RunFolder(tmp_path, OTHER).close()
+    assert json.loads((tmp_path / "configuration.json").read_text()) == OTHER
 
 
 def test_a_lock_file_alone_does_not_make_a_folder_taken(tmp_path):
