@@ -107,7 +107,7 @@ def test_pytorch_is_measured_too(finished):
     assert set(results["contenders"]["steps/compas/PyTorch vmap, eager, 1 thread"]["measures"]) == {
         *("training", "pruning")
     }
-    assert f"The better line of the protocol in training: {name}" in page
+    assert f"The faster contender with the protocol's default in training: {name}" in page
     assert view.summary(results)[0].value is not None
 
 
