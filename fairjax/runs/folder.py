@@ -57,7 +57,7 @@ class RunFolder:
         if lock is not None:
             self._release = weakref.finalize(self, lock.release)
         try:
-            if lock is not None:
+            if lock is not None and lock.users == 1:
                 self._abandon()
             self._claim(identity)
         except BaseException:
