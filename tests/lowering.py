@@ -56,34 +56,33 @@ def jit(function=None, **options):
     return functools.partial(jit, **options) if function is None else ExportedProgram(function, **options)
 
 
-jax.jit = jit
+def main():
+    """Make two runs with every program exported, and print the programs."""
+    jax.jit = jit  # here, so that importing this module changes nothing, and before fairjax defines its programs
 
-import pandas as pd  # noqa: E402  (fairjax and what it imports come after the replacement of jit)
-from rich.console import Console  # noqa: E402
+    import pandas as pd
+    from rich.console import Console
 
-from fairjax import METHODS, RULES  # noqa: E402
-from fairjax.cli.debias import run  # noqa: E402
-from fairjax.runs.labels import PORTFOLIO  # noqa: E402
-from fairjax.runs.settings import NetworkSettings, Selection, Simulation, debias_type  # noqa: E402
-from fairjax.training import Training  # noqa: E402
+    from fairjax import METHODS, RULES
+    from fairjax.cli.debias import run
+    from fairjax.runs.labels import PORTFOLIO
+    from fairjax.runs.settings import NetworkSettings, Selection, Simulation, debias_type
+    from fairjax.training import Training
 
+    def settings_of(out, tables, **options):
+        """Return settings of a run of two small networks."""
+        return debias_type()(
+            out=out,
+            seeds=(1, 2),
+            simulation=Simulation(rows=200, tables=tables),
+            network=NetworkSettings(widths=(4,)),
+            training=Training(epochs=2, batch_size=32, check_every=1),
+            **options,
+        )
 
-def settings_of(out, tables, **options):
-    """Return settings of a run of two small networks."""
-    return debias_type()(
-        out=out,
-        seeds=(1, 2),
-        simulation=Simulation(rows=200, tables=tables),
-        network=NetworkSettings(widths=(4,)),
-        training=Training(epochs=2, batch_size=32, check_every=1),
-        **options,
-    )
-
-
-if __name__ == "__main__":
     jax.config.update("jax_disable_most_optimizations", True)  # the numbers are not looked at
-    main, *others = RULES
-    methods, rules = (*METHODS, PORTFOLIO, "group_thresholds"), Selection(rule=main, also=tuple(others))
+    first, *others = RULES
+    methods, rules = (*METHODS, PORTFOLIO, "group_thresholds"), Selection(rule=first, also=tuple(others))
     with tempfile.TemporaryDirectory() as folder:
         fixed, redrawn = Path(folder) / "fixed", Path(folder) / "redrawn"
         run(settings_of(fixed, "fixed", methods=methods, selection=rules), Console(quiet=True))
@@ -93,3 +92,7 @@ if __name__ == "__main__":
         print("result", method, rule)
     for program in ExportedProgram.made:
         print("program", program.name, len(program.signatures))
+
+
+if __name__ == "__main__":
+    main()
