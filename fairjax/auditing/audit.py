@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,12 @@ from fairjax.auditing.comparing import Differences, differences, paired_rows
 from fairjax.auditing.counting import Columns, Query, counted
 from fairjax.auditing.counts import Counts
 from fairjax.auditing.encoding import Missing, encode
-from fairjax.auditing.tables import by_group, gap_of
+from fairjax.auditing.group_gaps import gap_of
+from fairjax.auditing.group_rates import by_group
+from fairjax.auditing.sentences import findings, left_out
 from fairjax.data.table_files import connected, table_of
 from fairjax.metrics import MEASURES
 from fairjax.metrics.intervals import resampled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Audit:
     differences: Differences | None = None
     """Differences to the decisions of that table."""
 
-    def save(self, folder: "str | Path") -> "Path":
+    def save(self, folder: str | Path) -> Path:
         """Write `by_group.csv`, `gaps.csv`, and `differences*.csv` if two tables were compared.
 
         Args:
@@ -54,8 +54,6 @@ class Audit:
         Returns:
             The folder.
         """
-        from pathlib import Path
-
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         tables = {"by_group": self.by_group, "gaps": self.gaps}
@@ -69,8 +67,6 @@ class Audit:
 
     def __str__(self) -> str:
         """Describe the gaps in sentences."""
-        from fairjax.auditing.sentences import findings, left_out
-
         return "\n".join((*findings(self), *left_out(self), *self.notes))
 
 
@@ -98,7 +94,7 @@ def audit(
 ) -> Audit:
     """Compute rates and gaps by group for a table of predictions. Needs DuckDB, which the extra `cli` installs.
 
-    The table is read once, and only counts are kept, so memory does not depend on the number of rows.
+    Only counts are kept, so memory does not depend on the number of rows.
 
     Args:
         table: path of a csv or Parquet file (also compressed), a pattern such as `parts/*.parquet`, several paths, or a

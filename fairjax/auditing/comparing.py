@@ -8,11 +8,16 @@ import pandas as pd
 
 from fairjax.auditing.counting import Query
 from fairjax.auditing.counts import Counts
-from fairjax.auditing.tables import ORDER, Estimate, gap_from_weights, parity_for
+from fairjax.auditing.group_gaps import Estimate, gap_from_weights, interval, parity_for
+from fairjax.auditing.group_rates import ORDER
 from fairjax.metrics.group_report import RATES, rate_from_table
 
 if TYPE_CHECKING:
     import duckdb
+
+
+_OF_DECISIONS = tuple(name for name in ORDER if name != "base_rate")
+"""The rates that depend on decisions."""
 
 
 class Differences(NamedTuple):
@@ -73,7 +78,7 @@ def paired_rows(connection: "duckdb.DuckDBPyConnection", new: Query, old: Query,
         way = (
             "the rows are in another order: name the column that identifies them with --pair-by"
             if by is None
-            else ("a comparison needs the same groups and labels in both")
+            else "a comparison needs the same groups and labels in both"
         )
         raise ValueError(
             f"{count[0]:,} rows of {new.table.name} and {old.table.name} differ in their groups or labels; {way}"
@@ -100,19 +105,17 @@ def differences(counts: Counts, draws: np.ndarray, measures: tuple[str, ...], mi
         both = [marginal(view, old) for old in (False, True)]
         pair = [drawn.sum(axis=1 if old else 2) for old in (False, True)]
         title = both[0].title
-        for rate_name in ORDER if len(counts.classes) == 2 else ():
+        for rate_name in _OF_DECISIONS if len(counts.classes) == 2 else ():
             rate = RATES[rate_name]
             new, old = (rate_from_table(rate, each.weights) for each in both)
             with np.errstate(invalid="ignore"):
                 spread = np.subtract(*(rate_from_table(rate, np.moveaxis(each, 0, -1)) for each in pair))
-            low, high = _interval(spread)
             for g, name in enumerate(view.names):
-                if rate_name == "base_rate":
-                    continue
+                low, high = interval(spread[:, g])
                 rows.append(
                     {
                         "groups": title, "group": name, "rate": rate_name, "new": new[g], "old": old[g],
-                        "difference": new[g] - old[g], "low": low[g], "high": high[g],
+                        "difference": new[g] - old[g], "low": low, "high": high,
                     }
                 )  # fmt: skip
         for name in measures:
@@ -121,11 +124,11 @@ def differences(counts: Counts, draws: np.ndarray, measures: tuple[str, ...], mi
             there = masks[0] & masks[1]
             new, old = (gap_from_weights(parity, each.weights[None], there)[0] for each in both)
             drawn_gaps = [gap_from_weights(parity, each, there) for each in pair]
-            low, high = _interval((np.abs(drawn_gaps[0]) - np.abs(drawn_gaps[1]))[:, None])
+            low, high = interval(np.abs(drawn_gaps[0]) - np.abs(drawn_gaps[1]))
             gaps.append(
                 {
                     "measure": name, "groups": title, "new": new, "old": old, "difference": abs(new) - abs(old),
-                    "low": low[0], "high": high[0],
+                    "low": low, "high": high,
                 }
             )  # fmt: skip
     return Differences(pd.DataFrame(rows), pd.DataFrame(gaps))
@@ -137,13 +140,3 @@ def marginal(counts: Counts, old: bool) -> Counts:
     return dataclasses.replace(
         counts, rows=counts.rows.sum(axis), weights=counts.weights.sum(axis), squares=counts.squares.sum(axis)
     )
-
-
-def _interval(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the percentile interval of each column of draws; NaN for columns without numbers."""
-    ends = np.full((2, draws.shape[1]), np.nan)
-    for column in range(draws.shape[1]):
-        known = draws[:, column][np.isfinite(draws[:, column])]
-        if known.size:
-            ends[:, column] = np.quantile(known, [0.025, 0.975])
-    return ends[0], ends[1]

@@ -102,7 +102,7 @@ class Query:
         return cls(table, columns, attributes, fields)
 
     def rows(self, limit: int | None = None, also: str | None = None) -> str:
-        """Return the SQL of one line per row, with the fields as columns, and a further column."""
+        """Return the SQL of one line per row, with the fields, and further columns, as columns."""
         chosen = ", ".join([f"{sql} AS {name}" for name, sql in self.fields.items()] + ([also] if also else []))
         source = self.table.sql if limit is None else f"(SELECT * FROM {self.table.sql} LIMIT {limit})"
         return f"SELECT {chosen} FROM {source}"
@@ -286,9 +286,7 @@ def _check_scores(connection: "duckdb.DuckDBPyConnection", query: Query, frame: 
 
 def describe_first(connection: "duckdb.DuckDBPyConnection", query: Query, column: str, where: str) -> str:
     """Describe the first row for which a condition on the fields holds."""
-    fields = ", ".join(f"{sql} AS {name}" for name, sql in query.fields.items())
-    raw = f"CAST({query.table.column(column)} AS VARCHAR) AS raw"
-    numbered = f"SELECT row_number() OVER () AS row, {raw}, {fields} FROM {query.table.sql}"
+    numbered = query.rows(also=f"row_number() OVER () AS row, CAST({query.table.column(column)} AS VARCHAR) AS raw")
     found = connection.execute(f"SELECT row, raw FROM ({numbered}) WHERE {where} LIMIT 1").fetchone()
     return described(query.table, found)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairjax.auditing.counting import BINS, Query, describe_first
 from fairjax.auditing.counts import Counts, Scores
-from fairjax.data.expressions import Attribute, word
+from fairjax.data.expressions import TRUE, Attribute, are_truth_values, positive_values, word
 from fairjax.metrics.levels import is_no_value
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ Missing = Literal["raise", "group", "drop"]
 
 MISSING = "(missing)"
 """Name of the group of rows without a value."""
-
-_NEGATIVE, _POSITIVE = ("0", "false"), ("1", "true")
 
 
 def encode(
@@ -204,14 +202,15 @@ def _classes(
                 )
         return names, _codes(label, code), [_codes(table[name], code) for name in decisions]
     chosen = None if positive is None else word(positive)
-    truth = _truth(titles["y"], values, chosen)
+    several = ", or that there are several classes with --classes" if len(values) > 2 else ""
+    truth = positive_values(titles["y"], values, positive, several)
     predicted = []
     for name in decisions:
         found = sorted(set(table[name]), key=_order)
-        if set(map(str.casefold, found)) <= {*_NEGATIVE, *_POSITIVE}:
-            code = {value: int(value.casefold() in _POSITIVE) for value in found}
+        if are_truth_values(found):
+            code = {value: value.casefold() in TRUE for value in found}
         elif set(found) <= set(values) | ({chosen} if chosen else set()):
-            code = {value: truth.get(value, 1) for value in found}
+            code = {value: truth.get(value, True) for value in found}
         else:
             strange = next(value for value in found if value not in values)
             scores = " Scores are named by --score." if "." in strange else ""
@@ -220,28 +219,9 @@ def _classes(
                 f'), found {strange!r}: give a condition, as in --decision "{titles[name]}>4".{scores}'
             )
         predicted.append(_codes(table[name], code))
-    kept = [value for value in values if truth[value] == 0]
-    names = (kept[0] if len(kept) == 1 else "other", chosen or next((v for v in values if truth[v] == 1), "1"))
+    kept = [value for value in values if not truth[value]]
+    names = (kept[0] if len(kept) == 1 else "other", chosen or next((value for value in values if truth[value]), "1"))
     return names, _codes(label, truth), predicted
-
-
-def _truth(title: str, values: Sequence[str], positive: str | None) -> dict[str, int]:
-    """Return which values of the label are positive."""
-    if positive is not None:
-        if positive not in values:
-            raise ValueError(f"the positive value {positive!r} does not occur in {title}: found {_listed(values)}")
-        return {value: int(value == positive) for value in values}
-    if set(map(str.casefold, values)) <= {*_NEGATIVE, *_POSITIVE}:
-        return {value: int(value.casefold() in _POSITIVE) for value in values}
-    count = "the" if len(values) < 10 else f"{len(values):,}"
-    raise ValueError(
-        f"{title} has {count} values {_listed(values)}: say which is positive with --positive {values[-1]}"
-        + (", or that there are several classes with --classes" if len(values) > 2 else "")
-    )
-
-
-def _listed(values: Sequence[str]) -> str:
-    return ", ".join(map(repr, values[:6])) + (", ..." if len(values) > 6 else "")
 
 
 def _codes(column: pd.Series, code: dict[str, int]) -> np.ndarray:

@@ -93,7 +93,7 @@ def run(settings: AuditSettings, console: Console) -> None:
     """
     settings.check()
     from fairjax.auditing import audit
-    from fairjax.report import audit as report
+    from fairjax.report import audit_page
 
     same = ("label", "positive", "classes", "score", "threshold", "logits", "decision", "groups", "weight", "minimum")
     same += ("missing", "most_groups", "against", "pair_by", "bootstrap", "seed")
@@ -105,7 +105,7 @@ def run(settings: AuditSettings, console: Console) -> None:
         **options,
     )
     folder = result.save(settings.folder)
-    page = report.write(result, folder)
+    page = audit_page.write(result, folder)
     for line in str(result).splitlines():
         console.print(line, markup=False, highlight=False)
     names = ", ".join(sorted(file.name for file in folder.glob("*.csv")))

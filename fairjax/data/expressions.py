@@ -150,3 +150,56 @@ def word(value: object) -> str:
     if plain and (text == "0" or not text.lstrip("+-").startswith("0") or "." in text):
         return str(int(number))  # type: ignore[arg-type]
     return text
+
+
+def positive_values(title: str, values: Sequence[str], positive: str | None, otherwise: str = "") -> dict[str, bool]:
+    """Return which values of a label are positive.
+
+    Args:
+        title: the name of the label, for messages.
+        values: its values, as `word` writes them, in order.
+        positive: the positive value; not needed for 0 and 1, or false and true.
+        otherwise: what else a user may do, for the message.
+
+    Raises:
+        ValueError: if the positive value does not occur, or must be named.
+
+    Example:
+        >>> positive_values("repaid", ["no", "yes"], "yes")
+        {'no': False, 'yes': True}
+    """
+    if positive is not None:
+        if word(positive) not in values:
+            raise ValueError(f"the positive value {positive!r} does not occur in {title}: found {listed(values)}")
+        return {value: value == word(positive) for value in values}
+    if are_truth_values(values):
+        return {value: value.casefold() in TRUE for value in values}
+    count = "the" if len(values) < 10 else f"{len(values):,}"
+    raise ValueError(
+        f"{title} has {count} values {listed(values)}: say which is positive with --positive {values[-1]}{otherwise}"
+    )
+
+
+TRUE = ("1", "true")
+"""What stands for true, without regard to capitals."""
+
+
+def are_truth_values(values: Sequence[str]) -> bool:
+    """Return whether all values are 0 and 1, or all are false and true.
+
+    Example:
+        >>> are_truth_values(["False", "True"]), are_truth_values(["no", "yes"])
+        (True, False)
+    """
+    words = {value.casefold() for value in values}
+    return words <= {"0", "1"} or words <= {"false", "true"}
+
+
+def listed(values: Sequence[str]) -> str:
+    """Return the first few values, quoted, for messages.
+
+    Example:
+        >>> listed(["a", "b"])
+        "'a', 'b'"
+    """
+    return ", ".join(map(repr, values[:6])) + (", ..." if len(values) > 6 else "")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.encoder import Missing, TableEncoder, fit_encoder, tidied
-from fairjax.data.expressions import Attribute, Condition, check_columns, number_of, word
+from fairjax.data.expressions import Attribute, Condition, check_columns, listed, number_of, positive_values, word
 from fairjax.data.table_files import connected, table_of
 from fairjax.data.table_files import text as quoted
 from fairjax.metrics.groups import groups as make_groups
@@ -178,14 +178,8 @@ def _label(frame: pd.DataFrame, given: str, positive: str | None) -> tuple[np.nd
     text, absent = tidied(frame[given])
     _refuse_missing(given, absent)
     values = sorted(set(text))
-    if positive is not None:
-        if word(positive) not in values:
-            raise ValueError(f"the positive value {positive!r} does not occur in {given}: found {_listed(values)}")
-        return text == word(positive), given
-    lower = {value.casefold() for value in values}
-    if lower <= {"0", "1"} or lower <= {"false", "true"}:
-        return np.array([value.casefold() in ("1", "true") for value in text]), given
-    raise ValueError(f"{given} has the values {_listed(values)}: say which is positive with --positive {values[-1]}")
+    truth = positive_values(given, values, positive)
+    return np.array([truth[value] for value in text]), given
 
 
 def _groups(
@@ -212,7 +206,7 @@ def _groups(
     present = sorted(set(map(str, column)))
     if privileged not in present:
         raise ValueError(
-            f"the privileged value {columns.privileged!r} does not occur in {name}: found {_listed(present)}"
+            f"the privileged value {columns.privileged!r} does not occur in {name}: found {listed(present)}"
         )
     return np.asarray(column.astype(str) == privileged), [name]
 
@@ -222,11 +216,8 @@ def _values(frame: pd.DataFrame, attribute: Attribute) -> pd.Series:
     _refuse_missing(attribute.column, absent)
     if not attribute.edges:
         return pd.Series(text)
-    numbers = np.array([number_of(value) for value in text], dtype=object)
-    if any(number is None for number in numbers):
-        row = next(i for i, number in enumerate(numbers) if number is None)
-        raise ValueError(f"{attribute.column} must hold numbers, since it has edges, found {text[row]!r} in row {row}")
-    codes = np.searchsorted(attribute.edges, numbers.astype(float), side="right")
+    numbers = _numbers(attribute.column, text, "must hold numbers, since it has edges")
+    codes = np.searchsorted(attribute.edges, numbers, side="right")
     return pd.Series(pd.Categorical.from_codes(codes, list(attribute.names)))
 
 
@@ -241,12 +232,18 @@ def holds(condition: Condition, frame: pd.DataFrame) -> np.ndarray:
     if condition.sign in ("=", "!="):
         same = text == word(condition.value)
         return same if condition.sign == "=" else ~same
+    numbers = _numbers(condition.column, text, "must be a number in every row")
+    compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[condition.sign]
+    return compare(numbers, float(condition.value))
+
+
+def _numbers(name: str, text: np.ndarray, expected: str) -> np.ndarray:
+    """Return a column of text as numbers; the message for the first that is none begins with what was expected."""
     numbers = [number_of(value) for value in text]
     if None in numbers:
         row = numbers.index(None)
-        raise ValueError(f"{condition.column} must be a number in every row, found {text[row]!r} in row {row}")
-    compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[condition.sign]
-    return compare(np.array(numbers, float), float(condition.value))
+        raise ValueError(f"{name} {expected}, found {text[row]!r} in row {row}")
+    return np.array(numbers, float)
 
 
 def _refuse_missing(name: str, absent: np.ndarray) -> None:
@@ -309,7 +306,3 @@ def _copies(frame: pd.DataFrame, y: np.ndarray, a: np.ndarray, label: str, group
                     f"{name} tells {what} in {share:.1%} of the rows: leave a copy of it out with --drop {name}"
                 )
     return warnings
-
-
-def _listed(values: Sequence[str]) -> str:
-    return ", ".join(map(repr, values[:6])) + (", ..." if len(values) > 6 else "")

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fairjax.auditing.counts import Counts
-from fairjax.auditing.tables import calibration, report, thresholds
+from fairjax.auditing.group_rates import report
+from fairjax.auditing.score_quality import calibration, thresholds
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import RATES, rate_from_table
 
@@ -53,9 +54,9 @@ def calibration_figure(counts: Counts) -> Figure:
     table = calibration(counts)
     for i, name in enumerate(_drawn(counts)):
         rows = table[(table["group"] == name) & table["positive_rate"].notna()]
-        line = {"color": COLOURS[i % len(COLOURS)], "ls": STYLES[i // len(COLOURS) % len(STYLES)]}
-        axis.plot(rows["mean_score"], rows["positive_rate"], marker="o", ms=4, label=name, **line)
-        axis.fill_between(rows["mean_score"], rows["low"], rows["high"], color=line["color"], alpha=0.10, lw=0)
+        style = _line(i)
+        axis.plot(rows["mean_score"], rows["positive_rate"], marker="o", ms=4, label=name, **style)
+        axis.fill_between(rows["mean_score"], rows["low"], rows["high"], color=style["color"], alpha=0.10, lw=0)
     axis.set_xlabel("mean score")
     axis.set_ylabel("share of positive labels")
     axis.set_xlim(0, 1)
@@ -76,8 +77,7 @@ def thresholds_figure(counts: Counts, threshold: float, minimum: int) -> Figure:
     for axis, rate in zip(axes.flat, names, strict=False):
         values = rate_from_table(RATES[rate], tables).T  # groups, thresholds
         for i, name in enumerate(drawn):
-            style = {"color": COLOURS[i % len(COLOURS)], "ls": STYLES[i // len(COLOURS) % len(STYLES)]}
-            axis.plot(cuts, values[counts.names.index(name)], lw=1.6, label=name, **style)
+            axis.plot(cuts, values[counts.names.index(name)], lw=1.6, label=name, **_line(i))
         axis.set_title(rate.replace("_", " "), fontsize=10)
         inside = values[compared.compared(rate)]
         if len(inside) > 1:
@@ -100,6 +100,11 @@ def thresholds_figure(counts: Counts, threshold: float, minimum: int) -> Figure:
 
 
 _GAP_COLOURS = {"selection_rate": "#1f5f8b", "true_positive_rate": "#2e7d32", "false_positive_rate": "#c1440e"}
+
+
+def _line(number: int) -> dict[str, Any]:
+    """Return colour and style of the line of a group."""
+    return {"color": COLOURS[number % len(COLOURS)], "ls": STYLES[number // len(COLOURS) % len(STYLES)]}
 
 
 def _drawn(counts: Counts) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from fairjax.report import noise, statistics
@@ -26,6 +25,7 @@ from fairjax.report.layout import (
     heading_of,
     shown,
 )
+from fairjax.report.page import render
 from fairjax.report.results_table import dataset_title, main_rule, undefined
 from fairjax.report.run_files import (
     WAY_OUT,
@@ -83,10 +83,7 @@ def write(folder: Path, extras: Extras | None = None) -> Path:
     names = ", ".join(dataset_title(name, structure) for name in dict.fromkeys(results["dataset"]))
     about = " ".join((*structure.explain(results["measure"].iloc[0]), undefined(results)))
     splits = results["seed"].nunique()
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("page.html.j2").render(
+    page = render(
         title=f"Debiasing on {names}",
         lead=(
             f"Trained neural classifiers, debiased; {splits} train/valid/test splits, bias bound {epsilon:g}. The "
@@ -94,20 +91,16 @@ def write(folder: Path, extras: Extras | None = None) -> Path:
             f"|bias| < {epsilon:g}, else 0. Every choice was made on train and validation data. {about}"
         ).strip(),
         sections=[
-            section
-            for section in (
-                _findings(results, found, main, epsilon),
-                _objectives(results, found, main),
-                _pictures(folder, {**PICTURES, **extras.pictures}),
-                _shares(found, main, epsilon, structure),
-                *(section(results, main) for section in (extras.sections if structure == BINARY else ())),
-                _comparisons(found, main),
-                _groups(found, main, structure),
-                _noise(found, main, epsilon),
-                _costs(circumstances),
-                _settings(folder, circumstances, results),
-            )
-            if section is not None
+            _findings(results, found, main, epsilon),
+            _objectives(results, found, main),
+            _pictures(folder, {**PICTURES, **extras.pictures}),
+            _shares(found, main, epsilon, structure),
+            *(section(results, main) for section in (extras.sections if structure == BINARY else ())),
+            _comparisons(found, main),
+            _groups(found, main, structure),
+            _noise(found, main, epsilon),
+            _costs(circumstances),
+            _settings(folder, circumstances, results),
         ],
     )
     write_text(folder / PAGE, page)

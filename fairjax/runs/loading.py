@@ -43,10 +43,7 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
         options |= {"protected": settings.protected} if settings.protected else {}
     dataset = benchmark(settings.path, **options)
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
-    facts = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
-    if dataset.groups is not None:
-        facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
-    return _split(settings, dataset, structure), SHARED, structure, facts
+    return _split(settings, dataset, structure), SHARED, structure, _facts(dataset)
 
 
 def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -56,11 +53,16 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     table = own_table(settings.table, TableColumns(**chosen), name=settings.dataset, **options)
     dataset = table.dataset
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
+    facts = _facts(dataset) | {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
+    return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
+
+
+def _facts(dataset: data.Dataset) -> dict[str, Any]:
+    """Return facts about a data set for the folder of the run."""
     facts: dict[str, Any] = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
-    facts |= {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
-    return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
+    return facts
 
 
 def _split(settings: Settings, dataset: data.Dataset, structure: Structure, identities: Any = None) -> Split:

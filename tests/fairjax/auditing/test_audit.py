@@ -14,7 +14,8 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 import fairjax
 from fairjax.auditing import audit
-from fairjax.auditing.tables import ORDER, thresholds
+from fairjax.auditing.group_rates import ORDER
+from fairjax.auditing.score_quality import thresholds
 from fairjax.data.expressions import Attribute, Condition
 
 COMPAS = Path(os.environ.get("FAIRJAX_DATA", "")) / "compas" / "compas-scores-two-years.csv"

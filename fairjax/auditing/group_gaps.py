@@ -1,4 +1,4 @@
-"""The tables of an audit: rates by group, gaps of measures, calibration, and rates at all thresholds."""
+"""Measures of parity across the groups of an audit, and how surely they are known."""
 
 import dataclasses
 import functools
@@ -7,75 +7,13 @@ from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 
-from fairjax.auditing.counting import BINS
-from fairjax.auditing.counts import Counts, Scores
+from fairjax.auditing.counts import Counts
 from fairjax.metrics import Parity, make_measure
-from fairjax.metrics.group_report import RATES, GroupReport, large_enough, rate_from_table, report_from_sums
-from fairjax.metrics.intervals import effective_size, empirical_bayes, wilson
+from fairjax.metrics import rates as _rates
+from fairjax.metrics.group_report import RATES, large_enough, rate_from_table
+from fairjax.metrics.intervals import effective_size, empirical_bayes
 from fairjax.metrics.rates import Rate
-
-ORDER = ("base_rate", "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
-"""The rates in the order of the columns of the table."""
-
-CALIBRATION_BINS = 10
-"""Number of bins of the calibration."""
-
-
-def report(counts: Counts, minimum: int) -> GroupReport:
-    """Return the rates of the groups of counts of two classes."""
-    return report_from_sums(
-        names=counts.names,
-        attributes=counts.attributes,
-        levels=counts.levels,
-        rows=counts.rows,
-        cells=counts.weights,
-        squares=counts.squares,
-        minimum=minimum,
-        weighted=counts.weighted,
-        quality=(None, None, None) if counts.scores is None else quality(counts.scores),
-    )
-
-
-def by_group(counts: Counts, minimum: int) -> pd.DataFrame:
-    """Return one row per group of the intersections, and per group of each attribute.
-
-    Args:
-        counts: the counts by intersection.
-        minimum: least denominator of a rate, in rows, for the group to be compared.
-
-    Returns:
-        The table. In rows of one attribute, the columns of the others are empty. With more than two classes there is
-        one row per group and class, the class against all others, in the column `class`.
-    """
-    views = counts.views()
-    classes = range(len(counts.classes)) if len(counts.classes) > 2 else [None]
-    frames = [
-        _rows(view if k is None else view.of_class(k), minimum, counts.attributes, k)
-        for view in dict.fromkeys((views[-1], *views))
-        for k in classes
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _rows(counts: Counts, minimum: int, attributes: Sequence[str], of_class: int | None) -> pd.DataFrame:
-    found = report(counts, minimum).to_frame().reset_index()
-    columns: dict[str, Any] = {
-        name: found[name] if name in counts.attributes else [""] * len(found) for name in attributes
-    }
-    if of_class is not None:
-        columns["class"] = [counts.classes[1]] * len(found)
-    columns["rows"] = found["count"]
-    if counts.weighted:
-        columns["weight"] = counts.weights.sum(axis=(0, 1))
-    for rate in ORDER:
-        for name in (rate, f"{rate}_low", f"{rate}_high", f"{rate}_shrunk"):
-            columns[name] = found[name]
-    for name in ("auc", "brier_score", "calibration_error", "not_compared"):
-        if name in found:
-            columns[name] = found[name]
-    return pd.DataFrame(columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +85,7 @@ def gap_of(counts: Counts, draws: np.ndarray, name: str, minimum: int, random: n
         return MeasureGap(name, counts.title, rate="", lowest="", highest="", left_out=left_out, **unknown)
     gap = float(_gaps(parity, values[None], sizes[None], there, overall[None])[0])
     resampled = gap_from_weights(parity, draws, there)
-    resampled = resampled[np.isfinite(resampled)]
-    low, high = np.quantile(resampled, [0.025, 0.975]) if resampled.size else (np.nan, np.nan)
+    low, high = interval(resampled)
     shrunk = np.stack([empirical_bayes(np.where(each.there, each.values, np.nan), each.sizes) for each in estimates])
     chance, p_value = _under_parity(parity, values, sizes, there, gap, len(draws), random)
     each = [dataclasses.replace(parity, rates=(rate,)) for rate in parity.rates]
@@ -170,8 +107,8 @@ def gap_of(counts: Counts, draws: np.ndarray, name: str, minimum: int, random: n
         measure=name,
         groups=counts.title,
         gap=gap,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         shrunk=float(_gaps(parity, shrunk[None], sizes[None], there, overall[None])[0]),
         chance=chance,
         p_value=p_value,
@@ -235,6 +172,13 @@ def _under_parity(
     return float(np.quantile(simulated, 0.95)), float((1 + (simulated >= abs(gap) - 1e-9).sum()) / (1 + simulated.size))
 
 
+def interval(draws: np.ndarray) -> tuple[float, float]:
+    """Return the 95% percentile interval of the finite draws; NaN if there are none."""
+    finite = draws[np.isfinite(draws)]
+    low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
+    return float(low), float(high)
+
+
 def gap_from_weights(parity: Parity, weights: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Return a measure of many tables of counts.
 
@@ -264,86 +208,14 @@ def name_of(rate: Rate, classes: Sequence[str]) -> str:
     """Return the name of a rate of the table by group, with its class if there are more than two."""
     if len(classes) == 2:
         return next((name for name, known in RATES.items() if known == rate), "")
-    from fairjax.metrics import rates
-
     makers = {
-        "selection_rate": rates.selection,
-        "true_positive_rate": rates.recall,
-        "false_positive_rate": rates.false_positive_rate,
-        "precision": rates.precision,
+        "selection_rate": _rates.selection,
+        "true_positive_rate": _rates.recall,
+        "false_positive_rate": _rates.false_positive_rate,
+        "precision": _rates.precision,
     }
     for k, of_class in enumerate(classes):
         for name, make in makers.items():
             if make(k, len(classes)) == rate:
                 return f"{name} of {of_class}"
-    return "accuracy" if rate == rates.accuracy(len(classes)) else ""
-
-
-def quality(scores: Scores) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return area under the curve, Brier score and calibration error of each group.
-
-    The area under the curve is that of scores rounded down to a thousandth; the others are exact.
-    """
-    down, up = scores.weights[:, 0], scores.weights[:, 1]
-    pairs = up.sum(axis=0) * down.sum(axis=0)
-    below = np.cumsum(down, axis=0) - down
-    auc = (up * (below + down / 2)).sum(axis=0) / np.where(pairs > 0, pairs, np.nan)
-    total = scores.weights.sum(axis=(0, 1))
-    total = np.where(total > 0, total, np.nan)
-    squares = scores.square_sums.sum(axis=(0, 1)) - 2 * scores.sums[:, 1].sum(axis=0) + up.sum(axis=0)
-    coarse = Scores(*(_coarse(getattr(scores, field.name)) for field in dataclasses.fields(scores)))
-    off = np.abs(coarse.sums.sum(axis=1) - coarse.weights[:, 1]).sum(axis=0)
-    return auc, squares / total, off / total
-
-
-def _coarse(sums: np.ndarray) -> np.ndarray:
-    """Return sums over the bins of the calibration."""
-    return sums.reshape(CALIBRATION_BINS, -1, *sums.shape[1:]).sum(axis=1)
-
-
-def calibration(counts: Counts) -> pd.DataFrame:
-    """Return, for each group and each tenth of the scores, the mean score and the share of positive labels."""
-    assert counts.scores is not None
-    weights, squares, sums, _ = (
-        _coarse(getattr(counts.scores, field.name)) for field in dataclasses.fields(counts.scores)
-    )
-    total = weights.sum(axis=1)
-    safe = np.where(total > 0, total, np.nan)
-    rates, size = weights[:, 1] / safe, effective_size(total, squares.sum(axis=1))
-    low, high = wilson(rates, size)
-    frame = []
-    for g, name in enumerate(counts.names):
-        frame.append(
-            pd.DataFrame(
-                {
-                    "group": name,
-                    "bin": np.arange(CALIBRATION_BINS) / CALIBRATION_BINS,
-                    "mean_score": sums.sum(axis=1)[:, g] / safe[:, g],
-                    "positive_rate": rates[:, g],
-                    "low": low[:, g],
-                    "high": high[:, g],
-                    "size": size[:, g],
-                }
-            )
-        )
-    return pd.concat(frame, ignore_index=True)
-
-
-def thresholds(counts: Counts, count: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """Return the counts at equally spaced thresholds.
-
-    Args:
-        counts: counts with scores.
-        count: number of thresholds, which must divide the number of bins.
-
-    Returns:
-        The thresholds, and the weights with the axes (decision, label, group, threshold). A score is accepted if it is
-        at least the threshold, and rounded down to a thousandth.
-    """
-    assert counts.scores is not None
-    weights = counts.scores.weights
-    above = np.cumsum(weights[::-1], axis=0)[::-1]  # at bin b: all scores of bin b or above
-    at = np.arange(count) * (BINS // count)
-    accepted = np.moveaxis(above[at], 0, -1)
-    rejected = weights.sum(axis=0)[..., None] - accepted
-    return at / BINS, np.stack([rejected, accepted])
+    return "accuracy" if rate == _rates.accuracy(len(classes)) else ""

@@ -9,8 +9,9 @@ import pandas as pd
 
 from fairjax.auditing import Audit
 from fairjax.auditing.counts import Counts
+from fairjax.auditing.group_gaps import name_of, parity_for
+from fairjax.auditing.group_rates import ORDER, report
 from fairjax.auditing.sentences import findings, left_out
-from fairjax.auditing.tables import ORDER, name_of, parity_for, report
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.report import audit_figures as figures
 from fairjax.report.layout import Cell, Fold, Row, Section, Table, shown
