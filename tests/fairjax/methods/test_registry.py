@@ -54,6 +54,7 @@ SMALL = (
 ).split()
 
 
+@pytest.mark.slow
 def test_a_registered_method_is_run_drawn_and_reported(shrink, tmp_path, capsys):
     assert PROGRAM.main(["debias", *SMALL, "--shrink.num-steps", "5", "--out", str(tmp_path / "run")]) == 0
     results = pd.read_csv(tmp_path / "run" / "results.csv", keep_default_na=False)
