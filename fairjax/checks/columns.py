@@ -227,9 +227,9 @@ def sample_weights(
             f"{weights.shape}"
         )
     if isinstance(weights, Tracer):
-        weights = weights.astype(values.dtype)
-        valid = jnp.all((weights >= 0) & (weights < jnp.inf))
-        return weights, valid if weightless else valid & jnp.any(weights > 0)
+        wide = floating(weights)  # in half precision a weight of 100,000 would be infinite
+        valid = jnp.all((wide >= 0) & (wide < jnp.inf))
+        return weights.astype(values.dtype), valid if weightless else valid & jnp.any(wide > 0)
     array = np.asarray(weights).astype(np.float64)
     wrong = ~((array >= 0) & (array < np.inf))
     if wrong.any():

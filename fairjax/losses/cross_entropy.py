@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from fairjax.checks import all_valid, check_logits, codes, indicator, nan_unless, sample_weights, vector
+from fairjax.checks import all_valid, check_logits, codes, floating, indicator, nan_unless, sample_weights, vector
 from fairjax.types import AnyArray, Labels, Rows, weights_of
 
 
@@ -38,9 +38,13 @@ def check_targets(logits: Float[Array, "n *c"], batch: Rows) -> Bool[Array, ""] 
         Whether labels and weights are valid if they are traced, else None.
 
     Raises:
-        ValueError: if a concrete label or weight is invalid.
+        ValueError: if there is not one label per row of the logits, or if a concrete label or weight is invalid.
     """
     y = vector("y", batch.y)
+    if y.shape != logits.shape[:1]:
+        raise ValueError(
+            f"y must have one label per row of the logits, shape {logits.shape[:1]}, found shape {y.shape}"
+        )
     _, valid_labels = indicator("y", y) if logits.ndim == 1 else codes("y", y, logits.shape[1])
     _, valid_weights = sample_weights(weights_of(batch), logits, weightless=True)
     return all_valid(valid_labels, valid_weights)
@@ -61,12 +65,20 @@ def cross_entropies(logits: Float[Array, " n"] | Float[Array, "n c"], y: Labels)
 def weighted_mean(values: Float[Array, " n"], weights: Float[AnyArray, " n"] | None) -> Float[Array, ""]:
     """Compute the mean of the values, weighted if there are weights; 0 if all weights are 0.
 
+    Sums are in float32 at least, since those of half precision would overflow at 65,504 rows.
+
+    Returns:
+        A scalar of the values' dtype; NaN if the sum of the weights overflows.
+
     Example:
         >>> weighted_mean(jnp.array([1.0, 4.0]), jnp.array([3.0, 0.0])).item()
         1.0
     """
     if weights is None:
         return jnp.mean(values)
-    weights = weights.astype(values.dtype)
+    wide = floating(values)
+    weights = weights.astype(wide.dtype)
     total = jnp.sum(weights)
-    return jnp.sum(values * weights) / jnp.where(total > 0, total, 1.0)
+    divisor = jnp.where(total > 0, total, jnp.ones_like(total))
+    mean = jnp.sum(wide * weights) / jnp.where(total < jnp.inf, divisor, jnp.full_like(total, jnp.nan))
+    return mean.astype(values.dtype)

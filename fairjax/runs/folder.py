@@ -68,9 +68,10 @@ class RunFolder:
     def _abandon(self) -> None:
         """Remove the configuration of a run that saved nothing, such as one whose data were refused."""
         marker = self.path / "configuration.json"
-        if {entry.name for entry in self.path.iterdir()} <= {marker.name, LOCK}:
+        if marker.exists() and {entry.name for entry in self.path.iterdir()} <= {marker.name, LOCK}:
             refuse_link(marker)
-            marker.unlink(missing_ok=True)
+            _read_json(marker)  # a file that is no configuration belongs to somebody else
+            marker.unlink()
 
     def _claim(self, identity: dict[str, Any]) -> None:
         """Check that the folder belongs to this run, or assign an empty folder to it."""
@@ -92,10 +93,7 @@ class RunFolder:
         clear(self.path)
 
     def _same(self, marker: Path, identity: dict[str, Any]) -> None:
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FolderError(f"{marker} cannot be read ({error}); remove the folder or choose another") from error
+        found = _read_json(marker)
         if found != json.loads(json.dumps(identity)):
             differences = "; ".join(_differences(found, identity))
             raise FolderError(
@@ -127,6 +125,14 @@ class RunFolder:
 def digest(identity: dict[str, Any]) -> str:
     """Compute the SHA-256 of a configuration."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _read_json(path: Path) -> Any:
+    """Read a run's configuration, or raise a FolderError that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise FolderError(f"{path} cannot be read ({error}); remove the folder or choose another") from error
 
 
 def _create_json(path: Path, content: Any) -> None:

@@ -177,3 +177,27 @@ def test_weights_of_another_length_are_refused():
     for call in (cross_entropy, quick.jit(cross_entropy)):
         with pytest.raises(ValueError, match=r"of one length, found shapes values \(60,\), weights \(59,\)"):
             call(jnp.asarray(LOGITS[2]), rows)
+
+
+@pytest.mark.parametrize("length", [1, N - 1])
+def test_labels_of_another_length_are_refused(length):
+    rows = batch(LABELS[2])._replace(y=jnp.asarray(LABELS[2][:length]))
+    for loss in both_losses(2):
+        for call in (loss, quick.jit(loss)):
+            with pytest.raises((ValueError, TypeError), match=r"shape|broadcast"):
+                call(jnp.asarray(LOGITS[2]), rows)
+
+
+def test_sums_of_half_precision_do_not_overflow():
+    values, many = jnp.full(70_000, 0.5, jnp.float16), jnp.ones(70_000, jnp.float32)
+    for weights in (None, many, many * 1e5):
+        found = quick.jit(weighted_mean)(values, weights)
+        assert found == 0.5 and found.dtype == jnp.float16
+    rows, logits = batch(np.arange(70_000) % 2 == 0, np.full(70_000, 1e5, np.float32)), jnp.zeros(70_000, jnp.float16)
+    for call in (cross_entropy, quick.jit(cross_entropy)):
+        assert call(logits, rows) == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_a_sum_of_weights_that_overflows_is_nan():
+    found = quick.jit(weighted_mean)(jnp.full(20, 0.01), jnp.full(20, 3e38))
+    assert np.isnan(found)

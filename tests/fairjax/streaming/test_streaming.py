@@ -395,7 +395,7 @@ def once():
         (lambda v: streaming.measure(spd, NETWORK.apply, v, []), "the source has no chunk"),
         (
             lambda v: streaming.influence(spd, NETWORK.apply, v, once()),
-            "twice, but a generator can be only once; give a li",
+            "twice, but a generator can be iterated only once; give a list",
         ),
         (
             lambda v: streaming.measure(spd, NETWORK.apply, v, [BATCH, BATCH._replace(x=BATCH.x[:, :2])]),
