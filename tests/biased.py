@@ -1,9 +1,10 @@
 """A small biased network, and programs that tests of the methods share, since compiling takes most of their time."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import quick
 from computed import Computed
 
 from fairjax import data, loop, training
@@ -48,17 +49,18 @@ def _run(method, *args):
 
 
 class Programs:
-    """The loop as a whole and in parts, compiled with the given `jit`."""
+    """The loop as a whole and in parts, compiled with the given options."""
 
-    def __init__(self, jit):
+    def __init__(self, options=None):
+        jit = partial(jax.jit, compiler_options=options)
         self.run = jit(_run, static_argnums=1)
         self.advance = jit(loop.advance, static_argnums=(1, 5))
         self.evaluate = jit(loop.evaluate, static_argnums=0)
         self.start = jit(loop.start, static_argnums=1)
 
 
-QUICK = Programs(quick.jit)
-run, evaluate = QUICK.run, QUICK.evaluate
+PROGRAMS = Programs()
+run, evaluate = PROGRAMS.run, PROGRAMS.evaluate
 
 
 class BiasedNetwork:
@@ -73,14 +75,14 @@ class BiasedNetwork:
         self.results = Computed(self.debias)
         """The result of each method with its settings for tests, by name."""
 
-    def begin(self, name, programs=QUICK):
+    def begin(self, name, programs=PROGRAMS):
         """Return the loop's state at candidate 0, and the evaluation of candidate 0."""
         method = CONFIGS[name]
         evaluated = programs.evaluate(TASK, self.variables, self.parts, RULE if method.threshold == "rule" else None)
         key = jax.random.key(2)
         return programs.start(method, TASK, RULE, key, self.variables, self.parts, evaluated), evaluated
 
-    def debias(self, name, config=None, rule=RULE, programs=QUICK):
+    def debias(self, name, config=None, rule=RULE, programs=PROGRAMS):
         """Run a method to the end, with the key that `begin` uses."""
         method = CONFIGS[name] if config is None else config
         return programs.run(method, TASK, rule, jax.random.key(2), self.variables, self.split)
@@ -99,5 +101,5 @@ def split():
 def trained(split):
     """Return the variables of a network that is trained on the train part."""
     config = training.Training(epochs=20, batch_size=32, learning_rate=3e-3)
-    fit = quick.jit(training.run, static_argnums=0)
+    fit = jax.jit(training.run, static_argnums=0)
     return fit(TASK.network, config, jax.random.key(1), split).best.variables()

@@ -3,6 +3,8 @@
 import gc
 import os
 import pkgutil
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -14,6 +16,21 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
+
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+"""Little optimisation, and an older but faster way to generate code: few tests compare with recorded bits."""
+
+
+def _known(flags: str) -> bool:
+    """Return whether this version of XLA knows all flags; it ends the process if it does not."""
+    environment = {**os.environ, "XLA_FLAGS": flags}
+    command = [sys.executable, "-c", "import jax; jax.devices()"]
+    return not subprocess.run(command, env=environment, capture_output=True).returncode
+
+
+# set FAIRJAX_TEST_OPTIMISED=1 to compile as users do, which takes twice as long
+if "XLA_FLAGS" not in os.environ and not os.environ.get("FAIRJAX_TEST_OPTIMISED") and _known(QUICK):
+    os.environ["XLA_FLAGS"] = QUICK  # also in the processes that tests start
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("same")
@@ -64,15 +81,6 @@ def pytest_collection_modifyitems(items):
 def key():
     """Return a new key."""
     return jax.random.key(0)
-
-
-@pytest.fixture(scope="module")
-def quickly():
-    """Compile programs with little optimisation, for modules that do not compare the last bits."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()  # other modules compare bits
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from fairjax.nn.network import scores
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-pytestmark = pytest.mark.usefixtures("quickly")
 
 
 def blocks():

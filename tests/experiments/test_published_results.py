@@ -60,7 +60,7 @@ def absent(path=None, *, verify=True):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(quickly, kept):
+def here(kept):
     """Run AIF360's methods in this process, since starting others takes longer than the work."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(workers, "usable_cores", lambda: 1)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
 from jax.flatten_util import ravel_pytree
 
 from experiments.first_paper.state_dicts import from_torch, to_torch
@@ -42,14 +41,14 @@ def brought(state):
 
 def test_scores_agree(brought, batch, reference):
     network, variables = brought
-    found = quick.jit(lambda variables, x: scores(network.apply, variables, x))(variables, batch.x)
+    found = jax.jit(lambda variables, x: scores(network.apply, variables, x))(variables, batch.x)
     np.testing.assert_allclose(found, reference["scores"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["spd", "eod"])
 def test_influence_agrees_at_every_unit(brought, batch, reference, name):
     network, variables = brought
-    summed = quick.jit(lambda *args: influence(MEASURES[name], network.apply, *args, reduction="sum"))
+    summed = jax.jit(lambda *args: influence(MEASURES[name], network.apply, *args, reduction="sum"))
     ours, _ = ravel_pytree(summed(variables, batch))
     theirs = reference[f"influence/{name}"].reshape(-1)
     np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max(), rtol=1e-4)
@@ -59,13 +58,13 @@ def test_units_are_cut_in_the_same_order(brought, batch, reference):
     network, variables = brought
     measure = MEASURES["spd"]
 
-    @quick.jit
+    @jax.jit
     def evaluated(variables, batch):
         return selection.best_threshold(measure, scores(network.apply, variables, batch.x), batch.y, batch.a)
 
     sign = jnp.sign(evaluated(variables, batch).bias)
 
-    @quick.jit
+    @jax.jit
     def cut(kept):
         found = influence(measure, network.apply, {**variables, "masks": kept}, batch)
         return masks.drop(kept, jax.tree.map(lambda score: sign * score, found), 1)
@@ -88,14 +87,14 @@ def test_training_mode_gives_the_same_gradients_and_running_statistics(state, ba
         logits, updated = network.apply({**variables, "params": params}, batch.x[:64], key=key)
         return MEASURES["spd"](jax.nn.sigmoid(logits), batch.y[:64], batch.a[:64]), updated
 
-    grads, updated = quick.jit(jax.grad(proxy, has_aux=True))(variables["params"])
+    grads, updated = jax.jit(jax.grad(proxy, has_aux=True))(variables["params"])
     as_network = {**variables, "params": grads}
     theirs = {name: array for name, array in reference.items() if name.startswith("gradient/")}
     largest = max(np.abs(array).max() for array in theirs.values())
     ours = to_torch(as_network)
     for name, array in theirs.items():
         np.testing.assert_allclose(ours[name.removeprefix("gradient/")], array, atol=1e-5 * largest, err_msg=name)
-    after = quick.jit(lambda variables, x: network.apply(variables, x, key=key)[1])
+    after = jax.jit(lambda variables, x: network.apply(variables, x, key=key)[1])
     for rows in (slice(64, 128), slice(128, 256)):
         updated = after(updated, batch.x[rows])
     ours = to_torch(updated)
@@ -104,7 +103,7 @@ def test_training_mode_gives_the_same_gradients_and_running_statistics(state, ba
             np.testing.assert_allclose(ours[name.removeprefix("after/")], array, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@quick.jit
+@jax.jit
 def scales(losses):
     plateau = training._plateau(training.Training())
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
 
 from fairjax import data, training
 from fairjax.nn import Mlp, from_linen
@@ -15,9 +14,9 @@ from fairjax.training import Training
 from fairjax.types import SHARED
 
 NETWORK = from_linen(Mlp(widths=(6,)))
-init = quick.jit(training.init, static_argnums=0)
-advance = quick.jit(training.advance, static_argnums=(0, 4))
-run = quick.jit(training.run, static_argnums=0)
+init = jax.jit(training.init, static_argnums=0)
+advance = jax.jit(training.advance, static_argnums=(0, 4))
+run = jax.jit(training.run, static_argnums=0)
 CONFIG = Training(epochs=40, batch_size=32, learning_rate=3e-3, check_every=2, stopping_patience=2, plateau_patience=1)
 
 
@@ -29,7 +28,7 @@ def split():
     return data.split(jax.random.key(0), jnp.asarray(x), jnp.asarray(y), jnp.asarray(x[:, 1] > 0))
 
 
-@quick.jit
+@jax.jit
 def loss_of(variables, batch):
     return training.loss(NETWORK.apply, variables, batch)
 
@@ -108,7 +107,7 @@ def test_training_learns(split):
     assert loss_of(state.best.variables(), valid) == pytest.approx(float(state.best_loss), rel=1e-6)
 
 
-@quick.jit
+@jax.jit
 def side_by_side(rates, splits):
     """Train three seeds to the end, each with its own learning rate."""
 
@@ -165,7 +164,7 @@ LOSSES = {
 }
 
 
-@quick.jit
+@jax.jit
 def scales(losses):
     schedule = training._plateau(Training())
 
@@ -186,7 +185,7 @@ def test_the_plateau_schedule_is_pytorch_s(name):
     assert round(-np.log10(expected[-1])) == cuts
 
 
-shuffled = quick.jit(training.shuffled, static_argnums=2)
+shuffled = jax.jit(training.shuffled, static_argnums=2)
 
 
 def test_mini_batches_hold_every_row_none_twice_and_have_one_size():

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
 from scipy import stats
 from scipy.special import expit
 
@@ -17,7 +16,7 @@ SIZES = {"features": 6, "hidden": 4}
 PARAMETER = {"loh": "alpha", "zafar": "theta", "zafar_plane": "theta"}
 DRAWS = {"loh": loh, "zafar": functools.partial(zafar, **SIZES), "zafar_plane": zafar_plane}
 # compiled once for all tests, with a single size
-LOH, ZAFAR, PLANE = (quick.jit(functools.partial(draw, n=N)) for draw in DRAWS.values())
+LOH, ZAFAR, PLANE = (jax.jit(functools.partial(draw, n=N)) for draw in DRAWS.values())
 COMPILED = dict(zip(DRAWS, (LOH, ZAFAR, PLANE), strict=True))
 CLASSES = {
     # mean and covariance of Zafar et al. (2017), section 5.1
@@ -122,8 +121,8 @@ def test_zafar_classes(plane_draw, label):
     assert abs(len(x) / N - 0.5) < 5 * np.sqrt(0.25 / N)
 
 
-group_logit = quick.jit(simulate._group_logit)
-random_map = quick.jit(simulate._random_map, static_argnums=2)
+group_logit = jax.jit(simulate._group_logit)
+random_map = jax.jit(simulate._random_map, static_argnums=2)
 
 
 @pytest.mark.parametrize("theta", [-0.9, 0.0, 0.7, 1.2])
@@ -213,7 +212,7 @@ def test_mapping_over_keys_and_parameters_equals_a_loop(name):
         return DRAWS[name](jax.random.key(seed), n=N, **{PARAMETER[name]: value})
 
     seeds, values = [0, 0, 1], [0.0, 1.5, 1.5]
-    mapped = quick.jit(jax.vmap(draw))(jnp.array(seeds), jnp.array(values))
+    mapped = jax.jit(jax.vmap(draw))(jnp.array(seeds), jnp.array(values))
     for i, (seed, value) in enumerate(zip(seeds, values, strict=True)):
         one = COMPILED[name](jax.random.key(seed), **{PARAMETER[name]: value})
         close(one, [leaf[i] for leaf in mapped])

@@ -8,7 +8,6 @@ import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
-import quick
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,7 +69,7 @@ def test_sizes(n, sizes):
 def test_every_row_lands_in_every_part():
     x, y, a = arrays(10)
     keys = jax.random.split(jax.random.key(1), 2000)
-    tests = quick.jit(jax.vmap(lambda key: split(key, x, y, a).test))(keys)
+    tests = jax.jit(jax.vmap(lambda key: split(key, x, y, a).test))(keys)
     counts = np.bincount(np.ravel(tests), minlength=10)
     np.testing.assert_allclose(counts / 2000, 0.2, atol=5 * np.sqrt(0.2 * 0.8 / 2000))
 
@@ -112,7 +111,7 @@ def test_the_same_key_gives_the_same_split_in_every_way():
     x, y, a = arrays(80)
     keys = jax.random.split(jax.random.key(5), 3)
     eager = [split(key, x, y, a) for key in keys]
-    mapped = quick.jit(jax.vmap(lambda key: split(key, x, y, a), out_axes=SHARED))(jax.random.clone(keys))
+    mapped = jax.jit(jax.vmap(lambda key: split(key, x, y, a), out_axes=SHARED))(jax.random.clone(keys))
     for i, one in enumerate(eager):
         for other in (JITTED(jax.random.clone(keys[i]), x, y, a), Split(x, y, a, *(leaf[i] for leaf in mapped[3:8]))):
             equal(one[:6], other[:6])
@@ -131,7 +130,7 @@ def test_a_seeds_split_does_not_depend_on_the_other_seeds(table):
 
 def test_splits_map_over_seeds_with_the_table_shared(table):
     splits = split_seeds(table, SEEDS[:4])
-    batch = quick.jit(jax.vmap(lambda one: one.part("train"), in_axes=(SHARED,)))(splits)
+    batch = jax.jit(jax.vmap(lambda one: one.part("train"), in_axes=(SHARED,)))(splits)
     assert batch.x.shape == (4, 360, 10)
     np.testing.assert_allclose(batch.x.mean(axis=1), 0, atol=1e-5)
     np.testing.assert_array_equal(batch.y[2], table.y[splits.train[2]])

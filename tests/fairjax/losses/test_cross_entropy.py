@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import quick
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 
@@ -111,7 +110,7 @@ def test_eager_jit_and_vmap_agree(count, weighted):
     logits = jnp.stack([jnp.asarray(LOGITS[count]), -jnp.asarray(LOGITS[count])])
     for loss in both_losses(count):
         eager = [loss(each, rows) for each in logits]
-        np.testing.assert_allclose([quick.jit(loss)(each, rows) for each in logits], eager, rtol=1e-6)
+        np.testing.assert_allclose([jax.jit(loss)(each, rows) for each in logits], eager, rtol=1e-6)
         np.testing.assert_allclose(jax.vmap(loss, in_axes=(0, None))(logits, rows), eager, rtol=1e-6)
         assert eager[0] != eager[1]
 
@@ -143,17 +142,17 @@ def test_invalid_values_are_an_error_or_nan_if_they_are_traced(count, y, weights
     for loss in both_losses(count):
         with pytest.raises(ValueError, match=message):
             loss(logits, rows)
-        value, slopes = quick.jit(jax.value_and_grad(loss))(logits, rows)
+        value, slopes = jax.jit(jax.value_and_grad(loss))(logits, rows)
         assert np.isnan(value) and np.isnan(slopes).all()
         valid = batch(LABELS[count].astype(np.int32), None if weights is None else jnp.ones(N))
-        assert np.isfinite(quick.jit(loss)(logits, valid))
+        assert np.isfinite(jax.jit(loss)(logits, valid))
 
 
 def test_targets_need_no_check_later_if_they_are_concrete():
     logits, rows = jnp.asarray(LOGITS[2]), batch(BINARY)
     assert check_targets(logits, rows) is None
-    assert quick.jit(check_targets)(logits, rows) and not quick.jit(check_targets)(logits, batch(BINARY + 1))
-    assert quick.jit(check_targets)(logits, batch(LABELS[2])) is None, "booleans are always valid"
+    assert jax.jit(check_targets)(logits, rows) and not jax.jit(check_targets)(logits, batch(BINARY + 1))
+    assert jax.jit(check_targets)(logits, batch(LABELS[2])) is None, "booleans are always valid"
 
 
 @pytest.mark.parametrize(
@@ -167,14 +166,14 @@ def test_targets_need_no_check_later_if_they_are_concrete():
     ],
 )
 def test_shapes_of_logits_are_checked_also_under_a_trace(logits, y, message):
-    for call in (cross_entropy, quick.jit(cross_entropy)):
+    for call in (cross_entropy, jax.jit(cross_entropy)):
         with pytest.raises(ValueError, match=message):
             call(logits, batch(y))
 
 
 def test_weights_of_another_length_are_refused():
     rows = WeightedBatch(*batch(LABELS[2]), jnp.ones(N - 1))
-    for call in (cross_entropy, quick.jit(cross_entropy)):
+    for call in (cross_entropy, jax.jit(cross_entropy)):
         with pytest.raises(ValueError, match=r"of one length, found shapes values \(60,\), weights \(59,\)"):
             call(jnp.asarray(LOGITS[2]), rows)
 
@@ -183,7 +182,7 @@ def test_weights_of_another_length_are_refused():
 def test_labels_of_another_length_are_refused(length):
     rows = batch(LABELS[2])._replace(y=jnp.asarray(LABELS[2][:length]))
     for loss in both_losses(2):
-        for call in (loss, quick.jit(loss)):
+        for call in (loss, jax.jit(loss)):
             with pytest.raises((ValueError, TypeError), match=r"shape|broadcast"):
                 call(jnp.asarray(LOGITS[2]), rows)
 
@@ -191,13 +190,13 @@ def test_labels_of_another_length_are_refused(length):
 def test_sums_of_half_precision_do_not_overflow():
     values, many = jnp.full(70_000, 0.5, jnp.float16), jnp.ones(70_000, jnp.float32)
     for weights in (None, many, many * 1e5):
-        found = quick.jit(weighted_mean)(values, weights)
+        found = jax.jit(weighted_mean)(values, weights)
         assert found == 0.5 and found.dtype == jnp.float16
     rows, logits = batch(np.arange(70_000) % 2 == 0, np.full(70_000, 1e5, np.float32)), jnp.zeros(70_000, jnp.float16)
-    for call in (cross_entropy, quick.jit(cross_entropy)):
+    for call in (cross_entropy, jax.jit(cross_entropy)):
         assert call(logits, rows) == pytest.approx(np.log(2), rel=1e-3)
 
 
 def test_a_sum_of_weights_that_overflows_is_nan():
-    found = quick.jit(weighted_mean)(jnp.full(20, 0.01), jnp.full(20, 3e38))
+    found = jax.jit(weighted_mean)(jnp.full(20, 0.01), jnp.full(20, 3e38))
     assert np.isnan(found)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import quick
 from biased import CONFIGS, RULE, TASK, evaluate, run
 from jax.flatten_util import ravel_pytree
 
@@ -40,7 +39,7 @@ def key():
 PLAIN = from_linen(Mlp(widths=(6, 5), dropout=0.0))
 
 
-@functools.partial(quick.jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def _init(method, task, key, variables, parts, evaluation):
     return method.init(task, key, variables, parts, evaluation)
 
@@ -49,7 +48,7 @@ def begin(biased, method, task=TASK):
     return _init(method, task, key(), biased.variables, biased.parts, biased.evaluation)
 
 
-@functools.partial(quick.jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def _step(method, task, parts, state):
     return method.step(task, parts, state)
 
@@ -86,7 +85,7 @@ def test_draws_do_not_depend_on_how_many_are_drawn_at_once(biased):
 def test_thresholds_of_draws_follow_the_rule(biased):
     found = biased.results["random_perturbation"]
 
-    @quick.jit
+    @jax.jit
     def cut_anywhere(values, batch):
         cuts = metrics.threshold_grid()
         return jax.vmap(lambda cut: selection.evaluate_at(spd, values, batch.y, batch.a, cut))(cuts)
@@ -139,7 +138,7 @@ def test_fine_tuning_is_written_out(penalty, measure, biased):
         entropy = balance * optax.sigmoid_binary_cross_entropy(logits, batch.y.astype(jnp.float32))
         return entropy.mean() + weight * pull, updated
 
-    gradient = quick.jit(jax.grad(loss, has_aux=True))
+    gradient = jax.jit(jax.grad(loss, has_aux=True))
     for member, weight in enumerate(config.weights):
         tree = biased.variables
         optimiser = adam.init(tree["params"])
@@ -199,7 +198,7 @@ def test_descent_is_plain_gradient_descent(biased):
     def loss(logits, some: Batch):
         return jnp.mean(logits**2), jnp.mean(logits)
 
-    found, _, facts = quick.jit(
+    found, _, facts = jax.jit(
         lambda flat, keys: gradient_steps(
             PLAIN.apply, loss, optax.sgd(0.1), flat, optax.sgd(0.1).init(flat.params), batch, rows, keys
         )
@@ -209,7 +208,7 @@ def test_descent_is_plain_gradient_descent(biased):
         logits, updated = PLAIN.apply({**tree, "params": params}, x, key=key)
         return jnp.mean(logits**2), (updated, jnp.mean(logits))
 
-    gradient, tree, means = quick.jit(jax.grad(value, has_aux=True)), biased.variables, []
+    gradient, tree, means = jax.jit(jax.grad(value, has_aux=True)), biased.variables, []
     for i in range(2):
         grads, (updated, mean) = gradient(tree["params"], tree, batch.x[rows[i]], keys[i])
         tree = {**updated, "params": jax.tree.map(lambda p, g: p - 0.1 * g, tree["params"], grads)}
@@ -241,7 +240,7 @@ def test_the_projected_direction_is_zhang_s(biased):
         guess = 1.5 * jax.nn.sigmoid(1.5 * logits(params)) - 0.3
         return jnp.mean(optax.sigmoid_binary_cross_entropy(guess, batch.a.astype(jnp.float32)))
 
-    g, h = (quick.jit(jax.grad(loss))(flat.params) for loss in (ours, theirs))
+    g, h = (jax.jit(jax.grad(loss))(flat.params) for loss in (ours, theirs))
     direction = g - jnp.dot(g, h) / jnp.dot(h, h) * h - 2.0 * h
     moments = after.optimiser[0].mu / 0.1  # Adam's first moment after one step is a tenth of the gradient
     np.testing.assert_allclose(moments, direction, rtol=1e-3, atol=1e-5)
@@ -379,9 +378,7 @@ def test_a_pooled_rule_selects_by_both_parts(biased):
 def test_a_portfolio_is_the_best_of_what_methods_selected(biased):
     names = ["standard", "pruning", "bias_gda"]
     found = [biased.results[name] for name in names]
-    joined, which, selected = quick.jit(loop.best_of)(
-        RULE, [one.trace for one in found], [one.selected for one in found]
-    )
+    joined, which, selected = jax.jit(loop.best_of)(RULE, [one.trace for one in found], [one.selected for one in found])
     scores = [float(RULE(one.trace.valid)[one.selected]) for one in found]
     assert which == int(np.argmax(scores)) and scores[which] > 0
     assert joined.valid.bias.shape == (1 + 12 + 6,) and joined.test.table.shape == (19, 2, 2, 2)

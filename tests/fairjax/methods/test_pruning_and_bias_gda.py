@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import quick
 from biased import RULE, TASK, UNITS, evaluate
 from jax.flatten_util import ravel_pytree
 
@@ -22,17 +21,17 @@ from fairjax.nn.network import scores
 from fairjax.selection import AccuracyFloor, ConstrainedObjective
 
 
-@functools.partial(quick.jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def begin_method(method, *args):
     return method.init(*args)
 
 
-@functools.partial(quick.jit, static_argnums=1)
+@functools.partial(jax.jit, static_argnums=1)
 def advance(method, *args):
     return method.step(*args)
 
 
-@quick.jit
+@jax.jit
 def measured(tree, batch):
     """Return each unit's influence on the statistical parity proxy."""
     return ravel_pytree(influence(spd, TASK.network.apply, tree, batch))[0]
@@ -114,7 +113,7 @@ def test_bias_gda_moves_the_proxy_towards_0_from_both_sides(name, part, biased):
     for given in (biased.parts, flipped):
         batch = getattr(given, part)
 
-        @quick.jit
+        @jax.jit
         def proxy(state, batch=batch):
             values = scores(task.network.apply, state.variables.variables(), batch.x)
             return task.measure(values, batch.y, batch.a)
@@ -134,7 +133,7 @@ def test_plain_descent_is_written_out(biased):
     task, config = Task(network, spd), BiasGda(optimiser="sgd", learning_rate=0.1, batch_size=1000)
     state, bias = begin_descent(biased, config, task)
 
-    @quick.jit
+    @jax.jit
     def slope(tree):
         def loss(params):
             logits, updated = network.apply({**tree, "params": params}, batch.x, key=jax.random.key(9))
@@ -196,7 +195,7 @@ def test_learning_rates_can_be_mapped_over(biased):
         config = BiasGda(learning_rate=rate, epochs=2)
         return loop.run(config, TASK, RULE, jax.random.key(0), biased.variables, biased.split).trace.valid.bias
 
-    found = quick.jit(jax.vmap(biases))(jnp.array([1e-5, 1e-2]))
+    found = jax.jit(jax.vmap(biases))(jnp.array([1e-5, 1e-2]))
     assert found.shape == (2, 3) and found[0, 0] == found[1, 0] and found[0, 2] != found[1, 2]
 
 

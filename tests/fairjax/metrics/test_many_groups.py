@@ -50,15 +50,6 @@ METHODS_THAT_RUN = {
     "fine_tuning": FineTuning(epochs=6, batch_size=72, learning_rate=2e-2, weights=(8.0,)),
 }
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    """Compile quickly, since compilation takes most of the time of these tests."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 best = jax.jit(best_threshold, static_argnames=("measure", "count"))
 at = jax.jit(evaluate_at, static_argnames="measure")
 

@@ -9,7 +9,6 @@ import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
-import quick
 from fairlearn.postprocessing import ThresholdOptimizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,8 +21,8 @@ from fairjax.metrics import MEASURES
 from fairjax.postprocess import group_thresholds
 from fairjax.selection import AccuracyFloor, ConstrainedObjective, ExpectedObjective, best_threshold
 
-search = quick.jit(group_thresholds, static_argnames=("measure", "count", "num_groups", "search", "sweeps"))
-for_all = quick.jit(best_threshold, static_argnames=("measure", "count"))
+search = jax.jit(group_thresholds, static_argnames=("measure", "count", "num_groups", "search", "sweeps"))
+for_all = jax.jit(best_threshold, static_argnames=("measure", "count"))
 RULE = ConstrainedObjective(epsilon=0.05, margin=0.01)
 
 
@@ -112,7 +111,7 @@ def test_groups_that_change_places_change_thresholds():
 
 def test_many_seeds_are_each_seed_alone():
     stacked = [np.stack(column) for column in zip(*(rows(seed) for seed in range(3)), strict=True)]
-    one = quick.jit(jax.vmap(lambda scores, y, a: group_thresholds(MEASURES["eod"], scores, y, a, rule=RULE)))(*stacked)
+    one = jax.jit(jax.vmap(lambda scores, y, a: group_thresholds(MEASURES["eod"], scores, y, a, rule=RULE)))(*stacked)
     for seed in range(3):
         alone = search(MEASURES["eod"], *rows(seed), rule=RULE, count=101)
         np.testing.assert_array_equal(one.thresholds[seed], alone.thresholds)
@@ -281,7 +280,7 @@ def test_many_seeds_of_many_groups_are_each_seed_alone():
     every = [rows_of_groups(seed, (0.4, 0.3, 0.2, 0.1)) for seed in range(3)]
     stacked = [np.stack(column) for column in zip(*every, strict=True)]
     alone = [search(measure, *one, rule=rule, count=31) for one in every]
-    mapped = quick.jit(jax.vmap(lambda s, y, a: group_thresholds(measure, s, y, a, rule=rule, count=31)))(*stacked)
+    mapped = jax.jit(jax.vmap(lambda s, y, a: group_thresholds(measure, s, y, a, rule=rule, count=31)))(*stacked)
     for seed, one in enumerate(alone):
         np.testing.assert_array_equal(mapped.thresholds[seed], one.thresholds)
 
@@ -289,7 +288,7 @@ def test_many_seeds_of_many_groups_are_each_seed_alone():
 def test_the_number_of_groups_is_stated_or_read_off():
     scores, y, a = rows_of_groups(9, (0.5, 0.3, 0.2), 300)
     measure = metrics.demographic_parity()
-    read = quick.jit(lambda: group_thresholds(measure, scores, y, a, rule=RULE, count=5, search="common rate"))()
+    read = jax.jit(lambda: group_thresholds(measure, scores, y, a, rule=RULE, count=5, search="common rate"))()
     stated = search(measure, scores, y, a, rule=RULE, count=5, search="common rate", num_groups=3)
     np.testing.assert_array_equal(read.thresholds, stated.thresholds)
     with pytest.raises(ValueError, match="num_groups"):
@@ -411,7 +410,7 @@ def test_invalid_rows_are_refused_and_under_a_trace_give_nan(case, count):
         measure = metrics.demographic_parity(num_groups=count)
         return group_thresholds(measure, scores, y, a, rule=RULE, count=5, weights=weights, search="auto")
 
-    jitted = quick.jit(choose)
+    jitted = jax.jit(choose)
     assert np.isfinite(jitted(*columns).thresholds).all()
     columns[place] = change(columns[place])
     with pytest.raises(ValueError, match="must|are all 0"):
