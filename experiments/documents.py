@@ -49,7 +49,6 @@ def documents(root: Path = ROOT) -> list[Path]:
 def parts() -> dict[str, Callable[[], str]]:
     """Return the generated parts by name, as functions that make the texts from the registries."""
     return {
-        "methods in brief": _methods_in_brief,
         "methods": _methods,
         **{f"method {name}": functools.partial(_method, name) for name in METHODS},
         "postprocessors": _postprocessors,
@@ -116,11 +115,6 @@ def draw(root: Path) -> Path:
     rule = next(name for name, kind in RULES.items() if kind is PooledObjective)
     before_after_figure(results, PooledObjective().epsilon, root / PICTURE, rule=rule, suffixes=(".png",))
     return (root / PICTURE).with_suffix(".png")
-
-
-def _methods_in_brief() -> str:
-    rows = ((f"`{kind.__name__}`", METHODS.summary(name), kind.reference) for name, kind in METHODS.items())
-    return _table(("method", "what it does", "reference"), rows)
 
 
 def _methods() -> str:
