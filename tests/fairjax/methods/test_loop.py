@@ -1,13 +1,13 @@
 """The loop that all methods share, for every method: protocol, selection, chunks, many seeds, non-finite values."""
 
 import dataclasses
-import os
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import usual
 from biased import CONFIGS, PROGRAMS, RULE, TASK, TRACES, Programs, evaluate, run
 from jaxtyping import Array, Float
 
@@ -78,8 +78,7 @@ def test_the_result_is_the_best_candidate_with_its_own_threshold(name, biased):
 @pytest.mark.parametrize("name", STEPPING)
 def test_a_run_is_a_start_and_chunks_of_steps(name, biased):
     # the sums of the search are rounded differently in programs with little optimisation
-    usual = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
-    programs = Programs(usual) if name == "layerwise" and "XLA_FLAGS" in os.environ else PROGRAMS
+    programs = Programs(usual.OPTIONS) if name == "layerwise" and usual.OPTIONS else PROGRAMS
     whole = biased.debias(name, programs=programs) if name == "layerwise" else biased.results[name]
     method, (begun, evaluated) = CONFIGS[name], biased.begin(name, programs=programs)
     steps = method.total_steps(biased.variables)

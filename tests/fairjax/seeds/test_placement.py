@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import usual
 
 from fairjax import data, seeds, training
 from fairjax.nn import Mlp, from_linen
@@ -50,7 +51,7 @@ def begin(keys, splits):
     return jax.vmap(lambda key, split: training.init(NETWORK, CONFIG, key, split), in_axes=(0, SHARED))(keys, splits)
 
 
-@functools.partial(jax.jit, static_argnames=("devices", "group_size"))
+@functools.partial(jax.jit, static_argnames=("devices", "group_size"), compiler_options=usual.OPTIONS)
 def train(states, splits, finished=None, *, devices, group_size):
     mesh = seeds.mesh(jax.devices()[:devices])
     args, axes = (states, splits), (0, SHARED)
@@ -88,7 +89,7 @@ def test_seeds_differ_and_learn(reference, begun):
 
 def test_two_seeds_at_a_time_are_a_plain_loop(splits, begun, reference):
     """Train pairs of seeds, since a single seed compiles to other matrix products than a seed among others."""
-    pair = jax.jit(jax.vmap(three_epochs, in_axes=(0, SHARED)))
+    pair = jax.jit(jax.vmap(three_epochs, in_axes=(0, SHARED)), compiler_options=usual.OPTIONS)
     for i in range(0, 10, 2):
         rows = slice(i, i + 2)
         assert_same(pair(take(begun, rows), some(splits, rows)), reference, rows)
