@@ -13,12 +13,13 @@ References:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from fairjax.registry import Registry
+from fairjax.registry import Registry, brief
 
 Gap = Callable[..., Float[Array, ""]]
 """A function `gap(rates, sizes, there, overall)` that returns a scalar."""
@@ -266,6 +267,23 @@ def _variance(rates, there):
     return jnp.sum(jnp.where(there, rates - mean, 0.0) ** 2) / count
 
 
+def _check_entry(name: str, gap: Any) -> None:
+    """Check an entry of `GAPS` by tracing it on the rates of three groups."""
+    what = f"the gap {name!r} must be a function (rates, sizes, there, overall)"
+    if not callable(gap) or isinstance(gap, type):
+        raise TypeError(f"{what}, got {brief(gap)}")
+    rates, there, overall = (
+        jax.ShapeDtypeStruct(shape, kind) for shape, kind in (((3,), float), ((3,), bool), ((), float))
+    )
+    try:
+        result = jax.eval_shape(gap, rates, rates, there, overall)
+    except Exception as error:
+        raise TypeError(f"{what}; on three groups it fails: {brief(error)}") from error
+    shape = getattr(result, "shape", None)
+    if shape != ():
+        raise TypeError(f"{what} that returns a scalar; on three groups it returns {brief(result)}")
+
+
 GAPS: Registry[Gap] = Registry(
     "gap",
     {
@@ -292,6 +310,7 @@ GAPS: Registry[Gap] = Registry(
         "shortfall": "the least rate of a group over the greatest, less 1",
         "kearns": "the greatest distance of a group's rate from the rate of all rows, times the group's share",
     },
+    check=_check_entry,
 )
 """The gaps that are 0 at parity, by name, with a description of each."""
 

@@ -17,6 +17,7 @@ from fairjax.data import append_protected, loh, zafar
 from fairjax.datasets import DATASETS, Benchmark, Parameter, Simulator
 from fairjax.datasets.benchmarks import SIMULATION_SETTINGS
 from fairjax.methods import RESERVED, Standard
+from fairjax.metrics import GAPS, Difference
 from fairjax.runs import loading
 from fairjax.runs.identity import plain
 from fairjax.runs.postprocessors import POSTPROCESSORS, Postprocessor
@@ -208,6 +209,16 @@ def coin(parameter):
         (MEASURES, "mine", "spd", TypeError, "'mine' must be a function .* or a fairjax.Parity, got 'spd'"),
         (MEASURES, "mine", metrics.Parity, TypeError, "must be a function"),
         (MEASURES, "mine", Unhashable(), TypeError, "'mine' must be hashable"),
+        (GAPS, "mine", "spread", TypeError, "'mine' must be a function .* got 'spread'"),
+        (GAPS, "mine", Difference, TypeError, "'mine' must be a function"),
+        (GAPS, "mine", lambda rates: rates, TypeError, "on three groups it fails: TypeError"),
+        (
+            GAPS,
+            "mine",
+            lambda rates, sizes, there, overall: rates,
+            TypeError,
+            "returns a scalar; on three groups it re",
+        ),
         (RULES, "mine", ConstrainedObjective(), TypeError, "'mine' must be a class that is a dataclass"),
         (RULES, "mine", Pruning, TypeError, "Pruning must follow the protocol Rule"),
         (RULES, "mine", Plain, TypeError, "Plain must be a pytree"),
@@ -229,7 +240,7 @@ def test_a_registry_refuses_what_it_cannot_hold(registry, name, entry, error, me
     assert "\n" not in str(refused.value) and registry == before
 
 
-@pytest.mark.parametrize("registry", [METHODS, MEASURES, RULES, POSTPROCESSORS])
+@pytest.mark.parametrize("registry", [METHODS, MEASURES, GAPS, RULES, POSTPROCESSORS])
 def test_the_entries_of_the_library_pass_the_checks_of_registration(registry):
     for name in registry:
         registry.register(f"{name}_again", registry[name])
