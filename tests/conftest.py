@@ -77,6 +77,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.slow)
 
 
+KEYLESS = ("auditing", "losses", "metrics", "postprocess", "selection")
+"""Packages without random keys: checks of key reuse would double the time of operations outside `jax.jit`."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checks_of_key_reuse(request):
+    """Check that no key is used twice, except in tests of packages that use none."""
+    jax.config.update("jax_debug_key_reuse", request.path.parent.name not in KEYLESS)
+
+
 @pytest.fixture
 def key():
     """Return a new key."""
