@@ -146,9 +146,7 @@ def _encoded(encoding: ColumnEncoding, column: pd.Series, unknown: Unknown) -> F
     if encoding.kind == "number":
         numbers = _numbers(column)
         if numbers is None:
-            text, absent = tidied(column)
-            wrong = next(i for i in np.flatnonzero(~absent) if number_of(text[i]) is None)
-            raise ValueError(f"{name} must be a number, found {text[wrong]!r} in row {wrong}")
+            raise ValueError(f"{name} must be a number, {_first_other(column)}")
         absent = np.isnan(numbers)
         if absent.any() and encoding.median is None:
             raise ValueError(f"{name} has no value in row {int(np.argmax(absent))}, and never lacked one in training")
@@ -190,7 +188,27 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
         numbers = column.to_numpy(float, na_value=np.nan)
         return None if np.isinf(numbers).any() else numbers
     text, absent = tidied(column)
-    numbers = pd.to_numeric(pd.Series(np.where(absent, None, text)), errors="coerce").to_numpy(float)
-    known = numbers[~absent]
-    coded = any(value.startswith("0") and value[1:2].isdigit() for value in text[~absent])
-    return numbers if np.isfinite(known).all() and not coded else None
+    codes, values = pd.factorize(text[~absent])
+    known = [_number(value) for value in values]
+    if None in known:
+        return None
+    numbers = np.full(len(column), np.nan)
+    numbers[~absent] = np.array(known, float)[codes]
+    return numbers
+
+
+def _number(text: str) -> float | None:
+    """Return the finite number that a text is; None for other texts, and for codes such as 05."""
+    return None if _is_code(text) else number_of(text)
+
+
+def _is_code(text: str) -> bool:
+    return text.startswith("0") and text[1:2].isdigit()
+
+
+def _first_other(column: pd.Series) -> str:
+    """Say which value of a column is the first that is no number, and where."""
+    text, absent = tidied(column)
+    row = next(i for i in np.flatnonzero(~absent) if _number(text[i]) is None)
+    why = ", which is a code, not a number: write it without leading zeros if it is one" if _is_code(text[row]) else ""
+    return f"found {text[row]!r} in row {row}{why}"

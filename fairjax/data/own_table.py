@@ -69,23 +69,44 @@ def read_table(source: Any) -> pd.DataFrame:
         FileNotFoundError, ValueError: if there is no such file, or it is empty or damaged.
         ImportError: if DuckDB is not installed.
     """
+    return read_rows(source)[0]
+
+
+def read_rows(source: Any, keep: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read a table like `read_table`, and some of its columns a second time, exactly as the files have them.
+
+    Args:
+        source: a path, a pattern, several paths, or a pandas frame.
+        keep: columns that are also returned as text, so that an identifier of many digits or with leading zeros is not
+            changed by a conversion to numbers.
+
+    Returns:
+        The rows, and the kept columns of the same rows.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is no such file or column, or the file is empty or damaged.
+        ImportError: if DuckDB is not installed.
+    """
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True)
+        frame = source.reset_index(drop=True)
+        check_columns(keep, list(map(str, frame.columns)), "the frame")
+        return frame, frame.set_axis(list(map(str, frame.columns)), axis=1)[list(keep)]
     with connected(memory="4GB") as connection:
         table = table_of(connection, source)
         if table.repeated:
             raise ValueError(f"{table.name} has several columns named {', '.join(table.repeated)}: rename them")
+        kept = [f"CAST({table.column(name)} AS VARCHAR) AS k{i}" for i, name in enumerate(keep)]
         wrong = ", ".join(f"count_if({_is_text(name)})" for name in table.names)
         counts = connection.execute(f"SELECT {wrong} FROM {table.sql}").fetchone() or ()
         chosen = [
             f"{name if count else f'TRY_CAST({name} AS DOUBLE)'} AS c{i}"
             for i, (name, count) in enumerate(zip(table.names, counts, strict=True))
         ]
-        frame = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.sql}").df()
-    frame.columns = list(table.columns)
+        frame = connection.execute(f"SELECT {', '.join(chosen + kept)} FROM {table.sql}").df()
     if not len(frame):
         raise ValueError(f"{table.name} has no rows")
-    return frame
+    first = len(table.columns)
+    return frame.iloc[:, :first].set_axis(list(table.columns), axis=1), frame.iloc[:, first:].set_axis(keep, axis=1)
 
 
 def _is_text(column: str) -> str:

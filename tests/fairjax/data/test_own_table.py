@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairjax.data import split_seeds
 from fairjax.data.encoder import TableEncoder, fit_encoder
-from fairjax.data.own_table import TableColumns, own_table, read_table
+from fairjax.data.own_table import TableColumns, own_table, read_rows, read_table
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +174,25 @@ def test_a_person_with_too_many_rows_and_stratified_persons_are_refused(loans):
         split_seeds(dataset, (1,), identities=np.zeros(400, np.int32))
     with pytest.raises(ValueError, match="cannot be stratified"):
         split_seeds(dataset, (1,), identities=np.arange(400, dtype=np.int32), stratify="group and label")
+
+
+@pytest.mark.parametrize(
+    "age, message",
+    [
+        (["30", "05"], "age must be a number, found '05' in row 1, which is a code, not a number"),
+        (["007", "30"], "age must be a number, found '007' in row 0, which is a code, not a number"),
+        ([30.0, np.inf], "age must be a number, found 'inf' in row 1"),
+    ],
+)
+def test_the_first_value_that_is_no_number_is_named(age, message):
+    encoder = fit_encoder(pd.DataFrame({"age": [20, 30]}), ["age"])
+    with pytest.raises(ValueError, match=message):
+        encoder.encode(pd.DataFrame({"age": age}))
+
+
+def test_columns_that_are_kept_are_not_converted(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,x\n12345678901234567,1\n12345678901234568,2\n")
+    frame, kept = read_rows(path, ("id",))
+    assert kept["id"].tolist() == ["12345678901234567", "12345678901234568"] and frame["x"].tolist() == [1, 2]
+    assert list(frame.columns) == ["id", "x"]
