@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from fairjax.data.expressions import Attribute, Condition, check_columns, number_of
-from fairjax.data.table_files import Table, text
+from fairjax.data.table_files import Relation, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,20 +65,20 @@ class Columns:
 class Query:
     """A table with the SQL of each of its columns that an audit reads."""
 
-    table: Table
+    table: Relation
     columns: Columns
     attributes: tuple[Attribute, ...]
     fields: dict[str, str]
     """SQL by the name in the aggregated frame: g0, g1, ..., y, d, s, w, w2 and n."""
 
     @classmethod
-    def of(cls, table: Table, columns: Columns) -> "Query":
+    def of(cls, table: Relation, columns: Columns) -> "Query":
         """Find the columns of an audit in a table.
 
         Raises:
             ValueError: if a column does not exist, or one is both a label and an attribute.
         """
-        attributes = tuple(Attribute.parse(group, table.columns) for group in columns.groups)
+        attributes = tuple(Attribute.parse(group, table.columns, table.name) for group in columns.groups)
         fields = {f"g{i}": _attribute(table, attribute) for i, attribute in enumerate(attributes)}
         fields["y"] = _values(table, columns.label)
         twice = [attribute.column for attribute in attributes if attribute.column in (columns.label, columns.decision)]
@@ -123,15 +123,15 @@ class Query:
         )
 
 
-def _values(table: Table, given: str) -> str:
+def _values(table: Relation, given: str) -> str:
     """Return the SQL of labels or decisions: a column of values, or a condition as a boolean."""
-    condition = Condition.parse(given, table.columns)
+    condition = Condition.parse(given, table.columns, table.name)
     if condition is None:
         return table.column(given)
     column = table.column(condition.column)
     if condition.sign in ("=", "!="):
         number = number_of(condition.value)
-        same = f"trim(CAST({column} AS VARCHAR)) = {text(condition.value)}"
+        same = f"trim(CAST({column} AS VARCHAR)) = {quoted(condition.value)}"
         if number is not None:
             same = f"coalesce(TRY_CAST({column} AS DOUBLE) = {number!r}, false) OR {same}"
         return f"CASE WHEN {column} IS NULL THEN NULL ELSE {'' if condition.sign == '=' else 'NOT '}({same}) END"
@@ -140,7 +140,7 @@ def _values(table: Table, given: str) -> str:
     return f"CASE WHEN {number} IS NULL OR isnan({number}) THEN NULL ELSE {compared} END"
 
 
-def _attribute(table: Table, attribute: Attribute) -> str:
+def _attribute(table: Relation, attribute: Attribute) -> str:
     """Return the SQL of an attribute: a column of values, or the number of the range, -1 for what is no number."""
     column = table.column(attribute.column)
     if not attribute.edges:
@@ -285,21 +285,10 @@ def _check_scores(connection: "duckdb.DuckDBPyConnection", query: Query, frame: 
 
 
 def describe_first(connection: "duckdb.DuckDBPyConnection", query: Query, column: str, where: str) -> str:
-    """Describe the first row for which a condition on the fields holds."""
+    """Describe the first value of a column for which a condition on the fields holds, and its place."""
     numbered = query.rows(also=f"row_number() OVER () AS row, CAST({query.table.column(column)} AS VARCHAR) AS raw")
-    found = connection.execute(f"SELECT row, raw FROM ({numbered}) WHERE {where} LIMIT 1").fetchone()
-    return described(query.table, found)
-
-
-def described(table: Table, found: Any) -> str:
-    """Describe a value and its row, from a pair of the row's number, counted from 1, and the value."""
+    found = connection.execute(f"SELECT row, raw FROM ({numbered}) WHERE {where} ORDER BY row LIMIT 1").fetchone()
     if found is None:
         return "some"
-    number, raw = found
-    if table.first_line is None:
-        place = f"row {number}"
-    elif table.frame is not None:
-        place = f"row {number - 1}"
-    else:
-        place = f"line {number + table.first_line - 1}"
-    return f"{'none' if raw is None else repr(str(raw))} in {place}"
+    row, raw = found
+    return f"{'none' if raw is None else repr(str(raw))} in {query.table.place(row - 1)}"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fairjax.auditing.counting import BINS, Query, describe_first
 from fairjax.auditing.counts import Counts, Scores
-from fairjax.data.expressions import TRUE, Attribute, are_truth_values, positive_values, word
+from fairjax.data.expressions import TRUE, Attribute, are_truth_values, check_spelling, positive_values, word
 from fairjax.metrics.levels import is_no_value
 
 if TYPE_CHECKING:
@@ -160,13 +160,7 @@ def _groups(
             f"{', '.join(map(repr, values[:3]))}: cut a column of numbers into ranges with edges, as in "
             f"--groups {attribute.column}:25,60, or raise --most-groups"
         )
-    alike: dict[str, str] = {}
-    for value in values:
-        if alike.setdefault(value.casefold(), value) != value:
-            raise ValueError(
-                f"{attribute.column} has the values {alike[value.casefold()]!r} and {value!r}, which differ only in "
-                "capitals: write them alike"
-            )
+    check_spelling(attribute.column, values)
     code = {value: i for i, value in enumerate(values)}
     return tuple(values), np.array([code[value] for value in column])
 
@@ -208,7 +202,7 @@ def _classes(
     for name in decisions:
         found = sorted(set(table[name]), key=_order)
         if are_truth_values(found):
-            code = {value: value.casefold() in TRUE for value in found}
+            code = {value: value in TRUE for value in found}
         elif set(found) <= set(values) | ({chosen} if chosen else set()):
             code = {value: truth.get(value, True) for value in found}
         else:

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -28,12 +28,13 @@ class Condition:
     """The value, a number for all signs but = and !=."""
 
     @classmethod
-    def parse(cls, text: str, columns: Sequence[str]) -> "Condition | None":
+    def parse(cls, text: str, columns: Sequence[str], where: str = "the table") -> "Condition | None":
         """Read a condition.
 
         Args:
             text: the condition, or the name of a column.
             columns: the columns of the table.
+            where: how messages call the table.
 
         Returns:
             The condition; None if the text is the name of a column or no comparison.
@@ -47,7 +48,7 @@ class Condition:
         if found is None:
             return None
         column, sign, value = found["column"].strip(), found["sign"], found["value"].strip()
-        check_columns([column], columns)
+        check_columns([column], columns, where)
         sign = "=" if sign == "==" else sign
         if sign not in ("=", "!=") and number_of(value) is None:
             raise ValueError(f"{text!r} compares {column} by size with {value!r}, which is not a number")
@@ -73,21 +74,22 @@ class Attribute:
     """Lower ends of all ranges but the first, in increasing order; empty for a column of values."""
 
     @classmethod
-    def parse(cls, text: str, columns: Sequence[str]) -> "Attribute":
+    def parse(cls, text: str, columns: Sequence[str], where: str = "the table") -> "Attribute":
         """Read an attribute.
 
         Args:
             text: the name of a column, or the name and edges as in `age:25,60`.
             columns: the columns of the table.
+            where: how messages call the table.
 
         Raises:
             ValueError: if the column does not exist or the edges are not increasing numbers.
         """
         column, colon, given = text.rpartition(":")
         if text in columns or not colon:
-            check_columns([text], columns)
+            check_columns([text], columns, where)
             return cls(text)
-        check_columns([column], columns)
+        check_columns([column], columns, where)
         edges = [number_of(edge) for edge in given.split(",")]
         if any(edge is None for edge in edges) or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
             raise ValueError(
@@ -136,15 +138,17 @@ def number_of(text: object) -> float | None:
 
 
 def word(value: object) -> str:
-    """Return a value as text, whole numbers without a decimal point, so that 1, 1.0 and "1" are the same.
+    """Return a value as text, so that 1, 1.0 and "1" are the same, and True, "true" and "TRUE" are.
 
     Example:
-        >>> word("1.0"), word(" yes "), word(True)
-        ('1', 'yes', 'true')
+        >>> word("1.0"), word(" yes "), word(True), word("TRUE")
+        ('1', 'yes', 'true', 'true')
     """
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     text = str(value).strip()
+    if text.casefold() in ("false", "true"):
+        return text.casefold()
     number = number_of(text)
     plain = number is not None and number == int(number) and abs(number) < 2**53 and not text.startswith("0x")
     if plain and (text == "0" or not text.lstrip("+-").startswith("0") or "." in text):
@@ -152,7 +156,25 @@ def word(value: object) -> str:
     return text
 
 
-def positive_values(title: str, values: Sequence[str], positive: str | None, otherwise: str = "") -> dict[str, bool]:
+def check_spelling(title: str, values: Iterable[str]) -> None:
+    """Check that no two values of a column differ only in capitals, since they would be taken for different values.
+
+    Raises:
+        ValueError: naming the column and two such values.
+
+    Example:
+        >>> check_spelling("sex", ["female", "male"])
+    """
+    spellings: dict[str, str] = {}
+    for value in values:
+        if spellings.setdefault(value.casefold(), value) != value:
+            raise ValueError(
+                f"{title} has the values {spellings[value.casefold()]!r} and {value!r}, which differ only in capitals: "
+                "write them alike"
+            )
+
+
+def positive_values(title: str, values: Sequence[str], positive: object, otherwise: str = "") -> dict[str, bool]:
     """Return which values of a label are positive.
 
     Args:
@@ -162,18 +184,19 @@ def positive_values(title: str, values: Sequence[str], positive: str | None, oth
         otherwise: what else a user may do, for the message.
 
     Raises:
-        ValueError: if the positive value does not occur, or must be named.
+        ValueError: if the positive value does not occur or must be named, or values differ only in capitals.
 
     Example:
         >>> positive_values("repaid", ["no", "yes"], "yes")
         {'no': False, 'yes': True}
     """
+    check_spelling(title, values)
     if positive is not None:
         if word(positive) not in values:
             raise ValueError(f"the positive value {positive!r} does not occur in {title}: found {listed(values)}")
         return {value: value == word(positive) for value in values}
     if are_truth_values(values):
-        return {value: value.casefold() in TRUE for value in values}
+        return {value: value in TRUE for value in values}
     count = "the" if len(values) < 10 else f"{len(values):,}"
     raise ValueError(
         f"{title} has {count} values {listed(values)}: say which is positive with --positive {values[-1]}{otherwise}"
@@ -181,18 +204,17 @@ def positive_values(title: str, values: Sequence[str], positive: str | None, oth
 
 
 TRUE = ("1", "true")
-"""What stands for true, without regard to capitals."""
+"""What stands for true, as `word` writes it."""
 
 
 def are_truth_values(values: Sequence[str]) -> bool:
-    """Return whether all values are 0 and 1, or all are false and true.
+    """Return whether all values, as `word` writes them, are 0 and 1, or all are false and true.
 
     Example:
-        >>> are_truth_values(["False", "True"]), are_truth_values(["no", "yes"])
+        >>> are_truth_values(["false", "true"]), are_truth_values(["no", "yes"])
         (True, False)
     """
-    words = {value.casefold() for value in values}
-    return words <= {"0", "1"} or words <= {"false", "true"}
+    return set(values) <= {"0", "1"} or set(values) <= {"false", "true"}
 
 
 def listed(values: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from fairjax.data.expressions import check_columns
+from fairjax.metrics.levels import NO_VALUE
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +27,7 @@ _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
 _PARQUET = (".parquet", ".pq")
 
 
-class Table(NamedTuple):
+class Relation(NamedTuple):
     """A table that can be queried."""
 
     name: str
@@ -37,12 +38,14 @@ class Table(NamedTuple):
     """Names of the columns."""
     names: tuple[str, ...]
     """The columns as the relation calls them, already quoted."""
+    kinds: tuple[str, ...]
+    """DuckDB's types of the columns; text for all columns of a csv file."""
     frame: Any = None
     """The frame, if it is one."""
     repeated: tuple[str, ...] = ()
     """Names that occur several times; the first column of the name is used."""
-    first_line: int | None = None
-    """Line of the first row, if the table is one text file."""
+    files: tuple[Path, ...] = ()
+    """The files, if they are files."""
 
     def column(self, name: str) -> str:
         """Return the SQL of a column.
@@ -52,6 +55,89 @@ class Table(NamedTuple):
         """
         check_columns([name], self.columns, self.name)
         return self.names[self.columns.index(name)]
+
+    def kind(self, name: str) -> str:
+        """Return DuckDB's type of a column."""
+        return self.kinds[self.columns.index(name)]
+
+    def lacks(self, name: str) -> str:
+        """Return the SQL of whether a row has no value in a column: NULL, NaN, or a word for it such as NA."""
+        column, kind = self.column(name), self.kind(name)
+        if kind in ("FLOAT", "DOUBLE"):
+            return f"({column} IS NULL OR isnan({column}))"
+        if not _is_text(kind):
+            return f"({column} IS NULL)"
+        words = ", ".join(map(quoted, NO_VALUE))
+        return f"({column} IS NULL OR lower(trim(CAST({column} AS VARCHAR))) IN ({words}))"
+
+    def number(self, name: str) -> str:
+        """Return the SQL of a column as numbers, NULL for what is none, such as a boolean, or lacks a value."""
+        column, kind = self.column(name), self.kind(name)
+        if kind == "BOOLEAN":
+            return "CAST(NULL AS DOUBLE)"
+        number = f"TRY_CAST({column} AS DOUBLE)"
+        return number if kind not in ("FLOAT", "DOUBLE") and not _is_text(kind) else _without_nan(number)
+
+    def place(self, row: int) -> str:
+        """Say where a row is, for messages: the line of a csv file, else the row of a file or frame.
+
+        Args:
+            row: position of the row in the table, counted from 0.
+
+        Returns:
+            The place; lines and rows of files are counted from 1, rows of frames from 0.
+        """
+        if self.frame is not None:
+            return place_in_frame(row)
+        for file in self.files:
+            if _kind(file) == "csv":
+                line, count = _line_of_row(file, row, len(self.columns))
+            else:
+                line, count = None, _rows_of_parquet(file)
+            if row < count:
+                return f"row {row + 1} of {file}" if line is None else f"line {line} of {file}"
+            row -= count
+        return f"a row of {self.name}"
+
+
+def place_in_frame(row: int) -> str:
+    """Say where a row of a pandas frame is, counted from 0.
+
+    Example:
+        >>> place_in_frame(3)
+        'row 3'
+    """
+    return f"row {row}"
+
+
+def _is_text(kind: str) -> bool:
+    return kind == "VARCHAR" or kind.startswith("ENUM")
+
+
+def _without_nan(number: str) -> str:
+    return f"CASE WHEN isnan({number}) THEN NULL ELSE {number} END"
+
+
+def _line_of_row(file: Path, row: int, width: int) -> tuple[int | None, int]:
+    """Return the line on which a row of a csv file starts, and the number of rows up to it or to the end."""
+    count, is_open, start = -1, False, 1  # the header is row -1
+    with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not is_open:
+                if width > 1 and not line.strip(b"\r\n"):
+                    continue
+                start = number
+            is_open ^= line.count(b'"') % 2 == 1
+            if not is_open:
+                if count == row:
+                    return start, count + 1
+                count += 1
+    return None, count
+
+
+def _rows_of_parquet(file: Path) -> int:
+    with connected() as connection:
+        return (connection.execute(f"SELECT count(*) FROM read_parquet({_paths([file])})").fetchone() or (0,))[0]
 
 
 @contextlib.contextmanager
@@ -68,7 +154,7 @@ def connected(memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
         raise ImportError('reading tables needs DuckDB: pip install "fairjax[cli]"') from error
     with tempfile.TemporaryDirectory(prefix="fairjax-") as scratch, duckdb.connect(":memory:") as connection:
         connection.execute(f"SET memory_limit = '{memory}'")
-        connection.execute(f"SET temp_directory = {text(scratch)}")
+        connection.execute(f"SET temp_directory = {quoted(scratch)}")
         connection.execute("SET enable_progress_bar = false")
         try:
             yield connection
@@ -81,14 +167,17 @@ def connected(memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
             raise ValueError(_explained(str(error))) from error
 
 
-def text(value: object) -> str:
+def quoted(value: object) -> str:
     """Quote a text for SQL.
 
     Example:
-        >>> text("it's")
+        >>> quoted("it's")
         "'it''s'"
     """
     return "'" + str(value).replace("'", "''") + "'"
+
+
+text = quoted
 
 
 def identifier(name: str) -> str:
@@ -101,7 +190,7 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Table:
+def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Relation:
     """Make a table of files or of a frame, and check that all files have the same columns.
 
     Args:
@@ -130,12 +219,16 @@ def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Table:
 
 
 def files_of(paths: Sequence[str | os.PathLike]) -> list[Path]:
-    """Return the files of paths and patterns.
+    """Return the files of paths and patterns, each once, however many patterns match it.
 
     Raises:
         FileNotFoundError: if there is no such file, or none matches a pattern.
     """
-    return [file for path in paths for file in _matching(Path(path).expanduser())]
+    files: dict[Path, Path] = {}
+    for path in paths:
+        for file in _matching(Path(path).expanduser()):
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def _matching(path: Path) -> list[Path]:
@@ -163,13 +256,14 @@ def _kind(file: Path) -> str:
 
 
 def _paths(files: Sequence[Path]) -> str:
-    return "[" + ", ".join(text(glob.escape(str(file.absolute()))) for file in files) + "]"
+    return "[" + ", ".join(quoted(glob.escape(str(file.absolute()))) for file in files) + "]"
 
 
-def _of_parquet(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Table:
+def _of_parquet(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Relation:
     import duckdb
 
     columns: dict[Path, tuple[str, ...]] = {}
+    kinds: dict[Path, tuple[str, ...]] = {}
     for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"{file} is empty")
@@ -178,26 +272,28 @@ def _of_parquet(connection: "duckdb.DuckDBPyConnection", name: str, files: Seque
         except duckdb.Error as error:
             raise ValueError(f"{file} is cut off, or is not a Parquet file ({_explained(str(error))})") from error
         columns[file] = tuple(row[0] for row in described)
+        kinds[file] = tuple(row[1] for row in described)
     _check_same(columns)
     first = columns[files[0]]
-    return Table(name, f"read_parquet({_paths(files)})", first, tuple(map(identifier, first)))
+    sql = f"read_parquet({_paths(files)})"
+    return Relation(name, sql, first, tuple(map(identifier, first)), kinds[files[0]], files=tuple(files))
 
 
-def _of_csv(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Table:
+def _of_csv(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Relation:
     heads = {file: _header(file) for file in files}
     _check_same({file: columns for file, (columns, _) in heads.items()})
     columns, delimiter = heads[files[0]]
     plain = tuple(f"c{i}" for i in range(len(columns)))  # so that names in a header never reach SQL
-    kinds = ", ".join(f"'{each}': 'VARCHAR'" for each in plain)
+    types = ", ".join(f"'{each}': 'VARCHAR'" for each in plain)
     relation = (
-        f"read_csv({_paths(files)}, header = false, skip = 1, auto_detect = false, delim = {text(delimiter)}, "
-        f"quote = '\"', escape = '\"', nullstr = '', columns = {{{kinds}}})"
+        f"read_csv({_paths(files)}, header = false, skip = 1, auto_detect = false, delim = {quoted(delimiter)}, "
+        f"quote = '\"', escape = '\"', nullstr = '', columns = {{{types}}})"
     )
     repeated = tuple(dict.fromkeys(column for column in columns if columns.count(column) > 1))
-    return Table(name, relation, columns, plain, repeated=repeated, first_line=2 if len(files) == 1 else None)
+    return Relation(name, relation, columns, plain, ("VARCHAR",) * len(columns), repeated=repeated, files=tuple(files))
 
 
-def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> Table:
+def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> Relation:
     if not len(frame):
         raise ValueError("the frame has no rows")
     columns = tuple(map(str, frame.columns))
@@ -209,7 +305,8 @@ def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> T
     view = f"frame_{id(kept)}"
     connection.register(view, kept)
     repeated = tuple(dict.fromkeys(column for column in columns if columns.count(column) > 1))
-    return Table("the frame", view, columns, tuple(kept.columns), frame=kept, repeated=repeated, first_line=0)
+    kinds = tuple(row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {view}").fetchall())
+    return Relation("the frame", view, columns, tuple(kept.columns), kinds, frame=kept, repeated=repeated)
 
 
 def _header(file: Path) -> tuple[tuple[str, ...], str]:
