@@ -13,7 +13,8 @@ from rich.console import Console
 
 from fairjax import checkpoint
 from fairjax.data.encoder import TableEncoder
-from fairjax.data.own_table import read_rows
+from fairjax.data.expressions import check_columns
+from fairjax.data.own_table import read_table
 from fairjax.metrics import probabilities
 from fairjax.nn import from_linen
 from fairjax.runs.files import write_text
@@ -68,21 +69,25 @@ def run(settings: PredictSettings, console: Console) -> None:
     unknown = [seed for seed in settings.seeds if seed not in seeds]
     if unknown:
         raise ValueError(f"seeds must be some of {', '.join(map(str, seeds))}, got {unknown[0]}")
-    frame, kept = read_rows(settings.table, tuple(dict.fromkeys(settings.keep)))
-    x = TableEncoder.from_plain(about["encoder"]).encode(frame, settings.unknown)
+    rows = read_table(settings.table, tuple(dict.fromkeys(settings.keep)))
+    encoder = TableEncoder.from_plain(about["encoder"])
+    check_columns([column.column for column in encoder.columns], list(rows.frame.columns), rows.name)
+    x = encoder.encode(rows.frame, settings.unknown, place=rows.place)
     chosen = settings.seeds or seeds
     at = [seeds.index(seed) for seed in chosen]
     thresholds = [about["threshold"][place] for place in at] if "threshold" in about else None
     columns = _columns(scores(saved, x, at), chosen, thresholds)
-    taken = [name for name in kept.columns if name in columns]
+    taken = [name for name in rows.kept.columns if name in columns]
     if taken:
         raise ValueError(
             f"the column {taken[0]} cannot be kept, since predict writes a column of this name: rename it in the table"
         )
     out = settings.out or settings.network / "scores.csv"
-    written = pd.concat([kept, pd.DataFrame(columns)], axis=1)  # kept columns are text, so the format leaves them alone
+    written = pd.concat(
+        [rows.kept, pd.DataFrame(columns)], axis=1
+    )  # kept columns are text, so the format leaves them alone
     write_text(out, written.to_csv(index=False, float_format="%.9g"))
-    console.print(f"scores: {out} ({len(frame):,} rows)", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"scores: {out} ({len(rows.frame):,} rows)", soft_wrap=True, markup=False, highlight=False)
 
 
 def _columns(probability: np.ndarray, seeds: Sequence[int], thresholds: Sequence[float] | None) -> dict[str, Any]:

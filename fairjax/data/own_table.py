@@ -1,19 +1,27 @@
 """A user's own table: read it, choose labels, groups and features, and warn about columns that look wrong."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from fairjax.data.dataset import Dataset, from_arrays
-from fairjax.data.encoder import Missing, TableEncoder, fit_encoder, tidied
-from fairjax.data.expressions import Attribute, Condition, check_columns, listed, number_of, positive_values, word
-from fairjax.data.table_files import connected, table_of
-from fairjax.data.table_files import text as quoted
+from fairjax.data.encoder import MissingFeatures, TableEncoder, fit_encoder, tidied
+from fairjax.data.expressions import (
+    Attribute,
+    Condition,
+    check_columns,
+    check_spelling,
+    listed,
+    number_of,
+    positive_values,
+    word,
+)
+from fairjax.data.table_files import Relation, connected, place_in_frame, table_of
 from fairjax.metrics.groups import groups as make_groups
-from fairjax.metrics.levels import NO_VALUE
 
 _COPY = 0.98
 """Share of rows in which a column must determine the label or the group to be reported as a copy."""
@@ -54,69 +62,67 @@ class OwnTable(NamedTuple):
     """What looks wrong, with the names of the columns."""
 
 
-def read_table(source: Any) -> pd.DataFrame:
+class Rows(NamedTuple):
+    """The rows of a table, in memory."""
+
+    frame: pd.DataFrame
+    """One column per column of the table."""
+    kept: pd.DataFrame
+    """Some of the columns again, exactly as the files have them."""
+    name: str
+    """How messages call the table."""
+    place: Callable[[int], str]
+    """Says for messages where a row is, such as its file and line."""
+
+
+def read_table(source: Any, keep: Sequence[str] = ()) -> Rows:
     """Read a table of csv or Parquet files.
 
     A column is one of numbers if all its values are finite numbers, none of them with a leading zero as codes have.
 
     Args:
         source: a path, a pattern, several paths, or a pandas frame.
+        keep: columns that are also returned as text, so that identifiers of many digits or with leading zeros are not
+            changed by a conversion to numbers; those of a frame stay as they are.
 
     Returns:
         The rows.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no such file, or it is empty or damaged.
-        ImportError: if DuckDB is not installed.
-    """
-    return read_rows(source)[0]
-
-
-def read_rows(source: Any, keep: Sequence[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read a table like `read_table`, and some of its columns a second time, exactly as the files have them.
-
-    Args:
-        source: a path, a pattern, several paths, or a pandas frame.
-        keep: columns that are also returned as text, so that an identifier of many digits or with leading zeros is not
-            changed by a conversion to numbers.
-
-    Returns:
-        The rows, and the kept columns of the same rows.
-
-    Raises:
-        FileNotFoundError, ValueError: if there is no such file or column, or the file is empty or damaged.
+        FileNotFoundError, ValueError: if there is no such file or column, or a file is empty or damaged.
         ImportError: if DuckDB is not installed.
     """
     if isinstance(source, pd.DataFrame):
-        frame = source.reset_index(drop=True)
-        check_columns(keep, list(map(str, frame.columns)), "the frame")
-        return frame, frame.set_axis(list(map(str, frame.columns)), axis=1)[list(keep)]
+        frame = source.set_axis(list(map(str, source.columns)), axis=1).reset_index(drop=True)
+        repeated = frame.columns[frame.columns.duplicated()]
+        if len(repeated):
+            raise ValueError(f"the frame has several columns named {repeated[0]}: rename them")
+        check_columns(keep, list(frame.columns), "the frame")
+        return Rows(frame, frame[list(keep)], "the frame", place_in_frame)
     with connected(memory="4GB") as connection:
         table = table_of(connection, source)
         if table.repeated:
             raise ValueError(f"{table.name} has several columns named {', '.join(table.repeated)}: rename them")
         kept = [f"CAST({table.column(name)} AS VARCHAR) AS k{i}" for i, name in enumerate(keep)]
-        wrong = ", ".join(f"count_if({_is_text(name)})" for name in table.names)
-        counts = connection.execute(f"SELECT {wrong} FROM {table.sql}").fetchone() or ()
+        others = ", ".join(f"count_if({_is_no_number(table, name)})" for name in table.columns)
+        counts = connection.execute(f"SELECT {others} FROM {table.sql}").fetchone() or ()
         chosen = [
-            f"{name if count else f'TRY_CAST({name} AS DOUBLE)'} AS c{i}"
-            for i, (name, count) in enumerate(zip(table.names, counts, strict=True))
+            f"{table.column(name) if count else table.number(name)} AS c{i}"
+            for i, (name, count) in enumerate(zip(table.columns, counts, strict=True))
         ]
         frame = connection.execute(f"SELECT {', '.join(chosen + kept)} FROM {table.sql}").df()
     if not len(frame):
         raise ValueError(f"{table.name} has no rows")
     first = len(table.columns)
-    return frame.iloc[:, :first].set_axis(list(table.columns), axis=1), frame.iloc[:, first:].set_axis(keep, axis=1)
+    columns, texts = frame.iloc[:, :first], frame.iloc[:, first:]
+    return Rows(columns.set_axis(list(table.columns), axis=1), texts.set_axis(keep, axis=1), table.name, table.place)
 
 
-def _is_text(column: str) -> str:
-    """Return the SQL of whether a value of a column is there and is no finite number."""
-    number, text = f"TRY_CAST({column} AS DOUBLE)", f"CAST({column} AS VARCHAR)"
-    words = ", ".join(map(quoted, NO_VALUE))
-    return (
-        f"CASE WHEN {column} IS NULL THEN false WHEN {number} IS NULL THEN lower(trim({text})) NOT IN ({words}) "
-        f"ELSE isinf({number}) OR ({text} LIKE '0_%' AND {text} NOT LIKE '0.%') END"
-    )
+def _is_no_number(table: Relation, name: str) -> str:
+    """Return the SQL of whether a value of a column is known and is no finite number, or is a code such as 05."""
+    number, text = table.number(name), f"trim(CAST({table.column(name)} AS VARCHAR))"
+    is_other = f"{number} IS NULL OR isinf({number}) OR ({text} LIKE '0_%' AND {text} NOT LIKE '0.%')"
+    return f"NOT {table.lacks(name)} AND ({is_other})"
 
 
 def own_table(
@@ -124,7 +130,7 @@ def own_table(
     columns: TableColumns,
     *,
     name: str = "table",
-    missing: Missing = "raise",
+    missing: MissingFeatures = "raise",
     intersect: bool = True,
     minimum: int = 1,
     small: str = "leave out",
@@ -152,34 +158,25 @@ def own_table(
         >>> table.dataset.features, table.dataset.a.tolist()
         (('pay',), [False, False, True, True])
     """
-    frame = read_table(source)
-    names = list(map(str, frame.columns))
-    frame.columns = names
-    y, of_label = _label(frame, columns.label, columns.positive)
-    a, of_groups = _groups(frame, columns, intersect, minimum, small)
-    weights = identities = None
-    if columns.weight is not None:
-        check_columns([columns.weight], names)
-        numbers = pd.to_numeric(frame[columns.weight], errors="coerce")
-        if numbers.isna().any():
-            row = int(np.argmax(numbers.isna()))
-            raise ValueError(
-                f"{columns.weight} must be a number in every row, found {frame[columns.weight][row]!r} in row {row}"
-            )
-        weights = numbers.to_numpy(float)
+    rows = read_table(source, () if columns.split_by is None else (columns.split_by,))
+    frame, names = rows.frame, list(rows.frame.columns)
+    y, of_label = _label(rows, columns.label, columns.positive)
+    a, of_groups = _groups(rows, columns, intersect, minimum, small)
+    weights = None if columns.weight is None else _weights(rows, columns.weight)
+    identities = None
     if columns.split_by is not None:
-        check_columns([columns.split_by], names)
-        identities = pd.factorize(frame[columns.split_by], use_na_sentinel=False)[0].astype(np.int32)
-    check_columns(columns.drop, names)
+        persons = _known(rows._replace(frame=rows.kept), columns.split_by)
+        identities = pd.factorize(persons)[0].astype(np.int32)
+    check_columns(columns.drop, names, rows.name)
     never = {of_label, *columns.drop, columns.weight, columns.split_by}
     never |= set() if columns.use_protected else set(of_groups)
     left = [column for column in names if column not in never]
-    lost, warnings = _useless(frame[left])
-    encoder = fit_encoder(frame, [column for column in left if column not in lost], missing)
+    useless, warnings = _useless(frame[left])
+    encoder = fit_encoder(frame, [column for column in left if column not in useless], missing, rows.place)
     groups = a if isinstance(a, np.ndarray) else a.a
     warnings += _copies(frame[[column.column for column in encoder.columns]], y, groups, of_label, of_groups)
     dataset = from_arrays(
-        encoder.encode(frame),
+        encoder.encode(frame, place=rows.place),
         y,
         a,
         name=name,
@@ -190,41 +187,50 @@ def own_table(
     return OwnTable(dataset, encoder, identities, tuple(warnings))
 
 
-def _label(frame: pd.DataFrame, given: str, positive: str | None) -> tuple[np.ndarray, str]:
+def _label(rows: Rows, given: str, positive: str | None) -> tuple[np.ndarray, str]:
     """Return the labels and the name of their column."""
-    condition = Condition.parse(given, list(frame.columns))
+    condition = Condition.parse(given, list(rows.frame.columns), rows.name)
     if condition is not None:
-        return holds(condition, frame), condition.column
-    check_columns([given], list(frame.columns))
-    text, absent = tidied(frame[given])
-    _refuse_missing(given, absent)
-    values = sorted(set(text))
-    truth = positive_values(given, values, positive)
+        if positive is not None:
+            raise ValueError(
+                f"the label {given!r} is a condition, which is positive where it holds: leave --positive {positive} out"
+            )
+        return holds(condition, rows), condition.column
+    text = _known(rows, given)
+    truth = positive_values(given, sorted(set(text)), positive)
     return np.array([truth[value] for value in text]), given
 
 
-def _groups(
-    frame: pd.DataFrame, columns: TableColumns, intersect: bool, minimum: int, small: str
-) -> tuple[Any, list[str]]:
+def _weights(rows: Rows, name: str) -> np.ndarray:
+    check_columns([name], list(rows.frame.columns), rows.name)
+    numbers = pd.to_numeric(rows.frame[name], errors="coerce")
+    if numbers.isna().any():
+        row = int(np.argmax(numbers.isna()))
+        raise ValueError(f"{name} must be a number in every row, found {rows.frame[name][row]!r} in {rows.place(row)}")
+    return numbers.to_numpy(float)
+
+
+def _groups(rows: Rows, columns: TableColumns, intersect: bool, minimum: int, small: str) -> tuple[Any, list[str]]:
     """Return the groups and the names of their columns."""
-    names = list(frame.columns)
+    names = list(rows.frame.columns)
     if not columns.protected:
         raise ValueError("name the protected attribute with --protected")
-    conditions = [Condition.parse(each, names) for each in columns.protected]
+    conditions = [Condition.parse(each, names, rows.name) for each in columns.protected]
     if any(conditions):
         if len(conditions) > 1 or conditions[0] is None or columns.privileged is not None:
             raise ValueError(
                 "a condition such as age>=25 is the one protected attribute: it is true for the privileged"
             )
-        return holds(conditions[0], frame), [conditions[0].column]
-    attributes = [Attribute.parse(each, names) for each in columns.protected]
-    values = {attribute.column: _values(frame, attribute) for attribute in attributes}
+        return holds(conditions[0], rows), [conditions[0].column]
+    attributes = [Attribute.parse(each, names, rows.name) for each in columns.protected]
+    values = {attribute.column: _values(rows, attribute) for attribute in attributes}
     if columns.privileged is None:
         return make_groups(values, intersect=intersect, minimum=minimum, small=small), list(values)
     if len(values) > 1:
         raise ValueError("--privileged is for one protected attribute: leave it out to compare all groups")
     (name, column), privileged = next(iter(values.items())), word(columns.privileged)
     present = sorted(set(map(str, column)))
+    check_spelling(name, present)
     if privileged not in present:
         raise ValueError(
             f"the privileged value {columns.privileged!r} does not occur in {name}: found {listed(present)}"
@@ -232,79 +238,133 @@ def _groups(
     return np.asarray(column.astype(str) == privileged), [name]
 
 
-def _values(frame: pd.DataFrame, attribute: Attribute) -> pd.Series:
-    text, absent = tidied(frame[attribute.column])
-    _refuse_missing(attribute.column, absent)
+def _values(rows: Rows, attribute: Attribute) -> pd.Series:
+    text = _known(rows, attribute.column)
     if not attribute.edges:
         return pd.Series(text)
-    numbers = _numbers(attribute.column, text, "must hold numbers, since it has edges")
+    numbers = _numbers(rows, attribute.column, text, "must hold numbers, since it has edges")
     codes = np.searchsorted(attribute.edges, numbers, side="right")
     return pd.Series(pd.Categorical.from_codes(codes, list(attribute.names)))
 
 
-def holds(condition: Condition, frame: pd.DataFrame) -> np.ndarray:
+def holds(condition: Condition, rows: Rows) -> np.ndarray:
     """Return in which rows a condition holds.
 
     Raises:
         ValueError: if a value is missing, or is no number where numbers are compared by size.
     """
-    text, absent = tidied(frame[condition.column])
-    _refuse_missing(condition.column, absent)
+    text = _known(rows, condition.column)
     if condition.sign in ("=", "!="):
         same = text == word(condition.value)
         return same if condition.sign == "=" else ~same
-    numbers = _numbers(condition.column, text, "must be a number in every row")
+    numbers = _numbers(rows, condition.column, text, "must be a number in every row")
     compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[condition.sign]
     return compare(numbers, float(condition.value))
 
 
-def _numbers(name: str, text: np.ndarray, expected: str) -> np.ndarray:
+def _numbers(rows: Rows, name: str, text: np.ndarray, expected: str) -> np.ndarray:
     """Return a column of text as numbers; the message for the first that is none begins with what was expected."""
     numbers = [number_of(value) for value in text]
     if None in numbers:
         row = numbers.index(None)
-        raise ValueError(f"{name} {expected}, found {text[row]!r} in row {row}")
+        raise ValueError(f"{name} {expected}, found {text[row]!r} in {rows.place(row)}")
     return np.array(numbers, float)
 
 
-def _refuse_missing(name: str, absent: np.ndarray) -> None:
+def _known(rows: Rows, name: str) -> np.ndarray:
+    """Return a column as text.
+
+    Raises:
+        ValueError: if there is no such column, or it lacks a value.
+    """
+    check_columns([name], list(rows.frame.columns), rows.name)
+    text, absent = tidied(rows.frame[name])
     if absent.any():
         raise ValueError(
-            f"{name} has no value in {int(absent.sum()):,} of {len(absent):,} rows, the first of them row "
-            f"{int(np.argmax(absent))}: leave these rows out"
+            f"{name} has no value in {int(absent.sum()):,} of {len(absent):,} rows, the first of them "
+            f"{rows.place(int(np.argmax(absent)))}: leave these rows out of the table"
         )
+    return text
 
 
 def _useless(frame: pd.DataFrame) -> tuple[set[str], list[str]]:
-    """Return columns that are left out of the features, with the reasons."""
-    lost, warnings = set(), []
+    """Return columns that are left out of the features, and warnings about these and about doubtful columns."""
+    useless, warnings = set(), []
     for name, column in frame.items():
-        distinct, reason = column.nunique(dropna=False), ""
-        if distinct <= 1:
-            reason = "is the same in all rows"
-        elif _holds_dates(column):
-            reason = "holds dates"
-        elif distinct == len(frame) and len(frame) >= 50 and not _is_measured(column):
-            reason = "identifies the rows, since no value occurs twice"
+        unique = column.nunique(dropna=False) == len(frame) and len(frame) >= _FEW
+        reason = (
+            "is the same in all rows" if column.nunique(dropna=False) <= 1
+            else _UNIQUE if unique and _is_named_identifier(str(name)) and not _has_decimals(column)
+            else _dates(column) or (_UNIQUE if unique and _is_identifier(column) else "")
+        )  # fmt: skip
         if reason:
-            lost.add(str(name))
+            useless.add(str(name))
             warnings.append(f"{name} {reason}, so it is not used as a feature")
-    return lost, warnings
+        elif unique and not _has_decimals(column):
+            warnings.append(
+                f"{name} holds a whole number of its own in every row: if it identifies the rows, leave it out with "
+                f"--drop {name}"
+            )
+    return useless, warnings
 
 
-def _holds_dates(column: pd.Series) -> bool:
-    if pd.api.types.is_numeric_dtype(column):
+_FEW = 50
+"""Number of rows below which it says nothing about a column that no value occurs twice."""
+_UNIQUE = "identifies the rows, since no value occurs twice"
+_LONG = 8
+"""Number of digits from which whole numbers of equal length are taken for identifiers."""
+_IDENTIFIERS = frozenset(
+    "account client code customer guid iban id index key no nr num number person record reference row uid uuid".split()
+)
+"""Last words of names of identifiers."""
+
+
+def _is_named_identifier(name: str) -> bool:
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    return bool(words) and words[-1] in _IDENTIFIERS
+
+
+def _is_identifier(column: pd.Series) -> bool:
+    """Return whether values that are all different are words, dense whole numbers, or long ones of equal length."""
+    if not pd.api.types.is_numeric_dtype(column):
+        return True
+    numbers = column.dropna().to_numpy(float)
+    if _has_decimals(column):
         return False
-    first = column.dropna().astype(str).head(1000)
-    return pd.api.types.is_datetime64_any_dtype(column) or bool(len(first) and first.str.match(_DATE).mean() > 0.95)
+    lowest, highest = np.abs(numbers).min(), np.abs(numbers).max()
+    return bool(np.ptp(numbers) <= 10 * len(numbers) or len(f"{lowest:.0f}") == len(f"{highest:.0f}") >= _LONG)
 
 
-def _is_measured(column: pd.Series) -> bool:
-    """Return whether values look like measurements: numbers with decimals, or whole numbers with wide gaps."""
+def _has_decimals(column: pd.Series) -> bool:
     if not pd.api.types.is_numeric_dtype(column):
         return False
     numbers = column.dropna().to_numpy(float)
-    return bool((numbers != np.floor(numbers)).any() or np.ptp(numbers) > 10 * len(numbers))
+    return bool((numbers != np.floor(numbers)).any())
+
+
+_EPOCH = (1e9, 2e9)
+"""Seconds from 1970 to September 2001 and to May 2033, between which whole numbers are taken for times."""
+_UNITS = {"seconds": 1.0, "milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
+
+
+def _dates(column: pd.Series) -> str:
+    """Say what kind of dates a column holds; return an empty text for another column."""
+    if pd.api.types.is_datetime64_any_dtype(column):
+        return "holds dates"
+    if not pd.api.types.is_numeric_dtype(column):
+        first = column.dropna().astype(str).head(1000)
+        return "holds dates" if len(first) and first.str.match(_DATE).mean() > 0.95 else ""
+    numbers = column.dropna().to_numpy(float)
+    if not len(numbers) or _has_decimals(column):
+        return ""
+    for unit, each in _UNITS.items():
+        if numbers.min() >= _EPOCH[0] * each and numbers.max() < _EPOCH[1] * each:
+            return f"holds dates, as {unit} since 1970"
+    months, days = numbers // 100 % 100, numbers % 100
+    written = numbers.min() >= 19000101 and numbers.max() <= 21001231  # as in 20240229
+    if written and np.isin(months, range(1, 13)).all() and np.isin(days, range(1, 32)).all():
+        return "holds dates, as yyyymmdd"
+    return ""
 
 
 def _copies(frame: pd.DataFrame, y: np.ndarray, a: np.ndarray, label: str, groups: Sequence[str]) -> list[str]:

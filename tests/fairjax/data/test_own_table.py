@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fairjax.data import split_seeds
 from fairjax.data.encoder import TableEncoder, fit_encoder
-from fairjax.data.own_table import TableColumns, own_table, read_rows, read_table
+from fairjax.data.own_table import TableColumns, own_table, read_table
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +113,34 @@ BAD = {
     "drop": ({"drop": ("jobs",)}, "no column 'jobs': did you mean job"),
     "weight": ({"weight": "job"}, "job must be a number in every row, found"),
     "two conditions": ({"protected": ("age>25", "sex")}, "is the one protected attribute"),
+    "spellings": (
+        {"label": "spelled", "positive": "yes"},
+        "spelled has the values 'No' and 'no', which differ only in capitals",
+    ),
+    "spellings of groups": (
+        {"protected": ("spelled",), "privileged": "yes"},
+        "spelled has the values 'No' and 'no', which differ only in capitals",
+    ),
+    "positive of a condition": ({"label": "income>30000"}, "is a condition, .*: leave --positive yes out"),
+    "person without a value": (
+        {"split_by": "owner"},
+        "owner has no value in 2 of 400 rows, the first of them row 3: leave these rows out",
+    ),
     "nothing left": ({"drop": ("customer", "age", "job", "income", "weight")}, "no column left to be a feature"),
 }
+
+
+NEEDS_MORE = ("spellings", "spellings of groups", "person without a value")
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_columns_are_explained_in_one_line(loans, name):
     options, message = BAD[name]
+    owner = [None if row in (3, 9) else f"p{row // 2}" for row in range(len(loans))]
+    spelled = ["No" if row == 7 else value for row, value in enumerate(loans["repaid"])]
+    frame = loans.assign(spelled=spelled, owner=owner) if name in NEEDS_MORE else loans
     with pytest.raises(ValueError, match=message) as error:
-        own_table(loans, TableColumns(**{**BASE, **options}))
+        own_table(frame, TableColumns(**{**BASE, **options}))
     assert "\n" not in str(error.value)
 
 
@@ -141,7 +160,7 @@ def test_new_rows_that_do_not_fit_are_refused_or_mapped(loans):
 
 def test_codes_with_leading_zeros_are_categories(tmp_path):
     pd.DataFrame({"zip": ["01", "02", "10"], "n": ["0", "0.5", "-1e3"]}).to_csv(tmp_path / "t.csv", index=False)
-    frame = read_table(tmp_path / "t.csv")
+    frame = read_table(tmp_path / "t.csv").frame
     assert frame["zip"].tolist() == ["01", "02", "10"] and frame["n"].tolist() == [0.0, 0.5, -1000.0]
     assert fit_encoder(frame, ["zip", "n"]).features == ("zip=01", "zip=02", "zip=10", "n")
 
@@ -193,6 +212,92 @@ def test_the_first_value_that_is_no_number_is_named(age, message):
 def test_columns_that_are_kept_are_not_converted(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("id,x\n12345678901234567,1\n12345678901234568,2\n")
-    frame, kept = read_rows(path, ("id",))
-    assert kept["id"].tolist() == ["12345678901234567", "12345678901234568"] and frame["x"].tolist() == [1, 2]
-    assert list(frame.columns) == ["id", "x"]
+    rows = read_table(path, ("id",))
+    assert rows.kept["id"].tolist() == ["12345678901234567", "12345678901234568"]
+    assert list(rows.frame.columns) == ["id", "x"] and rows.frame["x"].tolist() == [1, 2]
+
+
+UNFIT = {
+    "account number": (lambda i: 4_000_000_000 + (i * 7919**2) % 5_000_000_000, "column identifies the rows"),
+    "time": (lambda i: 1_500_000_000 + 86_400 * (i // 2), "column holds dates, as seconds since 1970"),
+    "time in ms": (lambda i: 1_500_000_000_000 + 86_400_000 * i, "column holds dates, as milliseconds since 1970"),
+    "written date": (lambda i: 20_200_101 + 100 * (i % 12) + i % 28, "column holds dates, as yyyymmdd"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_identifiers_and_dates_that_are_whole_numbers_are_no_features(loans, kind):
+    value_of, message = UNFIT[kind]
+    table = own_table(loans.assign(column=[value_of(i) for i in range(len(loans))]), COLUMNS)
+    assert "column" not in table.dataset.features
+    assert table.warnings == (f"{message}{', since no value occurs twice' if 'rows' in message else ''}, so it is not "
+                              "used as a feature",)  # fmt: skip
+
+
+def test_different_whole_numbers_are_identifiers_if_their_name_says_so(loans):
+    amounts = [137 * i**2 + 5 for i in range(len(loans))]
+    table = own_table(loans.assign(amount=amounts, loan_id=amounts, accountId=amounts, paid=amounts), COLUMNS)
+    assert {"amount", "paid"} < set(table.dataset.features)
+    assert not {"loan_id", "accountId"} & set(table.dataset.features)
+    doubt = "holds a whole number of its own in every row: if it identifies the rows, leave it out with --drop"
+    unique = "identifies the rows, since no value occurs twice, so it is not used as a feature"
+    assert sorted(table.warnings) == [
+        f"accountId {unique}", f"amount {doubt} amount", f"loan_id {unique}", f"paid {doubt} paid"
+    ]  # fmt: skip
+
+
+def test_years_and_amounts_that_occur_twice_are_features_without_a_warning(loans):
+    frame = loans.assign(year=1990 + np.arange(400) % 30, amount=10_000_000 + 1000 * (np.arange(400) % 300))
+    table = own_table(frame, COLUMNS)
+    assert {"year", "amount"} < set(table.dataset.features) and table.warnings == ()
+
+
+def test_persons_of_many_digits_are_not_merged(loans, tmp_path):
+    persons = 2**60 + np.arange(400) // 2
+    loans.assign(person=persons).to_csv(tmp_path / "t.csv", index=False)
+    for source in (loans.assign(person=persons), tmp_path / "t.csv"):
+        table = own_table(source, TableColumns(**BASE, split_by="person"))
+        np.testing.assert_array_equal(table.identities, np.arange(400) // 2)
+
+
+def test_rows_of_files_are_named_by_file_and_line(loans, tmp_path):
+    loans.to_csv(tmp_path / "1.csv", index=False)
+    loans.assign(sex=[None, *loans["sex"][1:]], income=["low", *loans["income"][1:]]).to_csv(
+        tmp_path / "2.csv", index=False
+    )
+    with pytest.raises(
+        ValueError, match=r"sex has no value in 1 of 800 rows, the first of them line 2 of .*2\.csv: leave"
+    ):
+        own_table([tmp_path / "1.csv", tmp_path / "2.csv"], COLUMNS)
+    rows = read_table(tmp_path / "2.csv")
+    encoder = fit_encoder(loans, ["income"])
+    with pytest.raises(ValueError, match=r"income must be a number, found 'low' in line 2 of .*2\.csv"):
+        encoder.encode(rows.frame, place=rows.place)
+    with pytest.raises(ValueError, match=r"2\.csv has no column 'incme': did you mean income"):
+        own_table(tmp_path / "2.csv", TableColumns(label="incme", protected=("sex",)))
+
+
+def test_a_boolean_column_is_read_alike_from_all_kinds_of_tables(loans, tmp_path):
+    flags = loans["income"] > 30000
+    frame = loans.assign(flag=flags, member=np.arange(400) % 3 == 0)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    duckdb.from_df(frame).write_parquet(str(tmp_path / "t.parquet"))
+    for source in (frame, tmp_path / "t.csv", tmp_path / "t.parquet"):
+        for options in ({"label": "flag", "positive": "True"}, {"label": "flag", "positive": None}):
+            table = own_table(source, TableColumns(**{**BASE, **options}))
+            np.testing.assert_array_equal(table.dataset.y, flags)
+            x = table.dataset.x[:, [name.startswith("member") for name in table.dataset.features]]
+            np.testing.assert_array_equal(x, frame[["member"]])
+        table = own_table(source, TableColumns(**{**BASE, "protected": ("flag",), "privileged": "TRUE"}))
+        np.testing.assert_array_equal(table.dataset.a, flags)
+
+
+@pytest.mark.parametrize("saved", ["number", "category"])
+def test_boolean_columns_fit_encodings_of_other_kinds_of_tables(saved):
+    values = {"number": [], "category": ["False", "True"]}[saved]  # folders were saved with these spellings
+    encoder = TableEncoder.from_plain([{"column": "flag", "kind": saved, "values": values, "median": None}])
+    for flags in ([True, False], ["True", "False"], ["true", "false"], np.array([True, False], object)):
+        assert encoder.encode(pd.DataFrame({"flag": flags})).tolist() == [[1.0], [0.0]]
+    if saved == "number":
+        with pytest.raises(ValueError, match="flag must be a number, found 'true' in row 0"):
+            encoder.encode(pd.DataFrame({"flag": ["true", "3"]}))
