@@ -19,6 +19,9 @@ Unknown = Literal["raise", "zeros"]
 MOST_CATEGORIES = 50
 """Maximum number of categories of a column."""
 
+FILLED = f"({MISSING})"
+"""The category of rows without a value."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ColumnEncoding:
@@ -145,10 +148,7 @@ def _fitted(name: str, column: pd.Series, missing: MissingFeatures, place: Calla
             f"{name} has {len(values):,} different values, such as {listed}, more than the {MOST_CATEGORIES} that can "
             f"be features: leave it out with --drop {name}, or group its values"
         )
-    return ColumnEncoding(name, "category", (*values, *([_MISSING] if absent.any() else ())))
-
-
-_MISSING = f"({MISSING})"
+    return ColumnEncoding(name, "category", (*values, *([FILLED] if absent.any() else ())))
 
 
 def _encoded(
@@ -168,7 +168,7 @@ def _encoded(
         parts = [numbers] if encoding.median is None else [numbers, absent.astype(float)]
         return np.stack(parts, axis=1).astype(np.float32)
     text, absent = tidied(column)
-    text = np.where(absent, _MISSING, text)
+    text = np.where(absent, FILLED, text)
     code_of = {word(value): i for i, value in enumerate(encoding.values)}  # as now written, whoever saved them
     codes = np.array([code_of.get(value, -1) for value in text])
     if (codes < 0).any() and unknown == "raise":
