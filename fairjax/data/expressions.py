@@ -100,13 +100,21 @@ class Attribute:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the ranges."""
-        cut = [f"{edge:g}" for edge in self.edges]
+        cut = [word(edge) for edge in self.edges]
         middle = (f"{low} to {high}" for low, high in zip(cut, cut[1:], strict=False))
         return (f"under {cut[0]}", *middle, f"{cut[-1]} and over") if cut else ()
 
 
-def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "the table") -> None:
+def check_columns(
+    names: Sequence[str], columns: Sequence[str], where: str = "the table", otherwise: str = ""
+) -> None:
     """Check that columns exist.
+
+    Args:
+        names: names of columns.
+        columns: the columns that exist.
+        where: how messages call the table.
+        otherwise: what else a user may do, for the message.
 
     Raises:
         ValueError: naming the first missing column, similar names, and the columns that exist.
@@ -120,7 +128,7 @@ def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "th
             near = [column for column in columns if column.lower() in near]
             meant = f"did you mean {' or '.join(near)}? " if near else ""
             listed = ", ".join(columns[:20]) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
-            raise ValueError(f"{where} has no column {name!r}: {meant}its columns are {listed}")
+            raise ValueError(f"{where} has no column {name!r}: {meant}its columns are {listed}{otherwise}")
 
 
 def number_of(text: object) -> float | None:
@@ -150,10 +158,39 @@ def word(value: object) -> str:
     if text.casefold() in ("false", "true"):
         return text.casefold()
     number = number_of(text)
-    plain = number is not None and number == int(number) and abs(number) < 2**53 and not text.startswith("0x")
-    if plain and (text == "0" or not text.lstrip("+-").startswith("0") or "." in text):
-        return str(int(number))  # type: ignore[arg-type]
-    return text
+    if number is None or number != int(number) or abs(number) >= 2**53 or is_code(text):
+        return text
+    return str(int(number))
+
+
+CODE = r"^[+-]?0[0-9]"
+"""The regular expression of numbers with leading zeros, which are codes such as 05."""
+NO_VALUE_NAME = "(missing)"
+"""Name of the group or category of rows without a value."""
+
+
+def is_code(text: str) -> bool:
+    """Return whether a text is no number although it looks like one, since it has leading zeros.
+
+    Example:
+        >>> is_code("05"), is_code("0.5"), is_code("0")
+        (True, False, False)
+    """
+    return re.match(CODE, text) is not None
+
+
+def is_equal(value: object, other: object) -> bool:
+    """Return whether two values are the same, as the conditions = and != understand it.
+
+    Numbers are compared as numbers, everything else as `word` writes it; codes with leading zeros are no numbers.
+
+    Example:
+        >>> is_equal("1.50", "1.5"), is_equal("05", "5"), is_equal("True", True)
+        (True, False, True)
+    """
+    first, second = word(value), word(other)
+    number = None if is_code(first) or is_code(second) else number_of(first)
+    return first == second or (number is not None and number == number_of(second))
 
 
 def check_spelling(title: str, values: Iterable[str]) -> None:

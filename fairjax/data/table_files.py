@@ -70,13 +70,18 @@ class Relation(NamedTuple):
         words = ", ".join(map(quoted, NO_VALUE))
         return f"({column} IS NULL OR lower(trim(CAST({column} AS VARCHAR))) IN ({words}))"
 
+    def is_numeric(self, name: str) -> bool:
+        """Return whether the type of a column has numbers only."""
+        kind = self.kind(name)
+        return kind.startswith("DECIMAL") or kind in _NUMERIC
+
     def number(self, name: str) -> str:
         """Return the SQL of a column as numbers, NULL for what is none, such as a boolean, or lacks a value."""
         column, kind = self.column(name), self.kind(name)
-        if kind == "BOOLEAN":
-            return "CAST(NULL AS DOUBLE)"
         number = f"TRY_CAST({column} AS DOUBLE)"
-        return number if kind not in ("FLOAT", "DOUBLE") and not _is_text(kind) else _without_nan(number)
+        if kind in ("FLOAT", "DOUBLE") or _is_text(kind):
+            return f"CASE WHEN isnan({number}) THEN NULL ELSE {number} END"
+        return number if self.is_numeric(name) else "CAST(NULL AS DOUBLE)"
 
     def place(self, row: int) -> str:
         """Say where a row is, for messages: the line of a csv file, else the row of a file or frame.
@@ -114,8 +119,9 @@ def _is_text(kind: str) -> bool:
     return kind == "VARCHAR" or kind.startswith("ENUM")
 
 
-def _without_nan(number: str) -> str:
-    return f"CASE WHEN isnan({number}) THEN NULL ELSE {number} END"
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_NUMERIC = ("FLOAT", "DOUBLE", *_WHOLE, *(f"U{kind}" for kind in _WHOLE))
+"""DuckDB's types of numbers, but for DECIMAL, which has a width behind it."""
 
 
 def _line_of_row(file: Path, row: int, width: int) -> tuple[int | None, int]:
