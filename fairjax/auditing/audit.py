@@ -54,14 +54,16 @@ class Audit:
         """Return the tables by the names of their files, without `.csv`.
 
         Returns:
-            `by_group` and `gaps`; `calibration` and `thresholds` if there are scores; `differences` and
-            `differences_by_group` if two tables were compared.
+            `by_group` and `gaps`; `calibration` and `thresholds` if there are scores; `differences` if
+            two tables were compared, and `differences_by_group` if they have two classes.
         """
         tables = {"by_group": self.by_group, "gaps": self.gaps}
         if self.counts.scores is not None:
             tables |= {"calibration": calibration_table(self.counts), "thresholds": thresholds_table(self.counts)}
         if self.differences is not None:
-            tables |= {"differences": self.differences.gaps, "differences_by_group": self.differences.by_group}
+            tables["differences"] = self.differences.gaps
+            if len(self.counts.classes) == 2:
+                tables["differences_by_group"] = self.differences.by_group
         return tables
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
