@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from fairjax.data.expressions import check_columns, number_of, word
+from fairjax.data.expressions import NO_VALUE_NAME, check_columns, is_code, number_of, word
 from fairjax.data.table_files import place_in_frame
-from fairjax.metrics.levels import MISSING, is_no_value
+from fairjax.metrics.levels import is_no_value
 
 Kind = Literal["number", "category"]
 MissingFeatures = Literal["raise", "indicate"]
@@ -18,9 +18,6 @@ Unknown = Literal["raise", "zeros"]
 
 MOST_CATEGORIES = 50
 """Maximum number of categories of a column."""
-
-FILLED = f"({MISSING})"
-"""The category of rows without a value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +145,7 @@ def _fitted(name: str, column: pd.Series, missing: MissingFeatures, place: Calla
             f"{name} has {len(values):,} different values, such as {listed}, more than the {MOST_CATEGORIES} that can "
             f"be features: leave it out with --drop {name}, or group its values"
         )
-    return ColumnEncoding(name, "category", (*values, *([FILLED] if absent.any() else ())))
+    return ColumnEncoding(name, "category", (*values, *([NO_VALUE_NAME] if absent.any() else ())))
 
 
 def _encoded(
@@ -168,7 +165,7 @@ def _encoded(
         parts = [numbers] if encoding.median is None else [numbers, absent.astype(float)]
         return np.stack(parts, axis=1).astype(np.float32)
     text, absent = tidied(column)
-    text = np.where(absent, FILLED, text)
+    text = np.where(absent, NO_VALUE_NAME, text)
     code_of = {word(value): i for i, value in enumerate(encoding.values)}  # as now written, whoever saved them
     codes = np.array([code_of.get(value, -1) for value in text])
     if (codes < 0).any() and unknown == "raise":
@@ -220,16 +217,12 @@ def _truths(column: pd.Series) -> np.ndarray | None:
 
 def _number(text: str) -> float | None:
     """Return the finite number that a text is; None for other texts, and for codes such as 05."""
-    return None if _is_code(text) else number_of(text)
-
-
-def _is_code(text: str) -> bool:
-    return text.startswith("0") and text[1:2].isdigit()
+    return None if is_code(text) else number_of(text)
 
 
 def _first_other(column: pd.Series, place: Callable[[int], str]) -> str:
     """Say which value of a column is the first that is no number, and where."""
     text, absent = tidied(column)
     row = next(i for i in np.flatnonzero(~absent).tolist() if _number(text[i]) is None)
-    why = ", which is a code, not a number: write it without leading zeros if it is one" if _is_code(text[row]) else ""
+    why = ", which is a code, not a number: write it without leading zeros if it is one" if is_code(text[row]) else ""
     return f"found {text[row]!r} in {place(row)}{why}"

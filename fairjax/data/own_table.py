@@ -7,20 +7,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.encoder import MissingFeatures, TableEncoder, fit_encoder, tidied
 from fairjax.data.expressions import (
+    CODE,
     Attribute,
     Condition,
     check_columns,
     check_spelling,
+    is_equal,
     listed,
     number_of,
     positive_values,
     word,
 )
-from fairjax.data.table_files import Relation, connected, place_in_frame, table_of
+from fairjax.data.table_files import Relation, connected, place_in_frame, quoted, table_of
 from fairjax.metrics.groups import groups as make_groups
 
 _COPY = 0.98
@@ -120,9 +123,11 @@ def read_table(source: Any, keep: Sequence[str] = ()) -> Rows:
 
 def _is_no_number(table: Relation, name: str) -> str:
     """Return the SQL of whether a value of a column is known and is no finite number, or is a code such as 05."""
-    number, text = table.number(name), f"trim(CAST({table.column(name)} AS VARCHAR))"
-    is_other = f"{number} IS NULL OR isinf({number}) OR ({text} LIKE '0_%' AND {text} NOT LIKE '0.%')"
-    return f"NOT {table.lacks(name)} AND ({is_other})"
+    number = table.number(name)
+    other = f"isinf({number})"
+    if not table.is_numeric(name):
+        other += f" OR regexp_matches(trim(CAST({table.column(name)} AS VARCHAR)), {quoted(CODE)})"
+    return f"CASE WHEN {number} IS NULL THEN NOT {table.lacks(name)} ELSE {other} END"
 
 
 def own_table(
@@ -165,7 +170,7 @@ def own_table(
     weights = None if columns.weight is None else _weights(rows, columns.weight)
     identities = None
     if columns.split_by is not None:
-        persons = _known(rows._replace(frame=rows.kept), columns.split_by)
+        persons = _known(rows.kept[columns.split_by], rows.place)
         identities = pd.factorize(persons)[0].astype(np.int32)
     check_columns(columns.drop, names, rows.name)
     never = {of_label, *columns.drop, columns.weight, columns.split_by}
@@ -195,8 +200,9 @@ def _label(rows: Rows, given: str, positive: str | None) -> tuple[np.ndarray, st
             raise ValueError(
                 f"the label {given!r} is a condition, which is positive where it holds: leave --positive {positive} out"
             )
-        return holds(condition, rows), condition.column
-    text = _known(rows, given)
+        return holds(condition, rows.frame, rows.place), condition.column
+    check_columns([given], list(rows.frame.columns), rows.name)
+    text = _known(rows.frame[given], rows.place)
     truth = positive_values(given, sorted(set(text)), positive)
     return np.array([truth[value] for value in text]), given
 
@@ -221,7 +227,7 @@ def _groups(rows: Rows, columns: TableColumns, intersect: bool, minimum: int, sm
             raise ValueError(
                 "a condition such as age>=25 is the one protected attribute: it is true for the privileged"
             )
-        return holds(conditions[0], rows), [conditions[0].column]
+        return holds(conditions[0], rows.frame, rows.place), [conditions[0].column]
     attributes = [Attribute.parse(each, names, rows.name) for each in columns.protected]
     values = {attribute.column: _values(rows, attribute) for attribute in attributes}
     if columns.privileged is None:
@@ -239,50 +245,59 @@ def _groups(rows: Rows, columns: TableColumns, intersect: bool, minimum: int, sm
 
 
 def _values(rows: Rows, attribute: Attribute) -> pd.Series:
-    text = _known(rows, attribute.column)
+    text = _known(rows.frame[attribute.column], rows.place)
     if not attribute.edges:
         return pd.Series(text)
-    numbers = _numbers(rows, attribute.column, text, "must hold numbers, since it has edges")
+    numbers = _numbers(attribute.column, text, "must hold numbers, since it has edges", rows.place)
     codes = np.searchsorted(attribute.edges, numbers, side="right")
     return pd.Series(pd.Categorical.from_codes(codes, list(attribute.names)))
 
 
-def holds(condition: Condition, rows: Rows) -> np.ndarray:
+def holds(
+    condition: Condition, frame: pd.DataFrame, place: Callable[[int], str] = place_in_frame
+) -> Bool[np.ndarray, " n"]:
     """Return in which rows a condition holds.
 
+    Args:
+        condition: the condition.
+        frame: the rows.
+        place: says for messages where a row is.
+
     Raises:
-        ValueError: if a value is missing, or is no number where numbers are compared by size.
+        ValueError: if a value is missing, is no number where numbers are compared by size, or differs only in capitals
+            from another where they are compared for equality.
     """
-    text = _known(rows, condition.column)
+    text = _known(frame[condition.column], place)
     if condition.sign in ("=", "!="):
-        same = text == word(condition.value)
+        codes, values = pd.factorize(text)
+        check_spelling(condition.column, sorted(values))
+        same = np.array([is_equal(value, condition.value) for value in values], bool)[codes]
         return same if condition.sign == "=" else ~same
-    numbers = _numbers(rows, condition.column, text, "must be a number in every row")
+    numbers = _numbers(condition.column, text, "must be a number in every row", place)
     compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[condition.sign]
     return compare(numbers, float(condition.value))
 
 
-def _numbers(rows: Rows, name: str, text: np.ndarray, expected: str) -> np.ndarray:
+def _numbers(name: str, text: np.ndarray, expected: str, place: Callable[[int], str]) -> np.ndarray:
     """Return a column of text as numbers; the message for the first that is none begins with what was expected."""
     numbers = [number_of(value) for value in text]
     if None in numbers:
         row = numbers.index(None)
-        raise ValueError(f"{name} {expected}, found {text[row]!r} in {rows.place(row)}")
+        raise ValueError(f"{name} {expected}, found {text[row]!r} in {place(row)}")
     return np.array(numbers, float)
 
 
-def _known(rows: Rows, name: str) -> np.ndarray:
+def _known(column: pd.Series, place: Callable[[int], str]) -> np.ndarray:
     """Return a column as text.
 
     Raises:
-        ValueError: if there is no such column, or it lacks a value.
+        ValueError: if a row lacks a value.
     """
-    check_columns([name], list(rows.frame.columns), rows.name)
-    text, absent = tidied(rows.frame[name])
+    text, absent = tidied(column)
     if absent.any():
         raise ValueError(
-            f"{name} has no value in {int(absent.sum()):,} of {len(absent):,} rows, the first of them "
-            f"{rows.place(int(np.argmax(absent)))}: leave these rows out of the table"
+            f"{column.name} has no value in {int(absent.sum()):,} of {len(absent):,} rows, the first of them "
+            f"{place(int(np.argmax(absent)))}: leave these rows out of the table"
         )
     return text
 
@@ -291,16 +306,17 @@ def _useless(frame: pd.DataFrame) -> tuple[set[str], list[str]]:
     """Return columns that are left out of the features, and warnings about these and about doubtful columns."""
     useless, warnings = set(), []
     for name, column in frame.items():
-        unique = column.nunique(dropna=False) == len(frame) and len(frame) >= _FEW
+        distinct = column.nunique(dropna=False)
+        is_unique = distinct == len(frame) and len(frame) >= _FEW
         reason = (
-            "is the same in all rows" if column.nunique(dropna=False) <= 1
-            else _UNIQUE if unique and _is_named_identifier(str(name)) and not _has_decimals(column)
-            else _dates(column) or (_UNIQUE if unique and _is_identifier(column) else "")
+            "is the same in all rows" if distinct <= 1
+            else _UNIQUE if is_unique and _is_named_identifier(str(name)) and not _has_decimals(column)
+            else _dates(column) or (_UNIQUE if is_unique and _is_identifier(column) else "")
         )  # fmt: skip
         if reason:
             useless.add(str(name))
             warnings.append(f"{name} {reason}, so it is not used as a feature")
-        elif unique and not _has_decimals(column):
+        elif is_unique and not _has_decimals(column):
             warnings.append(
                 f"{name} holds a whole number of its own in every row: if it identifies the rows, leave it out with "
                 f"--drop {name}"

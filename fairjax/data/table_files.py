@@ -162,6 +162,7 @@ def connected(memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
         connection.execute(f"SET memory_limit = '{memory}'")
         connection.execute(f"SET temp_directory = {quoted(scratch)}")
         connection.execute("SET enable_progress_bar = false")
+        _read_text_as_text(connection)
         try:
             yield connection
         except duckdb.OutOfMemoryException as error:
@@ -171,6 +172,13 @@ def connected(memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
             ) from error
         except duckdb.Error as error:
             raise ValueError(_explained(str(error))) from error
+
+
+def _read_text_as_text(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Turn off an optimisation that reads csv columns as numbers where a query casts them, so that NA is an error."""
+    known = {name for (name,) in connection.execute("SELECT name FROM duckdb_optimizers()").fetchall()}
+    if "type_pushdown" in known:  # earlier versions of DuckDB lack it
+        connection.execute("SET disabled_optimizers = 'type_pushdown'")
 
 
 def quoted(value: object) -> str:

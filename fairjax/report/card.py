@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fairjax.data.encoder import FILLED
+from fairjax.data.expressions import NO_VALUE_NAME
 from fairjax.methods import METHODS
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import GroupReport, report_from_sums
@@ -78,7 +78,9 @@ def _training(settings: Settings, structure: Structure, data: Mapping[str, Any])
 
 def _columns(settings: Settings, data: Mapping[str, Any]) -> list[str]:
     """Describe how columns became features, and which did not."""
-    filled = [entry["column"] for entry in data["encoder"] if entry["median"] is not None or FILLED in entry["values"]]
+    filled = [
+        entry["column"] for entry in data["encoder"] if entry["median"] is not None or NO_VALUE_NAME in entry["values"]
+    ]
     missing = (
         f"filled in for {', '.join(filled)}: numbers by the median, with a feature that says where, and categories by "
         "one of their own"

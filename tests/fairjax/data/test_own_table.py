@@ -38,27 +38,27 @@ def test_a_file_becomes_the_data_set_of_its_frame(loans, tmp_path, suffix):
     else:
         loans.to_csv(path, index=False)
     for source in (path, loans):
-        found = own_table(source, TableColumns(**BASE, drop=("customer",))).dataset
-        assert found.features == ("age", "job=clerk", "job=cook", "job=nurse", "income", "weight")
-        np.testing.assert_array_equal(found.y, loans["repaid"] == "yes")
-        np.testing.assert_array_equal(found.a, loans["sex"] == "male")
-        np.testing.assert_allclose(found.x[:, 4], loans["income"], rtol=1e-6)
-        np.testing.assert_array_equal(found.x[:, 2], loans["job"] == "cook")
+        dataset = own_table(source, TableColumns(**BASE, drop=("customer",))).dataset
+        assert dataset.features == ("age", "job=clerk", "job=cook", "job=nurse", "income", "weight")
+        np.testing.assert_array_equal(dataset.y, loans["repaid"] == "yes")
+        np.testing.assert_array_equal(dataset.a, loans["sex"] == "male")
+        np.testing.assert_allclose(dataset.x[:, 4], loans["income"], rtol=1e-6)
+        np.testing.assert_array_equal(dataset.x[:, 2], loans["job"] == "cook")
 
 
 def test_weights_persons_and_protected_features_are_what_was_named(loans):
     columns = TableColumns(**BASE, weight="weight", split_by="customer", use_protected=True)
-    found = own_table(loans, columns)
-    np.testing.assert_array_equal(found.dataset.weights, loans["weight"])
-    np.testing.assert_array_equal(found.identities, pd.factorize(loans["customer"])[0])
-    assert found.dataset.features == ("sex=male", "age", "job=clerk", "job=cook", "job=nurse", "income")
+    table = own_table(loans, columns)
+    np.testing.assert_array_equal(table.dataset.weights, loans["weight"])
+    np.testing.assert_array_equal(table.identities, pd.factorize(loans["customer"])[0])
+    assert table.dataset.features == ("sex=male", "age", "job=clerk", "job=cook", "job=nurse", "income")
 
 
 def test_conditions_name_labels_and_groups_and_edges_make_ranges(loans):
-    found = own_table(loans, TableColumns(label="income>30000", protected=("age>=25",))).dataset
-    np.testing.assert_array_equal(found.y, loans["income"] > 30000)
-    np.testing.assert_array_equal(found.a, loans["age"] >= 25)
-    assert "income" not in found.features and "age" not in found.features
+    dataset = own_table(loans, TableColumns(label="income>30000", protected=("age>=25",))).dataset
+    np.testing.assert_array_equal(dataset.y, loans["income"] > 30000)
+    np.testing.assert_array_equal(dataset.a, loans["age"] >= 25)
+    assert "income" not in dataset.features and "age" not in dataset.features
     many = own_table(loans, TableColumns(label="repaid", positive="yes", protected=("sex", "age:30,60"))).dataset
     assert many.group_names[:3] == ("female, under 30", "female, 30 to 60", "female, 60 and over")
     np.testing.assert_array_equal(many.a == 2, (loans["sex"] == "female") & (loans["age"] >= 60))
@@ -72,15 +72,15 @@ def test_missing_values_are_filled_in_and_indicated_as_in_training(loans, rows):
         ValueError, match="has no value in 10 of 400 rows, the first of them row [05].*--missing indicate"
     ):
         own_table(frame, COLUMNS)
-    found = own_table(frame, COLUMNS, missing="indicate")
-    x, names = found.dataset.x, list(found.dataset.features)
+    table = own_table(frame, COLUMNS, missing="indicate")
+    x, names = table.dataset.x, list(table.dataset.features)
     income = pd.to_numeric(frame["income"], errors="coerce")
     np.testing.assert_allclose(x[:, names.index("income")], income.fillna(income.median()), rtol=1e-6)
     np.testing.assert_array_equal(x[:, names.index("income is missing")], income.isna())
     np.testing.assert_array_equal(x[:, names.index("job=(missing)")], frame["job"].isna())
-    some = frame if rows == "same" else frame[7:9].reset_index(drop=True)
+    new = frame if rows == "same" else frame[7:9].reset_index(drop=True)
     expected = x if rows == "same" else x[7:9]
-    np.testing.assert_array_equal(TableEncoder.from_plain(found.encoder.to_plain()).encode(some), expected)
+    np.testing.assert_array_equal(TableEncoder.from_plain(table.encoder.to_plain()).encode(new), expected)
 
 
 def test_suspicious_columns_are_named(loans):
@@ -89,15 +89,15 @@ def test_suspicious_columns_are_named(loans):
         number=np.arange(n), opened="2020-01-01", seen=[f"2021-0{i % 9 + 1}-11" for i in range(n)],
         code=[f"c{i}" for i in range(n)], again=np.where(loans["repaid"] == "yes", 1, 0), gender=loans["sex"].str[0],
     )  # fmt: skip
-    found = own_table(frame, COLUMNS)
-    text = "\n".join(found.warnings)
+    table = own_table(frame, COLUMNS)
+    text = "\n".join(table.warnings)
     for words in (
         "number identifies the rows", "opened is the same in all rows", "seen holds dates", "code identifies the rows",
         "again tells the label repaid in 100.0%", "gender tells the protected sex in 100.0%",
     ):  # fmt: skip
         assert words in text
-    assert not set(found.dataset.features) & {"number", "opened"}
-    assert len(found.warnings) == 6  # and nothing is said about the other columns
+    assert not set(table.dataset.features) & {"number", "opened"}
+    assert len(table.warnings) == 6  # and nothing is said about the other columns
 
 
 BAD = {
@@ -121,6 +121,10 @@ BAD = {
         {"protected": ("spelled",), "privileged": "yes"},
         "spelled has the values 'No' and 'no', which differ only in capitals",
     ),
+    "spellings of a condition": (
+        {"label": "spelled=yes", "positive": None},
+        "spelled has the values 'No' and 'no', which differ only in capitals",
+    ),
     "positive of a condition": ({"label": "income>30000"}, "is a condition, .*: leave --positive yes out"),
     "person without a value": (
         {"split_by": "owner"},
@@ -130,7 +134,7 @@ BAD = {
 }
 
 
-NEEDS_MORE = ("spellings", "spellings of groups", "person without a value")
+NEEDS_MORE = ("spellings", "spellings of groups", "spellings of a condition", "person without a value")
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -301,3 +305,16 @@ def test_boolean_columns_fit_encodings_of_other_kinds_of_tables(saved):
     if saved == "number":
         with pytest.raises(ValueError, match="flag must be a number, found 'true' in row 0"):
             encoder.encode(pd.DataFrame({"flag": ["true", "3"]}))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_words_for_missing_numbers_in_a_file_are_missing(loans, tmp_path, suffix):
+    frame = loans.astype({"income": object})
+    for row, word in enumerate(("NA", "n/a", "nan", None, " null ")):
+        frame.loc[row, "income"] = word
+    frame.to_csv(tmp_path / f"t{suffix}", index=False)
+    rows = read_table(tmp_path / f"t{suffix}")
+    assert rows.frame["income"].isna().tolist() == [row < 5 for row in range(400)]
+    table = own_table(tmp_path / f"t{suffix}", COLUMNS, missing="indicate")
+    column = table.dataset.features.index("income is missing")
+    np.testing.assert_array_equal(table.dataset.x[:, column], np.arange(400) < 5)
