@@ -13,8 +13,8 @@ from fairjax.auditing.score_quality import OF_THRESHOLDS, calibration, threshold
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import RATES, rate_from_table
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#56b4e9", "#8b3a3a", "#444444")
-"""Colours that readers with colour blindness can tell apart (Okabe, Ito), made dark enough for lines on white."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#6a3d9a", "#8b3a3a", "#444444")
+"""Colours that readers with colour blindness can tell apart (after Okabe and Ito), dark enough for lines on white."""
 STYLES = ("-", "--", ":", "-.")
 """Styles of lines, for more groups than colours."""
 MOST = 12
@@ -29,7 +29,7 @@ def gaps_figure(gaps: pd.DataFrame) -> Figure:
     place = np.arange(len(known))
     sign = np.sign(known["gap"]).replace(0, 1)
     ends = np.stack([known["low"] * sign, known["high"] * sign])
-    axis.barh(place, known["chance"], height=0.62, color="0.88", label="chance alone, 95%")
+    axis.barh(place, known["chance"], height=0.62, color="0.88", edgecolor="0.5", lw=0.8, label="chance alone, 95%")
     axis.hlines(place, ends.min(axis=0), ends.max(axis=0), color="#1f5f8b", lw=2.2, alpha=0.65, label="95% interval")
     axis.plot(known["gap"].abs(), place, "o", color="#1f5f8b", label="gap")
     names = [f"{MEASURES.label(row.measure)} by {row.groups}" for row in known.itertuples()]
@@ -93,7 +93,7 @@ def calibration_figure(counts: Counts) -> Figure:
     """Draw the share of positive labels in each tenth of the scores, one line per group."""
     figure = _figure(5.6, 4.4)
     axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color="0.6", lw=1, label="calibrated")
+    axis.plot([0, 1], [0, 1], color="0.5", lw=1, label="calibrated")
     table = calibration(counts)
     for i, name in enumerate(_drawn(counts)):
         rows = table[(table["group"] == name) & table["positive_rate"].notna()]
