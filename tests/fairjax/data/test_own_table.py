@@ -163,8 +163,10 @@ def test_new_rows_that_do_not_fit_are_refused_or_mapped(loans):
 
 
 def test_codes_with_leading_zeros_are_categories(tmp_path):
-    pd.DataFrame({"zip": ["01", "02", "10"], "n": ["0", "0.5", "-1e3"]}).to_csv(tmp_path / "t.csv", index=False)
+    columns = {"zip": ["01", "02", "10"], "spaced": ["10", " 02", "3"], "n": ["0", "0.5", "-1e3"]}
+    pd.DataFrame(columns).to_csv(tmp_path / "t.csv", index=False)
     frame = read_table(tmp_path / "t.csv").frame
+    assert frame["spaced"].tolist() == ["10", " 02", "3"]
     assert frame["zip"].tolist() == ["01", "02", "10"] and frame["n"].tolist() == [0.0, 0.5, -1000.0]
     assert fit_encoder(frame, ["zip", "n"]).features == ("zip=01", "zip=02", "zip=10", "n")
 
