@@ -99,8 +99,7 @@ def encode(
             raise ValueError(
                 f"{attribute.column} has one value only, {kinds[0]!r}, so there are no groups to compare: leave it out"
             )
-    names, label, predicted, readings = _classes(query, table, titles, decisions, positive, tuple(classes))
-    notes += readings
+    names, label, predicted = _classes(query, table, titles, decisions, positive, tuple(classes))
     shape = (*[len(names)] * (len(decisions) + 1), len(combined))
     place = np.ravel_multi_index((*predicted, label, group), shape)
     sums = [_sum(place, table[name], shape) for name in ("rows", "weight", "squares")]
@@ -174,8 +173,8 @@ def _classes(
     decisions: Sequence[str],
     positive: Any,
     classes: tuple[str, ...],
-) -> tuple[tuple[str, ...], np.ndarray, list[np.ndarray], list[str]]:
-    """Return the names of the classes, the code of each label, those of each column of decisions, and notes."""
+) -> tuple[tuple[str, ...], np.ndarray, list[np.ndarray]]:
+    """Return the names of the classes, the code of each label, and those of each column of decisions."""
     label = table["y"]
     values = sorted(set(label), key=_order)
     if classes:
@@ -189,26 +188,23 @@ def _classes(
                 raise ValueError(
                     f"{titles[name]} has the value {unknown[0]!r}, which is none of the classes {', '.join(names)}"
                 )
-        return names, _codes(label, code), [_codes(table[name], code) for name in decisions], []
+        return names, _codes(label, code), [_codes(table[name], code) for name in decisions]
     several = ", or that there are several classes with --classes" if len(values) > 2 else ""
     truth = positive_values(titles["y"], values, positive, several)
-    predicted, notes = [], []
-    for name in decisions:
-        code, note = _decisions(query, titles[name], sorted(set(table[name]), key=_order), titles["y"], truth)
-        predicted.append(_codes(table[name], code))
-        notes += [note] if note and note not in notes else []
+    predicted = [
+        _codes(table[name], _decisions(query, titles[name], sorted(set(table[name]), key=_order), titles["y"], truth))
+        for name in decisions
+    ]
     negative = [value for value in values if not truth[value]]
     names = (
         negative[0] if len(negative) == 1 else "other",
         word(positive) if positive is not None else next((value for value in values if truth[value]), "1"),
     )
-    return names, _codes(label, truth), predicted, notes
+    return names, _codes(label, truth), predicted
 
 
-def _decisions(
-    query: Query, title: str, values: list[str], label: str, truth: dict[str, bool]
-) -> tuple[dict[str, bool], str]:
-    """Return which decisions are positive, and a note if they could be read in another way.
+def _decisions(query: Query, title: str, values: list[str], label: str, truth: dict[str, bool]) -> dict[str, bool]:
+    """Return which decisions are positive.
 
     Args:
         query: the table and its columns.
@@ -222,24 +218,21 @@ def _decisions(
     """
     as_truth = {value: value in TRUE for value in values} if are_truth_values(values) else None
     if query.is_computed and as_truth is not None:
-        return as_truth, ""
+        return as_truth
     check_spelling(title, values)
     as_label = {value: truth[value] for value in values} if set(values) <= set(truth) else None
-    is_reversed = are_truth_values(list(truth)) and any(truth[value] != (value in TRUE) for value in truth)
     if as_label is not None and as_truth is not None and as_label != as_truth:
-        if is_reversed:
-            chosen = next(value for value in truth if truth[value])
-            return as_label, f"Decisions have the values of {label}, so {title} is positive where it is {chosen}."
         value = next(value for value in values if as_label[value] != as_truth[value])
         both = ("positive", "negative") if as_label[value] else ("negative", "positive")
         raise ValueError(
-            f"{title} has the value {value!r}, which is {both[0]} as a value of {label}, and {both[1]} as 0 or 1: give "
-            f'a condition, as in --decision "{title}={value}"'
+            f"{title} has the value {value!r}, which is {both[0]} as a value of {label}, and {both[1]} as 0 or 1: "
+            f'say which decisions are positive by a condition, as in --decision "{title}={value}"'
         )
     if as_label is not None:
-        return as_label, ""
+        return as_label
+    is_reversed = are_truth_values(list(truth)) and any(truth[value] != (value in TRUE) for value in truth)
     if as_truth is not None and not is_reversed:
-        return as_truth, ""
+        return as_truth
     strange = next(value for value in values if value not in truth)
     if as_truth is not None:
         raise ValueError(

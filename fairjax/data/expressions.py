@@ -44,10 +44,10 @@ class Condition:
         """
         if text in columns:
             return None
-        found = _COMPARISON.match(text)
-        if found is None:
+        parts = _COMPARISON.match(text)
+        if parts is None:
             return None
-        column, sign, value = found["column"].strip(), found["sign"], found["value"].strip()
+        column, sign, value = parts["column"].strip(), parts["sign"], parts["value"].strip()
         check_columns([column], columns, where)
         sign = "=" if sign == "==" else sign
         if sign not in ("=", "!=") and number_of(value) is None:
@@ -105,9 +105,7 @@ class Attribute:
         return (f"under {cut[0]}", *middle, f"{cut[-1]} and over") if cut else ()
 
 
-def check_columns(
-    names: Sequence[str], columns: Sequence[str], where: str = "the table", otherwise: str = ""
-) -> None:
+def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "the table", otherwise: str = "") -> None:
     """Check that columns exist.
 
     Args:

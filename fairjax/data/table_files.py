@@ -191,9 +191,6 @@ def quoted(value: object) -> str:
     return "'" + str(value).replace("'", "''") + "'"
 
 
-text = quoted
-
-
 def identifier(name: str) -> str:
     """Quote a name for SQL.
 
@@ -251,11 +248,11 @@ def _matching(path: Path) -> list[Path]:
         return [path]
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name its files, for example {path}/*.parquet")
-    found = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
-    if not found:
+    matching = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
+    if not matching:
         what = "no file matches the pattern" if glob.has_magic(str(path)) else "there is no file"
         raise FileNotFoundError(f"{what} {path}")
-    return found
+    return matching
 
 
 def _kind(file: Path) -> str:
@@ -348,15 +345,15 @@ def _header(file: Path) -> tuple[tuple[str, ...], str]:
 
 def _check_same(columns: dict[Path, tuple[str, ...]]) -> None:
     (first, expected), *others = columns.items()
-    for file, found in others:
-        if found != expected:
-            lacks = [name for name in expected if name not in found]
-            more = [name for name in found if name not in expected]
+    for file, names in others:
+        if names != expected:
+            lacks = [name for name in expected if name not in names]
+            more = [name for name in names if name not in expected]
             parts = [f"lacks {', '.join(lacks)}"] if lacks else []
             parts += [f"has {', '.join(more)} in addition"] if more else []
             raise ValueError(
                 f"all files must have the same columns in the same order: beside {first}, {file} "
-                + (" and ".join(parts) or f"has them in another order, {', '.join(found)}")
+                + (" and ".join(parts) or f"has them in another order, {', '.join(names)}")
             )
 
 

@@ -395,12 +395,14 @@ def decided(people):
 
 
 def test_decisions_with_the_values_of_the_label_are_coded_like_it(decided):
-    expected = 1 - decided[decided["sex"] == "f"]["d"].mean()
-    found = audit(decided, label="y", positive=0, decision="d", groups="sex", bootstrap=0)
-    assert rate_of(found, "f") == pytest.approx(expected)
-    assert found.notes == ("Decisions have the values of y, so d is positive where it is 0.",)
-    found = audit(decided, label="one_two", positive=1, decision="two_one", groups="sex", bootstrap=0)
-    assert rate_of(found, "f") == pytest.approx(1 - expected) and not found.notes
+    share = decided[decided["sex"] == "f"]["d"].mean()
+    settings = {"groups": "sex", "bootstrap": 0}
+    for positive, expected in ((1, share), (2, 1 - share)):
+        found = audit(decided, label="one_two", positive=positive, decision="two_one", **settings)
+        assert rate_of(found, "f") == pytest.approx(expected)
+    frame = decided.assign(label=np.where(decided["y"], "b", "a"))
+    found = audit(frame, label="label", positive="b", decision="word", **settings)
+    assert rate_of(found, "f") == pytest.approx(1 - share)
 
 
 def test_computed_decisions_are_not_coded_like_a_label_of_truths(decided):
@@ -415,6 +417,10 @@ def test_decisions_that_can_be_read_in_two_ways_are_refused(decided):
     settings = {"groups": "sex", "bootstrap": 0}
     with pytest.raises(ValueError, match="always has the value '1', which is negative as a value of one_two.*always=1"):
         audit(decided, label="one_two", positive=2, decision="always", **settings)
+    with pytest.raises(
+        ValueError, match="d has the value '0', which is positive as a value of y, and negative as 0 or"
+    ):
+        audit(decided, label="y", positive=0, decision="d", **settings)
     with pytest.raises(ValueError, match="truth has the value 'false' and y the values '0', '1', with '0' as the pos"):
         audit(decided, label="y", positive=0, decision="truth", **settings)
     with pytest.raises(ValueError, match="word has the values 'A' and 'a', which differ only in capitals"):
