@@ -83,6 +83,7 @@ def encode(
         notes.append(f"{count:,} of {int(frame['rows'].sum()):,} rows were left out, since they lack {names}.")
         if not len(table):
             raise ValueError(f"every row lacks {names}, so there is nothing to measure")
+    _check_values_occur(query, table, decisions)
     coded = [
         _groups(table[name], attribute, most_groups) for name, attribute in zip(fields, query.attributes, strict=True)
     ]
@@ -120,6 +121,18 @@ def encode(
     )
     notes += _empty_classes(counts, columns.label)
     return counts, notes
+
+
+def _check_values_occur(query: Query, table: pd.DataFrame, decisions: Sequence[str]) -> None:
+    """Check that what a column is compared with by = or != is one of its values, since a typing error would be 0."""
+    for name in ("y", *decisions):
+        condition = query.conditions.get("y" if name == "y" else "d")
+        if condition is not None and condition.sign in ("=", "!="):
+            if set(table[name]) == {word(condition.sign == "!=")}:
+                raise ValueError(
+                    f"{condition.value!r} does not occur in {condition.column}, so {condition} is the same in all "
+                    "rows: name a value that occurs, as it is written in the table"
+                )
 
 
 _OF_SCORES = ("weight", "squares", "score", "score2")
@@ -217,7 +230,7 @@ def _decisions(query: Query, title: str, values: list[str], label: str, truth: d
         ValueError: for values that are neither those of the label nor true and false, or could be either.
     """
     as_truth = {value: value in TRUE for value in values} if are_truth_values(values) else None
-    if query.is_computed and as_truth is not None:
+    if query.has_truths and as_truth is not None:
         return as_truth
     check_spelling(title, values)
     as_label = {value: truth[value] for value in values} if set(values) <= set(truth) else None

@@ -61,8 +61,8 @@ class Query:
     """SQL by the name in the aggregated frame: g0, g1, ..., y, d, s, w, w2 and n; NULL for missing values."""
     numeric: dict[str, str]
     """For fields that are computed from numbers, the column."""
-    is_computed: bool
-    """Whether decisions are computed from scores or by a condition, so that they are true or false."""
+    conditions: dict[str, Condition]
+    """The conditions by the field, y or d, that is true where they hold."""
     read: tuple[str, ...]
     """Names of the columns that are read."""
 
@@ -80,15 +80,17 @@ class Query:
             raise ValueError(f"{twice} is named as an attribute twice: give all of its edges at once, as in age:25,60")
         fields = {f"g{i}": _attribute(table, attribute) for i, attribute in enumerate(attributes)}
         numeric = {f"g{i}": attribute.column for i, attribute in enumerate(attributes) if attribute.edges}
-        read = {}
+        read, conditions = {}, {}
         for field, given in (("y", columns.label), ("d", columns.decision)):
             if given is None:
                 continue
             condition = Condition.parse(given, table.columns, table.name)
             read[field] = given if condition is None else condition.column
             fields[field] = table.column(given) if condition is None else holds(table, condition)
-            if condition is not None and condition.sign not in ("=", "!="):
-                numeric[field] = condition.column
+            if condition is not None:
+                conditions[field] = condition
+                if condition.sign not in ("=", "!="):
+                    numeric[field] = condition.column
         twice = next((name for name in names if name in (columns.label, columns.decision)), None)
         if twice is not None:
             raise ValueError(f"{twice!r} is named as an attribute and as the label or decision: name other columns")
@@ -108,9 +110,13 @@ class Query:
             way = "; name the column with the number of rows of each line with --count-column"
             check_columns([columns.count], table.columns, table.name, way)
             fields["n"] = table.number(columns.count)
-        is_computed = "d" not in read or read["d"] != columns.decision
         others = [each for each in (columns.score, columns.weight, columns.count) if each is not None]
-        return cls(table, columns, attributes, fields, numeric, is_computed, (*names, *read.values(), *others))
+        return cls(table, columns, attributes, fields, numeric, conditions, (*names, *read.values(), *others))
+
+    @property
+    def has_truths(self) -> bool:
+        """Whether decisions are computed from scores or by a condition, so that they are true or false."""
+        return self.columns.decision is None or "d" in self.conditions
 
     @property
     def texts(self) -> dict[str, str]:

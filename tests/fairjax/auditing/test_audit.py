@@ -345,8 +345,14 @@ def test_names_in_a_header_never_reach_sql(tmp_path, people):
     frame = people.rename(columns={"sex": name})
     duckdb.from_df(frame).write_parquet(str(tmp_path / "odd.parquet"))
     assert audit(tmp_path / "odd.parquet", label="y", score="score", groups=[name]).counts.names == ("f", "m")
-    found = audit(people, label="sex='f' OR 1=1", score="score", groups="race", minimum=1)
-    assert found.counts.weights[:, 1].sum() == 0  # the value is a text, not a condition
+    with pytest.raises(ValueError, match='"f\' OR 1=1" does not occur in sex'):  # it is a text, not a condition
+        audit(people, label="sex='f' OR 1=1", score="score", groups="race", minimum=1)
+
+
+@pytest.mark.parametrize("sign", ["=", "!="])
+def test_a_value_that_does_not_occur_is_no_parity(decided, sign):
+    with pytest.raises(ValueError, match=f"'A' does not occur in word, so word{sign}A is the same in all rows"):
+        audit(decided, label="y", decision=f"word{sign}A", groups="sex")
 
 
 def test_saved_tables_have_the_documented_columns(table, tmp_path):
