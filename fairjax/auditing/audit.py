@@ -17,8 +17,9 @@ from fairjax.auditing.group_rates import by_group, check_names
 from fairjax.auditing.query import Columns, Query
 from fairjax.auditing.score_quality import calibration_table, thresholds_table
 from fairjax.auditing.sentences import changes, findings, left_out
+from fairjax.data.connection import connected
 from fairjax.data.expressions import Condition
-from fairjax.data.table_files import connected, table_of
+from fairjax.data.table_files import table_of
 from fairjax.metrics import MEASURES
 from fairjax.metrics.intervals import resampled
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 
+from fairjax.data.connection import quoted
 from fairjax.data.expressions import CODE, Attribute, Condition, check_columns, is_code, number_of, word
-from fairjax.data.table_files import Relation, quoted
+from fairjax.data.relation import Relation
 
 
 @dataclasses.dataclass(frozen=True)

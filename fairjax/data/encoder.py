@@ -9,7 +9,7 @@ import pandas as pd
 from jaxtyping import Float32
 
 from fairjax.data.expressions import NO_VALUE_NAME, check_columns, is_code, number_of, word
-from fairjax.data.table_files import place_in_frame
+from fairjax.data.relation import place_in_frame
 from fairjax.metrics.levels import is_no_value
 
 Kind = Literal["number", "category"]

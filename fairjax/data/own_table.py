@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
+from fairjax.data.connection import connected, quoted
 from fairjax.data.dataset import Dataset, from_arrays
 from fairjax.data.encoder import MissingFeatures, TableEncoder, fit_encoder, tidied
 from fairjax.data.expressions import (
@@ -23,7 +24,8 @@ from fairjax.data.expressions import (
     positive_values,
     word,
 )
-from fairjax.data.table_files import Relation, connected, place_in_frame, quoted, table_of
+from fairjax.data.relation import Relation, place_in_frame
+from fairjax.data.table_files import table_of
 from fairjax.metrics.groups import groups as make_groups
 
 _COPY = 0.98

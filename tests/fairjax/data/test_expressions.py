@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from fairjax.auditing import query
+from fairjax.data.connection import connected
 from fairjax.data.expressions import Attribute, Condition, check_spelling, positive_values, word
 from fairjax.data.own_table import TableColumns, own_table
-from fairjax.data.table_files import connected, table_of
+from fairjax.data.table_files import table_of
 
 
 def test_conditions_and_attributes_are_read_as_written():

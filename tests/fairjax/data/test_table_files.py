@@ -6,7 +6,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from fairjax.data.table_files import connected, files_of, table_of
+from fairjax.data.connection import connected
+from fairjax.data.table_files import files_of, table_of
 
 
 def test_a_file_that_several_patterns_match_is_read_once(tmp_path, monkeypatch):
