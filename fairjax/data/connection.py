@@ -38,7 +38,7 @@ def connected(memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
                 "row has its own value"
             ) from error
         except duckdb.Error as error:
-            raise ValueError(_explained(str(error))) from error
+            raise ValueError(explained(str(error))) from error
 
 
 def _read_text_as_text(connection: "duckdb.DuckDBPyConnection") -> None:
@@ -68,7 +68,7 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _explained(message: str) -> str:
+def explained(message: str) -> str:
     """Return DuckDB's message in one line, without its advice about its own settings."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     place = re.search(r"CSV Error on Line: (\d+)", message)

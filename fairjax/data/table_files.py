@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fairjax.data.connection import identifier, quoted
+from fairjax.data.connection import explained, identifier, quoted
 from fairjax.data.relation import Relation, kind_of, sql_paths
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _of_parquet(connection: "duckdb.DuckDBPyConnection", name: str, files: Seque
         try:
             described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({sql_paths([file])})").fetchall()
         except duckdb.Error as error:
-            raise ValueError(f"{file} is cut off, or is not a Parquet file ({_explained(str(error))})") from error
+            raise ValueError(f"{file} is cut off, or is not a Parquet file ({explained(str(error))})") from error
         columns[file] = tuple(row[0] for row in described)
         kinds[file] = tuple(row[1] for row in described)
     _check_same(columns)
