@@ -1,7 +1,7 @@
 """Audit a table of predictions: rates and gaps by group, with intervals, from counts alone."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +9,24 @@ import numpy as np
 import pandas as pd
 
 from fairjax.auditing.comparing import Differences, differences, paired_rows
-from fairjax.auditing.counting import Columns, Query, counted
+from fairjax.auditing.counting import check_sample, counted, counted_pairs
 from fairjax.auditing.counts import Counts
-from fairjax.auditing.encoding import Missing, encode
+from fairjax.auditing.encoding import MissingRows, encode
 from fairjax.auditing.group_gaps import gap_of
-from fairjax.auditing.group_rates import by_group
-from fairjax.auditing.sentences import findings, left_out
-from fairjax.data.table_files import connected, table_of
+from fairjax.auditing.group_rates import by_group, check_names
+from fairjax.auditing.query import Columns, Query
+from fairjax.auditing.score_quality import calibration_table, thresholds_table
+from fairjax.auditing.sentences import changes, findings, left_out
+from fairjax.data.connection import connected
+from fairjax.data.expressions import Condition
+from fairjax.data.table_files import table_of
 from fairjax.metrics import MEASURES
 from fairjax.metrics.intervals import resampled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Audit:
-    """The result of an audit. Prints as a list of sentences and the table of gaps."""
+    """The result of an audit. Prints as sentences: gaps, differences to another table, and what was left out."""
 
     counts: Counts
     """Counts by (decision, label, group), from which everything follows."""
@@ -38,6 +42,8 @@ class Audit:
     """Least denominator of a rate for its group to be compared."""
     draws: int
     """Number of bootstrap draws."""
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """All arguments of the audit but the tables."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
     against: str | None = None
@@ -45,29 +51,53 @@ class Audit:
     differences: Differences | None = None
     """Differences to the decisions of that table."""
 
-    def save(self, folder: str | Path) -> Path:
-        """Write `by_group.csv`, `gaps.csv`, and `differences*.csv` if two tables were compared.
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return the tables by the names of their files, without `.csv`.
+
+        Returns:
+            `by_group` and `gaps`; `calibration` and `thresholds` if there are scores; `differences` if
+            two tables were compared, and `differences_by_group` if they have two classes.
+        """
+        tables = {"by_group": self.by_group, "gaps": self.gaps}
+        if self.counts.scores is not None:
+            tables |= {"calibration": calibration_table(self.counts), "thresholds": thresholds_table(self.counts)}
+        if self.differences is not None:
+            tables["differences"] = self.differences.gaps
+            if len(self.counts.classes) == 2:
+                tables["differences_by_group"] = self.differences.by_group
+        return tables
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write the tables as csv files, and remove those of an earlier audit that this one does not have.
 
         Args:
             folder: the folder, which is created if it does not exist.
 
         Returns:
-            The folder.
+            The paths of the files.
+
+        Raises:
+            OSError: if the folder cannot be written.
         """
         folder = Path(folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-        tables = {"by_group": self.by_group, "gaps": self.gaps}
-        if self.differences is not None:
-            tables |= {"differences": self.differences.gaps, "differences_by_group": self.differences.by_group}
-        for name, table in tables.items():
+        paths = []
+        for name, table in self.tables().items():
             temporary = folder / f".unfinished-{name}.csv"
             table.to_csv(temporary, index=False)
-            temporary.replace(folder / f"{name}.csv")
-        return folder
+            paths.append(temporary.replace(folder / f"{name}.csv"))
+        for name in OPTIONAL:
+            if folder / f"{name}.csv" not in paths:
+                (folder / f"{name}.csv").unlink(missing_ok=True)
+        return tuple(paths)
 
     def __str__(self) -> str:
-        """Describe the gaps in sentences."""
-        return "\n".join((*findings(self), *left_out(self), *self.notes))
+        """Describe gaps and differences in sentences."""
+        return "\n".join((*findings(self), *changes(self), *left_out(self), *self.notes))
+
+
+OPTIONAL = ("calibration", "thresholds", "differences", "differences_by_group")
+"""Tables that not every audit has."""
 
 
 def audit(
@@ -77,7 +107,7 @@ def audit(
     groups: str | Sequence[str],
     score: str | None = None,
     decision: str | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     logits: bool = False,
     positive: Any = None,
     classes: Sequence[Any] = (),
@@ -85,7 +115,7 @@ def audit(
     weight: str | None = None,
     count: str | None = None,
     minimum: int = 50,
-    missing: Missing = "raise",
+    missing: MissingRows = "raise",
     most_groups: int = 50,
     against: Any = None,
     pair_by: str | None = None,
@@ -104,9 +134,10 @@ def audit(
         score: column of scores, the probability of the positive label. Scores above the threshold are positive
             decisions.
         decision: column of decisions, or a condition such as `decile_score>4`, instead of scores.
-        threshold: threshold of the scores.
+        threshold: threshold of the scores, 0.5 by default.
         logits: whether the scores are logits.
-        positive: the positive value of the label; not needed for 0 and 1, or false and true.
+        positive: the positive value of the label, and of decisions that have the label's values; not needed for 0 and
+            1, or false and true.
         classes: the values of the label in order, if there are more than two classes; decisions must be such values.
         measures: names of measures of `fairjax.MEASURES`.
         weight: column of weights of the rows.
@@ -131,10 +162,11 @@ def audit(
 
     Example:
         >>> frame = pd.DataFrame({"y": [0, 1] * 100, "d": [0, 1, 1, 1] * 50, "sex": ["f", "m"] * 100})
-        >>> found = audit(frame, label="y", decision="d", groups="sex", bootstrap=0)
-        >>> found.gaps[["measure", "gap", "lowest", "highest"]].values.tolist()
+        >>> result = audit(frame, label="y", decision="d", groups="sex", bootstrap=0)
+        >>> result.gaps[["measure", "gap", "lowest", "highest"]].values.tolist()
         [['spd', 0.5, 'f', 'm'], ['eod', nan, '', '']]
     """
+    options = {name: value for name, value in locals().items() if name not in ("table", "against")}
     measures = (measures,) if isinstance(measures, str) else tuple(measures)
     groups = (groups,) if isinstance(groups, str) else tuple(groups)
     MEASURES.check("measure", *measures)
@@ -145,29 +177,35 @@ def audit(
         raise ValueError("tables of counts cannot be paired row by row: compare tables of rows, or audit each alone")
     if pair_by is not None and against is None:
         raise ValueError("pair_by identifies the rows of two tables: name the other table with against")
-    columns = Columns(label, groups, score, decision, weight, count, float(threshold), logits)
-    options: dict[str, Any] = {
-        "positive": None if positive is None else str(positive),
-        "classes": tuple(map(str, classes)),
+    if classes and score is not None:
+        raise ValueError("with several classes, name the column of predicted classes with decision, not scores")
+    columns = Columns(
+        label, groups, score, decision, weight, count, None if threshold is None else float(threshold), logits
+    )
+    coding: dict[str, Any] = {
+        "positive": positive,
+        "classes": tuple(classes),
         "missing": missing,
         "most_groups": most_groups,
     }
-    if classes and score is not None:
-        raise ValueError("with several classes, name the column of predicted classes with decision, not scores")
     random = np.random.default_rng(seed)
-    other, changes = None, None
+    other = compared = None
     with connected() as connection:
-        query = Query.of(table_of(connection, table), columns)
-        counts, notes = encode(connection, query, counted(connection, query), **options)
-        if against is not None:
-            old = Query.of(table_of(connection, against), columns)
-            other = old.table.name
-            rows = paired_rows(connection, query, old, pair_by)
-            frame = counted(connection, query, rows, extra=("e",))
-            joint, _ = encode(connection, query, frame, decisions=("d", "e"), **options)
+        queries = [Query.of(table_of(connection, each), columns) for each in (table, against) if each is not None]
+        query = queries[0]
+        _check(query, positive, bool(classes))
+        for each in queries:
+            check_sample(connection, each)
+        rows = paired_rows(connection, *queries, pair_by) if against is not None else None
+        counts, notes = encode(query, counted(connection, query), **coding)
+        if rows is not None:
+            other = queries[1].table.name
+            counted(connection, queries[1])  # checks its numbers
+            joint, joint_notes = encode(query, counted_pairs(connection, query, rows), decisions=("d", "e"), **coding)
+            notes += [f"In the comparison with {other}: {note}" for note in joint_notes if note not in notes]
     draws = _drawn(counts, bootstrap, random)
     if against is not None:
-        changes = differences(joint, _drawn(joint, bootstrap, random), measures, minimum)
+        compared = differences(joint, _drawn(joint, bootstrap, random), measures, minimum)
     gaps = []
     for view in counts.views():
         drawn = draws if view is counts or len(counts.attributes) == 1 else draws @ counts.join(view.attributes[0])
@@ -186,10 +224,23 @@ def audit(
         source=query.table.name,
         minimum=minimum,
         draws=bootstrap,
+        options=options | {"threshold": columns.threshold},
         notes=tuple(notes),
         against=other,
-        differences=changes,
+        differences=compared,
     )
+
+
+def _check(query: Query, positive: Any, has_classes: bool) -> None:
+    """Check what needs the names of the columns only."""
+    columns = query.columns
+    if positive is not None and Condition.parse(columns.label, query.table.columns) is not None:
+        raise ValueError(
+            f"--positive names a value of a column, and {columns.label} is a condition, which is true for positive "
+            "labels: leave --positive out"
+        )
+    names = [attribute.column for attribute in query.attributes]
+    check_names(names, is_weighted=columns.weight is not None, has_classes=has_classes)
 
 
 def _drawn(counts: Counts, count: int, random: np.random.Generator) -> np.ndarray:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from fairjax.auditing.counting import Query
 from fairjax.auditing.counts import Counts
 from fairjax.auditing.group_gaps import Estimate, gap_from_weights, interval, parity_for
 from fairjax.auditing.group_rates import ORDER
+from fairjax.auditing.query import Query
 from fairjax.metrics.group_report import RATES, rate_from_table
 
 if TYPE_CHECKING:
@@ -46,45 +46,66 @@ def paired_rows(connection: "duckdb.DuckDBPyConnection", new: Query, old: Query,
     """
     fields = list(new.fields)
     same = [name for name in fields if name[0] == "g" or name == "y"]
-    decision = f"o.s > {float(old.columns.threshold)!r}" if "s" in old.fields else "o.d"
+    decision = f"o.s > {old.columns.threshold!r}" if "s" in old.fields else "o.d"
     if by is None:
-        counts = [connection.execute(f"SELECT count(*) FROM {query.table.sql}").fetchone() for query in (new, old)]
-        if counts[0] != counts[1]:
+        sizes = [_number(connection, f"SELECT count(*) FROM {query.table.sql}") for query in (new, old)]
+        if sizes[0] != sizes[1]:
             raise ValueError(
-                f"{new.table.name} has {counts[0][0]:,} rows and {old.table.name} {counts[1][0]:,}: name the column "
-                "that identifies the rows of both with --pair-by"
+                f"{new.table.name} has {sizes[0]:,} rows and {old.table.name} {sizes[1]:,}: name the column that "
+                "identifies the rows of both with --pair-by"
             )
         joined = f"({new.rows()}) n POSITIONAL JOIN ({old.rows()}) o"
     else:
-        keys = [query.table.column(by) for query in (new, old)]
-        for query, key in zip((new, old), keys, strict=True):
-            twice = connection.execute(
-                f"SELECT CAST({key} AS VARCHAR) FROM {query.table.sql} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
-            ).fetchone()
-            if twice is not None:
-                raise ValueError(f"{by} must identify the rows, and {query.table.name} has {twice[0]!r} several times")
-        alone = "SELECT CAST({} AS VARCHAR) AS k FROM {} EXCEPT SELECT CAST({} AS VARCHAR) FROM {} LIMIT 1"
-        for (query, key), (other, their) in (((new, keys[0]), (old, keys[1])), ((old, keys[1]), (new, keys[0]))):
-            lost = connection.execute(alone.format(key, query.table.sql, their, other.table.sql)).fetchone()
-            if lost is not None:
-                raise ValueError(f"{other.table.name} has no row with {by} {lost[0]!r}, which {query.table.name} has")
-        news, olds = (
-            query.rows(also=f"CAST({key} AS VARCHAR) AS k") for query, key in zip((new, old), keys, strict=True)
-        )
-        joined = f"({news}) n JOIN ({olds}) o ON n.k = o.k"
+        _check_keys(connection, new, old, by)
+        keyed = [query.rows(also=f"{_key(query, by)} AS k") for query in (new, old)]
+        joined = f"({keyed[0]}) n JOIN ({keyed[1]}) o ON n.k = o.k"
     differ = " OR ".join(f"CAST(n.{name} AS VARCHAR) IS DISTINCT FROM CAST(o.{name} AS VARCHAR)" for name in same)
-    count = connection.execute(f"SELECT count_if({differ}) FROM {joined}").fetchone()
-    if count is not None and count[0]:
+    count = _number(connection, f"SELECT count_if({differ}) FROM {joined}")
+    if count:
         way = (
             "the rows are in another order: name the column that identifies them with --pair-by"
             if by is None
             else "a comparison needs the same groups and labels in both"
         )
         raise ValueError(
-            f"{count[0]:,} rows of {new.table.name} and {old.table.name} differ in their groups or labels; {way}"
+            f"{count:,} rows of {new.table.name} and {old.table.name} differ in their groups or labels; {way}"
         )
     chosen = ", ".join(f"n.{name} AS {name}" for name in fields)
     return f"SELECT {chosen}, {decision} AS e FROM {joined}"
+
+
+def _key(query: Query, by: str) -> str:
+    return f"CAST({query.table.column(by)} AS VARCHAR)"
+
+
+def _check_keys(connection: "duckdb.DuckDBPyConnection", new: Query, old: Query, by: str) -> None:
+    """Check that a column identifies the rows of both tables, and that both have the same rows."""
+    for query in (new, old):
+        table = query.table
+        count = _number(connection, f"SELECT count_if({table.lacks(by)}) FROM {table.sql}")
+        if count:
+            raise ValueError(
+                f"{by} must identify the rows, and has no value in {count:,} rows of {table.name}: leave these rows out"
+            )
+        twice = connection.execute(
+            f"SELECT {_key(query, by)} FROM {table.sql} GROUP BY ALL HAVING count(*) > 1 LIMIT 1"
+        ).fetchone()
+        if twice is not None:
+            raise ValueError(f"{by} must identify the rows, and {table.name} has {twice[0]!r} several times")
+    for first, second in ((new, old), (old, new)):
+        keys = [f"SELECT {_key(query, by)} AS k FROM {query.table.sql}" for query in (first, second)]
+        alone = connection.execute(f"{keys[0]} EXCEPT {keys[1]} LIMIT 1").fetchone()
+        if alone is not None:
+            raise ValueError(
+                f"{second.table.name} has no row with {by} {alone[0]!r}, which {first.table.name} has: compare tables "
+                "of the same rows"
+            )
+
+
+def _number(connection: "duckdb.DuckDBPyConnection", sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return row[0]
 
 
 def differences(counts: Counts, draws: np.ndarray, measures: tuple[str, ...], minimum: int) -> Differences:
@@ -120,10 +141,10 @@ def differences(counts: Counts, draws: np.ndarray, measures: tuple[str, ...], mi
                 )  # fmt: skip
         for name in measures:
             parity = parity_for(name, len(view.names), len(counts.classes))
-            masks = [np.stack([Estimate.of(rate, each, minimum).there for rate in parity.rates]) for each in both]
-            there = masks[0] & masks[1]
-            new, old = (gap_from_weights(parity, each.weights[None], there)[0] for each in both)
-            drawn_gaps = [gap_from_weights(parity, each, there) for each in pair]
+            masks = [np.stack([Estimate.of(rate, each, minimum).compared for rate in parity.rates]) for each in both]
+            compared = masks[0] & masks[1]
+            new, old = (gap_from_weights(parity, each.weights[None], compared)[0] for each in both)
+            drawn_gaps = [gap_from_weights(parity, each, compared) for each in pair]
             low, high = interval(np.abs(drawn_gaps[0]) - np.abs(drawn_gaps[1]))
             gaps.append(
                 {

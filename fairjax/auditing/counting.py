@@ -1,14 +1,12 @@
 """Count the rows of a table by group, label and decision or score, in one pass that keeps only the counts."""
 
-import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from fairjax.data.expressions import Attribute, Condition, check_columns, number_of
-from fairjax.data.table_files import Table, text
+from fairjax.auditing.query import Query
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,147 +21,12 @@ _SAMPLE = 50_000
 """Number of rows that are looked at before all rows are read."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """The columns of an audit, as a user names them."""
-
-    label: str
-    """The column of labels, or a condition on a column that is true for positive labels."""
-    groups: tuple[str, ...]
-    """The protected attributes: columns, or columns of numbers with edges, as in `age:25,60`."""
-    score: str | None = None
-    """The column of scores: probabilities of the positive label."""
-    decision: str | None = None
-    """The column of decisions, or a condition on a column that is true for positive decisions."""
-    weight: str | None = None
-    """The column of weights of the rows."""
-    count: str | None = None
-    """For a table of counts, the column with the number of rows that each line stands for."""
-    threshold: float = 0.5
-    """Scores above it are positive decisions."""
-    logits: bool = False
-    """Whether the scores are logits."""
-
-    def __post_init__(self) -> None:
-        """Check that there are scores or decisions, and groups.
-
-        Raises:
-            ValueError: if there are none, or a column is named twice.
-        """
-        if (self.score is None) == (self.decision is None):
-            both = "both" if self.score is not None else "neither"
-            raise ValueError(f"an audit needs scores (--score, with --threshold) or decisions (--decision), got {both}")
-        if not self.groups:
-            raise ValueError("an audit needs one or more protected attributes: name their columns with --groups")
-        if len(set(self.groups)) < len(self.groups):
-            raise ValueError(f"groups must be different columns, got {', '.join(self.groups)}")
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold must be in [0, 1], got {self.threshold}: it is compared with probabilities")
-
-
-@dataclasses.dataclass(frozen=True)
-class Query:
-    """A table with the SQL of each of its columns that an audit reads."""
-
-    table: Table
-    columns: Columns
-    attributes: tuple[Attribute, ...]
-    fields: dict[str, str]
-    """SQL by the name in the aggregated frame: g0, g1, ..., y, d, s, w, w2 and n."""
-
-    @classmethod
-    def of(cls, table: Table, columns: Columns) -> "Query":
-        """Find the columns of an audit in a table.
-
-        Raises:
-            ValueError: if a column does not exist, or one is both a label and an attribute.
-        """
-        attributes = tuple(Attribute.parse(group, table.columns) for group in columns.groups)
-        fields = {f"g{i}": _attribute(table, attribute) for i, attribute in enumerate(attributes)}
-        fields["y"] = _values(table, columns.label)
-        twice = [attribute.column for attribute in attributes if attribute.column in (columns.label, columns.decision)]
-        if twice:
-            raise ValueError(f"{twice[0]!r} is named as an attribute and as the label or decision: name other columns")
-        if columns.decision is not None:
-            fields["d"] = _values(table, columns.decision)
-        if columns.score is not None:
-            number = f"TRY_CAST({table.column(columns.score)} AS DOUBLE)"
-            fields["s"] = f"1 / (1 + exp(-{number}))" if columns.logits else number
-        if columns.weight is not None:
-            fields["w"] = f"TRY_CAST({table.column(columns.weight)} AS DOUBLE)"
-            if columns.count is not None:
-                squared = f"{columns.weight}_squared"
-                check_columns(
-                    [squared], table.columns, f"a table of counts with weights needs sums of squares, and {table.name}"
-                )
-                fields["w2"] = f"TRY_CAST({table.column(squared)} AS DOUBLE)"
-        if columns.count is not None:
-            fields["n"] = f"TRY_CAST({table.column(columns.count)} AS DOUBLE)"
-        return cls(table, columns, attributes, fields)
-
-    def rows(self, limit: int | None = None, also: str | None = None) -> str:
-        """Return the SQL of one line per row, with the fields, and further columns, as columns."""
-        chosen = ", ".join([f"{sql} AS {name}" for name, sql in self.fields.items()] + ([also] if also else []))
-        source = self.table.sql if limit is None else f"(SELECT * FROM {self.table.sql} LIMIT {limit})"
-        return f"SELECT {chosen} FROM {source}"
-
-    def used(self) -> tuple[str, ...]:
-        """Return the names of the columns that are read."""
-        of = self.columns
-        named = [
-            condition.column if condition else text
-            for text in (of.label, of.decision)
-            if text is not None
-            for condition in [Condition.parse(text, self.table.columns)]
-        ]
-        return (
-            *(attribute.column for attribute in self.attributes),
-            *named,
-            *(each for each in (of.score, of.weight, of.count) if each is not None),
-        )
-
-
-def _values(table: Table, given: str) -> str:
-    """Return the SQL of labels or decisions: a column of values, or a condition as a boolean."""
-    condition = Condition.parse(given, table.columns)
-    if condition is None:
-        return table.column(given)
-    column = table.column(condition.column)
-    if condition.sign in ("=", "!="):
-        number = number_of(condition.value)
-        same = f"trim(CAST({column} AS VARCHAR)) = {text(condition.value)}"
-        if number is not None:
-            same = f"coalesce(TRY_CAST({column} AS DOUBLE) = {number!r}, false) OR {same}"
-        return f"CASE WHEN {column} IS NULL THEN NULL ELSE {'' if condition.sign == '=' else 'NOT '}({same}) END"
-    number = f"TRY_CAST({column} AS DOUBLE)"
-    compared = f"{number} {condition.sign} {float(condition.value)!r}"
-    return f"CASE WHEN {number} IS NULL OR isnan({number}) THEN NULL ELSE {compared} END"
-
-
-def _attribute(table: Table, attribute: Attribute) -> str:
-    """Return the SQL of an attribute: a column of values, or the number of the range, -1 for what is no number."""
-    column = table.column(attribute.column)
-    if not attribute.edges:
-        return column
-    number = f"TRY_CAST({column} AS DOUBLE)"
-    cases = " ".join(f"WHEN {number} < {edge!r} THEN {i}" for i, edge in enumerate(attribute.edges))
-    return (
-        f"CASE WHEN {number} IS NULL OR isnan({number}) THEN "
-        f"CASE WHEN {column} IS NULL OR trim(CAST({column} AS VARCHAR)) = '' THEN NULL ELSE -1 END "
-        f"{cases} ELSE {len(attribute.edges)} END"
-    )
-
-
-def counted(
-    connection: "duckdb.DuckDBPyConnection", query: Query, rows: str | None = None, extra: Sequence[str] = ()
-) -> pd.DataFrame:
-    """Count rows by group, label and decision or bin of scores.
+def counted(connection: "duckdb.DuckDBPyConnection", query: Query) -> pd.DataFrame:
+    """Count the rows of a table by group, label and decision or bin of scores, and check the numbers in it.
 
     Args:
         connection: an open connection.
         query: the table and its columns.
-        rows: SQL of one line per row, if it is not the table alone; the columns are those of `query` and `extra`.
-        extra: further columns to count by.
 
     Returns:
         A frame with one line per combination of values: the attributes g0, g1, ..., the label y, the decision d, the
@@ -174,19 +37,39 @@ def counted(
     Raises:
         ValueError: if there are no rows, too many combinations, or numbers are missing or invalid.
     """
-    if rows is None:
-        _look(connection, query)
-    sql = _aggregated(query, query.rows() if rows is None else rows, extra)
-    frame = connection.execute(f"{sql} LIMIT {MANY + 1}").df()
+    frame = connection.execute(f"{_aggregated(query, query.rows(), _checks(query))} LIMIT {MANY + 1}").df()
+    _check_size(query, frame)
     _check_numbers(connection, query, frame)
     return frame
 
 
-def _look(connection: "duckdb.DuckDBPyConnection", query: Query) -> None:
-    """Check some rows first, so that most errors are raised before all rows are read."""
-    sample = connection.execute(_aggregated(query, query.rows(_SAMPLE), ())).df()
-    if not len(sample):
-        raise ValueError(f"{query.table.name} has no rows")
+def counted_pairs(connection: "duckdb.DuckDBPyConnection", query: Query, rows: str) -> pd.DataFrame:
+    """Count the pairs of rows of two tables, whose numbers have been checked already.
+
+    Args:
+        connection: an open connection.
+        query: the first table and its columns.
+        rows: SQL of one line per pair, with the fields of the query and the other decision as `e`.
+
+    Returns:
+        A frame like that of `counted`, by `e` too.
+
+    Raises:
+        ValueError: if there are too many combinations.
+    """
+    frame = connection.execute(f"{_aggregated(query, rows, by=('e',))} LIMIT {MANY + 1}").df()
+    _check_size(query, frame)
+    return frame
+
+
+def check_sample(connection: "duckdb.DuckDBPyConnection", query: Query) -> None:
+    """Check the first rows, so that most errors are raised before all rows are read.
+
+    Raises:
+        ValueError: if there are no rows, or a column does not hold what it should.
+    """
+    sample = connection.execute(_aggregated(query, query.rows(_SAMPLE), _checks(query))).df()
+    _check_size(query, sample)
     _check_numbers(connection, query, sample)
     for name, column in {
         **{f"g{i}": each.column for i, each in enumerate(query.attributes)},
@@ -202,24 +85,20 @@ def _look(connection: "duckdb.DuckDBPyConnection", query: Query) -> None:
             )
 
 
-def _aggregated(query: Query, rows: str, extra: Sequence[str]) -> str:
-    fields, cut = query.fields, float(query.columns.threshold)
-    chosen = [name for name in fields if name[0] == "g" or name in ("y", "d")] + list(extra)
+def _aggregated(query: Query, rows: str, checks: Sequence[str] = (), by: Sequence[str] = ()) -> str:
+    """Return the SQL of the sums over rows of equal values."""
+    fields = query.fields
+    chosen = [name for name in fields if name[0] == "g" or name in ("y", "d")] + list(by)
     count = "n" if "n" in fields else "1"
     weight = "w" if "w" in fields else count
     square = "w2" if "w2" in fields else "w * w" if "w" in fields else count
     sums = [f"CAST(sum({each}) AS DOUBLE)" for each in (count, weight, square)]
     sums = [f"{each} AS {name}" for each, name in zip(sums, ("rows", "weight", "squares"), strict=True)]
-    for name in ("w", "w2", "n"):
-        if name in fields:
-            sums += [f"count_if({_invalid(name)}) AS {name}_wrong"]
-    if "n" in fields:
-        sums += ["count_if(n <> floor(n)) AS n_broken"]
     if "s" in fields:
         number = f"CAST(least(greatest(floor(s * {BINS}), 0), {BINS - 1}) AS INTEGER)"
         chosen += [
-            f"s > {cut!r} AS d",
-            f"CASE WHEN s >= {-SLACK} AND s <= {1 + SLACK} THEN {number} ELSE -1 END AS b",
+            f"s > {query.columns.threshold!r} AS d",
+            f"CASE WHEN s IS NULL THEN NULL WHEN s >= {-SLACK} AND s <= {1 + SLACK} THEN {number} ELSE -1 END AS b",
         ]
         kept = "least(greatest(s, 0), 1)"
         sums += [
@@ -227,25 +106,35 @@ def _aggregated(query: Query, rows: str, extra: Sequence[str]) -> str:
             f"sum({weight} * {kept} * {kept}) AS score2",
             "min(s) AS least",
             "max(s) AS greatest",
-            "count_if(s IS NULL OR isnan(s)) AS s_wrong",
         ]
-    return f"SELECT {', '.join((*chosen, *sums))} FROM ({rows}) GROUP BY ALL"
+    return f"SELECT {', '.join((*chosen, *sums, *checks))} FROM ({rows}) GROUP BY ALL"
+
+
+def _checks(query: Query) -> list[str]:
+    """Return the SQL of the numbers of rows with invalid numbers."""
+    checks = [f"count_if({_invalid(name)}) AS {name}_wrong" for name in ("w", "w2", "n") if name in query.fields]
+    if "n" in query.fields:
+        checks.append("count_if(n <> floor(n)) AS n_broken")
+    return checks + [f"count_if({name}_text) AS {name}_texts" for name in query.texts]
 
 
 def _invalid(name: str) -> str:
     return f"{name} IS NULL OR NOT isfinite({name}) OR {name} < 0"
 
 
-def _check_numbers(connection: "duckdb.DuckDBPyConnection", query: Query, frame: pd.DataFrame) -> None:
-    """Check scores, weights and counts of an aggregated frame."""
-    columns, table = query.columns, query.table
+def _check_size(query: Query, frame: pd.DataFrame) -> None:
     if not len(frame):
-        raise ValueError(f"{table.name} has no rows")
+        raise ValueError(f"{query.table.name} has no rows")
     if len(frame) > MANY:
         raise ValueError(
-            f"{table.name} has more than {MANY:,} different combinations of groups, labels and decisions: name columns "
-            "with fewer values"
+            f"{query.table.name} has more than {MANY:,} different combinations of groups, labels and decisions: name "
+            "columns with fewer values"
         )
+
+
+def _check_numbers(connection: "duckdb.DuckDBPyConnection", query: Query, frame: pd.DataFrame) -> None:
+    """Check scores, weights and counts, and the columns that edges and conditions compare with numbers."""
+    columns = query.columns
     number = "finite and not negative"
     for name, what, rule in (
         ("w", columns.weight, number),
@@ -267,17 +156,12 @@ def _check_numbers(connection: "duckdb.DuckDBPyConnection", query: Query, frame:
         raise ValueError(
             "the sum of the weights, or of their squares, is not finite: divide the weights by the largest of them"
         )
-    if "s" in query.fields:
-        _check_scores(connection, query, frame)
-
-
-def _check_scores(connection: "duckdb.DuckDBPyConnection", query: Query, frame: pd.DataFrame) -> None:
-    score = str(query.columns.score)
-    if frame["s_wrong"].sum():
-        first = describe_first(connection, query, score, "s IS NULL OR isnan(s)")
-        raise ValueError(f"{score} must be a number in every row, found {first}")
-    if (frame["b"] < 0).any():
-        low, high = frame["least"].min(), frame["greatest"].max()
+    for name, column in query.numeric.items():
+        if name in query.texts and frame[f"{name}_texts"].sum():
+            rule = "must hold numbers, since it has edges" if name[0] == "g" else "must be a number in every row"
+            raise ValueError(f"{column} {rule}, found {describe_first(connection, query, column, f'{name}_text')}")
+    if "s" in query.fields and (frame["b"] < 0).any():
+        score, low, high = columns.score, frame["least"].min(), frame["greatest"].max()
         way = f'a score on another scale becomes a decision by a condition, as in --decision "{score}>{high / 2:g}"'
         if low < 0:
             way = "turn logits into probabilities with --logits"
@@ -285,21 +169,10 @@ def _check_scores(connection: "duckdb.DuckDBPyConnection", query: Query, frame: 
 
 
 def describe_first(connection: "duckdb.DuckDBPyConnection", query: Query, column: str, where: str) -> str:
-    """Describe the first row for which a condition on the fields holds."""
-    numbered = query.rows(also=f"row_number() OVER () AS row, CAST({query.table.column(column)} AS VARCHAR) AS raw")
-    found = connection.execute(f"SELECT row, raw FROM ({numbered}) WHERE {where} LIMIT 1").fetchone()
-    return described(query.table, found)
-
-
-def described(table: Table, found: Any) -> str:
-    """Describe a value and its row, from a pair of the row's number, counted from 1, and the value."""
-    if found is None:
-        return "some"
-    number, raw = found
-    if table.first_line is None:
-        place = f"row {number}"
-    elif table.frame is not None:
-        place = f"row {number - 1}"
-    else:
-        place = f"line {number + table.first_line - 1}"
-    return f"{'none' if raw is None else repr(str(raw))} in {place}"
+    """Describe the first value of a column for which a condition on the fields holds, and its place."""
+    raw = f"row_number() OVER () AS row, CAST({query.table.column(column)} AS VARCHAR) AS raw"
+    sql = f"SELECT row, raw FROM ({query.rows(also=raw)}) WHERE {where} ORDER BY row LIMIT 1"
+    first = connection.execute(sql).fetchone()
+    assert first is not None
+    row, raw = first
+    return f"{'none' if raw is None else repr(raw)} in {query.table.place(row - 1)}"

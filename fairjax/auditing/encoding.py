@@ -1,40 +1,43 @@
 """Turn the values of a counted table into codes of groups and classes, and refuse what cannot be understood."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from fairjax.auditing.counting import BINS, Query, describe_first
+from fairjax.auditing.counting import BINS
 from fairjax.auditing.counts import Counts, Scores
-from fairjax.data.expressions import TRUE, Attribute, are_truth_values, positive_values, word
+from fairjax.auditing.query import Query
+from fairjax.data.expressions import (
+    NO_VALUE_NAME,
+    TRUE,
+    Attribute,
+    are_truth_values,
+    check_spelling,
+    listed,
+    positive_values,
+    word,
+)
 from fairjax.metrics.levels import is_no_value
 
-if TYPE_CHECKING:
-    import duckdb
-
-Missing = Literal["raise", "group", "drop"]
-
-MISSING = "(missing)"
-"""Name of the group of rows without a value."""
+MissingRows = Literal["raise", "group", "drop"]
+"""What to do with rows without a value: raise an error, make them a group if an attribute is missing, or drop them."""
 
 
 def encode(
-    connection: "duckdb.DuckDBPyConnection",
     query: Query,
     frame: pd.DataFrame,
     *,
-    positive: str | None,
+    positive: Any,
     classes: Sequence[str],
-    missing: Missing,
+    missing: MissingRows,
     most_groups: int,
     decisions: Sequence[str] = ("d",),
 ) -> tuple[Counts, list[str]]:
     """Turn a counted table into counts.
 
     Args:
-        connection: an open connection, for messages that name a row.
         query: the table and its columns.
         frame: the frame that `counted` returns.
         positive: the positive value of the label, and of decisions that have the label's values.
@@ -51,7 +54,7 @@ def encode(
         ValueError: for values that are missing, unknown or too many.
     """
     columns, notes = query.columns, []
-    if query.table.repeated and (used := [name for name in query.table.repeated if name in query.used()]):
+    if used := [name for name in query.table.repeated if name in query.read]:
         notes.append(f"The table has several columns named {', '.join(used)}; the first of them is used.")
     fields = [f"g{i}" for i in range(len(query.attributes))]
     titles = dict(zip(fields, (each.column for each in query.attributes), strict=True))
@@ -62,7 +65,7 @@ def encode(
     absent = {name: table[name].isna() for name in titles if table[name].isna().any()}
     if missing == "group":
         for name in [name for name in absent if name in fields]:
-            table[name] = table[name].fillna(MISSING)
+            table[name] = table[name].fillna(NO_VALUE_NAME)
             del absent[name]
     if absent and missing != "drop":
         name = next(iter(absent))
@@ -73,16 +76,16 @@ def encode(
             + (way if name in fields else "leave these rows out with --missing drop")
         )
     if absent:
-        lost = np.logical_or.reduce([np.asarray(each) for each in absent.values()])
-        count = int(frame.loc[lost, "rows"].sum())
-        table = table[~lost]
-        names = ", ".join(titles[name] for name in absent)
+        dropped = np.logical_or.reduce([np.asarray(each) for each in absent.values()])
+        count = int(frame.loc[dropped, "rows"].sum())
+        table = table[~dropped]
+        names = " or ".join(dict.fromkeys(titles[name] for name in absent))
         notes.append(f"{count:,} of {int(frame['rows'].sum()):,} rows were left out, since they lack {names}.")
         if not len(table):
             raise ValueError(f"every row lacks {names}, so there is nothing to measure")
+    _check_values_occur(query, table, decisions)
     coded = [
-        _groups(connection, query, name, table, attribute, most_groups)
-        for name, attribute in zip(fields, query.attributes, strict=True)
+        _groups(table[name], attribute, most_groups) for name, attribute in zip(fields, query.attributes, strict=True)
     ]
     values = tuple(each[0] for each in coded)
     combined, group = np.unique(np.stack([codes for _, codes in coded], axis=1), axis=0, return_inverse=True)
@@ -97,13 +100,13 @@ def encode(
             raise ValueError(
                 f"{attribute.column} has one value only, {kinds[0]!r}, so there are no groups to compare: leave it out"
             )
-    names, label, predicted = _classes(table, titles, decisions, positive, tuple(classes))
+    names, label, predicted = _classes(query, table, titles, decisions, positive, tuple(classes))
     shape = (*[len(names)] * (len(decisions) + 1), len(combined))
     place = np.ravel_multi_index((*predicted, label, group), shape)
     sums = [_sum(place, table[name], shape) for name in ("rows", "weight", "squares")]
     scores = None
     if "b" in table:
-        bins = np.ravel_multi_index((table["b"].to_numpy(), label, group), (BINS, 2, len(combined)))
+        bins = np.ravel_multi_index((table["b"].to_numpy(int), label, group), (BINS, 2, len(combined)))
         scores = Scores(*(_sum(bins, table[name], (BINS, 2, len(combined))) for name in _OF_SCORES))
     counts = Counts(
         attributes=tuple(each.column for each in query.attributes),
@@ -118,6 +121,18 @@ def encode(
     )
     notes += _empty_classes(counts, columns.label)
     return counts, notes
+
+
+def _check_values_occur(query: Query, table: pd.DataFrame, decisions: Sequence[str]) -> None:
+    """Check that what a column is compared with by = or != is one of its values, since a typing error would be 0."""
+    for name in ("y", *decisions):
+        condition = query.conditions.get("y" if name == "y" else "d")
+        if condition is not None and condition.sign in ("=", "!="):
+            if set(table[name]) == {word(condition.sign == "!=")}:
+                raise ValueError(
+                    f"{condition.value!r} does not occur in {condition.column}, so {condition} is the same in all "
+                    "rows: name a value that occurs, as it is written in the table"
+                )
 
 
 _OF_SCORES = ("weight", "squares", "score", "score2")
@@ -135,38 +150,23 @@ def _tidied(value: Any) -> str | None:
     return None if is_no_value(text) else text
 
 
-def _groups(
-    connection: "duckdb.DuckDBPyConnection",
-    query: Query,
-    name: str,
-    table: pd.DataFrame,
-    attribute: Attribute,
-    most_groups: int,
-) -> tuple[tuple[str, ...], np.ndarray]:
+def _groups(column: pd.Series, attribute: Attribute, most_groups: int) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the values of an attribute in order, and the code of each line."""
-    column = table[name]
-    if attribute.edges and (column == "-1").any():
-        first = describe_first(connection, query, attribute.column, f"{name} = -1")
-        raise ValueError(f"{attribute.column} must hold numbers, since it has edges, found {first}")
-    values = sorted(set(column), key=_order)
     if attribute.edges:
-        ranges = {value: attribute.names[int(value)] for value in values if value != MISSING}
-        column, values = column.replace(ranges), [ranges.get(value, value) for value in values]
-    if MISSING in set(column):
-        values = [*(value for value in values if value != MISSING), MISSING]
+        ranges = {str(i): name for i, name in enumerate(attribute.names)}
+        values = [name for code, name in ranges.items() if (column == code).any()]
+        column = column.replace(ranges)
+    else:
+        values = sorted(set(column) - {NO_VALUE_NAME}, key=_order)
+    if (column == NO_VALUE_NAME).any():
+        values.append(NO_VALUE_NAME)
     if len(values) > most_groups:
         raise ValueError(
             f"{attribute.column} has {len(values):,} values, more than {most_groups} groups, such as "
             f"{', '.join(map(repr, values[:3]))}: cut a column of numbers into ranges with edges, as in "
             f"--groups {attribute.column}:25,60, or raise --most-groups"
         )
-    alike: dict[str, str] = {}
-    for value in values:
-        if alike.setdefault(value.casefold(), value) != value:
-            raise ValueError(
-                f"{attribute.column} has the values {alike[value.casefold()]!r} and {value!r}, which differ only in "
-                "capitals: write them alike"
-            )
+    check_spelling(attribute.column, values)
     code = {value: i for i, value in enumerate(values)}
     return tuple(values), np.array([code[value] for value in column])
 
@@ -180,10 +180,11 @@ def _order(value: str) -> tuple[bool, float, str]:
 
 
 def _classes(
+    query: Query,
     table: pd.DataFrame,
     titles: dict[str, str],
     decisions: Sequence[str],
-    positive: str | None,
+    positive: Any,
     classes: tuple[str, ...],
 ) -> tuple[tuple[str, ...], np.ndarray, list[np.ndarray]]:
     """Return the names of the classes, the code of each label, and those of each column of decisions."""
@@ -201,27 +202,62 @@ def _classes(
                     f"{titles[name]} has the value {unknown[0]!r}, which is none of the classes {', '.join(names)}"
                 )
         return names, _codes(label, code), [_codes(table[name], code) for name in decisions]
-    chosen = None if positive is None else word(positive)
     several = ", or that there are several classes with --classes" if len(values) > 2 else ""
     truth = positive_values(titles["y"], values, positive, several)
-    predicted = []
-    for name in decisions:
-        found = sorted(set(table[name]), key=_order)
-        if are_truth_values(found):
-            code = {value: value.casefold() in TRUE for value in found}
-        elif set(found) <= set(values) | ({chosen} if chosen else set()):
-            code = {value: truth.get(value, True) for value in found}
-        else:
-            strange = next(value for value in found if value not in values)
-            scores = " Scores are named by --score." if "." in strange else ""
-            raise ValueError(
-                f"{titles[name]} must be 0 or 1, true or false, or the values of {titles['y']} ({', '.join(values[:5])}"
-                f'), found {strange!r}: give a condition, as in --decision "{titles[name]}>4".{scores}'
-            )
-        predicted.append(_codes(table[name], code))
-    kept = [value for value in values if not truth[value]]
-    names = (kept[0] if len(kept) == 1 else "other", chosen or next((value for value in values if truth[value]), "1"))
+    predicted = [
+        _codes(table[name], _decisions(query, titles[name], sorted(set(table[name]), key=_order), titles["y"], truth))
+        for name in decisions
+    ]
+    negative = [value for value in values if not truth[value]]
+    names = (
+        negative[0] if len(negative) == 1 else "other",
+        word(positive) if positive is not None else next((value for value in values if truth[value]), "1"),
+    )
     return names, _codes(label, truth), predicted
+
+
+def _decisions(query: Query, title: str, values: list[str], label: str, truth: dict[str, bool]) -> dict[str, bool]:
+    """Return which decisions are positive.
+
+    Args:
+        query: the table and its columns.
+        title: the column of decisions, for messages.
+        values: its values.
+        label: the column of labels, for messages.
+        truth: which values of the label are positive.
+
+    Raises:
+        ValueError: for values that are neither those of the label nor true and false, or could be either.
+    """
+    as_truth = {value: value in TRUE for value in values} if are_truth_values(values) else None
+    if query.has_truths and as_truth is not None:
+        return as_truth
+    check_spelling(title, values)
+    as_label = {value: truth[value] for value in values} if set(values) <= set(truth) else None
+    if as_label is not None and as_truth is not None and as_label != as_truth:
+        value = next(value for value in values if as_label[value] != as_truth[value])
+        both = ("positive", "negative") if as_label[value] else ("negative", "positive")
+        raise ValueError(
+            f"{title} has the value {value!r}, which is {both[0]} as a value of {label}, and {both[1]} as 0 or 1: "
+            f'say which decisions are positive by a condition, as in --decision "{title}={value}"'
+        )
+    if as_label is not None:
+        return as_label
+    is_reversed = are_truth_values(list(truth)) and any(truth[value] != (value in TRUE) for value in truth)
+    if as_truth is not None and not is_reversed:
+        return as_truth
+    strange = next(value for value in values if value not in truth)
+    if as_truth is not None:
+        raise ValueError(
+            f"{title} has the value {strange!r} and {label} the values {listed(list(truth))}, with "
+            f"{next(value for value in truth if truth[value])!r} as the positive one, so it is unclear which decision "
+            f'is positive: give a condition, as in --decision "{title}={strange}"'
+        )
+    scores = " Scores are named by --score." if "." in strange else ""
+    raise ValueError(
+        f"{title} must be 0 or 1, true or false, or the values of {label} ({', '.join(list(truth)[:5])}), found "
+        f'{strange!r}: give a condition, as in --decision "{title}>4".{scores}'
+    )
 
 
 def _codes(column: pd.Series, code: dict[str, int]) -> np.ndarray:

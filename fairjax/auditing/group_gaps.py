@@ -73,35 +73,39 @@ def gap_of(counts: Counts, draws: np.ndarray, name: str, minimum: int, random: n
     """
     parity = parity_for(name, len(counts.names), len(counts.classes))
     estimates = [Estimate.of(rate, counts, minimum) for rate in parity.rates]
-    there = np.stack([each.there for each in estimates])
+    compared = np.stack([each.compared for each in estimates])
     values, sizes, overall = (
         np.stack([getattr(each, part) for each in estimates]) for part in ("values", "sizes", "overall")
     )
     left_out = "; ".join(f"{name} ({why})" for name, why in _left_out(counts, estimates, minimum).items())
-    if (there.sum(axis=1) < 2).any():
+    if (compared.sum(axis=1) < 2).any():
         unknown = dict.fromkeys(
             ("gap", "low", "high", "shrunk", "chance", "p_value", "lowest_rate", "highest_rate"), np.nan
         )
         return MeasureGap(name, counts.title, rate="", lowest="", highest="", left_out=left_out, **unknown)
-    gap = float(_gaps(parity, values[None], sizes[None], there, overall[None])[0])
-    resampled = gap_from_weights(parity, draws, there)
+    gap = float(_gaps(parity, values[None], sizes[None], compared, overall[None])[0])
+    resampled = gap_from_weights(parity, draws, compared)
     low, high = interval(resampled)
-    shrunk = np.stack([empirical_bayes(np.where(each.there, each.values, np.nan), each.sizes) for each in estimates])
-    chance, p_value = _under_parity(parity, values, sizes, there, gap, len(draws), random)
+    shrunk = np.stack([empirical_bayes(np.where(each.compared, each.values, np.nan), each.sizes) for each in estimates])
+    chance, p_value = _under_parity(parity, values, sizes, compared, gap, len(draws), random)
     each = [dataclasses.replace(parity, rates=(rate,)) for rate in parity.rates]
     furthest = int(
         np.argmax(
             [
                 abs(
                     _gaps(
-                        one, values[None, i : i + 1], sizes[None, i : i + 1], there[i : i + 1], overall[None, i : i + 1]
+                        one,
+                        values[None, i : i + 1],
+                        sizes[None, i : i + 1],
+                        compared[i : i + 1],
+                        overall[None, i : i + 1],
                     )[0]
                 )
                 for i, one in enumerate(each)
             ]
         )
     )
-    known = np.where(there[furthest], values[furthest], np.nan)
+    known = np.where(compared[furthest], values[furthest], np.nan)
     lowest, highest = int(np.nanargmin(known)), int(np.nanargmax(known))
     return MeasureGap(
         measure=name,
@@ -109,7 +113,7 @@ def gap_of(counts: Counts, draws: np.ndarray, name: str, minimum: int, random: n
         gap=gap,
         low=low,
         high=high,
-        shrunk=float(_gaps(parity, shrunk[None], sizes[None], there, overall[None])[0]),
+        shrunk=float(_gaps(parity, shrunk[None], sizes[None], compared, overall[None])[0]),
         chance=chance,
         p_value=p_value,
         rate=name_of(parity.rates[furthest], counts.classes),
@@ -128,7 +132,7 @@ class Estimate:
     values: np.ndarray
     sizes: np.ndarray
     """Denominators in rows; the effective number if rows have weights."""
-    there: np.ndarray
+    compared: np.ndarray
     overall: float
 
     @classmethod
@@ -141,9 +145,11 @@ class Estimate:
         return cls(values, sizes, large_enough(sizes, minimum), float(overall))
 
 
-def _gaps(parity: Parity, values: np.ndarray, sizes: np.ndarray, there: np.ndarray, overall: np.ndarray) -> np.ndarray:
+def _gaps(
+    parity: Parity, values: np.ndarray, sizes: np.ndarray, compared: np.ndarray, overall: np.ndarray
+) -> np.ndarray:
     """Compute a measure of many draws of rates (draws, rates, groups); groups without a rate in a draw are left out."""
-    present = there & ~np.isnan(values)
+    present = compared & ~np.isnan(values)
     sizes = np.broadcast_to(sizes, values.shape)
     return np.asarray(
         _over_draws(parity, np.where(present, values, 0.0), sizes, present, np.nan_to_num(overall)), float
@@ -151,21 +157,21 @@ def _gaps(parity: Parity, values: np.ndarray, sizes: np.ndarray, there: np.ndarr
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _over_draws(parity: Parity, values: Any, sizes: Any, there: Any, overall: Any) -> Any:
-    return jax.vmap(parity.of_rates)(values, sizes, there, overall)
+def _over_draws(parity: Parity, values: Any, sizes: Any, compared: Any, overall: Any) -> Any:
+    return jax.vmap(parity.of_rates)(values, sizes, compared, overall)
 
 
 def _under_parity(
-    parity: Parity, values, sizes, there, gap: float, count: int, random: np.random.Generator
+    parity: Parity, values, sizes, compared, gap: float, count: int, random: np.random.Generator
 ) -> tuple[float, float]:
     """Simulate the measure if all compared groups had the same rates: its 95% quantile, and the p-value of a gap."""
     if not count:
         return np.nan, np.nan
-    rows = np.where(there, np.rint(sizes), 0).astype(np.int64)
-    total = np.maximum((rows * there).sum(axis=1, keepdims=True), 1)
-    pooled = (np.where(there, np.nan_to_num(values), 0.0) * rows).sum(axis=1, keepdims=True) / total
+    rows = np.where(compared, np.rint(sizes), 0).astype(np.int64)
+    total = np.maximum((rows * compared).sum(axis=1, keepdims=True), 1)
+    pooled = (np.where(compared, np.nan_to_num(values), 0.0) * rows).sum(axis=1, keepdims=True) / total
     drawn = random.binomial(rows, np.clip(pooled, 0, 1), (count, *rows.shape)) / np.maximum(rows, 1)
-    simulated = np.abs(_gaps(parity, drawn, sizes[None], there, np.broadcast_to(pooled[:, 0], (count, len(pooled)))))
+    simulated = np.abs(_gaps(parity, drawn, sizes[None], compared, np.broadcast_to(pooled[:, 0], (count, len(pooled)))))
     simulated = simulated[np.isfinite(simulated)]
     if not simulated.size:
         return np.nan, np.nan
@@ -173,31 +179,31 @@ def _under_parity(
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """Return the 95% percentile interval of the finite draws; NaN if there are none."""
+    """Return the 95% percentile interval of the finite draws; NaN if compared are none."""
     finite = draws[np.isfinite(draws)]
     low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
     return float(low), float(high)
 
 
-def gap_from_weights(parity: Parity, weights: np.ndarray, there: np.ndarray) -> np.ndarray:
+def gap_from_weights(parity: Parity, weights: np.ndarray, compared: np.ndarray) -> np.ndarray:
     """Return a measure of many tables of counts.
 
     Args:
         parity: the measure.
         weights: counts with the axes (draw, decision, label, group).
-        there: whether each group (columns) is compared in each rate (rows).
+        compared: whether each group (columns) is compared in each rate (rows).
     """
     tables = np.moveaxis(weights, 0, -1)
     values = np.stack([rate_from_table(rate, tables) for rate in parity.rates], axis=1)
     whole = np.stack([rate_from_table(rate, tables.sum(axis=2, keepdims=True))[:, 0] for rate in parity.rates], axis=1)
     sizes = np.stack([np.tensordot(np.asarray(rate.den), tables, axes=2).T for rate in parity.rates], axis=1)
-    return _gaps(parity, values, sizes, there, whole)
+    return _gaps(parity, values, sizes, compared, whole)
 
 
 def _left_out(counts: Counts, estimates: Sequence[Estimate], minimum: int) -> dict[str, str]:
     reasons = {}
     for g, name in enumerate(counts.names):
-        short = [each.sizes[g] for each in estimates if not each.there[g]]
+        short = [each.sizes[g] for each in estimates if not each.compared[g]]
         if short:
             rows = f"{min(short):.4g} rows in the denominator"
             reasons[name] = rows + (f", fewer than {minimum}" if min(short) > 0 else "")
@@ -205,7 +211,7 @@ def _left_out(counts: Counts, estimates: Sequence[Estimate], minimum: int) -> di
 
 
 def name_of(rate: Rate, classes: Sequence[str]) -> str:
-    """Return the name of a rate of the table by group, with its class if there are more than two."""
+    """Return the name of a rate of the table by group, with its class if compared are more than two."""
     if len(classes) == 2:
         return next((name for name, known in RATES.items() if known == rate), "")
     makers = {

@@ -7,6 +7,7 @@ import pandas as pd
 
 from fairjax.auditing.counting import BINS
 from fairjax.auditing.counts import Counts, Scores
+from fairjax.metrics.group_report import RATES, rate_from_table
 from fairjax.metrics.intervals import effective_size, wilson
 
 CALIBRATION_BINS = 10
@@ -61,6 +62,32 @@ def calibration(counts: Counts) -> pd.DataFrame:
             )
         )
     return pd.concat(frame, ignore_index=True)
+
+
+def calibration_table(counts: Counts) -> pd.DataFrame:
+    """Return the calibration by each attribute, and by the intersections, with the attribute in the column `groups`."""
+    return pd.concat([_of_view(view, calibration(view)) for view in counts.views()], ignore_index=True)
+
+
+def thresholds_table(counts: Counts) -> pd.DataFrame:
+    """Return the rates at all thresholds, with the columns groups, group and threshold and one column per rate."""
+    frames = []
+    for view in counts.views():
+        cuts, tables = thresholds(view)
+        rates = {name: rate_from_table(RATES[name], tables).T for name in OF_THRESHOLDS}  # groups, thresholds
+        for g, name in enumerate(view.names):
+            of_group = {rate: values[g] for rate, values in rates.items()}
+            frames.append(_of_view(view, pd.DataFrame({"group": name, "threshold": cuts, **of_group})))
+    return pd.concat(frames, ignore_index=True)
+
+
+OF_THRESHOLDS = ("selection_rate", "true_positive_rate", "false_positive_rate")
+"""The rates that are shown at all thresholds."""
+
+
+def _of_view(counts: Counts, table: pd.DataFrame) -> pd.DataFrame:
+    table.insert(0, "groups", counts.title)
+    return table
 
 
 def thresholds(counts: Counts, count: int = 100) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,13 @@
 """One run of `audit`: count a table of predictions by group, and write tables and a page."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
+from fairjax.runs.files import FolderError
 from fairjax.runs.values import expand_paths
 
 
@@ -27,8 +29,8 @@ class AuditSettings:
     """The values of the label in order, if there are more than two classes."""
     score: str | None = None
     """Column of scores: probabilities of the positive label."""
-    threshold: float = 0.5
-    """Scores above it are positive decisions."""
+    threshold: float | None = None
+    """Scores above it are positive decisions, by default 0.5."""
     logits: bool = False
     """Whether the scores are logits, which the sigmoid function turns into probabilities."""
     decision: str | None = None
@@ -92,6 +94,7 @@ def run(settings: AuditSettings, console: Console) -> None:
         ValueError, OSError: if the table or the folder cannot be used; the message says what to do.
     """
     settings.check()
+    _check_folder(settings.folder)
     from fairjax.auditing import audit
     from fairjax.report import audit_page
 
@@ -104,9 +107,22 @@ def run(settings: AuditSettings, console: Console) -> None:
         count=settings.count_column if settings.counts else None,
         **options,
     )
-    folder = result.save(settings.folder)
-    page = audit_page.write(result, folder)
+    tables = result.save(settings.folder)
+    page = audit_page.write(result, settings.folder)
     for line in str(result).splitlines():
         console.print(line, markup=False, highlight=False)
-    names = ", ".join(sorted(file.name for file in folder.glob("*.csv")))
-    console.print(f"\ntables: {folder} ({names})\npage: {page}", markup=False, highlight=False, soft_wrap=True)
+    names = ", ".join(sorted(table.name for table in tables))
+    console.print(f"\ntables: {settings.folder} ({names})\npage: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that a folder can be written, without making it.
+
+    Raises:
+        FolderError: if it or a folder above it is a file, or may not be written.
+    """
+    present = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not present.is_dir():
+        raise FolderError(f"{present} is not a folder; choose another with --out")
+    if not os.access(present, os.W_OK):
+        raise FolderError(f"the folder {present} is not writable; choose another with --out")

@@ -1,6 +1,7 @@
 """One run of `predict`: score new rows with networks that `debias` trained on a user's own table."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,25 +69,40 @@ def run(settings: PredictSettings, console: Console) -> None:
     unknown = [seed for seed in settings.seeds if seed not in seeds]
     if unknown:
         raise ValueError(f"seeds must be some of {', '.join(map(str, seeds))}, got {unknown[0]}")
-    frame = read_table(settings.table)
-    check_columns(settings.keep, list(frame.columns))
-    x = TableEncoder.from_plain(about["encoder"]).encode(frame, settings.unknown)
+    rows = read_table(settings.table, tuple(dict.fromkeys(settings.keep)))
+    encoder = TableEncoder.from_plain(about["encoder"])
+    check_columns([column.column for column in encoder.columns], list(rows.frame.columns), rows.name)
+    x = encoder.encode(rows.frame, settings.unknown, place=rows.place)
     chosen = settings.seeds or seeds
     at = [seeds.index(seed) for seed in chosen]
-    found = scores(saved, x, at)
-    columns: dict[str, Any] = {name: frame[name] for name in settings.keep}
-    for i, (seed, place) in enumerate(zip(chosen, at, strict=True)):
-        suffix = "" if len(chosen) == 1 else f"_{seed}"
-        if found.ndim == 3:
-            columns |= {f"score{suffix}_{k}": found[i, :, k] for k in range(found.shape[2])}
-            columns[f"decision{suffix}"] = found[i].argmax(axis=1)
-            continue
-        columns[f"score{suffix}"] = found[i]
-        if "threshold" in about:
-            columns[f"decision{suffix}"] = (found[i] > np.float32(about["threshold"][place])).astype(int)
+    thresholds = [about["threshold"][place] for place in at] if "threshold" in about else None
+    columns = _columns(scores(saved, x, at), chosen, thresholds)
+    taken = [name for name in rows.kept.columns if name in columns]
+    if taken:
+        raise ValueError(
+            f"the column {taken[0]} cannot be kept, since predict writes a column of this name: rename it in the table"
+        )
     out = settings.out or settings.network / "scores.csv"
-    write_text(out, pd.DataFrame(columns).to_csv(index=False, float_format="%.9g"))
-    console.print(f"scores: {out} ({len(frame):,} rows)", soft_wrap=True, markup=False, highlight=False)
+    written = pd.concat(
+        [rows.kept, pd.DataFrame(columns)], axis=1
+    )  # kept columns are text, so the format leaves them alone
+    write_text(out, written.to_csv(index=False, float_format="%.9g"))
+    console.print(f"scores: {out} ({len(rows.frame):,} rows)", soft_wrap=True, markup=False, highlight=False)
+
+
+def _columns(probability: np.ndarray, seeds: Sequence[int], thresholds: Sequence[float] | None) -> dict[str, Any]:
+    """Return the columns of scores and decisions by name."""
+    columns: dict[str, Any] = {}
+    for i, seed in enumerate(seeds):
+        suffix = "" if len(seeds) == 1 else f"_{seed}"
+        if probability.ndim == 3:
+            columns |= {f"score{suffix}_{k}": probability[i, :, k] for k in range(probability.shape[2])}
+            columns[f"decision{suffix}"] = probability[i].argmax(axis=1)
+            continue
+        columns[f"score{suffix}"] = probability[i]
+        if thresholds is not None:
+            columns[f"decision{suffix}"] = (probability[i] > np.float32(thresholds[i])).astype(int)
+    return columns
 
 
 def scores(saved: checkpoint.Saved, x: np.ndarray, at: list[int]) -> np.ndarray:

@@ -1,18 +1,19 @@
 """Turn the columns of a user's own table into features, the same way for training and for new rows."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from fairjax.data.expressions import check_columns, number_of, word
+from fairjax.data.expressions import NO_VALUE_NAME, check_columns, is_code, number_of, word
+from fairjax.data.relation import place_in_frame
 from fairjax.metrics.levels import is_no_value
 
 Kind = Literal["number", "category"]
-Missing = Literal["raise", "indicate"]
+MissingFeatures = Literal["raise", "indicate"]
 Unknown = Literal["raise", "zeros"]
 
 MOST_CATEGORIES = 50
@@ -53,13 +54,16 @@ class TableEncoder:
         """Names of all features."""
         return tuple(name for column in self.columns for name in column.features)
 
-    def encode(self, frame: pd.DataFrame, unknown: Unknown = "raise") -> Float32[np.ndarray, "n d"]:
+    def encode(
+        self, frame: pd.DataFrame, unknown: Unknown = "raise", *, place: Callable[[int], str] = place_in_frame
+    ) -> Float32[np.ndarray, "n d"]:
         """Encode rows.
 
         Args:
             frame: the rows, with at least the encoded columns, as text or numbers.
             unknown: what to do with a category that did not occur when the encoder was made: raise an error, or give it
                 0 in all features of the column.
+            place: says for messages where a row is.
 
         Returns:
             The features.
@@ -77,7 +81,7 @@ class TableEncoder:
         check_columns([column.column for column in self.columns], list(frame.columns))
         if not len(frame):
             raise ValueError("the table has no rows")
-        parts = [_encoded(column, frame[column.column], unknown) for column in self.columns]
+        parts = [_encoded(column, frame[column.column], unknown, place) for column in self.columns]
         return np.concatenate(parts, axis=1)
 
     def to_plain(self) -> list[dict[str, Any]]:
@@ -94,7 +98,12 @@ class TableEncoder:
         return cls(tuple(ColumnEncoding(**{**column, "values": tuple(column["values"])}) for column in content))
 
 
-def fit_encoder(frame: pd.DataFrame, columns: Sequence[str], missing: Missing = "raise") -> TableEncoder:
+def fit_encoder(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    missing: MissingFeatures = "raise",
+    place: Callable[[int], str] = place_in_frame,
+) -> TableEncoder:
     """Choose the encoding of each column: numbers as they are, everything else as categories.
 
     Args:
@@ -102,6 +111,7 @@ def fit_encoder(frame: pd.DataFrame, columns: Sequence[str], missing: Missing = 
         columns: the columns that become features, in order.
         missing: what to do with missing values: raise an error, or fill them in and indicate it by a feature (numbers:
             the median of the other rows; categories: a category of their own).
+        place: says for messages where a row is.
 
     Returns:
         The encoder.
@@ -112,16 +122,16 @@ def fit_encoder(frame: pd.DataFrame, columns: Sequence[str], missing: Missing = 
     if not columns:
         raise ValueError("there is no column left to be a feature")
     check_columns(columns, list(frame.columns))
-    return TableEncoder(tuple(_fitted(name, frame[name], missing) for name in columns))
+    return TableEncoder(tuple(_fitted(name, frame[name], missing, place) for name in columns))
 
 
-def _fitted(name: str, column: pd.Series, missing: Missing) -> ColumnEncoding:
+def _fitted(name: str, column: pd.Series, missing: MissingFeatures, place: Callable[[int], str]) -> ColumnEncoding:
     numbers = _numbers(column)
     text, absent = (None, np.isnan(numbers)) if numbers is not None else tidied(column)
     if absent.any() and missing == "raise":
         raise ValueError(
-            f"{name} has no value in {int(absent.sum()):,} of {len(column):,} rows, the first of them row "
-            f"{int(np.argmax(absent))}: choose --missing indicate, or drop the column or the rows"
+            f"{name} has no value in {int(absent.sum()):,} of {len(column):,} rows, the first of them "
+            f"{place(int(np.argmax(absent)))}: choose --missing indicate, or drop the column or the rows"
         )
     if absent.all():
         raise ValueError(f"{name} has no value in any row: leave it out with --drop {name}")
@@ -135,38 +145,37 @@ def _fitted(name: str, column: pd.Series, missing: Missing) -> ColumnEncoding:
             f"{name} has {len(values):,} different values, such as {listed}, more than the {MOST_CATEGORIES} that can "
             f"be features: leave it out with --drop {name}, or group its values"
         )
-    return ColumnEncoding(name, "category", (*values, *([_MISSING] if absent.any() else ())))
+    return ColumnEncoding(name, "category", (*values, *([NO_VALUE_NAME] if absent.any() else ())))
 
 
-_MISSING = "(missing)"
-
-
-def _encoded(encoding: ColumnEncoding, column: pd.Series, unknown: Unknown) -> Float32[np.ndarray, "n k"]:
+def _encoded(
+    encoding: ColumnEncoding, column: pd.Series, unknown: Unknown, place: Callable[[int], str]
+) -> Float32[np.ndarray, "n k"]:
     name = encoding.column
     if encoding.kind == "number":
         numbers = _numbers(column)
+        numbers = _truths(column) if numbers is None else numbers
         if numbers is None:
-            text, absent = tidied(column)
-            wrong = next(i for i in np.flatnonzero(~absent) if number_of(text[i]) is None)
-            raise ValueError(f"{name} must be a number, found {text[wrong]!r} in row {wrong}")
+            raise ValueError(f"{name} must be a number, {_first_other(column, place)}")
         absent = np.isnan(numbers)
         if absent.any() and encoding.median is None:
-            raise ValueError(f"{name} has no value in row {int(np.argmax(absent))}, and never lacked one in training")
+            row = int(np.argmax(absent))
+            raise ValueError(f"{name} has no value in {place(row)}, and never lacked one in training")
         numbers = np.where(absent, encoding.median or 0.0, numbers)
         parts = [numbers] if encoding.median is None else [numbers, absent.astype(float)]
         return np.stack(parts, axis=1).astype(np.float32)
     text, absent = tidied(column)
-    text = np.where(absent, _MISSING, text)
-    place = {value: i for i, value in enumerate(encoding.values)}
-    codes = np.array([place.get(value, -1) for value in text])
+    text = np.where(absent, NO_VALUE_NAME, text)
+    code_of = {word(value): i for i, value in enumerate(encoding.values)}  # as now written, whoever saved them
+    codes = np.array([code_of.get(value, -1) for value in text])
     if (codes < 0).any() and unknown == "raise":
         row = int(np.argmax(codes < 0))
-        found = "has no value" if absent[row] else f"is {text[row]!r}"
+        unseen = "has no value" if absent[row] else f"is {text[row]!r}"
         raise ValueError(
-            f"{name} {found} in row {row}, which did not occur when the network was trained ({', '.join(place)}): "
-            "correct it, or choose --unknown zeros"
+            f"{name} {unseen} in {place(row)}, which did not occur when the network was trained "
+            f"({', '.join(encoding.values)}): correct it, or choose --unknown zeros"
         )
-    chosen = range(1, 2) if len(place) == 2 else range(len(place))
+    chosen = range(1, 2) if len(encoding.values) == 2 else range(len(encoding.values))
     return np.stack([codes == code for code in chosen], axis=1).astype(np.float32)
 
 
@@ -180,8 +189,8 @@ def tidied(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     codes, values = pd.factorize(column)
     words = [word(value) for value in values]
-    lost = np.array([is_no_value(text) for text in words] + [True])
-    return np.array([*words, ""], dtype=object)[codes], lost[codes]
+    absent = np.array([is_no_value(text) for text in words] + [True])
+    return np.array([*words, ""], dtype=object)[codes], absent[codes]
 
 
 def _numbers(column: pd.Series) -> np.ndarray | None:
@@ -190,7 +199,30 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
         numbers = column.to_numpy(float, na_value=np.nan)
         return None if np.isinf(numbers).any() else numbers
     text, absent = tidied(column)
-    numbers = pd.to_numeric(pd.Series(np.where(absent, None, text)), errors="coerce").to_numpy(float)
-    known = numbers[~absent]
-    coded = any(value.startswith("0") and value[1:2].isdigit() for value in text[~absent])
-    return numbers if np.isfinite(known).all() and not coded else None
+    codes, values = pd.factorize(text[~absent])
+    known = [_number(value) for value in values]
+    if None in known:
+        return None
+    numbers = np.full(len(column), np.nan)
+    numbers[~absent] = np.array(known, float)[codes]
+    return numbers
+
+
+def _truths(column: pd.Series) -> np.ndarray | None:
+    """Return a column of false and true as 0 and 1, NaN for missing values; None for other columns."""
+    text, absent = tidied(column)
+    is_truth = set(text[~absent]) <= {"false", "true"}
+    return np.where(absent, np.nan, (text == "true").astype(float)) if is_truth else None
+
+
+def _number(text: str) -> float | None:
+    """Return the finite number that a text is; None for other texts, and for codes such as 05."""
+    return None if is_code(text) else number_of(text)
+
+
+def _first_other(column: pd.Series, place: Callable[[int], str]) -> str:
+    """Say which value of a column is the first that is no number, and where."""
+    text, absent = tidied(column)
+    row = next(i for i in np.flatnonzero(~absent).tolist() if _number(text[i]) is None)
+    why = ", which is a code, not a number: write it without leading zeros if it is one" if is_code(text[row]) else ""
+    return f"found {text[row]!r} in {place(row)}{why}"

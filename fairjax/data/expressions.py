@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -28,12 +28,13 @@ class Condition:
     """The value, a number for all signs but = and !=."""
 
     @classmethod
-    def parse(cls, text: str, columns: Sequence[str]) -> "Condition | None":
+    def parse(cls, text: str, columns: Sequence[str], where: str = "the table") -> "Condition | None":
         """Read a condition.
 
         Args:
             text: the condition, or the name of a column.
             columns: the columns of the table.
+            where: how messages call the table.
 
         Returns:
             The condition; None if the text is the name of a column or no comparison.
@@ -43,11 +44,11 @@ class Condition:
         """
         if text in columns:
             return None
-        found = _COMPARISON.match(text)
-        if found is None:
+        parts = _COMPARISON.match(text)
+        if parts is None:
             return None
-        column, sign, value = found["column"].strip(), found["sign"], found["value"].strip()
-        check_columns([column], columns)
+        column, sign, value = parts["column"].strip(), parts["sign"], parts["value"].strip()
+        check_columns([column], columns, where)
         sign = "=" if sign == "==" else sign
         if sign not in ("=", "!=") and number_of(value) is None:
             raise ValueError(f"{text!r} compares {column} by size with {value!r}, which is not a number")
@@ -73,21 +74,22 @@ class Attribute:
     """Lower ends of all ranges but the first, in increasing order; empty for a column of values."""
 
     @classmethod
-    def parse(cls, text: str, columns: Sequence[str]) -> "Attribute":
+    def parse(cls, text: str, columns: Sequence[str], where: str = "the table") -> "Attribute":
         """Read an attribute.
 
         Args:
             text: the name of a column, or the name and edges as in `age:25,60`.
             columns: the columns of the table.
+            where: how messages call the table.
 
         Raises:
             ValueError: if the column does not exist or the edges are not increasing numbers.
         """
         column, colon, given = text.rpartition(":")
         if text in columns or not colon:
-            check_columns([text], columns)
+            check_columns([text], columns, where)
             return cls(text)
-        check_columns([column], columns)
+        check_columns([column], columns, where)
         edges = [number_of(edge) for edge in given.split(",")]
         if any(edge is None for edge in edges) or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
             raise ValueError(
@@ -98,13 +100,19 @@ class Attribute:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the ranges."""
-        cut = [f"{edge:g}" for edge in self.edges]
+        cut = [word(edge) for edge in self.edges]
         middle = (f"{low} to {high}" for low, high in zip(cut, cut[1:], strict=False))
         return (f"under {cut[0]}", *middle, f"{cut[-1]} and over") if cut else ()
 
 
-def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "the table") -> None:
+def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "the table", otherwise: str = "") -> None:
     """Check that columns exist.
+
+    Args:
+        names: names of columns.
+        columns: the columns that exist.
+        where: how messages call the table.
+        otherwise: what else a user may do, for the message.
 
     Raises:
         ValueError: naming the first missing column, similar names, and the columns that exist.
@@ -118,7 +126,7 @@ def check_columns(names: Sequence[str], columns: Sequence[str], where: str = "th
             near = [column for column in columns if column.lower() in near]
             meant = f"did you mean {' or '.join(near)}? " if near else ""
             listed = ", ".join(columns[:20]) + (f" and {len(columns) - 20} more" if len(columns) > 20 else "")
-            raise ValueError(f"{where} has no column {name!r}: {meant}its columns are {listed}")
+            raise ValueError(f"{where} has no column {name!r}: {meant}its columns are {listed}{otherwise}")
 
 
 def number_of(text: object) -> float | None:
@@ -136,23 +144,72 @@ def number_of(text: object) -> float | None:
 
 
 def word(value: object) -> str:
-    """Return a value as text, whole numbers without a decimal point, so that 1, 1.0 and "1" are the same.
+    """Return a value as text, so that 1, 1.0 and "1" are the same, and True, "true" and "TRUE" are.
 
     Example:
-        >>> word("1.0"), word(" yes "), word(True)
-        ('1', 'yes', 'true')
+        >>> word("1.0"), word(" yes "), word(True), word("TRUE")
+        ('1', 'yes', 'true', 'true')
     """
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
     text = str(value).strip()
+    if text.casefold() in ("false", "true"):
+        return text.casefold()
     number = number_of(text)
-    plain = number is not None and number == int(number) and abs(number) < 2**53 and not text.startswith("0x")
-    if plain and (text == "0" or not text.lstrip("+-").startswith("0") or "." in text):
-        return str(int(number))  # type: ignore[arg-type]
-    return text
+    if number is None or number != int(number) or abs(number) >= 2**53 or is_code(text):
+        return text
+    return str(int(number))
 
 
-def positive_values(title: str, values: Sequence[str], positive: str | None, otherwise: str = "") -> dict[str, bool]:
+CODE = r"^[+-]?0[0-9]"
+"""The regular expression of numbers with leading zeros, which are codes such as 05."""
+NO_VALUE_NAME = "(missing)"
+"""Name of the group or category of rows without a value."""
+
+
+def is_code(text: str) -> bool:
+    """Return whether a text is no number although it looks like one, since it has leading zeros.
+
+    Example:
+        >>> is_code("05"), is_code("0.5"), is_code("0")
+        (True, False, False)
+    """
+    return re.match(CODE, text) is not None
+
+
+def is_equal(value: object, other: object) -> bool:
+    """Return whether two values are the same, as the conditions = and != understand it.
+
+    Numbers are compared as numbers, everything else as `word` writes it; codes with leading zeros are no numbers.
+
+    Example:
+        >>> is_equal("1.50", "1.5"), is_equal("05", "5"), is_equal("True", True)
+        (True, False, True)
+    """
+    first, second = word(value), word(other)
+    number = None if is_code(first) or is_code(second) else number_of(first)
+    return first == second or (number is not None and number == number_of(second))
+
+
+def check_spelling(title: str, values: Iterable[str]) -> None:
+    """Check that no two values of a column differ only in capitals, since they would be taken for different values.
+
+    Raises:
+        ValueError: naming the column and two such values.
+
+    Example:
+        >>> check_spelling("sex", ["female", "male"])
+    """
+    spellings: dict[str, str] = {}
+    for value in values:
+        if spellings.setdefault(value.casefold(), value) != value:
+            raise ValueError(
+                f"{title} has the values {spellings[value.casefold()]!r} and {value!r}, which differ only in capitals: "
+                "write them alike"
+            )
+
+
+def positive_values(title: str, values: Sequence[str], positive: object, otherwise: str = "") -> dict[str, bool]:
     """Return which values of a label are positive.
 
     Args:
@@ -162,18 +219,19 @@ def positive_values(title: str, values: Sequence[str], positive: str | None, oth
         otherwise: what else a user may do, for the message.
 
     Raises:
-        ValueError: if the positive value does not occur, or must be named.
+        ValueError: if the positive value does not occur or must be named, or values differ only in capitals.
 
     Example:
         >>> positive_values("repaid", ["no", "yes"], "yes")
         {'no': False, 'yes': True}
     """
+    check_spelling(title, values)
     if positive is not None:
         if word(positive) not in values:
             raise ValueError(f"the positive value {positive!r} does not occur in {title}: found {listed(values)}")
         return {value: value == word(positive) for value in values}
     if are_truth_values(values):
-        return {value: value.casefold() in TRUE for value in values}
+        return {value: value in TRUE for value in values}
     count = "the" if len(values) < 10 else f"{len(values):,}"
     raise ValueError(
         f"{title} has {count} values {listed(values)}: say which is positive with --positive {values[-1]}{otherwise}"
@@ -181,18 +239,17 @@ def positive_values(title: str, values: Sequence[str], positive: str | None, oth
 
 
 TRUE = ("1", "true")
-"""What stands for true, without regard to capitals."""
+"""What stands for true, as `word` writes it."""
 
 
 def are_truth_values(values: Sequence[str]) -> bool:
-    """Return whether all values are 0 and 1, or all are false and true.
+    """Return whether all values, as `word` writes them, are 0 and 1, or all are false and true.
 
     Example:
-        >>> are_truth_values(["False", "True"]), are_truth_values(["no", "yes"])
+        >>> are_truth_values(["false", "true"]), are_truth_values(["no", "yes"])
         (True, False)
     """
-    words = {value.casefold() for value in values}
-    return words <= {"0", "1"} or words <= {"false", "true"}
+    return set(values) <= {"0", "1"} or set(values) <= {"false", "true"}
 
 
 def listed(values: Sequence[str]) -> str:

@@ -1,23 +1,32 @@
 """A user's own table: read it, choose labels, groups and features, and warn about columns that look wrong."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
+from fairjax.data.connection import connected, quoted
 from fairjax.data.dataset import Dataset, from_arrays
-from fairjax.data.encoder import Missing, TableEncoder, fit_encoder, tidied
-from fairjax.data.expressions import Attribute, Condition, check_columns, listed, number_of, positive_values, word
-from fairjax.data.table_files import connected, table_of
-from fairjax.data.table_files import text as quoted
+from fairjax.data.encoder import MissingFeatures, TableEncoder, fit_encoder, tidied
+from fairjax.data.expressions import (
+    CODE,
+    Attribute,
+    Condition,
+    check_columns,
+    check_spelling,
+    is_equal,
+    listed,
+    number_of,
+    positive_values,
+    word,
+)
+from fairjax.data.relation import Relation, place_in_frame
+from fairjax.data.table_files import table_of
+from fairjax.data.unfit_columns import copies, unfit_columns
 from fairjax.metrics.groups import groups as make_groups
-from fairjax.metrics.levels import NO_VALUE
-
-_COPY = 0.98
-"""Share of rows in which a column must determine the label or the group to be reported as a copy."""
-_DATE = r"^\d{4}-\d{1,2}-\d{1,2}([ T].*)?$|^\d{1,2}[/.]\d{1,2}[/.]\d{2,4}$"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,48 +63,70 @@ class OwnTable(NamedTuple):
     """What looks wrong, with the names of the columns."""
 
 
-def read_table(source: Any) -> pd.DataFrame:
+class Rows(NamedTuple):
+    """The rows of a table, in memory."""
+
+    frame: pd.DataFrame
+    """One column per column of the table."""
+    kept: pd.DataFrame
+    """Some of the columns again, exactly as the files have them."""
+    name: str
+    """How messages call the table."""
+    place: Callable[[int], str]
+    """Says for messages where a row is, such as its file and line."""
+
+
+def read_table(source: Any, keep: Sequence[str] = ()) -> Rows:
     """Read a table of csv or Parquet files.
 
     A column is one of numbers if all its values are finite numbers, none of them with a leading zero as codes have.
 
     Args:
         source: a path, a pattern, several paths, or a pandas frame.
+        keep: columns that are also returned as text, so that identifiers of many digits or with leading zeros are not
+            changed by a conversion to numbers; those of a frame stay as they are.
 
     Returns:
         The rows.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no such file, or it is empty or damaged.
+        FileNotFoundError, ValueError: if there is no such file or column, or a file is empty or damaged.
         ImportError: if DuckDB is not installed.
     """
     if isinstance(source, pd.DataFrame):
-        return source.reset_index(drop=True)
+        frame = source.set_axis(list(map(str, source.columns)), axis=1).reset_index(drop=True)
+        repeated = frame.columns[frame.columns.duplicated()]
+        if len(repeated):
+            raise ValueError(f"the frame has several columns named {repeated[0]}: rename them")
+        check_columns(keep, list(frame.columns), "the frame")
+        return Rows(frame, frame[list(keep)], "the frame", place_in_frame)
     with connected(memory="4GB") as connection:
         table = table_of(connection, source)
         if table.repeated:
             raise ValueError(f"{table.name} has several columns named {', '.join(table.repeated)}: rename them")
-        wrong = ", ".join(f"count_if({_is_text(name)})" for name in table.names)
-        counts = connection.execute(f"SELECT {wrong} FROM {table.sql}").fetchone() or ()
+        kept = [f"CAST({table.column(name)} AS VARCHAR) AS k{i}" for i, name in enumerate(keep)]
+        others = ", ".join(f"count_if({_is_no_number(table, name)})" for name in table.columns)
+        counts = connection.execute(f"SELECT {others} FROM {table.sql}").fetchone() or ()
         chosen = [
-            f"{name if count else f'TRY_CAST({name} AS DOUBLE)'} AS c{i}"
-            for i, (name, count) in enumerate(zip(table.names, counts, strict=True))
+            f"{table.column(name) if count else table.number(name)} AS c{i}"
+            for i, (name, count) in enumerate(zip(table.columns, counts, strict=True))
         ]
-        frame = connection.execute(f"SELECT {', '.join(chosen)} FROM {table.sql}").df()
-    frame.columns = list(table.columns)
+        frame = connection.execute(f"SELECT {', '.join(chosen + kept)} FROM {table.sql}").df()
     if not len(frame):
         raise ValueError(f"{table.name} has no rows")
-    return frame
+    first = len(table.columns)
+    columns, texts = frame.iloc[:, :first], frame.iloc[:, first:]
+    return Rows(columns.set_axis(list(table.columns), axis=1), texts.set_axis(keep, axis=1), table.name, table.place)
 
 
-def _is_text(column: str) -> str:
-    """Return the SQL of whether a value of a column is there and is no finite number."""
-    number, text = f"TRY_CAST({column} AS DOUBLE)", f"CAST({column} AS VARCHAR)"
-    words = ", ".join(map(quoted, NO_VALUE))
-    return (
-        f"CASE WHEN {column} IS NULL THEN false WHEN {number} IS NULL THEN lower(trim({text})) NOT IN ({words}) "
-        f"ELSE isinf({number}) OR ({text} LIKE '0_%' AND {text} NOT LIKE '0.%') END"
-    )
+def _is_no_number(table: Relation, name: str) -> str:
+    """Return the SQL of whether a value of a column is known and is no finite number, or is a code such as 05."""
+    number = table.number(name)
+    other = f"isinf({number})"
+    if not table.is_numeric(name):
+        spaced = CODE.replace("^", r"^\s*")  # faster than trimming every value
+        other += f" OR regexp_matches(CAST({table.column(name)} AS VARCHAR), {quoted(spaced)})"
+    return f"CASE WHEN {number} IS NULL THEN NOT {table.lacks(name)} ELSE {other} END"
 
 
 def own_table(
@@ -103,7 +134,7 @@ def own_table(
     columns: TableColumns,
     *,
     name: str = "table",
-    missing: Missing = "raise",
+    missing: MissingFeatures = "raise",
     intersect: bool = True,
     minimum: int = 1,
     small: str = "leave out",
@@ -131,34 +162,25 @@ def own_table(
         >>> table.dataset.features, table.dataset.a.tolist()
         (('pay',), [False, False, True, True])
     """
-    frame = read_table(source)
-    names = list(map(str, frame.columns))
-    frame.columns = names
-    y, of_label = _label(frame, columns.label, columns.positive)
-    a, of_groups = _groups(frame, columns, intersect, minimum, small)
-    weights = identities = None
-    if columns.weight is not None:
-        check_columns([columns.weight], names)
-        numbers = pd.to_numeric(frame[columns.weight], errors="coerce")
-        if numbers.isna().any():
-            row = int(np.argmax(numbers.isna()))
-            raise ValueError(
-                f"{columns.weight} must be a number in every row, found {frame[columns.weight][row]!r} in row {row}"
-            )
-        weights = numbers.to_numpy(float)
+    rows = read_table(source, () if columns.split_by is None else (columns.split_by,))
+    frame, names = rows.frame, list(rows.frame.columns)
+    y, of_label = _label(rows, columns.label, columns.positive)
+    a, of_groups = _groups(rows, columns, intersect, minimum, small)
+    weights = None if columns.weight is None else _weights(rows, columns.weight)
+    identities = None
     if columns.split_by is not None:
-        check_columns([columns.split_by], names)
-        identities = pd.factorize(frame[columns.split_by], use_na_sentinel=False)[0].astype(np.int32)
-    check_columns(columns.drop, names)
+        persons = _known(rows.kept[columns.split_by], rows.place)
+        identities = pd.factorize(persons)[0].astype(np.int32)
+    check_columns(columns.drop, names, rows.name)
     never = {of_label, *columns.drop, columns.weight, columns.split_by}
     never |= set() if columns.use_protected else set(of_groups)
     left = [column for column in names if column not in never]
-    lost, warnings = _useless(frame[left])
-    encoder = fit_encoder(frame, [column for column in left if column not in lost], missing)
+    useless, warnings = unfit_columns(frame[left])
+    encoder = fit_encoder(frame, [column for column in left if column not in useless], missing, rows.place)
     groups = a if isinstance(a, np.ndarray) else a.a
-    warnings += _copies(frame[[column.column for column in encoder.columns]], y, groups, of_label, of_groups)
+    warnings += copies(frame[[column.column for column in encoder.columns]], y, groups, of_label, of_groups)
     dataset = from_arrays(
-        encoder.encode(frame),
+        encoder.encode(frame, place=rows.place),
         y,
         a,
         name=name,
@@ -169,41 +191,51 @@ def own_table(
     return OwnTable(dataset, encoder, identities, tuple(warnings))
 
 
-def _label(frame: pd.DataFrame, given: str, positive: str | None) -> tuple[np.ndarray, str]:
+def _label(rows: Rows, given: str, positive: str | None) -> tuple[np.ndarray, str]:
     """Return the labels and the name of their column."""
-    condition = Condition.parse(given, list(frame.columns))
+    condition = Condition.parse(given, list(rows.frame.columns), rows.name)
     if condition is not None:
-        return holds(condition, frame), condition.column
-    check_columns([given], list(frame.columns))
-    text, absent = tidied(frame[given])
-    _refuse_missing(given, absent)
-    values = sorted(set(text))
-    truth = positive_values(given, values, positive)
+        if positive is not None:
+            raise ValueError(
+                f"the label {given!r} is a condition, which is positive where it holds: leave --positive {positive} out"
+            )
+        return holds(condition, rows.frame, rows.place), condition.column
+    check_columns([given], list(rows.frame.columns), rows.name)
+    text = _known(rows.frame[given], rows.place)
+    truth = positive_values(given, sorted(set(text)), positive)
     return np.array([truth[value] for value in text]), given
 
 
-def _groups(
-    frame: pd.DataFrame, columns: TableColumns, intersect: bool, minimum: int, small: str
-) -> tuple[Any, list[str]]:
+def _weights(rows: Rows, name: str) -> np.ndarray:
+    check_columns([name], list(rows.frame.columns), rows.name)
+    numbers = pd.to_numeric(rows.frame[name], errors="coerce")
+    if numbers.isna().any():
+        row = int(np.argmax(numbers.isna()))
+        raise ValueError(f"{name} must be a number in every row, found {rows.frame[name][row]!r} in {rows.place(row)}")
+    return numbers.to_numpy(float)
+
+
+def _groups(rows: Rows, columns: TableColumns, intersect: bool, minimum: int, small: str) -> tuple[Any, list[str]]:
     """Return the groups and the names of their columns."""
-    names = list(frame.columns)
+    names = list(rows.frame.columns)
     if not columns.protected:
         raise ValueError("name the protected attribute with --protected")
-    conditions = [Condition.parse(each, names) for each in columns.protected]
+    conditions = [Condition.parse(each, names, rows.name) for each in columns.protected]
     if any(conditions):
         if len(conditions) > 1 or conditions[0] is None or columns.privileged is not None:
             raise ValueError(
                 "a condition such as age>=25 is the one protected attribute: it is true for the privileged"
             )
-        return holds(conditions[0], frame), [conditions[0].column]
-    attributes = [Attribute.parse(each, names) for each in columns.protected]
-    values = {attribute.column: _values(frame, attribute) for attribute in attributes}
+        return holds(conditions[0], rows.frame, rows.place), [conditions[0].column]
+    attributes = [Attribute.parse(each, names, rows.name) for each in columns.protected]
+    values = {attribute.column: _values(rows, attribute) for attribute in attributes}
     if columns.privileged is None:
         return make_groups(values, intersect=intersect, minimum=minimum, small=small), list(values)
     if len(values) > 1:
         raise ValueError("--privileged is for one protected attribute: leave it out to compare all groups")
     (name, column), privileged = next(iter(values.items())), word(columns.privileged)
     present = sorted(set(map(str, column)))
+    check_spelling(name, present)
     if privileged not in present:
         raise ValueError(
             f"the privileged value {columns.privileged!r} does not occur in {name}: found {listed(present)}"
@@ -211,98 +243,59 @@ def _groups(
     return np.asarray(column.astype(str) == privileged), [name]
 
 
-def _values(frame: pd.DataFrame, attribute: Attribute) -> pd.Series:
-    text, absent = tidied(frame[attribute.column])
-    _refuse_missing(attribute.column, absent)
+def _values(rows: Rows, attribute: Attribute) -> pd.Series:
+    text = _known(rows.frame[attribute.column], rows.place)
     if not attribute.edges:
         return pd.Series(text)
-    numbers = _numbers(attribute.column, text, "must hold numbers, since it has edges")
+    numbers = _numbers(attribute.column, text, "must hold numbers, since it has edges", rows.place)
     codes = np.searchsorted(attribute.edges, numbers, side="right")
     return pd.Series(pd.Categorical.from_codes(codes, list(attribute.names)))
 
 
-def holds(condition: Condition, frame: pd.DataFrame) -> np.ndarray:
+def holds(
+    condition: Condition, frame: pd.DataFrame, place: Callable[[int], str] = place_in_frame
+) -> Bool[np.ndarray, " n"]:
     """Return in which rows a condition holds.
 
+    Args:
+        condition: the condition.
+        frame: the rows.
+        place: says for messages where a row is.
+
     Raises:
-        ValueError: if a value is missing, or is no number where numbers are compared by size.
+        ValueError: if a value is missing, is no number where numbers are compared by size, or differs only in capitals
+            from another where they are compared for equality.
     """
-    text, absent = tidied(frame[condition.column])
-    _refuse_missing(condition.column, absent)
+    text = _known(frame[condition.column], place)
     if condition.sign in ("=", "!="):
-        same = text == word(condition.value)
+        codes, values = pd.factorize(text)
+        check_spelling(condition.column, sorted(values))
+        same = np.array([is_equal(value, condition.value) for value in values], bool)[codes]
         return same if condition.sign == "=" else ~same
-    numbers = _numbers(condition.column, text, "must be a number in every row")
+    numbers = _numbers(condition.column, text, "must be a number in every row", place)
     compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[condition.sign]
     return compare(numbers, float(condition.value))
 
 
-def _numbers(name: str, text: np.ndarray, expected: str) -> np.ndarray:
+def _numbers(name: str, text: np.ndarray, expected: str, place: Callable[[int], str]) -> np.ndarray:
     """Return a column of text as numbers; the message for the first that is none begins with what was expected."""
     numbers = [number_of(value) for value in text]
     if None in numbers:
         row = numbers.index(None)
-        raise ValueError(f"{name} {expected}, found {text[row]!r} in row {row}")
+        raise ValueError(f"{name} {expected}, found {text[row]!r} in {place(row)}")
     return np.array(numbers, float)
 
 
-def _refuse_missing(name: str, absent: np.ndarray) -> None:
+def _known(column: pd.Series, place: Callable[[int], str]) -> np.ndarray:
+    """Return a column as text.
+
+    Raises:
+        ValueError: if a row lacks a value.
+    """
+    text, absent = tidied(column)
     if absent.any():
         raise ValueError(
-            f"{name} has no value in {int(absent.sum()):,} of {len(absent):,} rows, the first of them row "
-            f"{int(np.argmax(absent))}: leave these rows out"
+            f"{column.name} has no value in {int(absent.sum()):,} of {len(absent):,} rows, the first of them "
+            f"{place(int(np.argmax(absent)))}: leave these rows out of the table"
         )
-
-
-def _useless(frame: pd.DataFrame) -> tuple[set[str], list[str]]:
-    """Return columns that are left out of the features, with the reasons."""
-    lost, warnings = set(), []
-    for name, column in frame.items():
-        distinct, reason = column.nunique(dropna=False), ""
-        if distinct <= 1:
-            reason = "is the same in all rows"
-        elif _holds_dates(column):
-            reason = "holds dates"
-        elif distinct == len(frame) and len(frame) >= 50 and not _is_measured(column):
-            reason = "identifies the rows, since no value occurs twice"
-        if reason:
-            lost.add(str(name))
-            warnings.append(f"{name} {reason}, so it is not used as a feature")
-    return lost, warnings
-
-
-def _holds_dates(column: pd.Series) -> bool:
-    if pd.api.types.is_numeric_dtype(column):
-        return False
-    first = column.dropna().astype(str).head(1000)
-    return pd.api.types.is_datetime64_any_dtype(column) or bool(len(first) and first.str.match(_DATE).mean() > 0.95)
-
-
-def _is_measured(column: pd.Series) -> bool:
-    """Return whether values look like measurements: numbers with decimals, or whole numbers with wide gaps."""
-    if not pd.api.types.is_numeric_dtype(column):
-        return False
-    numbers = column.dropna().to_numpy(float)
-    return bool((numbers != np.floor(numbers)).any() or np.ptp(numbers) > 10 * len(numbers))
-
-
-def _copies(frame: pd.DataFrame, y: np.ndarray, a: np.ndarray, label: str, groups: Sequence[str]) -> list[str]:
-    """Return warnings about features that determine the label or the group nearly always."""
-    warnings = []
-    group = a if a.ndim == 1 else a.argmax(axis=1)
-    for name, column in frame.items():
-        if column.nunique() > len(column) // 5:  # values of few rows each determine anything
-            continue
-        codes, values = pd.factorize(column, use_na_sentinel=False)
-        for target, what in (
-            (y.astype(int), f"the label {label}"),
-            (group.astype(int), f"the protected {' and '.join(groups)}"),
-        ):
-            table = np.zeros((len(values), int(target.max()) + 1))
-            np.add.at(table, (codes, target), 1)
-            share, most = table.max(axis=1).sum() / len(codes), table.sum(axis=0).max() / len(codes)
-            if share >= _COPY and share > most + 0.5 * (1 - most):
-                warnings.append(
-                    f"{name} tells {what} in {share:.1%} of the rows: leave a copy of it out with --drop {name}"
-                )
-    return warnings
+    return text

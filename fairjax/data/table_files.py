@@ -1,107 +1,24 @@
 """Tables that DuckDB streams: csv and Parquet files, one or many, and pandas frames."""
 
-import contextlib
 import csv
 import glob
 import gzip
 import os
-import re
-import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fairjax.data.expressions import check_columns
+from fairjax.data.connection import explained, identifier, quoted
+from fairjax.data.relation import Relation, kind_of, sql_paths
 
 if TYPE_CHECKING:
     import duckdb
 
-MEMORY = "1GB"
-"""What DuckDB may hold in memory; beyond it, intermediate results go to a temporary folder."""
 
-_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")
-_PARQUET = (".parquet", ".pq")
-
-
-class Table(NamedTuple):
-    """A table that can be queried."""
-
-    name: str
-    """How messages call it: the path or pattern, or `the frame`."""
-    sql: str
-    """The relation, to be put behind FROM."""
-    columns: tuple[str, ...]
-    """Names of the columns."""
-    names: tuple[str, ...]
-    """The columns as the relation calls them, already quoted."""
-    frame: Any = None
-    """The frame, if it is one."""
-    repeated: tuple[str, ...] = ()
-    """Names that occur several times; the first column of the name is used."""
-    first_line: int | None = None
-    """Line of the first row, if the table is one text file."""
-
-    def column(self, name: str) -> str:
-        """Return the SQL of a column.
-
-        Raises:
-            ValueError: if there is no such column.
-        """
-        check_columns([name], self.columns, self.name)
-        return self.names[self.columns.index(name)]
-
-
-@contextlib.contextmanager
-def connected(memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
-    """Open DuckDB in memory, with a limit and a temporary folder, and translate its errors.
-
-    Raises:
-        ImportError: if DuckDB is not installed.
-        ValueError: if a file cannot be read; the message is one line.
-    """
-    try:
-        import duckdb
-    except ImportError as error:
-        raise ImportError('reading tables needs DuckDB: pip install "fairjax[cli]"') from error
-    with tempfile.TemporaryDirectory(prefix="fairjax-") as scratch, duckdb.connect(":memory:") as connection:
-        connection.execute(f"SET memory_limit = '{memory}'")
-        connection.execute(f"SET temp_directory = {text(scratch)}")
-        connection.execute("SET enable_progress_bar = false")
-        try:
-            yield connection
-        except duckdb.OutOfMemoryException as error:
-            raise ValueError(
-                f"the table has too many different values for {memory} of memory: leave out columns of which every "
-                "row has its own value"
-            ) from error
-        except duckdb.Error as error:
-            raise ValueError(_explained(str(error))) from error
-
-
-def text(value: object) -> str:
-    """Quote a text for SQL.
-
-    Example:
-        >>> text("it's")
-        "'it''s'"
-    """
-    return "'" + str(value).replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    """Quote a name for SQL.
-
-    Example:
-        >>> print(identifier('sex'))
-        "sex"
-    """
-    return '"' + name.replace('"', '""') + '"'
-
-
-def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Table:
+def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Relation:
     """Make a table of files or of a frame, and check that all files have the same columns.
 
     Args:
@@ -122,7 +39,7 @@ def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Table:
     if not paths or not all(isinstance(path, str | os.PathLike) for path in paths):
         raise TypeError(f"a table must be a path, a pattern, several paths or a pandas frame, got {given!r}")
     files = files_of(paths)
-    kinds = {_kind(file) for file in files}
+    kinds = {kind_of(file) for file in files}
     name = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more"
     if len(kinds) > 1:
         raise ValueError(f"{name}: the files must be all csv or all Parquet")
@@ -130,12 +47,16 @@ def table_of(connection: "duckdb.DuckDBPyConnection", given: Any) -> Table:
 
 
 def files_of(paths: Sequence[str | os.PathLike]) -> list[Path]:
-    """Return the files of paths and patterns.
+    """Return the files of paths and patterns, each once, however many patterns match it.
 
     Raises:
         FileNotFoundError: if there is no such file, or none matches a pattern.
     """
-    return [file for path in paths for file in _matching(Path(path).expanduser())]
+    files: dict[Path, Path] = {}
+    for path in paths:
+        for file in _matching(Path(path).expanduser()):
+            files.setdefault(file.resolve(), file)
+    return list(files.values())
 
 
 def _matching(path: Path) -> list[Path]:
@@ -144,60 +65,48 @@ def _matching(path: Path) -> list[Path]:
         return [path]
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name its files, for example {path}/*.parquet")
-    found = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
-    if not found:
+    matching = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
+    if not matching:
         what = "no file matches the pattern" if glob.has_magic(str(path)) else "there is no file"
         raise FileNotFoundError(f"{what} {path}")
-    return found
+    return matching
 
 
-def _kind(file: Path) -> str:
-    name = file.name.lower()
-    if name.endswith(_PARQUET):
-        return "parquet"
-    if name.endswith(_CSV):
-        return "csv"
-    raise ValueError(
-        f"{file} must end in {', '.join((*_CSV[:2], _CSV[2], *_PARQUET[:1]))}, so that its format is known"
-    )
-
-
-def _paths(files: Sequence[Path]) -> str:
-    return "[" + ", ".join(text(glob.escape(str(file.absolute()))) for file in files) + "]"
-
-
-def _of_parquet(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Table:
+def _of_parquet(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Relation:
     import duckdb
 
     columns: dict[Path, tuple[str, ...]] = {}
+    kinds: dict[Path, tuple[str, ...]] = {}
     for file in files:
         if file.stat().st_size == 0:
             raise ValueError(f"{file} is empty")
         try:
-            described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({_paths([file])})").fetchall()
+            described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({sql_paths([file])})").fetchall()
         except duckdb.Error as error:
-            raise ValueError(f"{file} is cut off, or is not a Parquet file ({_explained(str(error))})") from error
+            raise ValueError(f"{file} is cut off, or is not a Parquet file ({explained(str(error))})") from error
         columns[file] = tuple(row[0] for row in described)
+        kinds[file] = tuple(row[1] for row in described)
     _check_same(columns)
     first = columns[files[0]]
-    return Table(name, f"read_parquet({_paths(files)})", first, tuple(map(identifier, first)))
+    sql = f"read_parquet({sql_paths(files)})"
+    return Relation(name, sql, first, tuple(map(identifier, first)), kinds[files[0]], files=tuple(files))
 
 
-def _of_csv(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Table:
+def _of_csv(connection: "duckdb.DuckDBPyConnection", name: str, files: Sequence[Path]) -> Relation:
     heads = {file: _header(file) for file in files}
     _check_same({file: columns for file, (columns, _) in heads.items()})
     columns, delimiter = heads[files[0]]
     plain = tuple(f"c{i}" for i in range(len(columns)))  # so that names in a header never reach SQL
-    kinds = ", ".join(f"'{each}': 'VARCHAR'" for each in plain)
+    types = ", ".join(f"'{each}': 'VARCHAR'" for each in plain)
     relation = (
-        f"read_csv({_paths(files)}, header = false, skip = 1, auto_detect = false, delim = {text(delimiter)}, "
-        f"quote = '\"', escape = '\"', nullstr = '', columns = {{{kinds}}})"
+        f"read_csv({sql_paths(files)}, header = false, skip = 1, auto_detect = false, delim = {quoted(delimiter)}, "
+        f"quote = '\"', escape = '\"', nullstr = '', columns = {{{types}}})"
     )
     repeated = tuple(dict.fromkeys(column for column in columns if columns.count(column) > 1))
-    return Table(name, relation, columns, plain, repeated=repeated, first_line=2 if len(files) == 1 else None)
+    return Relation(name, relation, columns, plain, ("VARCHAR",) * len(columns), repeated=repeated, files=tuple(files))
 
 
-def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> Table:
+def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> Relation:
     if not len(frame):
         raise ValueError("the frame has no rows")
     columns = tuple(map(str, frame.columns))
@@ -209,7 +118,8 @@ def _of_frame(connection: "duckdb.DuckDBPyConnection", frame: pd.DataFrame) -> T
     view = f"frame_{id(kept)}"
     connection.register(view, kept)
     repeated = tuple(dict.fromkeys(column for column in columns if columns.count(column) > 1))
-    return Table("the frame", view, columns, tuple(kept.columns), frame=kept, repeated=repeated, first_line=0)
+    kinds = tuple(row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {view}").fetchall())
+    return Relation("the frame", view, columns, tuple(kept.columns), kinds, frame=kept, repeated=repeated)
 
 
 def _header(file: Path) -> tuple[tuple[str, ...], str]:
@@ -237,41 +147,13 @@ def _header(file: Path) -> tuple[tuple[str, ...], str]:
 
 def _check_same(columns: dict[Path, tuple[str, ...]]) -> None:
     (first, expected), *others = columns.items()
-    for file, found in others:
-        if found != expected:
-            lacks = [name for name in expected if name not in found]
-            more = [name for name in found if name not in expected]
+    for file, names in others:
+        if names != expected:
+            lacks = [name for name in expected if name not in names]
+            more = [name for name in names if name not in expected]
             parts = [f"lacks {', '.join(lacks)}"] if lacks else []
             parts += [f"has {', '.join(more)} in addition"] if more else []
             raise ValueError(
                 f"all files must have the same columns in the same order: beside {first}, {file} "
-                + (" and ".join(parts) or f"has them in another order, {', '.join(found)}")
+                + (" and ".join(parts) or f"has them in another order, {', '.join(names)}")
             )
-
-
-def _explained(message: str) -> str:
-    """Return DuckDB's message in one line, without its advice about its own settings."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    place = re.search(r"CSV Error on Line: (\d+)", message)
-    if place:
-        file = re.search(r"^\s*file\s*=\s*(.+)$", message, re.MULTILINE)
-        return f"{file[1].strip() if file else 'the csv file'}, line {place[1]}: {_broken(message, lines)}"
-    kept = []
-    for line in lines:
-        if line.startswith(("Possible", "LINE 1:", "*", "^")):
-            break
-        kept.append(line)
-    return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", " ".join(kept))
-
-
-def _broken(message: str, lines: Sequence[str]) -> str:
-    """Say what is wrong with a line of a csv file."""
-    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    if counts:
-        return f"the header has {counts[1]} columns, and this line has {counts[2]}"
-    if "unterminated quote" in message:
-        return "a quote is opened and never closed"
-    if "not utf-8" in message or "Invalid unicode" in message:
-        return "it is not in UTF-8: save the file with this encoding"
-    after = [line for line in lines if not line.startswith(("CSV Error", "Invalid Input", "Original Line"))]
-    return after[0] if after else "it cannot be read"

@@ -1,5 +1,6 @@
-"""Figures of an audit: gaps, calibration, and rates at all thresholds."""
+"""Figures of an audit: gaps, rates, calibration, and rates at all thresholds; and what each shows, in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,12 @@ from matplotlib.figure import Figure
 
 from fairjax.auditing.counts import Counts
 from fairjax.auditing.group_rates import report
-from fairjax.auditing.score_quality import calibration, thresholds
+from fairjax.auditing.score_quality import OF_THRESHOLDS, calibration, thresholds
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import RATES, rate_from_table
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#56b4e9", "#8b3a3a", "#444444")
-"""Colours that readers with colour blindness can tell apart (Okabe, Ito), made dark enough for lines on white."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#7a6a00", "#6a3d9a", "#8b3a3a", "#444444")
+"""Colours that readers with colour blindness can tell apart (after Okabe and Ito), dark enough for lines on white."""
 STYLES = ("-", "--", ":", "-.")
 """Styles of lines, for more groups than colours."""
 MOST = 12
@@ -28,7 +29,7 @@ def gaps_figure(gaps: pd.DataFrame) -> Figure:
     place = np.arange(len(known))
     sign = np.sign(known["gap"]).replace(0, 1)
     ends = np.stack([known["low"] * sign, known["high"] * sign])
-    axis.barh(place, known["chance"], height=0.62, color="0.88", label="chance alone, 95%")
+    axis.barh(place, known["chance"], height=0.62, color="0.88", edgecolor="0.5", lw=0.8, label="chance alone, 95%")
     axis.hlines(place, ends.min(axis=0), ends.max(axis=0), color="#1f5f8b", lw=2.2, alpha=0.65, label="95% interval")
     axis.plot(known["gap"].abs(), place, "o", color="#1f5f8b", label="gap")
     names = [f"{MEASURES.label(row.measure)} by {row.groups}" for row in known.itertuples()]
@@ -41,16 +42,58 @@ def gaps_figure(gaps: pd.DataFrame) -> Figure:
     return figure
 
 
+def gaps_text(gaps: pd.DataFrame) -> str:
+    """Say what the figure of the gaps shows."""
+    known = gaps[gaps["gap"].notna()]
+    largest = known.loc[known["gap"].abs().idxmax()]
+    text = (
+        f"Gaps with their intervals. The largest is {MEASURES.label(largest['measure'])} by {largest['groups']}, "
+        f"{abs(largest['gap']):.3f}."
+    )
+    simulated = known[known["chance"].notna()]
+    if simulated.empty:
+        return text
+    above = simulated[simulated["gap"].abs() > simulated["chance"]]
+    names = [f"{MEASURES.label(row.measure)} by {row.groups}" for row in above.itertuples()]
+    return f"{text} Above what chance alone would show: {', '.join(names) or 'none'}."
+
+
 def rates_figure(counts: Counts, minimum: int) -> Figure:
     """Draw the rates of each group with their intervals."""
     return report(counts, minimum).plot()
+
+
+def rates_text(counts: Counts, minimum: int) -> str:
+    """Say what the figure of the rates shows."""
+    rates = report(counts, minimum)
+    extremes = [
+        f"{name.replace('_', ' ')} {extent(rates.names, getattr(rates, name), rates.compared(name))}"
+        for name in OF_THRESHOLDS
+    ]
+    return f"Rates by {counts.title} with intervals: {'; '.join(extremes)}."
+
+
+def extent(names: Sequence[str], values: np.ndarray, compared: np.ndarray) -> str:
+    """Say between which values a number is, and for which groups, of those that are compared.
+
+    Example:
+        >>> extent(["f", "m", "other"], np.array([0.4, 0.5, 0.9]), np.array([True, True, False]))
+        'from 0.40 (f) to 0.50 (m)'
+    """
+    known = np.where(compared, values, np.nan)
+    if np.isnan(known).all():
+        return "in no group with enough rows"
+    low, high = int(np.nanargmin(known)), int(np.nanargmax(known))
+    if low == high:
+        return f"{known[low]:.2f} ({names[low]})"
+    return f"from {known[low]:.2f} ({names[low]}) to {known[high]:.2f} ({names[high]})"
 
 
 def calibration_figure(counts: Counts) -> Figure:
     """Draw the share of positive labels in each tenth of the scores, one line per group."""
     figure = _figure(5.6, 4.4)
     axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color="0.6", lw=1, label="calibrated")
+    axis.plot([0, 1], [0, 1], color="0.5", lw=1, label="calibrated")
     table = calibration(counts)
     for i, name in enumerate(_drawn(counts)):
         rows = table[(table["group"] == name) & table["positive_rate"].notna()]
@@ -66,15 +109,25 @@ def calibration_figure(counts: Counts) -> Figure:
     return figure
 
 
+def calibration_text(counts: Counts, minimum: int) -> str:
+    """Say what the figure of the calibration shows."""
+    rates = report(counts, minimum)
+    assert rates.calibration_error is not None
+    errors = extent(rates.names, rates.calibration_error, rates.compared("selection_rate"))
+    return (
+        f"Share of positive labels against the mean score, one line per group of {counts.title}. The mean distance "
+        f"from calibrated scores is {errors}."
+    )
+
+
 def thresholds_figure(counts: Counts, threshold: float, minimum: int) -> Figure:
     """Draw the rates of the groups, and the differences between the greatest and the least, at all thresholds."""
     cuts, tables = thresholds(counts)
     compared = report(counts, minimum)
     figure = _figure(7.2, 6.0)
     axes = figure.subplots(2, 2, sharex=True)
-    names = ("selection_rate", "true_positive_rate", "false_positive_rate")
     drawn = _drawn(counts)
-    for axis, rate in zip(axes.flat, names, strict=False):
+    for axis, rate in zip(axes.flat, OF_THRESHOLDS, strict=False):
         values = rate_from_table(RATES[rate], tables).T  # groups, thresholds
         for i, name in enumerate(drawn):
             axis.plot(cuts, values[counts.names.index(name)], lw=1.6, label=name, **_line(i))
@@ -97,6 +150,23 @@ def thresholds_figure(counts: Counts, threshold: float, minimum: int) -> Figure:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False, fontsize=8.5)
     return figure
+
+
+def thresholds_text(counts: Counts, threshold: float, minimum: int) -> str:
+    """Say what the figure of the thresholds shows."""
+    cuts, tables = thresholds(counts)
+    text = f"Rates by {counts.title} at thresholds from 0 to 1; the one in use is {threshold:g}."
+    compared = report(counts, minimum)
+    for rate in OF_THRESHOLDS:
+        inside = rate_from_table(RATES[rate], tables).T[compared.compared(rate)]
+        if len(inside) > 1:
+            spread = np.ptp(inside, axis=0)
+            most, used = int(np.argmax(spread)), int(np.argmin(np.abs(cuts - threshold)))
+            text += (
+                f" The {rate.replace('_', ' ')} differs most, by {spread[most]:.2f}, at {cuts[most]:g}, and by "
+                f"{spread[used]:.2f} at {cuts[used]:g}."
+            )
+    return text
 
 
 _GAP_COLOURS = {"selection_rate": "#1f5f8b", "true_positive_rate": "#2e7d32", "false_positive_rate": "#c1440e"}

@@ -4,30 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from fairjax.auditing import Audit
-from fairjax.auditing.counts import Counts
 from fairjax.auditing.group_gaps import name_of, parity_for
-from fairjax.auditing.group_rates import ORDER, report
-from fairjax.auditing.sentences import findings, left_out
+from fairjax.auditing.group_rates import report
+from fairjax.auditing.sentences import changes, findings, left_out
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.report import audit_figures as figures
-from fairjax.report.layout import Cell, Fold, Row, Section, Table, shown
+from fairjax.report import audit_tables as tables
+from fairjax.report.layout import Fold, Section
 from fairjax.report.page import picture, render
 from fairjax.runs.files import write_text
 
 PAGE = "audit.html"
-
-_RATE_NAMES = {
-    "base_rate": "base rate",
-    "selection_rate": "selection rate",
-    "true_positive_rate": "TPR",
-    "false_positive_rate": "FPR",
-    "precision": "precision",
-    "accuracy": "accuracy",
-}
 
 
 def write(audit: Audit, folder: Path) -> Path:
@@ -84,7 +72,7 @@ def _meanings(audit: Audit) -> str:
         parity = parity_for(name, 3, len(audit.counts.classes))
         rates = [name_of(rate, audit.counts.classes).replace("_", " ") for rate in parity.rates]
         texts.append(f"{MEASURES.label(name)}: {_across(parity.across)} of the {' and the '.join(rates)}.")
-    return f"{' '.join(texts)} In brackets: 95 % intervals."
+    return " ".join([*texts, *(["In brackets: 95 % intervals."] if audit.draws else [])])
 
 
 def _across(gap: Any) -> str:
@@ -96,162 +84,75 @@ def _across(gap: Any) -> str:
 
 
 def _gaps(audit: Audit) -> Section:
-    rows = []
-    for row in audit.gaps.itertuples():
-        ends = f"[{shown(row.low, '.3f')}, {shown(row.high, '.3f')}]"
-        cells = [
-            Cell(f"{MEASURES.label(row.measure)} by {row.groups}"),
-            Cell(shown(row.gap, ".3f"), ends),
-            Cell(shown(row.shrunk, ".3f")),
-            Cell(shown(row.chance, ".3f")),
-            Cell(shown(row.p_value, ".2g")),
-            Cell(row.lowest, shown(row.lowest_rate, ".3f")),
-            Cell(row.highest, shown(row.highest_rate, ".3f")),
-        ]
-        rows.append(Row(cells))
-    note = (
-        f"Gap with its 95 % interval ({audit.draws:,} bootstrap draws of the counts). The difference of the greatest "
-        "and the least of noisy rates is too large on average; shrunk: the gap of the rates after empirical Bayes has "
-        "drawn them towards each other. Chance: what 95 % of samples of these sizes would stay below if all groups had "
-        "the same rates; p: the share of such samples that reach the gap."
-    )
-    columns = ["measure", "gap", "shrunk", "chance", "p", "lowest rate", "highest rate"]
     pictures = []
     if audit.gaps["gap"].notna().any():
-        alt = "Every gap with its interval, beside what chance alone would show; the numbers are in the table above."
         caption = "Gaps, their 95 % intervals, and (grey) what chance alone would show."
-        pictures = [picture(figures.gaps_figure(audit.gaps), alt, caption)]
-    return Section("gaps", "Gaps", tables=[Table(columns, rows, note=note)], pictures=pictures)
+        if not audit.draws:
+            caption = "Gaps; intervals need bootstrap draws."
+        pictures = [picture(figures.gaps_figure(audit.gaps), figures.gaps_text(audit.gaps), caption)]
+    return Section("gaps", "Gaps", tables=[tables.gaps(audit)], pictures=pictures)
 
 
 def _rates(audit: Audit) -> list[Section]:
     sections = []
     for i, view in enumerate(audit.counts.views()):
-        tables, pictures = [], []
-        several = len(view.classes) > 2
-        for k in range(len(view.classes)) if several else [None]:
-            plain = view if k is None else view.of_class(k)
-            tables.append(_rate_table(plain, audit.minimum, "" if k is None else f"Class {view.classes[k]}"))
+        several, pictures = len(view.classes) > 2, []
+        shown = [
+            tables.rates(view if k is None else view.of_class(k), audit.minimum, k)
+            for k in (range(len(view.classes)) if several else [None])
+        ]
         if not several:
-            alt = (
-                f"Selection rate, true and false positive rate by {view.title}, with intervals, as in the table above."
-            )
+            alt = figures.rates_text(view, audit.minimum)
             caption = (
                 "Rates with 95 % intervals; the dotted line is the rate of all rows, hollow groups are not compared."
             )
             pictures = [picture(figures.rates_figure(view, audit.minimum), alt, caption)]
-        sections.append(Section(f"rates-{i}", f"Rates by {view.title}", tables=tables, pictures=pictures))
+        sections.append(Section(f"rates-{i}", f"Rates by {view.title}", tables=shown, pictures=pictures))
     return sections
-
-
-def _rate_table(counts: Counts, minimum: int, title: str) -> Table:
-    found = report(counts, minimum)
-    rows = []
-    for g, name in enumerate(found.names):
-        cells = [Cell(name), Cell(f"{found.counts[g]:,}")]
-        for rate in ORDER:
-            low, high = found.intervals[rate][g]
-            value = getattr(found, rate)[g]
-            ends = "" if np.isnan(value) else f"[{low:.2f}, {high:.2f}]"
-            cells.append(Cell(shown(value, ".2f"), ends))
-        if found.auc is not None:
-            cells.append(Cell(shown(found.auc[g], ".2f")))
-        rows.append(Row(cells, not found.compared("selection_rate")[g]))
-    columns = ["group", "rows", *(_RATE_NAMES[rate] for rate in ORDER), *(["AUC"] if found.auc is not None else [])]
-    note = "With 95 % Wilson intervals. Grey: too few rows to be compared. TPR, FPR: true and false positive rate."
-    return Table(columns, rows, title, note)
 
 
 def _calibration(audit: Audit) -> Section | None:
     if audit.counts.scores is None:
         return None
-    rows, pictures = [], []
+    pictures, folds = [], []
     for view in audit.counts.views():
-        found = report(view, audit.minimum)
-        assert found.brier_score is not None and found.calibration_error is not None
-        for g, name in enumerate(found.names):
-            numbers = (found.calibration_error[g], found.brier_score[g])
-            rows.append(
-                Row([Cell(name), Cell(f"{found.counts[g]:,}"), *(Cell(shown(each, ".3f")) for each in numbers)])
-            )
         if len(view.attributes) == 1:
-            alt = f"Share of positive labels against the mean score, one line per group of {view.title}."
             caption = f"By {view.title}: share of positive labels in each tenth of the scores, with 95 % bands."
+            alt = figures.calibration_text(view, audit.minimum)
             pictures.append(picture(figures.calibration_figure(view), alt, caption))
+            folds.append(Fold(f"Calibration by {view.title} as a table", tables=[tables.calibration_bins(view)]))
     text = (
         "A score is calibrated within a group if, of the rows with a score near s, a share s has the positive label. "
         "The same score then means the same in all groups."
     )
-    table = Table(["group", "rows", "calibration error", "Brier score"], rows, note="Over ten bins of equal width.")
-    return Section("calibration", "Calibration", text=text, tables=[table], pictures=pictures)
+    shown = [tables.calibration(audit)]
+    return Section("calibration", "Calibration", text=text, tables=shown, pictures=pictures, folds=folds)
 
 
 def _thresholds(audit: Audit) -> Section | None:
-    if audit.counts.scores is None:
+    threshold = audit.columns.threshold
+    if audit.counts.scores is None or threshold is None:
         return None
-    pictures = []
+    pictures, folds = [], []
     for view in audit.counts.views():
         if len(view.attributes) > 1:
             continue
-        alt = f"Rates of the groups of {view.title}, and their differences, at thresholds from 0 to 1."
-        caption = f"By {view.title}; the dotted line is the threshold in use, {audit.columns.threshold:g}."
-        figure = figures.thresholds_figure(view, audit.columns.threshold, audit.minimum)
-        pictures.append(picture(figure, alt, caption))
-    return Section("thresholds", "Other thresholds", pictures=pictures)
+        caption = f"By {view.title}; the dotted line is the threshold in use, {threshold:g}."
+        alt = figures.thresholds_text(view, threshold, audit.minimum)
+        pictures.append(picture(figures.thresholds_figure(view, threshold, audit.minimum), alt, caption))
+        folds.append(Fold(f"Rates by {view.title} at other thresholds as a table", tables=[tables.thresholds(view)]))
+    return Section("thresholds", "Other thresholds", pictures=pictures, folds=folds)
 
 
 def _sizes(audit: Audit) -> Section:
-    rows, total = [], audit.counts.weights.sum()
-    for view in audit.counts.views():
-        for g, name in enumerate(view.names):
-            number, weight = view.rows[..., g].sum(), view.weights[..., g].sum()
-            cells = [Cell(view.title), Cell(name), Cell(f"{int(number):,}"), Cell(f"{weight / total:.1%}")]
-            rows.append(Row(cells, number < audit.minimum))
-    what = "share of weight" if audit.counts.weighted else "share"
-    note = "Grey: fewer rows than a rate must have to be compared."
-    return Section("sizes", "Group sizes", tables=[Table(["attribute", "group", "rows", what], rows, note=note)])
+    return Section("sizes", "Group sizes", tables=[tables.sizes(audit)])
 
 
 def _differences(audit: Audit) -> Section | None:
     if audit.differences is None:
         return None
-    gaps = [
-        Row(
-            [
-                Cell(f"{MEASURES.label(row.measure)} by {row.groups}"),
-                *(Cell(shown(each, ".3f")) for each in (row.old, row.new)),
-                Cell(shown(row.difference, "+.3f"), f"[{shown(row.low, '+.3f')}, {shown(row.high, '+.3f')}]"),
-            ]
-        )
-        for row in audit.differences.gaps.itertuples()
-    ]
-    columns = ["old", "new", "difference"]
-    note = "New less old, on the same rows, with the 95 % percentile interval of the paired difference."
-    tables = [Table(["measure", *columns], gaps, "Magnitudes of gaps", note)]
-    tables += [_changes(frame) for _, frame in audit.differences.by_group.groupby("groups", sort=False)]
-    points = [_changed(row) for row in audit.differences.gaps.itertuples() if not np.isnan(row.difference)]
-    return Section("differences", f"Compared with {Path(str(audit.against)).name}", points=points, tables=tables)
-
-
-def _changes(frame: pd.DataFrame) -> Table:
-    """Build a table with the groups of an attribute in rows and the differences of their rates in columns."""
-    rates = list(dict.fromkeys(frame["rate"]))
-    rows = []
-    for name, of_group in frame.groupby("group", sort=False):
-        cells = [Cell(str(name))]
-        for row in of_group.set_index("rate").loc[rates].itertuples():
-            cells.append(Cell(shown(row.difference, "+.3f"), f"[{shown(row.low, '+.3f')}, {shown(row.high, '+.3f')}]"))
-        rows.append(Row(cells))
-    title = f"Changes of rates by {frame['groups'].iloc[0]}"
-    return Table(["group", *(_RATE_NAMES[rate] for rate in rates)], rows, title)
-
-
-def _changed(row) -> str:
-    what = f"{MEASURES.label(row.measure)} by {row.groups}"
-    change = f"by {abs(row.difference):.3f}, from {abs(row.old):.3f} to {abs(row.new):.3f}"
-    if row.low > 0 or row.high < 0:
-        return f"{what} {'grew' if row.difference > 0 else 'fell'} {change}; chance does not explain it."
-    return f"{what} changed {change}, which may be chance."
+    title = f"Compared with {Path(str(audit.against)).name}"
+    return Section("differences", title, points=changes(audit), tables=tables.differences(audit))
 
 
 def _limits(audit: Audit) -> Section:
@@ -282,14 +183,14 @@ def _base_rates(audit: Audit) -> list[str]:
         return []
     points = []
     for view in audit.counts.views():
-        found = report(view, audit.minimum)
-        there = found.compared("base_rate")
-        if len(view.attributes) == 1 and there.sum() > 1:
-            low, high = found.intervals["base_rate"][there].T
+        rates = report(view, audit.minimum)
+        compared = rates.compared("base_rate")
+        if len(view.attributes) == 1 and compared.sum() > 1:
+            low, high = rates.intervals["base_rate"][compared].T
             if low.max() > high.min():
-                rates = found.base_rate[there]
+                base = rates.base_rate[compared]
                 points.append(
-                    f"Base rates differ by {view.title} (from {rates.min():.2f} to {rates.max():.2f}), so an "
+                    f"Base rates differ by {view.title} (from {base.min():.2f} to {base.max():.2f}), so an "
                     "imperfect classifier cannot have equal selection rates, equal error rates and equal precision at "
                     "once; which of them matters depends on what the decision is for."
                 )
@@ -299,7 +200,6 @@ def _base_rates(audit: Audit) -> list[str]:
 def _settings(audit: Audit) -> Section:
     import fairjax
 
-    settings = {"table": audit.source, "against": audit.against, **vars(audit.columns), "minimum": audit.minimum}
-    settings |= {"bootstrap": audit.draws, "fairjax": fairjax.__version__}
+    settings = {"table": audit.source, "against": audit.against, **audit.options, "fairjax": fairjax.__version__}
     kept = {name: value for name, value in settings.items() if value not in (None, ())}
     return Section("settings", "Settings", folds=[Fold("All settings", json.dumps(kept, indent=1, default=str))])

@@ -6,16 +6,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from fairjax.data.expressions import NO_VALUE_NAME
+from fairjax.methods import METHODS
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import GroupReport, report_from_sums
-from fairjax.runs.labels import label
+from fairjax.runs.identity import NOT_IN_IDENTITY, plain
+from fairjax.runs.labels import PORTFOLIO, label
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import Structure
 
 CARD = "card.md"
 
-_COLUMNS = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
+_RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
 
 
 def card(settings: Settings, structure: Structure, results: pd.DataFrame, facts: Mapping[str, Any]) -> str:
@@ -29,24 +33,26 @@ def card(settings: Settings, structure: Structure, results: pd.DataFrame, facts:
     """
     data, main = facts["data"], settings.selection.rule
     test = results[(results["part"] == "test") & results["rule"].isin(["none", main])]
+    weights = data.get("weights")
     parts = [
         f"# Model card: classifiers of {settings.label}",
         _training(settings, structure, data),
-        f"## {MEASURES.label(settings.measure)} and accuracy on test parts\n\n{_bias(test, settings)}",
-        "## Rates by group on test parts\n\nMeans over the test parts of all seeds"
-        + (
-            ", weighted."
-            if settings.weight
-            else ". In brackets the 95 % Wilson interval of a single test part; the test parts of several seeds share "
-            "rows, so they do not make it narrower."
-        ),
+        f"## {MEASURES.label(settings.measure)} and accuracy on test parts\n\n{_bias(test)}",
+        f"## Rates by group on test parts\n\n{_WEIGHTED if weights else _UNWEIGHTED}",
     ]
     for method, rows in test.groupby("method", sort=False):
-        parts.append(
-            f"### {label(str(method))}\n\n{_by_group(_report(rows, structure), weighted=settings.weight is not None)}"
-        )
-    parts += [_LIMITS, _versions(facts)]
+        parts.append(f"### {label(str(method))}\n\n{_by_group(_report(rows, structure, weights))}")
+    parts += [_LIMITS, _settings(settings), _versions(facts)]
     return "\n\n".join(parts) + "\n"
+
+
+_UNWEIGHTED = """Means over the test parts of all seeds. In brackets the 95 % Wilson interval of a single test part; the
+test parts of several seeds share rows, so they do not make it narrower."""
+
+_WEIGHTED = """Weighted means over the test parts of all seeds. In brackets the 95 % Wilson interval of a single test
+part, from its effective number of rows (Kish: the square of the sum of weights, divided by the sum of their squares),
+for which the weights of a group are assumed not to depend on its labels and decisions. The test parts of several seeds
+share rows, so they do not make it narrower."""
 
 
 def _training(settings: Settings, structure: Structure, data: Mapping[str, Any]) -> str:
@@ -64,47 +70,120 @@ def _training(settings: Settings, structure: Structure, data: Mapping[str, Any])
         f"* **Selection**: the rule {settings.selection.rule} on validation parts, with the bound "
         f"|bias| < {settings.selection.epsilon:g}.",
     ]
+    lines += _columns(settings, data)
     lines += [f"* **Warning**: {warning}." for warning in data["warnings"]]
     lines += [f"* **Not compared**: {name} ({reason})." for name, reason in structure.left_out]
     return "## What the networks were trained on\n\n" + "\n".join(lines)
 
 
-def _bias(test: pd.DataFrame, settings: Settings) -> str:
+def _columns(settings: Settings, data: Mapping[str, Any]) -> list[str]:
+    """Describe how columns became features, and which did not."""
+    filled = [
+        entry["column"] for entry in data["encoder"] if entry["median"] is not None or NO_VALUE_NAME in entry["values"]
+    ]
+    missing = (
+        f"filled in for {', '.join(filled)}: numbers by the median, with a feature that says where, and categories by "
+        "one of their own"
+        if filled
+        else "there are none in the columns of features"
+    )
+    lines = [
+        f"* **Missing values**: {missing}.",
+        "* **Encoding**: categories" + (" and medians" if filled else "") + " are those of all rows of the table, test "
+        "parts included; means and scales are those of train parts.",
+        f"* **Protected columns** are {'' if settings.use_protected else 'not '}features.",
+    ]
+    lines += [f"* **Dropped columns**: {', '.join(settings.drop)}."] if settings.drop else []
+    lines += [f"* **Weights**: the rows count by the column {settings.weight}."] if settings.weight else []
+    return lines
+
+
+def _bias(test: pd.DataFrame) -> str:
     lines = ["| method | balanced accuracy | bias | within the bound |", "|---|---|---|---|"]
     for method, rows in test.groupby("method", sort=False):
-        numbers = [f"{rows[name].mean():.3f} ± {rows[name].std(ddof=0):.3f}" for name in ("balanced_accuracy", "bias")]
-        lines.append(
-            f"| {label(str(method))} | {' | '.join(numbers)} | {int(rows['satisfied'].sum())} of {len(rows)} |"
-        )
-    return "\n".join(lines) + f"\n\nMean ± standard deviation over {len(settings.seeds)} test parts."
+        numbers = " | ".join(_mean(rows[name].to_numpy(float)) for name in ("balanced_accuracy", "bias"))
+        lines.append(f"| {label(str(method))} | {numbers} | {int(rows['satisfied'].sum())} of {len(rows)} |")
+    count = test["seed"].nunique()
+    note = (
+        f"Mean [95 % t interval of the mean] ± standard deviation over {count} test parts. The test parts share rows, "
+        "so the interval says how far the mean depends on the random splits; other people may differ by more."
+        if count > 1
+        else "There is one test part, so nothing is known about how these numbers vary between splits."
+    )
+    return "\n".join(lines) + f"\n\n{note}"
 
 
-def _report(rows: pd.DataFrame, structure: Structure) -> GroupReport:
-    """Return the rates of the mean counts of a method's test parts."""
+def _mean(values: np.ndarray) -> str:
+    """Return the mean over seeds, with its t interval and the standard deviation if there are several."""
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return "–"
+    mean = values.mean()
+    if len(values) == 1:
+        return f"{mean:.3f}"
+    deviation = values.std(ddof=1)
+    half = stats.t.ppf(0.975, len(values) - 1) * deviation / np.sqrt(len(values))
+    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] ± {deviation:.3f}"
+
+
+def _report(rows: pd.DataFrame, structure: Structure, weights: Mapping[str, Any] | None) -> GroupReport:
+    """Return the rates of the mean counts of a method's test parts.
+
+    Args:
+        rows: the results on the test parts.
+        structure: groups and classes.
+        weights: for each group the sum of weights and of squared weights in the whole table, if rows have weights.
+    """
     counts = rows[list(structure.cells)].mean().to_numpy().reshape(structure.shape)
+    squares = counts
+    if weights is not None:
+        sums = np.asarray(weights["sums"], float)
+        squares = counts * np.where(sums > 0, np.asarray(weights["squares"], float) / np.where(sums > 0, sums, 1), 1)
     return report_from_sums(
         names=structure.groups,
         attributes=structure.attributes or ("group",),
         levels=tuple((name,) for name in structure.groups),
         rows=counts,
         cells=counts,
-        squares=counts,
+        squares=squares,
         blocks=structure.blocks,
         left_out=dict(structure.left_out),
+        weighted=weights is not None,
     )
 
 
-def _by_group(report: GroupReport, weighted: bool) -> str:
-    names = [name.replace("_", " ") for name in _COLUMNS]
-    lines = [f"| group | rows | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
+def _by_group(report: GroupReport) -> str:
+    names = [name.replace("_", " ") for name in _RATES]
+    sizes = ["weight", "effective rows"] if report.weighted else ["rows"]
+    lines = [f"| group | {' | '.join((*sizes, *names))} |", "|---" * (1 + len(sizes) + len(names)) + "|"]
     for g, name in enumerate(report.names):
-        cells = []
-        for rate in _COLUMNS:
+        cells = [f"{report.confusion[..., g].sum():,.1f}"] if report.weighted else []
+        cells.append(f"{report.sizes['selection_rate'][g]:,.0f}")
+        for rate in _RATES:
             value, (low, high) = getattr(report, rate)[g], report.intervals[rate][g]
-            ends = "" if weighted else f" [{low:.2f}, {high:.2f}]"
-            cells.append("–" if np.isnan(value) else f"{value:.2f}{ends}")
-        lines.append(f"| {name} | {report.counts[g]:,} | {' | '.join(cells)} |")
+            cells.append("–" if np.isnan(value) else f"{value:.2f} [{low:.2f}, {high:.2f}]")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _settings(settings: Settings) -> str:
+    """Return all settings that the numbers depend on, with the hyperparameters of the methods that ran."""
+    ran = {*settings.methods, *(settings.portfolio if PORTFOLIO in settings.methods else ())}
+    absent = {*NOT_IN_IDENTITY, "table", "simulation", *(name for name in METHODS if name not in ran)}
+    absent |= set() if PORTFOLIO in settings.methods else {"portfolio"}
+    lines = ["| setting | value |", "|---|---|"]
+    for name, value in plain(settings).items():
+        if name in absent:
+            continue
+        entries = {f"{name}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {name: value}
+        lines += [f"| {key} | {_shown(entry)} |" for key, entry in entries.items()]
+    return "## Settings\n\n" + "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "–"
+    return "–" if value is None else str(value).replace("|", "\\|")
 
 
 _LIMITS = """## Limits

@@ -18,7 +18,7 @@ class Cell(NamedTuple):
     small: str = ""
     """Secondary text, shown small after the main text."""
     mark: str = ""
-    """The CSS class: best, second or none."""
+    """The CSS class: best, second, uncertain or none."""
 
 
 class Row(NamedTuple):
@@ -48,10 +48,11 @@ class Picture(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """Text that is shown on demand."""
+    """Text or tables that are shown on demand."""
 
     title: str
-    text: str
+    text: str = ""
+    tables: Sequence[Table] = ()
 
 
 class Section(NamedTuple):

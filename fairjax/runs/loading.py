@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fairjax import data, datasets
 from fairjax.data.own_table import TableColumns, own_table
@@ -62,7 +63,16 @@ def _facts(dataset: data.Dataset) -> dict[str, Any]:
     facts: dict[str, Any] = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
+    if dataset.weights is not None:
+        facts["weights"] = _weights_of_groups(dataset)
     return facts
+
+
+def _weights_of_groups(dataset: data.Dataset) -> dict[str, list[float]]:
+    """Return sums of weights and of squared weights of each group, from which effective numbers of rows follow."""
+    a, weights = np.asarray(dataset.a), np.asarray(dataset.weights, np.float64)
+    members = a if a.ndim == 2 else a[:, None] == np.arange(len(dataset.group_names))
+    return {"sums": (weights @ members).tolist(), "squares": (weights**2 @ members).tolist()}
 
 
 def _split(settings: Settings, dataset: data.Dataset, structure: Structure, identities: Any = None) -> Split:
