@@ -189,7 +189,7 @@ def audit(
         "most_groups": most_groups,
     }
     random = np.random.default_rng(seed)
-    other = compared = None
+    other = compared = joint = None
     with connected() as connection:
         queries = [Query.of(table_of(connection, each), columns) for each in (table, against) if each is not None]
         query = queries[0]
@@ -204,7 +204,7 @@ def audit(
             joint, joint_notes = encode(query, counted_pairs(connection, query, rows), decisions=("d", "e"), **coding)
             notes += [f"In the comparison with {other}: {note}" for note in joint_notes if note not in notes]
     draws = _drawn(counts, bootstrap, random)
-    if against is not None:
+    if joint is not None:
         compared = differences(joint, _drawn(joint, bootstrap, random), measures, minimum)
     gaps = []
     for view in counts.views():

@@ -1,5 +1,8 @@
 """Turn the columns of a user's own table into features, the same way for training and for new rows."""
 
+# pandas annotates a column of a table as a union of all its classes
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal

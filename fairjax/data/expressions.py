@@ -90,12 +90,13 @@ class Attribute:
             check_columns([text], columns, where)
             return cls(text)
         check_columns([column], columns, where)
-        edges = [number_of(edge) for edge in given.split(",")]
-        if any(edge is None for edge in edges) or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+        words = given.split(",")
+        edges = tuple(edge for edge in map(number_of, words) if edge is not None)
+        if len(edges) < len(words) or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
             raise ValueError(
                 f"{text!r}: the edges after the colon must be increasing numbers, as in {column}:25,60, got {given!r}"
             )
-        return cls(column, tuple(edge for edge in edges if edge is not None))
+        return cls(column, edges)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,5 +1,8 @@
 """A user's own table: read it, choose labels, groups and features, and warn about columns that look wrong."""
 
+# pandas annotates a column of a table as a union of all its classes
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportReturnType=false
+
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

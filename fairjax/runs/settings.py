@@ -297,7 +297,7 @@ class Settings:
     def benchmark(self) -> Benchmark:
         """The entry of the data set, or one for a table of one's own."""
         if self.table:
-            return Benchmark(own_table, self.dataset, tuple(self.protected))
+            return Benchmark(own_table, self.dataset, tuple(self.protected))  # type: ignore[arg-type]  # loads an OwnTable
         return DATASETS[self.dataset]
 
     def _check_groups(self):
