@@ -179,7 +179,7 @@ def _under_parity(
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """Return the 95% percentile interval of the finite draws; NaN if compared are none."""
+    """Return the 95% percentile interval of the finite draws; NaN if there are none."""
     finite = draws[np.isfinite(draws)]
     low, high = np.quantile(finite, [0.025, 0.975]) if finite.size else (np.nan, np.nan)
     return float(low), float(high)
@@ -211,7 +211,7 @@ def _left_out(counts: Counts, estimates: Sequence[Estimate], minimum: int) -> di
 
 
 def name_of(rate: Rate, classes: Sequence[str]) -> str:
-    """Return the name of a rate of the table by group, with its class if compared are more than two."""
+    """Return the name of a rate of the table by group, with its class if there are more than two."""
     if len(classes) == 2:
         return next((name for name, known in RATES.items() if known == rate), "")
     makers = {

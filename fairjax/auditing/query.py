@@ -3,7 +3,7 @@
 import dataclasses
 
 from fairjax.data.connection import quoted
-from fairjax.data.expressions import CODE, Attribute, Condition, check_columns, is_code, number_of, word
+from fairjax.data.expressions import CODE, Attribute, Condition, check_columns, uncoded_number, word
 from fairjax.data.relation import Relation
 
 
@@ -151,7 +151,7 @@ def _is_equal(table: Relation, condition: Condition) -> str:
     name, value = condition.column, word(condition.value)
     raw = f"trim(CAST({table.column(name)} AS VARCHAR))"
     same = f"{f'lower({raw})' if value in ('false', 'true') else raw} = {quoted(value)}"
-    number = None if is_code(value) else number_of(value)
+    number = uncoded_number(value)
     if number is not None:
         equal = f"coalesce({table.number(name)} = {number!r}, false)"
         same = equal if table.is_numeric(name) else f"({equal} AND NOT regexp_matches({raw}, {quoted(CODE)}) OR {same})"

@@ -83,9 +83,8 @@ def run(settings: PredictSettings, console: Console) -> None:
             f"the column {taken[0]} cannot be kept, since predict writes a column of this name: rename it in the table"
         )
     out = settings.out or settings.network / "scores.csv"
-    written = pd.concat(
-        [rows.kept, pd.DataFrame(columns)], axis=1
-    )  # kept columns are text, so the format leaves them alone
+    # kept columns are text, so the format of numbers leaves them alone
+    written = pd.concat([rows.kept, pd.DataFrame(columns)], axis=1)
     write_text(out, written.to_csv(index=False, float_format="%.9g"))
     console.print(f"scores: {out} ({len(rows.frame):,} rows)", soft_wrap=True, markup=False, highlight=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32
 
-from fairjax.data.expressions import NO_VALUE_NAME, check_columns, is_code, number_of, word
+from fairjax.data.expressions import NO_VALUE_NAME, check_columns, is_code, uncoded_number, word
 from fairjax.data.relation import place_in_frame
 from fairjax.metrics.levels import is_no_value
 
@@ -203,7 +203,7 @@ def _numbers(column: pd.Series) -> np.ndarray | None:
         return None if np.isinf(numbers).any() else numbers
     text, absent = tidied(column)
     codes, values = pd.factorize(text[~absent])
-    known = [_number(value) for value in values]
+    known = [uncoded_number(value) for value in values]
     if None in known:
         return None
     numbers = np.full(len(column), np.nan)
@@ -218,14 +218,9 @@ def _truths(column: pd.Series) -> np.ndarray | None:
     return np.where(absent, np.nan, (text == "true").astype(float)) if is_truth else None
 
 
-def _number(text: str) -> float | None:
-    """Return the finite number that a text is; None for other texts, and for codes such as 05."""
-    return None if is_code(text) else number_of(text)
-
-
 def _first_other(column: pd.Series, place: Callable[[int], str]) -> str:
     """Say which value of a column is the first that is no number, and where."""
     text, absent = tidied(column)
-    row = next(i for i in np.flatnonzero(~absent).tolist() if _number(text[i]) is None)
+    row = next(i for i in np.flatnonzero(~absent).tolist() if uncoded_number(text[i]) is None)
     why = ", which is a code, not a number: write it without leading zeros if it is one" if is_code(text[row]) else ""
     return f"found {text[row]!r} in {place(row)}{why}"

@@ -178,6 +178,16 @@ def is_code(text: str) -> bool:
     return re.match(CODE, text) is not None
 
 
+def uncoded_number(text: str) -> float | None:
+    """Return the finite number that a text is; None for other texts, and for codes such as 05.
+
+    Example:
+        >>> uncoded_number("5.0"), uncoded_number("05")
+        (5.0, None)
+    """
+    return None if is_code(text) else number_of(text)
+
+
 def is_equal(value: object, other: object) -> bool:
     """Return whether two values are the same, as the conditions = and != understand it.
 
@@ -188,8 +198,8 @@ def is_equal(value: object, other: object) -> bool:
         (True, False, True)
     """
     first, second = word(value), word(other)
-    number = None if is_code(first) or is_code(second) else number_of(first)
-    return first == second or (number is not None and number == number_of(second))
+    number = uncoded_number(first)
+    return first == second or (number is not None and number == uncoded_number(second))
 
 
 def check_spelling(title: str, values: Iterable[str]) -> None:

@@ -79,6 +79,5 @@ def weighted_mean(values: Float[Array, " n"], weights: Float[AnyArray, " n"] | N
     wide = floating(values)
     weights = weights.astype(wide.dtype)
     total = jnp.sum(weights)
-    divisor = jnp.where(total > 0, total, jnp.ones_like(total))
-    mean = jnp.sum(wide * weights) / jnp.where(total < jnp.inf, divisor, jnp.full_like(total, jnp.nan))
-    return mean.astype(values.dtype)
+    mean = jnp.sum(wide * weights) / jnp.where(total > 0, total, jnp.ones_like(total))
+    return nan_unless(total < jnp.inf, mean).astype(values.dtype)
