@@ -60,8 +60,26 @@ class FeaturesFn(Protocol):
         ...
 
 
+@runtime_checkable
+class ActivationsFn(Protocol):
+    """Function that computes the activations of all units."""
+
+    def __call__(self, variables: Variables, x: Any) -> PyTree[Float[Array, "n ..."]]:
+        """Compute the activations at the sites of the units, in evaluation mode; 0 at units that are cut.
+
+        Args:
+            variables: variables, structured as those from `init`.
+            x: features of n rows.
+
+        Returns:
+            A tree like `variables["masks"]`. Each array has one entry per row on its first axis and one entry per unit
+            on its last; the axes between them are positions, such as those of an image or of a sequence.
+        """
+        ...
+
+
 class Network(NamedTuple):
-    """A classifier as two or three pure functions.
+    """A classifier as two to four pure functions.
 
     Networks of any library can be used: with functions of these signatures, whose variables are a dictionary with at
     least `params` (all learned parameters) and `masks` (a tree of booleans, one per unit; true = kept), fairjax can
@@ -72,6 +90,8 @@ class Network(NamedTuple):
     apply: ApplyFn
     features: FeaturesFn | None = None
     """Needed only by methods that use the last hidden layer, such as `fairjax.AdversarialFineTuning`."""
+    activations: ActivationsFn | None = None
+    """Needed only by what looks at the activations of hidden units."""
 
 
 def from_linen(module: nn.Module) -> Network:
