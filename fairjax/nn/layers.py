@@ -59,9 +59,9 @@ def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array,
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over rows with PyTorch's conventions.
+    """Batch normalisation over rows, and over positions if there are any, with PyTorch's conventions.
 
-    `momentum` is the weight of the new batch in the running statistics, and the running variance is unbiased. Batches
+    The last axis is that of the units; statistics are computed over all others. `momentum` is the weight of the new batch in the running statistics, and the running variance is unbiased. Batches
     are normalised by the biased variance, computed in two passes.
     """
 
@@ -69,7 +69,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
 
     @nn.compact
-    def __call__(self, h: Float[Array, "n units"], *, train: bool) -> Float[Array, "n units"]:
+    def __call__(self, h: Float[Array, "*n units"], *, train: bool) -> Float[Array, "*n units"]:
         """Normalise by the batch statistics in training, and by the running statistics otherwise."""
         width = h.shape[-1]
         scale = self.param("scale", nn.initializers.ones_init(), (width,))
@@ -78,13 +78,15 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, width)
         if not train:
             factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-            return (h - running_mean.value[None]) * factor[None] + bias[None]
-        normalised, mean, var = cast(tuple[Array, Array, Array], _normalise(h, scale, bias, self.epsilon))
+            mean, factor, bias = (vector[(None,) * (h.ndim - 1)] for vector in (running_mean.value, factor, bias))
+            return (h - mean) * factor + bias
+        rows = h.reshape(-1, width)
+        normalised, mean, var = cast(tuple[Array, Array, Array], _normalise(rows, scale, bias, self.epsilon))
         if not self.is_initializing():
-            unbiased = var * (h.shape[0] / max(h.shape[0] - 1, 1))
+            unbiased = var * (rows.shape[0] / max(rows.shape[0] - 1, 1))
             running_mean.value += self.momentum * (mean - running_mean.value)
             running_var.value += self.momentum * (unbiased - running_var.value)
-        return normalised
+        return normalised.reshape(h.shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
