@@ -25,7 +25,7 @@ class Chance:
         """Rates and shapes of the dropout masks that were asked for."""
         self._key = key
         self._draws = 0
-        self._masks: list[Bool[Array, "..."]] | None = None
+        self._masks: list[Array] | None = None
 
     def prepare(self, shapes: Sequence[tuple[float, tuple[int, ...]]]) -> None:
         """Draw the dropout masks of given rates and shapes, in the order in which they will be asked for."""

@@ -1,7 +1,7 @@
 """Pooling and resizing of channels-first maps."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
