@@ -265,8 +265,8 @@ def check_zeroed(network: Network, variables: Variables, zeroed_variables: Varia
         _logits(network.apply, kept, x),
         _logits(network.apply, variables, x),
         "zeros in the weights of the cut units change the outputs on the example by {difference:.2g}: another layer "
-        "uses the same weights, or a layer with cut units does not return 0 for them; bring the network with units= that "
-        "leave this layer out, or keep using it through fairjax",
+        "uses the same weights, or a layer with cut units does not return 0 for them; bring the network with units= "
+        "that leave this layer out, or keep using it through fairjax",
     )
 
 
