@@ -43,6 +43,10 @@ class Mark:
     """Name of the layer's mask."""
     axis: int
     """Axis of the units, from the front."""
+    rows: int
+    """Axis of the rows."""
+    positions: int = 1
+    """Number of positions of a row that are on the axis of rows as well, as after a reshape to (n * positions, d)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Instruction:
     """One operation."""
 
     function: Any
-    """A function of arrays and numbers; a `Mark`; or a `Block`, a program of its own."""
+    """A function of arrays and numbers, or a `Mark`."""
     args: tuple[Any, ...]
     """Arguments, in which `Ref` stands for values."""
     kwargs: Mapping[str, Any]
@@ -76,23 +80,12 @@ class Program:
     instructions: tuple[Instruction, ...]
     output: Ref
     """The network's output."""
+    floating: Any
+    """Type of the parameters that PyTorch recorded. Where it was recorded, the type of the variables is used."""
     updates: tuple[tuple[Path, Ref], ...] = ()
     """New values of buffers, which training mode returns."""
     features: Ref | None = None
     """Input of the last layer, if it is one vector per row."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A part of a program that PyTorch runs with gradients switched on or off."""
-
-    inputs: tuple[int, ...]
-    """Slots of the arguments."""
-    instructions: tuple[Instruction, ...]
-    outputs: tuple[Any, ...]
-    """Results, references to slots of the block."""
-    stops_gradient: bool
-    """Whether no gradient passes back through the block, as under `torch.no_grad` in training."""
 
 
 class Results:
@@ -124,34 +117,38 @@ def evaluate(
     Returns:
         The output, the features and the updates of buffers.
     """
-    inputs = {slot: _read(source, variables, x) for slot, source in program.inputs}
+    types = {program.floating: _floating(variables, program.floating)}
+    inputs = {slot: _read(source, variables, x, types) for slot, source in program.inputs}
     inputs.update({slot: jnp.asarray(value) for slot, value in program.constants})
     chance = Chance(key)
-    if any(_draws(instruction) for instruction in program.instructions):
-        chance.prepare(_dropout_shapes(program, inputs))
-    return _evaluated(program, inputs, mark, chance)
+    if any(instruction.draws for instruction in program.instructions) and key is not None:
+        chance.prepare(_dropout_shapes(program, inputs, types))
+    return _evaluated(program, inputs, types, mark, chance)
 
 
-def _draws(instruction: Instruction) -> bool:
-    function = instruction.function
-    return instruction.draws or (isinstance(function, Block) and any(map(_draws, function.instructions)))
-
-
-def _dropout_shapes(program: Program, inputs: dict[int, Any]) -> list[tuple[float, tuple[int, ...]]]:
+def _dropout_shapes(
+    program: Program, inputs: dict[int, Any], types: dict[Any, Any]
+) -> list[tuple[float, tuple[int, ...]]]:
     """Trace a program without computing anything, and return the rates and shapes of its dropout masks."""
     notes = Chance(jax.random.key(0))
 
     def outputs(inputs: dict[int, Any]) -> Any:
-        return _evaluated(program, inputs, lambda _, value: value, notes).output
+        return _evaluated(program, inputs, types, lambda _, value: value, notes).output
 
     jax.eval_shape(outputs, inputs)
     return notes.shapes
 
 
-def _evaluated(program: Program, inputs: dict[int, Any], mark: Callable[[Mark, Any], Any], chance: Chance) -> Results:
+def _evaluated(
+    program: Program,
+    inputs: dict[int, Any],
+    types: dict[Any, Any],
+    mark: Callable[[Mark, Any], Any],
+    chance: Chance,
+) -> Results:
     values = dict(inputs)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        _run(program.instructions, values, mark, chance)
+        _run(program.instructions, values, types, mark, chance)
     results = Results()
     results.output = values[program.output.slot]
     results.features = None if program.features is None else values[program.features.slot]
@@ -159,24 +156,32 @@ def _evaluated(program: Program, inputs: dict[int, Any], mark: Callable[[Mark, A
     return results
 
 
-def _read(source: Input, variables: Mapping[str, Any], x: Any) -> Any:
+def _floating(variables: Mapping[str, Any], recorded: Any) -> Any:
+    """Return the floating-point type of the variables, which is not the recorded one if the user converted them."""
+    leaves = [variables.get("params"), variables.get("buffers")]
+    dtypes = [jnp.result_type(leaf) for leaf in jax.tree.leaves(leaves)]
+    return next((dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)), recorded)
+
+
+def _read(source: Input, variables: Mapping[str, Any], x: Any, types: dict[Any, Any]) -> Any:
     value = x if source.collection == "x" else variables[source.collection]
     try:
         for step in source.path:
             value = value[step]
     except (KeyError, IndexError, TypeError) as error:
         raise ValueError(f"{_shown(source)} is missing: x must be structured as the example was") from error
+    value = jnp.asarray(value)
     if source.collection != "x":
         return value
-    value = jnp.asarray(value)
     expected = source.shape
-    if len(expected) != value.ndim or any(size not in (None, own) for size, own in zip(expected, value.shape)):  # noqa: B905
+    sizes = zip(expected, value.shape, strict=False)
+    if len(expected) != value.ndim or any(size not in (None, own) for size, own in sizes):
         shown = ", ".join("rows" if size is None else str(size) for size in expected)
         raise ValueError(f"{_shown(source)} must have shape ({shown}), as the example had, found {value.shape}")
     integer = not jnp.issubdtype(source.dtype, jnp.floating)
     if integer and jnp.issubdtype(value.dtype, jnp.floating):
         raise ValueError(f"{_shown(source)} must be of type {source.dtype}, as the example was, found {value.dtype}")
-    return value.astype(source.dtype)
+    return value.astype(types.get(source.dtype, source.dtype))
 
 
 def _shown(source: Input) -> str:
@@ -184,7 +189,11 @@ def _shown(source: Input) -> str:
 
 
 def _run(
-    instructions: tuple[Instruction, ...], values: dict[int, Any], mark: Callable[[Mark, Any], Any], chance: Chance
+    instructions: tuple[Instruction, ...],
+    values: dict[int, Any],
+    types: dict[Any, Any],
+    mark: Callable[[Mark, Any], Any],
+    chance: Chance,
 ) -> None:
     for instruction in instructions:
         function = instruction.function
@@ -192,20 +201,11 @@ def _run(
         kwargs = {name: resolved(arg, values) for name, arg in instruction.kwargs.items()}
         if isinstance(function, Mark):
             value = mark(function, args[0])
-        elif isinstance(function, Block):
-            value = _run_block(function, args, mark, chance)
         else:
             value = function(chance, *args, **kwargs) if instruction.draws else function(*args, **kwargs)
-        values[instruction.slot] = _cast(value, instruction.dtypes)
+        values[instruction.slot] = _cast(value, instruction.dtypes, types)
         for slot in instruction.last_used:
             values.pop(slot, None)
-
-
-def _run_block(block: Block, args: list[Any], mark: Callable[[Mark, Any], Any], chance: Chance) -> tuple[Any, ...]:
-    values = dict(zip(block.inputs, args, strict=True))
-    _run(block.instructions, values, mark, chance)
-    results = tuple(resolved(output, values) for output in block.outputs)
-    return jax.lax.stop_gradient(results) if block.stops_gradient else results
 
 
 def resolved(arg: Any, values: Mapping[int, Any]) -> Any:
@@ -217,11 +217,11 @@ def resolved(arg: Any, values: Mapping[int, Any]) -> Any:
     return arg
 
 
-def _cast(value: Any, dtypes: Any) -> Any:
+def _cast(value: Any, dtypes: Any, types: dict[Any, Any]) -> Any:
     if isinstance(value, (tuple, list)):
         dtypes = dtypes if isinstance(dtypes, tuple) else (None,) * len(value)
-        return [_cast(item, dtype) for item, dtype in zip(value, dtypes, strict=True)]
+        return [_cast(item, dtype, types) for item, dtype in zip(value, dtypes, strict=True)]
     if dtypes is None or value is None or isinstance(dtypes, tuple):
         return value
-    value = jnp.asarray(value)
-    return value if value.dtype == dtypes else value.astype(dtypes)
+    value, dtype = jnp.asarray(value), types.get(dtypes, dtypes)
+    return value if value.dtype == dtype else value.astype(dtype)
