@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -120,7 +120,7 @@ def scores(saved: checkpoint.Saved, x: np.ndarray, at: list[int]) -> np.ndarray:
     Returns:
         Probabilities (networks, rows), with an axis of classes behind them if there are more than two.
     """
-    network, about = from_linen(saved.module), saved.about["table"]
+    network, about = from_linen(cast(Any, saved.module)), saved.about["table"]
     place = np.asarray(at)
     variables = jax.tree.map(lambda leaf: leaf[place], saved.variables)
     mean, scale = (
