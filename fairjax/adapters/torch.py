@@ -26,7 +26,7 @@ from fairjax.adapters._bringing import (
     shifted_and_masked,
     zeroed,
 )
-from fairjax.adapters._heads import Head, Output
+from fairjax.adapters._heads import Head, Output, check_outputs
 from fairjax.adapters._program import Mark, Path, Program, Results, evaluate
 from fairjax.adapters._torch_export import Example, export
 from fairjax.adapters._torch_graph import Sources, dtype_of, final_activation, program_of
@@ -80,6 +80,7 @@ def bring(module: Any, example_x: Any, *, units: Selection = None, output: Outpu
     example, paths = _arguments(state.module, rows)
     with torch.no_grad():
         original = _evaluated(state.module, example)
+    check_outputs(original, num_rows(jax.tree.map(_as_array, rows)))
     layers = _layers(state.module, units)
     graphs = {train: export(state.module, example, layers, train) for train in (False, True)}
     calls, marks = sites_of(graphs[False], layers)
