@@ -64,7 +64,7 @@ def record(evaluate: Callable[[Any], Any], variables: Any) -> list[Call]:
     calls: list[Call] = []
     shared: set[Path] = set()
 
-    def note(module, _, output):
+    def note(module, argument, output):
         if hasattr(output, "shape") and output.ndim and jnp.issubdtype(output.dtype, jnp.floating):
             several = isinstance(module, nn.DenseGeneral) and not isinstance(module.features, int)
             features = tuple(module.features) if several else (output.shape[-1],)
@@ -76,6 +76,8 @@ def record(evaluate: Callable[[Any], Any], variables: Any) -> list[Call]:
                     isinstance(module, DEFAULT_LAYERS),
                     features,
                     output.shape,
+                    output.dtype,
+                    getattr(argument, "shape", ()),
                     current_trace(),
                     *loop,
                     _obstacle(module, features),

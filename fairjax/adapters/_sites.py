@@ -27,6 +27,9 @@ class Call(NamedTuple):
     """Sizes of the output's last axes that number units: one, or several for a layer such as attention's."""
     shape: tuple[int, ...]
     """Shape of the output, as the layer sees it."""
+    dtype: Any
+    argument: tuple[int, ...]
+    """Shape of the layer's first argument; empty if it is no array."""
     trace: Any
     """The trace in which the layer is called; loops and checkpoints trace what is inside once more."""
     stacked: tuple[int, ...]
