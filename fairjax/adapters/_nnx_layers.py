@@ -1,8 +1,8 @@
 """The layers of an NNX module, as they are called on an example, and how their outputs are replaced.
 
 An NNX module keeps its class and attributes through `nnx.scan`, `nnx.remat`, `nnx.jit` and `nnx.vmap`, which split and
-merge it. So a layer is given a subclass of its class, and attributes that say what to do with its output. The attributes
-belong to one evaluation, so that nothing is taken from a cache of functions that were traced in another.
+merge it. So a layer is given a subclass of its class, and attributes that say what to do with its output. The
+attributes belong to one evaluation, so that nothing is taken from a cache of functions that were traced in another.
 """
 
 import dataclasses

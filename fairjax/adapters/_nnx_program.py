@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from flax.core.tracers import current_trace
 from jaxtyping import Array, Float
 
 from fairjax.adapters._final_activation import skip
@@ -95,7 +94,7 @@ class Streams:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """An NNX module with its units. Programs of modules of equal structure are equal, so that nothing compiles twice."""
+    """An NNX module with its units. Programs of modules of equal structure are equal, and compile once."""
 
     evaluation: Any
     """Structure of the module in evaluation mode, an `nnx.GraphDef`."""

@@ -72,8 +72,8 @@ def bring(
     """
     if not isinstance(model, nnx.Module):
         raise ValueError(
-            f"model must be a flax.nnx module, got {type(model).__name__}; fairjax.adapters has linen, equinox, keras and "
-            "torch for others"
+            f"model must be a flax.nnx module, got {type(model).__name__}; fairjax.adapters has linen, equinox, "
+            "keras and torch for others"
         )
     n, x, given = num_rows(x), jax.tree.map(jnp.asarray, x), nnx.clone(model)
     program = Program.of(given, call or Mode.of(given), Head(output))
