@@ -236,8 +236,8 @@ def check_agreement(network: Network, variables: Variables, x: Any, original: An
         apply(variables, x),
         expected,
         "the brought network's outputs differ from the original's by {difference:.2g} on the example: bring the "
-        "network in the mode in which it predicts, without hooks, quantisation or autocast; the cause may also be an option "
-        "that the adapter does not know",
+        "network in the mode in which it predicts, without hooks, quantisation or autocast; the cause may also be an "
+        "option that the adapter does not know",
     )
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf)[:1], jnp.shape(leaf)), x)
     _check_close(

@@ -25,7 +25,7 @@ class Head:
     output: str
     """Whether outputs are a `logit` (before sigmoid or softmax) or a `probability`."""
     skipped: bool = False
-    """Whether the adapter skips the network's final sigmoid or softmax, so that it has logits of these probabilities."""
+    """Whether the adapter skips a final sigmoid or softmax (`_final_activation`), so that it has logits already."""
 
     def __post_init__(self):
         """Validate the kind of output."""
