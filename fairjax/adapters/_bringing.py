@@ -1,6 +1,7 @@
 """What the adapters of trained networks share: the result of `bring`, the table of units, and the checks."""
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from fairjax.adapters._heads import Head
-from fairjax.nn.network import Network
+from fairjax.nn.network import ApplyFn, Network
 from fairjax.types import AnyArray, KeyArray, Variables
 
 TOLERANCE = 1e-4
@@ -231,9 +232,8 @@ def check_agreement(network: Network, variables: Variables, x: Any, original: An
     head.check(original, num_rows(x))
     whole = dataclasses.replace(head, skipped=False)
     expected = whole.comparable(whole(jnp.asarray(original)))
-    apply = jax.jit(lambda variables, x: head.comparable(network.apply(variables, x)[0]))
     _check_close(
-        apply(variables, x),
+        head.comparable(_logits(network.apply, variables, x)),
         expected,
         "the brought network's outputs differ from the original's by {difference:.2g} on the example: bring the "
         "network in the mode in which it predicts, without hooks, quantisation or autocast; the cause may also be an "
@@ -241,11 +241,39 @@ def check_agreement(network: Network, variables: Variables, x: Any, original: An
     )
     first = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf)[:1], jnp.shape(leaf)), x)
     _check_close(
-        apply(variables, first)[:1],
+        head.comparable(_logits(network.apply, variables, first))[:1],
         expected[:1],
         "the network's output for a row changes by {difference:.2g} with the other rows of the example: bring it in "
         "the mode in which it predicts, where dropout is off and batch normalisation uses running statistics",
     )
+
+
+def check_zeroed(network: Network, variables: Variables, zeroed_variables: Variables, x: Any) -> None:
+    """Check that zeros in weights have the same effect as masks on the example.
+
+    Args:
+        network: the brought network.
+        variables: variables with masks.
+        zeroed_variables: the same with zeros in the weights of cut units; their masks are ignored.
+        x: the example.
+
+    Raises:
+        ValueError: if the outputs differ, because another layer uses the same weights or the layer does not return 0.
+    """
+    kept = {**zeroed_variables, "masks": jax.tree.map(lambda keep: jnp.ones(keep.shape, bool), variables["masks"])}
+    _check_close(
+        _logits(network.apply, kept, x),
+        _logits(network.apply, variables, x),
+        "zeros in the weights of the cut units change the outputs on the example by {difference:.2g}: another layer "
+        "uses the same weights, or a layer with cut units does not return 0 for them; bring the network with units= "
+        "that leave this layer out, or keep using it through fairjax",
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _logits(apply: ApplyFn, variables: Variables, x: Any) -> Array:
+    """Compute logits; compiled once per network and shape of the example."""
+    return apply(variables, x)[0]
 
 
 def _check_close(outputs: AnyArray, expected: AnyArray, message: str) -> None:
