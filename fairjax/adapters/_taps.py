@@ -163,7 +163,9 @@ def _evaluate_scan(options: dict[str, Any], inputs: list[Any], found: list[_Foun
         return outputs[: last - first], (outputs[last - first :], [part.value for part in parts])
 
     names = ("length", "reverse", "unroll")
-    carry, (ys, values) = jax.lax.scan(step, inputs[first:last], inputs[last:], **{name: options[name] for name in names})
+    carry, (ys, values) = jax.lax.scan(
+        step, inputs[first:last], inputs[last:], **{name: options[name] for name in names}
+    )
     for part, value in zip(parts, values, strict=True):
         found.append(part._replace(value=value, axes=(options["length"], *part.axes)))
     return [*carry, *ys]
@@ -183,7 +185,9 @@ def opened(program: Any) -> tuple[Jaxpr, Sequence[Any]]:
 
 
 def _inner(equation: Any) -> list[Any]:
-    options = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr))
+    options = jax.tree.leaves(
+        list(equation.params.values()), is_leaf=lambda leaf: isinstance(leaf, Jaxpr | ClosedJaxpr)
+    )
     return [option for option in options if isinstance(option, Jaxpr | ClosedJaxpr)]
 
 

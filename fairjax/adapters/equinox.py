@@ -7,11 +7,10 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
@@ -22,31 +21,23 @@ from fairjax.adapters._bringing import (
     TrainedInit,
     all_kept,
     check_agreement,
-    check_given_back,
+    check_zeroed,
     extra,
     num_rows,
     obstacles_of,
     positions_then_units,
     select,
-    shifted_and_masked,
 )
+from fairjax.adapters._equinox_layers import Hook, Site, family_of, marked, modules_of, record, zeroed
+from fairjax.adapters._equinox_model import Path, Structure, get, has_state, is_array, structure_of
 from fairjax.adapters._final_activation import is_skipped, skip
 from fairjax.adapters._heads import Head, Output
-from fairjax.adapters._taps import collect, tap
+from fairjax.adapters._taps import collect
 from fairjax.nn.network import Network
 from fairjax.types import Inputs, KeyArray, Variables
 
 Call = Callable[[Any, Any, Any, KeyArray | None], Any]
 """Applies a model to one row: `call(model, x, state, key)` returns the output, with the new state if there is one."""
-
-_UNIT_AXES = {
-    **dict.fromkeys(("Linear", "LayerNorm", "RMSNorm"), (-1, 0)),
-    **dict.fromkeys(("Conv", "ConvTranspose", "BatchNorm", "GroupNorm"), (0, 0)),
-    "Embedding": (-1, 1),
-}
-"""Axis of the units in the output for one row, and in the weight, of Equinox's classes and their subclasses."""
-
-_DEFAULT = ("Linear", "Conv", "ConvTranspose")
 
 
 def bring(
@@ -96,9 +87,9 @@ def bring(
         raise TypeError(f"model must be an equinox.Module, found {type(model).__name__}")
     num_rows(x)
     head = Head(output)
-    if state is None and _has_state(model):
+    if state is None and has_state(model):
         raise ValueError("the model has state, such as batch statistics: pass it as state=, with the model")
-    program = _Program(_structure(model, state), _call_of(model, state, call), _axis_name(model))
+    program = _Program(structure_of(model, state), _call_of(model, state, call), _axis_name(model))
     original = program.outputs(program.in_mode(model, None), state, x)
     head.check(original, num_rows(x))
     variables = program.structure.read(model, state)
@@ -115,124 +106,23 @@ def bring(
     few = jax.tree.map(lambda leaf: np.asarray(leaf[:8]), x)
 
     def write(variables: Variables) -> Any:
-        model, state = program.given_back(variables)
-        outputs = program.outputs(program.in_mode(model, None), state, few)
-        check_given_back(network, variables, few, outputs, head)
+        zeroed = program.zeroed(variables)
+        check_zeroed(network, variables, zeroed, few)
+        model, state = program.structure.model(zeroed), program.structure.state_of(zeroed)
         return model if state is None else (model, state)
 
     return Brought(network, variables, widths, program.structure.read, write, obstacles_of(chosen))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Structure:
-    """A model and its state without arrays."""
-
-    leaves: tuple[Any, ...]
-    """The model's leaves that are not part of the variables, and None for the others."""
-    treedef: Any
-    paths: tuple[tuple[str, ...], ...]
-    """Where leaves are in the model."""
-    kinds: tuple[str | None, ...]
-    """The collections of leaves."""
-    state: Any
-    """The structure of the state, or None."""
-    state_names: tuple[str, ...]
-
-    def read(self, model: Any, state: Any = None) -> Variables:
-        """Return the collections of a model and its state."""
-        if (state is None) != (self.state is None):
-            raise ValueError("a model with state is read with it, variables_of(model, state), and one without alone")
-        variables: Variables = {"params": {}}
-        for path, leaf in zip(*_paths_and_leaves(model), strict=True):
-            if kind := _kind(leaf):
-                _put(variables.setdefault(kind, {}), path, jnp.asarray(leaf))
-            elif not callable(leaf) and path in self.paths and path[-1] != "inference":
-                self._check_leaf(path, leaf)
-        if state is not None:
-            leaves = jax.tree.leaves(state)
-            if len(leaves) != len(self.state_names):
-                raise ValueError(f"the state must have {len(self.state_names)} arrays, found {len(leaves)}")
-            variables["state"] = dict(zip(self.state_names, map(jnp.asarray, leaves), strict=True))
-        return variables
-
-    def _check_leaf(self, path: tuple[str, ...], leaf: Any) -> None:
-        expected = self.leaves[self.paths.index(path)]
-        if isinstance(leaf, int | float | str) and expected != leaf:
-            raise ValueError(f"the model brought has {'.'.join(path)} = {expected!r}, this one has {leaf!r}")
-
-    def model(self, variables: Variables) -> Any:
-        """Return the model with these variables."""
-        leaves = [
-            _get(variables[kind], path) if kind else leaf
-            for path, kind, leaf in zip(self.paths, self.kinds, self.leaves, strict=True)
-        ]
-        return jax.tree.unflatten(self.treedef, leaves)
-
-    def state_of(self, variables: Variables) -> Any:
-        """Return the state with these variables, or None."""
-        if self.state is None:
-            return None
-        return jax.tree.unflatten(self.state, [variables["state"][name] for name in self.state_names])
-
-    def with_state(self, variables: Variables, state: Any) -> Variables:
-        """Return variables with a new state."""
-        if self.state is None:
-            return variables
-        return {**variables, "state": dict(zip(self.state_names, jax.tree.leaves(state), strict=True))}
-
-
-class _Site(NamedTuple):
-    """Where the units of a layer are."""
-
-    name: str
-    path: tuple[str, ...]
-    axis: int
-    """Axis of the units in the layer's output for one row."""
-    weight_axis: int
-    stack: tuple[int, ...]
-    """Lengths of the axes over which the parameters of several layers are stacked, as for a scan over layers."""
-
-    def stacked(self, units: Any) -> Any:
-        """Return a vector of units with the axes over which layers are stacked."""
-        return units.reshape(*self.stack, -1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Hook:
-    """What a layer does with its result."""
-
-    site: _Site | None
-    tapped: bool = False
-    is_last: bool = False
-
-    def __call__(self, layer: Any, inputs: Sequence[Any], result: Any) -> Any:
-        """Shift and mask the layer's units, and mark its values for `collect`."""
-        if self.is_last:
-            inputs = (tap("features", inputs[0], jnp.zeros(())), *inputs[1:])
-        h, rest = (result[0], result[1:]) if isinstance(result, tuple) else (result, None)
-        if self.site is not None:
-            h = self._changed(layer, h)
-        return h if rest is None else (h, *rest)
-
-    def _changed(self, layer: Any, h: Array) -> Array:
-        assert self.site is not None
-        vector = h if h.ndim else h[None]  # a layer with out_features="scalar"
-        vector = shifted_and_masked(vector, layer.fairjax_shift, layer.fairjax_keep, self.site.axis)
-        if self.tapped:
-            keep, axis, stack = layer.fairjax_keep, self.site.axis, self.site.stack
-            vector = tap(self.site.name, vector, keep, axis=axis, stack=stack)
-        return vector.reshape(h.shape)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class _Program:
     """An Equinox model as functions of variables and rows."""
 
-    structure: _Structure
+    structure: Structure
     call: Call
     axis_name: Any
-    sites: tuple[_Site, ...] = ()
-    last: tuple[str, ...] | None = None
+    sites: tuple[Site, ...] = ()
+    last: Path | None = None
     """Path of the last linear layer."""
     head: Head = dataclasses.field(default_factory=lambda: Head("logit"))
 
@@ -253,12 +143,20 @@ class _Program:
             return result
 
         mapped = jax.vmap(row, in_axes=(0, None if key is None else 0), out_axes=(0, None), axis_name=self.axis_name)
-        with _as_users_run():
-            return mapped(x, keys)
+        try:
+            with _as_users_run():
+                return mapped(x, keys)
+        except ValueError as error:
+            if "out_axes" in str(error):
+                raise ValueError(
+                    "the model's state must be the same for all rows, as that of batch normalisation is: average it "
+                    f"over the axis {self.axis_name!r} in the model"
+                ) from error
+            raise
 
     def outputs(self, model: Any, state: Any, x: Any) -> Any:
         """Return the outputs of a model in evaluation mode."""
-        arrays, static = extra("equinox").partition(model, _is_array)
+        arrays, static = extra("equinox").partition(model, is_array)
         return jax.jit(lambda arrays, state, x: self.rows(extra("equinox").combine(arrays, static), state, x)[0])(
             arrays, state, x
         )
@@ -274,9 +172,9 @@ class _Program:
         features: bool = False,
     ) -> tuple[Any, Any, dict[str, list[Array]]]:
         """Apply the network, and return outputs, state, and what was collected."""
-        hooks = {site.path: _Hook(site, tapped, features and site.path == self.last) for site in self.sites}
+        hooks = {site.path: Hook(site, tapped, features and site.path == self.last) for site in self.sites}
         if features and self.last is not None:
-            hooks.setdefault(self.last, _Hook(None, False, True))
+            hooks.setdefault(self.last, Hook(None, False, True))
         fields = {
             site.path: (
                 None if shifts is None else site.stacked(shifts[site.name]),
@@ -284,7 +182,7 @@ class _Program:
             )
             for site in self.sites
         }
-        model = _marked(self.structure.model(variables), hooks, fields)
+        model = marked(self.structure.model(variables), hooks, fields)
         model, state = self.in_mode(model, key), self.structure.state_of(variables)
         if not tapped and not features:
             return *self.rows(model, state, x, key), {}
@@ -332,228 +230,51 @@ class _Program:
         found = self.run(variables, x, tapped=True)[2]
         return {name: positions_then_units(calls) for name, calls in found.items()}
 
-    def given_back(self, variables: Variables) -> tuple[Any, Any]:
-        """Return the model and its state, with zeros in the weights and biases of cut units."""
-        params = jax.tree.map(lambda leaf: leaf, variables["params"])
+    def zeroed(self, variables: Variables) -> Variables:
+        """Return variables with zeros in the weights and biases of cut units."""
+        params = jax.tree.map(lambda leaf: leaf, variables["params"])  # new dictionaries
         for site in self.sites:
             keep = site.stacked(variables["masks"][site.name])
             if np.all(np.asarray(keep)):
                 continue
-            layer = _get(params, site.path)
+            layer = get(params, site.path)
             for name, axis in (("weight", site.weight_axis), ("bias", 0)):
                 if name in layer:
-                    layer[name] = _zeroed(layer[name], keep, axis)
-        return self.structure.model({**variables, "params": params}), self.structure.state_of(variables)
-
-
-def _zeroed(weight: Array, keep: Array, axis: int) -> Array:
-    """Return a weight with zeros for cut units, of layers that may be stacked."""
-    stack = keep.ndim - 1
-    shape = [*keep.shape[:-1], *[1] * (weight.ndim - stack)]
-    shape[stack + axis] = keep.shape[-1]
-    return jnp.where(keep.reshape(shape), weight, jnp.zeros((), weight.dtype))
+                    layer[name] = zeroed(layer[name], keep, axis)
+        return {**variables, "params": params}
 
 
 def _sites(
     program: _Program, variables: Variables, x: Any, units: Selection
-) -> tuple[dict[str, Layer], tuple[_Site, ...], tuple[str, ...] | None]:
+) -> tuple[dict[str, Layer], tuple[Site, ...], Path | None]:
     """Record the layers that the model calls, and choose those with units."""
     model = program.structure.model(variables)
-    modules = dict(_modules(model))
+    modules = dict(modules_of(model))
     calls: list[Layer] = []
-    axes: dict[str, tuple[tuple[str, ...], int, int, tuple[int, ...]]] = {}
-    hooks = {path: functools.partial(_record, calls, axes, modules, path) for path in modules}
+    axes: dict[str, tuple[Path, int, int, tuple[int, ...]]] = {}
+    hooks = {path: functools.partial(record, calls, axes, modules, path) for path in modules}
 
     def run(x: Any) -> Any:
-        return program.rows(program.in_mode(_marked(model, hooks), None), program.structure.state_of(variables), x)
+        return program.rows(program.in_mode(marked(model, hooks), None), program.structure.state_of(variables), x)
 
     jax.eval_shape(run, x)
     chosen = select(calls, units)
-    sites = tuple(_Site(name, *axes[layer.name]) for name, layer in chosen.items())
+    sites = tuple(Site(name, *axes[layer.name]) for name, layer in chosen.items())
     last = next((call for call in reversed(calls) if call.is_default), None)
-    is_linear = last is not None and _family(last.layer) == "Linear"
+    is_linear = last is not None and family_of(last.layer) == "Linear"
     return chosen, sites, axes[last.name][0] if last is not None and is_linear else None
-
-
-def _record(
-    calls: list[Layer],
-    axes: dict[str, Any],
-    modules: dict[tuple[str, ...], Any],
-    path: tuple[str, ...],
-    called: Any,
-    inputs: Sequence[Any],
-    result: Any,
-) -> Any:
-    """Note a call of a layer, which may see a part of the parameters only."""
-    layer, name, family = modules[path], ".".join(path), _family(modules[path])
-    h = result[0] if isinstance(result, tuple) and result else result
-    if not isinstance(h, jax.Array) or not jnp.issubdtype(h.dtype, jnp.floating):
-        return result
-    axis, weight_axis = _UNIT_AXES.get(family or "", (0 if h.ndim >= 3 else -1, 0))
-    sizes = [
-        (whole.shape, part.shape)
-        for whole, part in zip(_arrays(layer), _arrays(called), strict=False)
-        if whole.ndim > part.ndim
-    ]
-    stack = sizes[0][0][: len(sizes[0][0]) - len(sizes[0][1])] if sizes else ()
-    width = (h.shape[axis] if h.ndim else 1) * int(np.prod(stack))
-    calls.append(Layer(name, layer, width, family in _DEFAULT, _obstacle(layer, family, path, modules)))
-    axes.setdefault(name, (path, axis, weight_axis, stack))
-    return result
-
-
-def _obstacle(layer: Any, family: str | None, path: tuple[str, ...], modules: dict[tuple[str, ...], Any]) -> str | None:
-    """Return why zeros in the layer's weights cannot express a cut, or None."""
-    for depth in range(1, len(path)):
-        parent = modules.get(path[:depth])
-        if type(parent).__name__ in ("Shared", "WeightNorm", "SpectralNorm"):
-            return f"its weights are shared or computed by {type(parent).__name__} at {'.'.join(path[:depth])}"
-    if family is None or not _is_array(getattr(layer, "weight", None)):
-        return f"a {type(layer).__name__} has no weights for each unit, so that it does not become 0"
-    if family in ("LayerNorm", "RMSNorm") and layer.weight.ndim != 1:
-        return "its weights have several axes"
-    return None
-
-
-def _family(layer: Any) -> str | None:
-    """Return the class of Equinox that says where a layer's units are."""
-    nn = extra("equinox").nn
-    return next((name for name in _UNIT_AXES if hasattr(nn, name) and isinstance(layer, getattr(nn, name))), None)
-
-
-def _marked(model: Any, hooks: dict[tuple[str, ...], Any], fields: dict[tuple[str, ...], Any] | None = None) -> Any:
-    """Return the model with layers that call hooks, of subclasses of their own classes with three more fields."""
-    module = extra("equinox").Module
-
-    def replaced(node: Any, path: tuple[str, ...]) -> Any:
-        children, treedef = jax.tree_util.tree_flatten_with_path(
-            node, is_leaf=lambda other: other is not node and isinstance(other, module)
-        )
-        leaves = [
-            replaced(child, (*path, *_names(keys))) if isinstance(child, module) else child for keys, child in children
-        ]
-        node = jax.tree.unflatten(treedef, leaves)
-        return _with_hook(node, hooks[path], *(fields or {}).get(path, (None, None))) if path in hooks else node
-
-    return replaced(model, ())
-
-
-def _with_hook(layer: Any, hook: Any, shift: Any, keep: Any) -> Any:
-    marked = object.__new__(_marked_class(type(layer)))
-    for field in dataclasses.fields(layer):
-        if hasattr(layer, field.name):
-            object.__setattr__(marked, field.name, getattr(layer, field.name))
-    for name, value in (("fairjax_shift", shift), ("fairjax_keep", keep), ("fairjax_hook", hook)):
-        object.__setattr__(marked, name, value)
-    return marked
-
-
-@functools.cache
-def _marked_class(cls: type) -> type:
-    """Make the subclass of a class of layers whose instances call a hook with their inputs and results."""
-    field = extra("equinox").field
-
-    def __call__(self: Any, *args: Any, **options: Any) -> Any:
-        return self.fairjax_hook(self, args, cls.__call__(self, *args, **options))
-
-    namespace = {
-        "__module__": cls.__module__,
-        "__qualname__": cls.__qualname__,
-        "__annotations__": dict.fromkeys(("fairjax_shift", "fairjax_keep", "fairjax_hook"), Any),
-        "fairjax_shift": None,
-        "fairjax_keep": None,
-        "fairjax_hook": field(static=True, default=None),
-        "__call__": __call__,
-    }
-    return type(cls)(cls.__name__, (cls,), namespace)
-
-
-def _structure(model: Any, state: Any) -> _Structure:
-    paths, leaves = _paths_and_leaves(model)
-    kinds = tuple(map(_kind, leaves))
-    if len(set(paths)) < len(paths):
-        raise ValueError("two arrays of the model have the same path: its dictionaries must have string keys")
-    names = []
-    if state is not None:
-        with_paths, _ = jax.tree_util.tree_flatten_with_path(getattr(state, "_state", state))
-        described = [jax.tree_util.keystr(keys, simple=True, separator=".") for keys, _ in with_paths]
-        count = len(jax.tree.leaves(state))
-        names = [f"{number:03d} {described[number]}" if len(described) == count else f"{number:03d}" for number in range(count)]
-    return _Structure(
-        tuple(None if kind else leaf for kind, leaf in zip(kinds, leaves, strict=True)),
-        jax.tree.structure(model, is_leaf=_is_index),
-        paths,
-        kinds,
-        None if state is None else jax.tree.structure(state),
-        tuple(names),
-    )
-
-
-def _kind(leaf: Any) -> str | None:
-    """Return the collection of a leaf: None if it is no array, or is a random key, which is no variable."""
-    if not _is_array(leaf) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return None
-    return "params" if jnp.issubdtype(leaf.dtype, jnp.inexact) else "buffers"
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array | np.ndarray)
-
-
-def _arrays(layer: Any) -> list[Any]:
-    return [leaf for leaf in map(functools.partial(getattr, layer), _array_fields(layer)) if _is_array(leaf)]
-
-
-def _array_fields(layer: Any) -> list[str]:
-    return [field.name for field in dataclasses.fields(layer) if not field.name.startswith("fairjax_")]
-
-
-def _is_index(node: Any) -> bool:
-    return isinstance(node, extra("equinox").nn.StateIndex)
-
-
-def _has_state(model: Any) -> bool:
-    return any(map(_is_index, jax.tree.leaves(model, is_leaf=_is_index)))
-
-
-def _paths_and_leaves(model: Any) -> tuple[tuple[tuple[str, ...], ...], tuple[Any, ...]]:
-    found, _ = jax.tree_util.tree_flatten_with_path(model, is_leaf=_is_index)
-    return tuple(_names(keys) for keys, _ in found), tuple(leaf for _, leaf in found)
-
-
-def _names(keys: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(jax.tree_util.keystr((key,), simple=True) for key in keys)
-
-
-def _modules(model: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Return the modules inside a model that can be called, by paths, outer ones first."""
-    module = extra("equinox").Module
-
-    def inside(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        children, _ = jax.tree_util.tree_flatten_with_path(
-            node, is_leaf=lambda other: other is not node and isinstance(other, module)
-        )
-        for keys, child in children:
-            if not isinstance(child, module):
-                continue
-            own = type(child).__module__.startswith("equinox.") and not type(child).__module__.startswith("equinox.nn")
-            if callable(child) and not own:
-                yield (*path, *_names(keys)), child
-            yield from inside(child, (*path, *_names(keys)))
-
-    return inside(model, ())
 
 
 def _axis_name(model: Any) -> Any:
     """Return the name of the axis over which batch normalisation computes its statistics."""
     names = set()
-    for _, layer in _modules(model):
-        if _family(layer) == "BatchNorm":
+    for _, layer in modules_of(model):
+        if family_of(layer) == "BatchNorm":
             name = layer.axis_name
             names.update(name if isinstance(name, tuple | list) else (name,))
     if len(names) > 1:
         raise ValueError(
-            f"batch normalisation must have one axis name, that of the rows, found {', '.join(sorted(map(repr, names)))}"
+            f"batch normalisation must have one axis name, of the rows, found {', '.join(sorted(map(repr, names)))}"
         )
     return names.pop() if names else "batch"
 
@@ -587,13 +308,3 @@ def _as_users_run() -> Iterator[None]:
     """Apply the model's own code with JAX's usual rules of promotion, whatever is set for other code."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
-
-
-def _put(tree: dict[str, Any], path: tuple[str, ...], leaf: Any) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = leaf
-
-
-def _get(tree: Any, path: tuple[str, ...]) -> Any:
-    return functools.reduce(lambda node, name: node[name], path, tree)
