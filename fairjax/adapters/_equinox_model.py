@@ -33,7 +33,9 @@ class Structure:
     state_names: tuple[str, ...]
 
     def read(self, model: Any, state: Any = None) -> Variables:
-        """Return the collections of a model and its state."""
+        """Return the collections of a model and its state, or of a pair of them, as `give_back` returns it."""
+        if isinstance(model, tuple) and state is None:
+            model, state = model
         if (state is None) != (self.state is None):
             raise ValueError("a model with state is read with it, variables_of(model, state), and one without alone")
         variables: Variables = {"params": {}}
