@@ -54,18 +54,7 @@ class Head:
         Raises:
             ValueError: if they are no array of a shape above, are not finite, or are no probabilities as stated.
         """
-        if not hasattr(outputs, "shape") or not hasattr(outputs, "dtype"):
-            raise ValueError(
-                f"the network must return one array of logits or probabilities, found {type(outputs).__name__}: wrap "
-                "it so that only this array is returned"
-            )
-        if outputs.ndim not in (1, 2) or outputs.shape[0] != n or 0 in outputs.shape:
-            raise ValueError(
-                f"the network must return outputs of shape ({n},), ({n}, 1) or ({n}, classes), one row per row of the "
-                f"example, found shape {tuple(outputs.shape)}"
-            )
-        if not jnp.issubdtype(outputs.dtype, jnp.floating):
-            raise ValueError(f"the network must return floating-point numbers, found {outputs.dtype}, as of decisions")
+        check_outputs(outputs, n)
         values = np.asarray(outputs, np.float64)
         if not np.isfinite(values).all():
             raise ValueError("the network's outputs on the example are not finite: check the example and the weights")
@@ -109,3 +98,23 @@ def as_logits(outputs: Any) -> Float[Array, "n *c"]:
     if outputs.shape[1] == 1:
         return outputs[:, 0]
     return outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs
+
+
+def check_outputs(outputs: Any, n: int) -> None:
+    """Check that the outputs of a network on n rows are an array of a shape that a head takes.
+
+    Raises:
+        ValueError: naming what was found.
+    """
+    if not hasattr(outputs, "shape") or not hasattr(outputs, "dtype"):
+        raise ValueError(
+            f"the network must return one array of logits or probabilities, found {type(outputs).__name__}: wrap "
+            "it so that only this array is returned"
+        )
+    if outputs.ndim not in (1, 2) or outputs.shape[0] != n or 0 in outputs.shape:
+        raise ValueError(
+            f"the network must return outputs of shape ({n},), ({n}, 1) or ({n}, classes), one row per row of the "
+            f"example, found shape {tuple(outputs.shape)}"
+        )
+    if not jnp.issubdtype(outputs.dtype, jnp.floating):
+        raise ValueError(f"the network must return floating-point numbers, found {outputs.dtype}, as of decisions")
