@@ -1,5 +1,7 @@
 """Convolutions as matrix products, which stay fast when many networks are computed at once, and pooling."""
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -32,7 +34,8 @@ class Convolution(nn.Module):
         kernel = self.param("kernel", start, (self.size, self.size, channels, self.features))
         bias = self.param("bias", start, (self.features,))
         patches = _patches(jnp.asarray(x).astype(kernel.dtype), self.size, self.stride)
-        products = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, self.features) + bias[None]
+        positions, inputs = math.prod(patches.shape[:-1]), patches.shape[-1]  # no -1, since there may be no channels
+        products = patches.reshape(positions, inputs) @ kernel.reshape(inputs, self.features) + bias[None]
         return products.reshape(*patches.shape[:-1], self.features)
 
 

@@ -1,6 +1,6 @@
-"""How the layers of a network follow each other, as far as removing units must know."""
+"""How the layers of a network follow each other, as far as the removal of units must know."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Path = tuple[str, ...]
 """Names that lead to a layer in a tree of variables."""
@@ -9,38 +9,60 @@ Path = tuple[str, ...]
 class UnitLayer(NamedTuple):
     """A layer whose outputs are units, and the layers around it.
 
-    Each layer has a `kernel`, whose last axis is that of its outputs and whose last but one is that of its inputs, and a
-    `bias`. Between the layer and its reader are a ReLU and a batch normalisation.
+    The layer and its reader have a `kernel`, whose last axis is that of the outputs and whose last but one is that of
+    the inputs, and a `bias`. Between them are a ReLU and a batch normalisation.
     """
 
     module: Path
-    """The module that has the units under the name `units`, and contains the next two layers."""
-    layer: Path
-    """The layer."""
-    norm: Path
-    """Its batch normalisation, with `scale` and `bias` among the parameters, and running `mean` and `var`."""
+    """The module that holds the units as `units`, the layer, and its batch normalisation as `norm`."""
+    layer: str
+    """Name of the layer in the module."""
     reader: Path | None
-    """The layer whose inputs are the units, and nothing else's; None if they are added to a residual stream, from which
-    they cannot be removed."""
+    """The layer whose inputs are these units and no others; None if the units are added to a residual stream, from
+    which they cannot be removed."""
     norm_first: bool
-    """Whether batch normalisation comes before the ReLU; with `reader` None, no ReLU need follow it."""
+    """Whether batch normalisation comes before the ReLU. Not used without a reader."""
 
 
 @runtime_checkable
 class HasUnitLayers(Protocol):
-    """A module whose units can be removed by `fairjax.nn.materialize` and `fairjax.nn.shrink`."""
+    """A module whose units `fairjax.nn.materialize` and `fairjax.nn.shrink` can remove."""
 
-    cut: str
-    """Weights of a unit that a mask removes: the incoming or the outgoing ones."""
+    cut: Any
+    """Weights of a unit that a mask removes, "incoming" or "outgoing"."""
 
     def unit_layers(self) -> tuple[UnitLayer, ...]:
         """Describe the layers whose outputs are the units, in the order of their computation."""
         ...
 
-    def with_units(self, counts: tuple[int, ...]) -> "HasUnitLayers":
-        """Return the module with other numbers of units in the layers of `unit_layers` that have a reader.
+    def with_units(self, counts: tuple[int, ...]) -> Any:
+        """Return the module with other numbers of units.
 
         Args:
-            counts: a number for each layer that has a reader.
+            counts: a number for each of `unit_layers` that has a reader.
         """
         ...
+
+
+def at(tree: Any, path: Path) -> Any:
+    """Return the branch of a tree of dictionaries at a path.
+
+    Example:
+        >>> at({"a": {"b": 1}}, ("a", "b"))
+        1
+    """
+    for name in path:
+        tree = tree[name]
+    return tree
+
+
+def replaced(tree: Any, path: Path, branch: Any) -> Any:
+    """Return a tree of dictionaries with another branch at a path; the given tree is unchanged.
+
+    Example:
+        >>> replaced({"a": {"b": 1, "c": 2}}, ("a", "b"), 3)
+        {'a': {'b': 3, 'c': 2}}
+    """
+    if not path:
+        return branch
+    return {**tree, path[0]: replaced(tree[path[0]], path[1:], branch)}
