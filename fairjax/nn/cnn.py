@@ -17,9 +17,9 @@ from fairjax.types import AnyArray
 class Cnn(nn.Module):
     """Convolutional network: blocks of convolution, batch normalisation and ReLU, then a linear output layer.
 
-    Between blocks, the height and width of images are halved by average pooling, or, with `halving="stride"`, every
-    convolution computes only every second row and column, which takes a third of the time. The output layer sees the
-    mean of each channel over all positions. A unit is a channel; its shift is one number for all images and positions.
+    Every convolution computes only every second row and column, so that images have half the height and width after it;
+    or, with `halving="pooling"`, it computes all of them, which takes about three times as long, and images are halved
+    between blocks by average pooling. The output layer sees the mean of each channel over all positions. A unit is a channel; its shift is one number for all images and positions.
 
     The influence of a channel is measured at the convolution's output ("preactivation"), after batch normalisation
     ("normalised"), or after the ReLU ("activation"). A channel whose incoming weights are cut has the constant output
@@ -41,15 +41,15 @@ class Cnn(nn.Module):
     cut: Cut = "incoming"
     dropout: float = 0.05
     """Probability of dropping a channel of an image after a block."""
-    halving: Literal["pooling", "stride"] = "pooling"
+    halving: Literal["stride", "pooling"] = "stride"
     outputs: int = 1
     """Number of logits per row: 1 for two classes, and the number of classes for more."""
 
     def __post_init__(self):
         """Validate the fields, before any tracing."""
         check_fields(self)
-        if self.halving not in ("pooling", "stride"):
-            raise ValueError(f"halving must be pooling or stride, got {self.halving!r}")
+        if self.halving not in ("stride", "pooling"):
+            raise ValueError(f"halving must be stride or pooling, got {self.halving!r}")
         super().__post_init__()
 
     @nn.compact

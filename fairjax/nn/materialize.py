@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fairjax.nn.unit_layers import HasUnitLayers, UnitLayer, at, replaced
-from fairjax.types import Variables
+from fairjax.types import AnyArray, Variables
 
 Module = TypeVar("Module", bound=HasUnitLayers)
 
@@ -148,6 +148,6 @@ def _output_at_zero(
     return np.maximum(normalised, np.float32(0)) if norm_first else normalised
 
 
-def _as_last(keep: jax.Array, leaf: jax.Array) -> jax.Array:
+def _as_last(keep: AnyArray, leaf: AnyArray) -> AnyArray:
     """Add axes to a mask, so that it broadcasts along the last axis of a leaf."""
     return keep.reshape((1,) * (leaf.ndim - 1) + keep.shape)

@@ -5,6 +5,7 @@ import functools
 import chex
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -12,12 +13,13 @@ import fairjax
 from fairjax import SHARED, BiasGda, Cnn, Pruning, ResNet, from_linen, spd, training
 from fairjax.nn import BatchNorm, Convolution, influence, masks, materialize, shrink
 from fairjax.nn.convolution import pooled
+from fairjax.nn.materialize import _unit_layers
 from fairjax.types import Batch, Split
 
 N = 24
 MODULES = {
-    "cnn": Cnn(channels=(4, 3), dropout=0.1),
-    "stride": Cnn(channels=(4, 3), site="normalised", cut="outgoing", halving="stride"),
+    "cnn": Cnn(channels=(4, 3), halving="pooling", dropout=0.1),
+    "stride": Cnn(channels=(4, 3), site="normalised", cut="outgoing"),
     "activation": Cnn(channels=(4, 3), site="activation"),
     "resnet": ResNet(channels=(3, 4), dropout=0.1),
     "residual outgoing": ResNet(channels=(3,), blocks=2, site="activation", cut="outgoing"),
@@ -110,12 +112,13 @@ def test_influence_of_a_channel_is_the_slope_in_double_precision(name):
             logits, _ = network.apply(double, x, shifts=jax.tree.unflatten(structure, shifts))
             return spd(jax.nn.sigmoid(logits), batch.y, batch.a)
 
+        largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(measured))
+        assert largest > 1e-4
         for i, (leaf, found) in enumerate(zip(flat, jax.tree.leaves(measured), strict=True)):
             for unit in range(leaf.size):
                 step = 1e-5 * (np.arange(leaf.size) == unit)
                 up, down = ([*flat[:i], leaf + sign * step, *flat[i + 1 :]] for sign in (1, -1))
-                assert float(found[unit]) == pytest.approx(float((bias(up) - bias(down)) / 2e-5), abs=2e-5, rel=2e-3)
-    assert max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(measured)) > 1e-3
+                assert float(found[unit]) == pytest.approx(float((bias(up) - bias(down)) / 2e-5), abs=2e-3 * largest)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -163,7 +166,7 @@ def test_a_layer_may_lose_all_of_its_channels(cut):
 
 def test_a_module_that_does_not_describe_its_units_is_refused():
     with pytest.raises(TypeError, match="use Mlp, Cnn or ResNet"):
-        shrink.__wrapped__(Convolution(3), {}) if hasattr(shrink, "__wrapped__") else shrink(Convolution(3), {})
+        _unit_layers(Convolution(3))
 
 
 def splits_of(seeds):
@@ -173,8 +176,8 @@ def splits_of(seeds):
     a = rng.random(n) < 0.5
     y = (rng.random(n) < 0.5 + 0.35 * np.where(a, 1, -1)) ^ (rng.random(n) < 0.1)
     x = rng.random((n, 6, 6, 2)).astype(np.float32) * 0.3
-    x[..., 0] += 0.5 * y[:, None, None]
-    x[..., 1] += 0.6 * a[:, None, None]
+    x[..., 0] += (0.4 * y + 0.3 * rng.random(n))[:, None, None]
+    x[..., 1] += (0.4 * a + 0.3 * rng.random(n))[:, None, None]
     dataset = fairjax.data.from_arrays(x, y, a)
     return fairjax.data.split_seeds(dataset, seeds)
 
@@ -189,7 +192,7 @@ def trained():
     return network, splits, fit(keys, splits).best.variables()
 
 
-@pytest.mark.parametrize("method", [Pruning(), BiasGda(epochs=6, learning_rate=3e-3, batch_size=45)])
+@pytest.mark.parametrize("method", [Pruning(), BiasGda(epochs=6, learning_rate=1e-2, batch_size=45)])
 def test_three_seeds_are_debiased_at_once(trained, method):
     network, splits, variables = trained
     keys = jax.random.split(jax.random.key(1), 3)
@@ -223,15 +226,15 @@ def test_the_last_hidden_layer_is_the_mean_over_positions():
     ("make", "message"),
     [
         (lambda: Cnn(channels=()), "channels must be"),
-        (lambda: Cnn(halving="max"), "halving must be"),
-        (lambda: ResNet(site="output"), "site must be"),
+        (lambda: Cnn(halving="max"), "halving"),
+        (lambda: ResNet(site="output"), "site"),
         (lambda: ResNet(channels=(4, 4), inner=(3,)), "inner must be 2"),
         (lambda: ResNet(blocks=0), "blocks must be at least 1"),
         (lambda: Cnn(outputs=2), "outputs must be 1"),
     ],
 )
 def test_fields_are_validated_when_a_module_is_made(make, message):
-    with pytest.raises(Exception, match=message):
+    with pytest.raises((ValueError, jaxtyping.TypeCheckError), match=message):
         make()
 
 
