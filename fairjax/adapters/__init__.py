@@ -1,9 +1,9 @@
-"""Adapters: convert data of other libraries to fairjax's types and back, and run their postprocessors."""
+"""Adapters: convert data of other libraries to fairjax's types and back, run their postprocessors, and fit as they do."""
 
 import importlib
 from typing import Any
 
-_ADAPTERS = ("aif360", "aif360_postprocessing")
+_ADAPTERS = ("aif360", "aif360_postprocessing", "sklearn")
 
 
 def __getattr__(name: str) -> Any:
