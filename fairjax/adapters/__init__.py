@@ -1,4 +1,4 @@
-"""Adapters: convert data of other libraries to fairjax's types and back, run their postprocessors, and fit as they do."""
+"""Adapters to other libraries: their data sets, their postprocessors, and a classifier for scikit-learn."""
 
 import importlib
 from typing import Any

@@ -1,6 +1,6 @@
 """The bias of predicted labels, and a scorer for scikit-learn's model selection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ def bias(
     sensitive_features: Any,
     measure: str | Measure = "spd",
     privileged: Any = None,
-    classes: Sequence[Any] | None = None,
+    positive: Any = None,
     sample_weight: Any = None,
 ) -> float:
     """Compute the bias of predicted labels.
@@ -33,8 +33,7 @@ def bias(
         measure: name of a measure in `fairjax.MEASURES`, or a measure.
         privileged: value of the privileged group, which determines the sign for two groups; a mapping from columns to
             values if there are several. By default, the greatest value.
-        classes: all labels in order, of which the second is positive if there are two; by default, the sorted labels
-            of `y_true` and `y_pred`.
+        positive: the positive label of two; by default, the greater one.
         sample_weight: weights (n,); 1 if omitted.
 
     Returns:
@@ -42,7 +41,7 @@ def bias(
 
     Raises:
         ValueError: if lengths or pandas indices differ, there are fewer than two groups, a sensitive value is missing,
-            or the labels have one value and `classes` is not given.
+            or it is not known which label is positive.
 
     Example:
         >>> bias([0, 1, 1, 0], [0, 1, 1, 1], sensitive_features=["f", "f", "m", "m"])
@@ -50,24 +49,31 @@ def bias(
     """
     checks.check_index(y_true=y_true, y_pred=y_pred, sensitive_features=sensitive_features, sample_weight=sample_weight)
     true, predicted = column_or_1d(y_true), column_or_1d(y_pred)
-    names = np.unique(np.concatenate([true, predicted])) if classes is None else np.asarray(classes)
-    if len(names) < 2:
-        raise ValueError(
-            f"all labels are {names[0]!r}, so it is not known which label is positive: pass classes=, all labels in order"
-        )
     groups = data.groups(sensitive_features, reference=privileged)
     check_consistent_length(true, predicted, groups.a, sample_weight)
-    true, predicted = _codes("y_true", true, names), _codes("y_pred", predicted, names)
-    values = predicted.astype(np.float32) if len(names) == 2 else np.eye(len(names), dtype=np.float32)[predicted]
-    labels = true == 1 if len(names) == 2 else true
+    names, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
+    classes = max(len(names), 2)
+    if classes == 2:
+        is_positive = codes == _position_of_positive(names, positive)
+        labels, values = np.split(is_positive, [len(true)])
+    else:
+        if positive is not None:
+            raise ValueError(f"positive names one of two labels, found {classes} labels: omit it")
+        labels, decisions = np.split(codes, [len(true)])
+        values = np.eye(classes, dtype=np.float32)[decisions]
     evaluation = selection.evaluate_at(
-        resolve_measure(measure, groups, len(names)), values, labels, groups.a, 0.5, weights=sample_weight
+        resolve_measure(measure, groups, classes),
+        values.astype(np.float32),
+        labels,
+        groups.a,
+        0.5,
+        weights=sample_weight,
     )
     return float(evaluation.bias)
 
 
 def bias_scorer(
-    measure: str | Measure = "spd", *, privileged: Any = None, classes: Sequence[Any] | None = None
+    measure: str | Measure = "spd", *, privileged: Any = None, positive: Any = None
 ) -> Callable[..., float]:
     """Make a scorer of predictions that is higher the smaller their bias is, -|bias|, for model selection.
 
@@ -78,14 +84,13 @@ def bias_scorer(
     Args:
         measure: name of a measure in `fairjax.MEASURES`, or a measure.
         privileged: as for `bias`; it changes only the sign for two groups.
-        classes: all labels in order; needed where `y` or the predictions of a fold may have one value only.
+        positive: as for `bias`; needed where labels and predictions of a fold may all be the same.
 
     Returns:
         The scorer, a function of (estimator, X, y, sensitive_features=...).
     """
-    scorer = make_scorer(
-        _size_of_bias, greater_is_better=False, measure=measure, privileged=privileged, classes=classes
-    )
+    options = {"measure": measure, "privileged": privileged, "positive": positive}
+    scorer = make_scorer(_size_of_bias, greater_is_better=False, **options)
     if sklearn.get_config()["enable_metadata_routing"]:
         scorer = scorer.set_score_request(sensitive_features=True)
     return scorer
@@ -103,14 +108,13 @@ def _size_of_bias(y_true: Any, y_pred: Any, *, sensitive_features: Any, **option
     return abs(bias(y_true, y_pred, sensitive_features=sensitive_features, **options))
 
 
-def _codes(name: str, labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Return the positions of labels among the classes."""
-    order = np.argsort(classes)
-    codes = order[np.searchsorted(classes, labels, sorter=order).clip(max=len(classes) - 1)]
-    wrong = classes[codes] != labels
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"{name} must hold one of the classes {', '.join(map(str, classes))}, found {labels[row]!r} in row {row}"
-        )
-    return codes
+def _position_of_positive(names: np.ndarray, positive: Any) -> int:
+    """Return the position of the positive label among one or two labels; -1 if no row has it."""
+    if positive is None:
+        if len(names) == 1:
+            raise ValueError(f"all labels are {names[0]!r}, which may be positive or not: pass positive=, that label")
+        return 1
+    found = np.flatnonzero(names == positive)
+    if not found.size and len(names) == 2:
+        raise ValueError(f"positive must be one of the labels, {names[0]!r} or {names[1]!r}, got {positive!r}")
+    return int(found[0]) if found.size else -1

@@ -1,4 +1,4 @@
-"""Training and debiasing behind `DebiasedClassifier`: splits without a test part, one network or the best of several."""
+"""Training and debiasing behind `DebiasedClassifier`: splits without a test part, and the best of several networks."""
 
 from functools import partial
 from typing import NamedTuple
@@ -41,6 +41,8 @@ class Best(NamedTuple):
     """Its result."""
     bias: float
     """The bias that the rule bounds."""
+    accuracy: float
+    """Balanced accuracy on the validation part."""
     epochs: int
     seed: int
 
@@ -145,7 +147,7 @@ def split_of_seed(splits: Split, seed: int) -> Split:
 
 
 def _check_parts(table: Dataset, measure: Measure, splits: Split, valid_size: float) -> None:
-    """Check that no part lacks a class, a group, or rows that the measure depends on, and that features have a scale."""
+    """Check that no part lacks rows that the measure or balanced accuracy needs, and that features have a scale."""
     required = _required_rows(measure, table.group_names, table.class_names, table.a)
     for part in ("train", "valid"):
         for rows in np.asarray(getattr(splits, part)):
@@ -154,8 +156,8 @@ def _check_parts(table: Dataset, measure: Measure, splits: Split, valid_size: fl
                     count = int(select(table.y, table.a).sum())
                     raise ValueError(
                         f"the {part} part ({len(rows)} rows) has no row with {description}, of which there are {count} "
-                        f"among {len(table.y)} samples, and {quantity} is undefined there: pass more samples, pool small "
-                        f"groups, or choose another valid_size than {valid_size}"
+                        f"among {len(table.y)} samples, and {quantity} is undefined there: pass more samples, pool "
+                        f"small groups, or choose another valid_size than {valid_size}"
                     )
     scale, mean = np.asarray(splits.scale), np.asarray(splits.mean)
     wrong = ~(np.isfinite(scale) & np.isfinite(mean) & (scale > 0)).all(axis=0)
@@ -178,7 +180,7 @@ def _best(rule: Rule, fitted: Fitted, result: Debiased) -> Best:
     usable, satisfied = np.isfinite(fitted.loss), np.asarray(result.satisfied)
     seed = max(range(len(bias)), key=lambda k: (usable[k], satisfied[k], score[k], accuracy[k]))
     chosen = jax.tree.map(lambda leaf: jnp.asarray(leaf)[seed], result)
-    return Best(chosen, float(bias[seed]), int(fitted.epochs[seed]), seed)
+    return Best(chosen, float(bias[seed]), float(accuracy[seed]), int(fitted.epochs[seed]), seed)
 
 
 def logits_of(result: Debiased, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n *c"]:

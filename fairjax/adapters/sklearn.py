@@ -16,7 +16,8 @@ try:
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
-        f'fairjax.adapters.sklearn needs scikit-learn 1.6 or newer, which cannot be imported ({error}): pip install "fairjax[sklearn]"'
+        "fairjax.adapters.sklearn needs scikit-learn 1.6 or newer, which cannot be imported "
+        f'({error}): pip install "fairjax[sklearn]"'
     ) from error
 
 from fairjax import checks, data
@@ -33,14 +34,18 @@ from fairjax.nn import Mlp, from_linen
 from fairjax.selection import RULES, Rule
 from fairjax.training import Training
 
-__all__ = ["BoundNotMetWarning", "DebiasedClassifier", "bias", "bias_scorer"]
+__all__ = ["DebiasingWarning", "DebiasedClassifier", "bias", "bias_scorer"]
 
 SMALLEST_MARGIN = 1e-9
 """Distance from 0 of decision values of rows whose score is at the threshold in single precision."""
 
 
-class BoundNotMetWarning(UserWarning):
-    """No candidate that the rule selects has a bias below the bound on validation data."""
+CHANCE = 1e-4
+"""Relative distance from 1 / classes below which a balanced accuracy is that of decisions without information."""
+
+
+class DebiasingWarning(UserWarning):
+    """The selected network does not meet the bound on validation data, or makes the same decision about all rows."""
 
 
 class DebiasedClassifier(ClassifierMixin, BaseEstimator):
@@ -54,15 +59,16 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
     `fit` requests `sensitive_features` by default, so that with metadata routing a pipeline or a search passes them on.
 
     Attributes:
-        classes_: the labels, sorted. If there are two, the second is the positive class.
+        classes_: the labels, sorted.
         groups_: names of the groups, the privileged one last.
         result_: the `fairjax.Debiased` of the selected network, with the evaluations of all candidates. Its test part
             is empty, and what it says of it is NaN: test data are those that `fit` is not given.
-        threshold_: the positive class is predicted if the score of `result_` exceeds this; NaN for more than two
+        threshold_: the positive class is predicted if its score, from `result_`, exceeds this; NaN for more than two
             classes.
         bias_: the measure's value that the rule bounds: on validation data, or on train and validation data for the
             rule "pooled".
-        satisfied_: whether |bias_| is below the rule's bound. If not, `fit` warns.
+        satisfied_: whether |bias_| is below the rule's bound. If not, `fit` warns; it also warns if the bound is met
+            only by the same decision about all rows.
         seed_: number of the selected seed, less than `n_seeds`.
         n_iter_: epochs for which the selected network was trained.
         n_features_in_: number of features.
@@ -95,6 +101,7 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         n_seeds: int = 1,
         valid_size: float = 0.25,
         privileged: Any = None,
+        positive: Any = None,
         minimum: int = 2,
         small: str = "raise",
         groups_from: Any = None,
@@ -117,13 +124,16 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
             valid_size: share of the rows for validation; every group and label gets its share.
             privileged: value of the privileged group, which determines the sign of the bias of two groups; a mapping
                 from columns to values if there are several columns. By default, the greatest value.
+            positive: the positive label of two, such as that of a loan that is repaid: measures such as "eod" depend on
+                it. By default, the greater one.
             minimum: least number of rows of a group.
             small: treatment of groups with fewer rows: "raise" an error, "pool" them into one group, "leave out" of
                 comparisons, or "keep".
             groups_from: how to find the groups if `fit` gets no `sensitive_features`: a column of `X` by number or
                 name, a list of columns, or a function of `X`, which gets a frame if `fit` got one and an array
                 otherwise. Columns of `X` remain features.
-            random_state: seed of splits, initialisation, order of rows and dropout; an integer for reproducible results.
+            random_state: seed of splits, initialisation, order of rows and dropout; an integer makes results
+                reproducible.
         """
         self.method = method
         self.measure = measure
@@ -135,6 +145,7 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         self.n_seeds = n_seeds
         self.valid_size = valid_size
         self.privileged = privileged
+        self.positive = positive
         self.minimum = minimum
         self.small = small
         self.groups_from = groups_from
@@ -175,13 +186,7 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         self.satisfied_ = bool(best.result.satisfied)
         self.seed_ = best.seed
         self.n_iter_ = best.epochs
-        if not self.satisfied_:
-            line = next(line for line in str(best.result).splitlines() if line.startswith("|bias| <"))
-            warnings.warn(
-                f"{line}; try another method, a larger epsilon, more seeds or wider layers",
-                BoundNotMetWarning,
-                stacklevel=2,
-            )
+        self._warn(best.accuracy)
         return self
 
     def decision_function(self, X: Any) -> Float[np.ndarray, "n *c"]:
@@ -191,8 +196,8 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
             X: features (n, features), as in `fit`.
 
         Returns:
-            For two classes (n,), the logit less the logit of the threshold: the positive class is predicted where this
-            is above 0. For more, the logit of each class (n, classes), of which the largest decides.
+            For two classes (n,), the logit of `classes_[1]` less that of the threshold: above 0, it is predicted. For
+            more, the logit of each class (n, classes), of which the largest decides.
 
         Raises:
             ValueError: if features are missing, too large, or of another number or other names than in `fit`.
@@ -204,11 +209,11 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) > 2:
             return logits
         # `result_.decide` compares scores with the threshold in single precision, and ties are no positive decisions.
-        scores = np.asarray(jax.nn.sigmoid(logits.astype(np.float32)))
-        positive = scores > np.float32(self.threshold_)
+        is_positive = np.asarray(jax.nn.sigmoid(logits.astype(np.float32))) > np.float32(self.threshold_)
         threshold = np.clip(self.threshold_, 1e-30, 1 - 1e-16)
         margin = logits - np.log(threshold / (1 - threshold))
-        return np.where(positive, np.maximum(margin, SMALLEST_MARGIN), np.minimum(margin, 0.0))
+        margin = np.where(is_positive, np.maximum(margin, SMALLEST_MARGIN), np.minimum(margin, -SMALLEST_MARGIN))
+        return -margin if self._is_flipped() else margin
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels with the debiased network and its threshold.
@@ -248,6 +253,20 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
             decision = np.stack([np.zeros_like(decision), decision], axis=1)
         powers = np.exp(decision - decision.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
+
+    def _warn(self, accuracy: float) -> None:
+        """Warn if the bound is not met, or is met by the same decision about all rows."""
+        way = "try another method, a larger epsilon, more seeds or wider layers"
+        if not self.satisfied_:
+            line = next(line for line in str(self.result_).splitlines() if line.startswith("|bias| <"))
+            warnings.warn(f"{line}; {way}", DebiasingWarning, stacklevel=3)
+        elif abs(accuracy * len(self.classes_) - 1.0) < CHANCE:
+            warnings.warn(
+                f"the selected network is not better than the same decision about all rows, balanced accuracy "
+                f"{accuracy:.3f} on validation data, which has no bias: {way}",
+                DebiasingWarning,
+                stacklevel=3,
+            )
 
     def _method(self) -> Method:
         """Return the method, and check the other parameters that need no data."""
@@ -307,10 +326,23 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         features = None if names is None or len(set(names)) < len(names) else list(names)
         classes = self.classes_.tolist()
         codes = np.searchsorted(self.classes_, y[keep])
+        if self._is_flipped():
+            codes, classes = 1 - codes, classes[::-1]
         table = data.from_arrays(
             X[keep], codes, groups, features=features, classes=range(len(classes)), weights=weights
         )
         return table._replace(classes=tuple(map(str, classes)))
+
+    def _is_flipped(self) -> bool:
+        """Return whether the network's positive class is the first of `classes_`."""
+        if self.positive is None:
+            return False
+        if len(self.classes_) > 2 or self.positive not in self.classes_:
+            raise ValueError(
+                f"positive must be one of two labels, got {self.positive!r} for the labels "
+                f"{', '.join(map(str, self.classes_))}"
+            )
+        return bool(self.classes_[0] == self.positive)
 
     def _sensitive(self, given: Any, X: np.ndarray, sensitive_features: Any) -> Any:
         """Return the sensitive columns: those given to `fit`, or those that follow from the features."""
