@@ -1,7 +1,7 @@
 """A scikit-learn classifier that is debiased when it is fitted, `DebiasedClassifier`, and a scorer of bias."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,7 +27,6 @@ from fairjax.arguments import check_method
 from fairjax.data import Dataset
 from fairjax.hyperparameters import check_at_least
 from fairjax.methods import METHODS, Method
-from fairjax.metrics import Measure
 from fairjax.metrics.groups import Groups
 from fairjax.metrics.levels import columns_of
 from fairjax.nn import Mlp, from_linen
@@ -60,6 +59,7 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
 
     Attributes:
         classes_: the labels, sorted.
+        positive_: the positive label of two; None if there are more.
         groups_: names of the groups, the privileged one last.
         result_: the `fairjax.Debiased` of the selected network, with the evaluations of all candidates. Its test part
             is empty, and what it says of it is NaN: test data are those that `fit` is not given.
@@ -88,22 +88,23 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
     # The default request of `fit`, which `set_fit_request` overrides.
     __metadata_request__fit = {"sensitive_features": True}
 
+    # Any value is stored, as scikit-learn demands, and `fit` checks it.
     def __init__(
         self,
-        method: str | Method = "pruning",
-        measure: str | Measure = "spd",
+        method: Any = "pruning",
+        measure: Any = "spd",
         *,
-        epsilon: float = 0.05,
-        rule: str = "objective",
-        widths: Sequence[int] = (32, 32),
-        dropout: float = 0.05,
-        training: Training | None = None,
-        n_seeds: int = 1,
-        valid_size: float = 0.25,
+        epsilon: Any = 0.05,
+        rule: Any = "objective",
+        widths: Any = (32, 32),
+        dropout: Any = 0.05,
+        training: Any = None,
+        n_seeds: Any = 1,
+        valid_size: Any = 0.25,
         privileged: Any = None,
         positive: Any = None,
-        minimum: int = 2,
-        small: str = "raise",
+        minimum: Any = 2,
+        small: Any = "raise",
         groups_from: Any = None,
         random_state: Any = None,
     ):
@@ -213,7 +214,7 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         threshold = np.clip(self.threshold_, 1e-30, 1 - 1e-16)
         margin = logits - np.log(threshold / (1 - threshold))
         margin = np.where(is_positive, np.maximum(margin, SMALLEST_MARGIN), np.minimum(margin, -SMALLEST_MARGIN))
-        return -margin if self._is_flipped() else margin
+        return margin if self.positive_ == self.classes_[1] else -margin
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels with the debiased network and its threshold.
@@ -326,23 +327,24 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         features = None if names is None or len(set(names)) < len(names) else list(names)
         classes = self.classes_.tolist()
         codes = np.searchsorted(self.classes_, y[keep])
-        if self._is_flipped():
+        self.positive_ = self._positive()
+        if len(classes) == 2 and self.positive_ == self.classes_[0]:
             codes, classes = 1 - codes, classes[::-1]
         table = data.from_arrays(
             X[keep], codes, groups, features=features, classes=range(len(classes)), weights=weights
         )
         return table._replace(classes=tuple(map(str, classes)))
 
-    def _is_flipped(self) -> bool:
-        """Return whether the network's positive class is the first of `classes_`."""
+    def _positive(self) -> Any:
+        """Return the positive label of two, or None if there are more."""
         if self.positive is None:
-            return False
+            return self.classes_[1] if len(self.classes_) == 2 else None
         if len(self.classes_) > 2 or self.positive not in self.classes_:
             raise ValueError(
                 f"positive must be one of two labels, got {self.positive!r} for the labels "
                 f"{', '.join(map(str, self.classes_))}"
             )
-        return bool(self.classes_[0] == self.positive)
+        return self.positive
 
     def _sensitive(self, given: Any, X: np.ndarray, sensitive_features: Any) -> Any:
         """Return the sensitive columns: those given to `fit`, or those that follow from the features."""
