@@ -4,16 +4,19 @@ from fairjax.nn import masks
 from fairjax.nn.dropout import dropout_masks
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
+from fairjax.nn.last_layer import LastLayerNetwork, last_layer
 from fairjax.nn.layers import BatchNorm, Linear, Units
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
+from fairjax.nn.with_head import join_head, part_of, with_head
 
 __all__ = [
     "ApplyFn",
     "BatchNorm",
     "FlatVariables",
     "InitFn",
+    "LastLayerNetwork",
     "Linear",
     "Mlp",
     "Network",
@@ -21,7 +24,11 @@ __all__ = [
     "dropout_masks",
     "from_linen",
     "influence",
+    "join_head",
+    "last_layer",
     "masks",
     "materialize",
+    "part_of",
     "shrink",
+    "with_head",
 ]
