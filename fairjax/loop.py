@@ -23,7 +23,7 @@ from fairjax.metrics import num_classes, num_groups, probabilities
 from fairjax.nn.flat import FlatVariables
 from fairjax.result import Debiased, Trace
 from fairjax.selection import Evaluation, Rule
-from fairjax.types import KeyArray, Part, Split, Variables, tree_where, weights_of
+from fairjax.types import Inputs, KeyArray, Part, Split, Variables, concatenated, tree_where, weights_of
 
 
 class Progress(NamedTuple):
@@ -213,9 +213,9 @@ def best_of(
 
 
 class _Features(NamedTuple):
-    """Features on which candidates are evaluated: one array of all parts, or one array per part."""
+    """Features on which candidates are evaluated: those of all parts together, or those of each part."""
 
-    arrays: list[Float[Array, "_ d"]]
+    inputs: list[Inputs]
     sizes: list[int]
     """Number of rows of each part."""
 
@@ -226,15 +226,16 @@ def evaluated_parts(task: Task) -> tuple[Part, ...]:
 
 
 def _features(task: Task, parts: Parts, *, together: bool) -> _Features:
-    arrays = [getattr(parts, name).x for name in evaluated_parts(task)]
-    return _Features([jnp.concatenate(arrays)] if together else arrays, [x.shape[0] for x in arrays])
+    batches = [getattr(parts, name) for name in evaluated_parts(task)]
+    inputs = [batch.x for batch in batches]
+    return _Features([concatenated(*inputs)] if together else inputs, [batch.y.shape[0] for batch in batches])
 
 
-def _logits(logits: Callable[[Array], Array], features: _Features, classes: int) -> list[Float[Array, "members _ *c"]]:
+def _logits(logits: Callable[[Inputs], Array], features: _Features, classes: int) -> list[Float[Array, "members _ *c"]]:
     """Compute the logits of every part."""
     with jax.default_matmul_precision("highest"):
-        computed = [logits(x) for x in features.arrays]
-    for part_logits, x in zip(computed, features.arrays, strict=True):
+        computed = [logits(x) for x in features.inputs]
+    for part_logits, x in zip(computed, features.inputs, strict=True):
         check_logits(part_logits[0], x, classes)
     if len(computed) > 1:
         return computed

@@ -199,7 +199,7 @@ def _epoch(network: Network, config: Training, split: Split, state: TrainingStat
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
         params = flat.params + scale * cast(Array, updates)
-        return (dataclasses.replace(flat, params=params, rest=FlatVariables.ravel(updated).rest), optimiser), None
+        return (dataclasses.replace(flat, params=params, rest=flat.rest_of(updated)), optimiser), None
 
     carry = (state.variables, state.optimiser)
     (flat, optimiser), _ = jax.lax.scan(step, carry, (jnp.arange(batches.shape[0]), batches))

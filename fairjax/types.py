@@ -19,6 +19,10 @@ KeyArray = Key[Array, ""]
 Variables = dict[str, PyTree[AnyArray]]
 """A network's collections: at least `params` and `masks`, and `batch_stats` if there is batch normalisation."""
 
+Inputs = PyTree[AnyArray]
+"""What a network takes: an array with rows on axis 0, such as a matrix of features, images or integer tokens; or a tree
+of such arrays with equal numbers of rows, such as a dictionary of columns."""
+
 Part = Literal["train", "valid", "test"]
 """Name of a part of a split."""
 
@@ -31,10 +35,10 @@ column per group."""
 
 
 class Batch(NamedTuple):
-    """Rows of a data set: standardised features, labels, and the protected attribute."""
+    """Rows of a data set: inputs of the network, labels, and the protected attribute."""
 
-    x: Float[Array, "n d"]
-    """Features."""
+    x: Inputs
+    """Features, standardised if the split has a scaler."""
     y: Labels
     """Labels: the raw class, as coded in the data."""
     a: GroupArray
@@ -44,7 +48,7 @@ class Batch(NamedTuple):
 class WeightedBatch(NamedTuple):
     """Rows with sample weights; in a `Batch`, all rows have weight 1."""
 
-    x: Float[AnyArray, "n d"]
+    x: Inputs
     """Features."""
     y: Any
     """Labels."""
@@ -81,7 +85,7 @@ class Split(NamedTuple):
     several seeds, the latter have a leading axis, and `SHARED` are the `in_axes` that do not map over the table.
     """
 
-    x: Float[Array, "n d"]
+    x: Inputs
     """Features, not standardised."""
     y: Labels
     """Labels."""
@@ -93,24 +97,37 @@ class Split(NamedTuple):
     """Row numbers of the valid part."""
     test: Int[Array, " n_test"]
     """Row numbers of the test part."""
-    mean: Float[Array, " d"]
-    """Mean of each feature over the train part."""
-    scale: Float[Array, " d"]
-    """Standard deviation of each feature over the train part; 1 if it would be 0."""
+    mean: Float[Array, " *d"] | None = None
+    """Mean of each feature over the train part; None if features are not standardised."""
+    scale: Float[Array, " *d"] | None = None
+    """Standard deviation of each feature over the train part, 1 if it would be 0; None if features are not
+    standardised."""
     weights: Float[Array, " n"] | None = None
     """Non-negative weights, one per row of the table; 1 if omitted."""
 
     def batch(self, rows: Int[Array, " m"]) -> Rows:
-        """Return the given rows, standardised. Row numbers must be valid, which is not checked."""
+        """Return the given rows, standardised if there is a scaler. Row numbers must be valid, which is not checked."""
         table = Batch(self.x, self.y, self.a)
         if self.weights is not None:
             table = WeightedBatch(*table, self.weights)
         batch = jax.tree.map(lambda column: jnp.asarray(column).at[rows].get(mode="promise_in_bounds"), table)
+        if self.mean is None or self.scale is None:
+            return batch
         return batch._replace(x=(batch.x - self.mean[None, :]) / self.scale[None, :])
 
     def part(self, name: Part) -> Rows:
-        """Return all rows of one part, standardised."""
+        """Return all rows of one part, standardised if there is a scaler."""
         return self.batch(getattr(self, name))
+
+
+def concatenated(*inputs: Inputs) -> Inputs:
+    """Join the rows of inputs of one structure.
+
+    Example:
+        >>> concatenated({"a": jnp.ones((2, 3))}, {"a": jnp.ones((1, 3))})["a"].shape
+        (3, 3)
+    """
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *inputs)
 
 
 def tree_where(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array]) -> PyTree[Array]:
@@ -127,4 +144,4 @@ def tree_where(condition: Bool[Array, ""], new: PyTree[Array], old: PyTree[Array
 
 
 SHARED = Split(x=None, y=None, a=None, train=0, valid=0, test=0, mean=0, scale=0)  # type: ignore[arg-type]
-"""The `in_axes` for splits of one shared table."""
+"""The `in_axes` for splits of one shared table, with or without a scaler."""

@@ -19,18 +19,24 @@ from fairjax.checks.columns import (
     vector,
 )
 from fairjax.checks.index import check_index, index_of
+from fairjax.checks.inputs import InputLayout, check_rows, input_layout, inputs, is_tree
 
 __all__ = [
     "CheckedRows",
+    "InputLayout",
     "all_valid",
     "check_index",
     "check_logits",
     "check_merged",
+    "check_rows",
     "codes",
     "floating",
     "group_column",
     "index_of",
     "indicator",
+    "input_layout",
+    "inputs",
+    "is_tree",
     "nan_unless",
     "numeric",
     "predictions",

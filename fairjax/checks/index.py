@@ -14,6 +14,7 @@ def check_index(**columns: Any) -> None:
     Example:
         >>> check_index(y=[0, 1], a=[1, 0])
     """
+    columns = {name: part for given, column in columns.items() for name, part in _named(given, column)}
     indexed = {name: index for name, column in columns.items() if (index := index_of(column)) is not None}
     if len(indexed) < 2:
         return
@@ -30,6 +31,13 @@ def check_index(**columns: Any) -> None:
                 f"the index of {name} differs from that of {first_name} (row {row}: {other_index[row]}, {first_name} "
                 f"has {first_index[row]}): align them, or {way} if they belong together by position"
             )
+
+
+def _named(name: str, column: Any) -> list[tuple[str, Any]]:
+    """Return a column with its name; or the columns of a dictionary, each with a name of its own."""
+    return (
+        [(f"{name}[{key!r}]", part) for key, part in column.items()] if isinstance(column, dict) else [(name, column)]
+    )
 
 
 def index_of(column: Any) -> Any:

@@ -4,30 +4,33 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32, Int32
 from numpy.typing import ArrayLike
 
 from fairjax import checks
+from fairjax.data.unscaled import is_standardised, unscaled
 from fairjax.metrics import Measure, make_measure
 from fairjax.metrics.gaps import Gap
 from fairjax.metrics.groups import Column, Groups
+from fairjax.types import Inputs
 
 
 class Dataset(NamedTuple):
-    """A table of features with labels and groups, not yet split or standardised."""
+    """Features with labels and groups, not yet split or standardised."""
 
     name: str
     """Name in tables and messages."""
-    x: Float32[np.ndarray, "n d"]
-    """Features, finite."""
+    x: Inputs
+    """Features, finite: a float32 matrix if they are a table, else an array or a tree of arrays with rows on axis 0."""
     y: Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]
     """Labels: for two classes the raw class, as coded in the data; for more, codes in the order of `classes`."""
     a: Column
     """Protected attribute: for two groups true in the privileged one; for more, codes or memberships."""
     features: tuple[str, ...]
-    """Names of the features."""
+    """Names of the features, or of the arrays of a tree."""
     protected: str
     """Name of the protected attribute."""
     weights: Float32[np.ndarray, " n"] | None = None
@@ -36,6 +39,8 @@ class Dataset(NamedTuple):
     """Names of the groups, and which of them are compared; None for two groups without names."""
     classes: tuple[str, ...] | None = None
     """Names of the classes; None for two classes without names."""
+    standardise: bool = True
+    """Whether the features are standardised when the data are split."""
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -84,7 +89,7 @@ class Dataset(NamedTuple):
 
 
 def from_arrays(
-    x: ArrayLike | pd.DataFrame,
+    x: Any,
     y: ArrayLike | pd.Series,
     a: ArrayLike | pd.Series | Groups,
     *,
@@ -93,24 +98,29 @@ def from_arrays(
     protected: str | None = None,
     weights: ArrayLike | pd.Series | None = None,
     classes: Sequence[Any] | None = None,
+    standardise: bool | None = None,
 ) -> Dataset:
-    """Check a table and make a data set from it.
+    """Check features, labels and groups, and make a data set from them.
 
     Args:
-        x: Features, one row per sample: an array, a list of rows, or a frame. Numbers and booleans only; categories
-            must be encoded first.
+        x: Features, one row per sample. Numbers and booleans only; categories must be encoded first. A frame, a matrix
+            or a list of rows is a table, which becomes float32 and is standardised when it is split. An array with more
+            axes, such as images, or a tree of arrays, such as a dictionary of columns, keeps its integers and is not
+            standardised.
         y: Labels, 0 and 1; or, with `classes`, any of these.
         a: Protected attribute, 1 in the privileged group and 0 in the other; or the result of `fairjax.data.groups`,
             `memberships` or `continuous`.
         name: Name of the data set.
-        features: Names of the features; if omitted, a frame's own column names, or x1, x2, ...
+        features: Names of the features of a table; if omitted, a frame's own column names, or x1, x2, ...
         protected: Name of the protected attribute; if omitted, that of the groups, or "a".
         weights: Sample weights, finite and not negative.
         classes: All values that a label can have, in the order of their codes; if there are two, the second is y = 1.
+        standardise: Whether the features are standardised; by default, those of a table are. A matrix of integers is a
+            table, too: pass False if they are tokens, which must stay integers.
 
     Returns:
-        The data set, with features as float32, and labels and groups as booleans or, if there are more than two, as
-        int32 codes. A constant feature is allowed.
+        The data set, with the features of a table as float32, and labels and groups as booleans or, if there are more
+        than two, as int32 codes. A constant feature is allowed.
 
     Raises:
         ValueError: If a shape, length, name or value is invalid, a value is missing, a class or group is absent, or
@@ -127,15 +137,14 @@ def from_arrays(
         ... )
         >>> risk.y.tolist(), risk.a.tolist(), risk.group_names
         ([0, 2, 1], [0, 1, 2], ('a', 'b', 'c'))
+        >>> tokens = from_arrays(np.array([[5, 2], [7, 0], [3, 3]]), y=[0, 1, 1], a=[1, 0, 1], standardise=False)
+        >>> tokens.x.dtype
+        dtype('int32')
     """
     checks.check_index(x=x, y=y, a=a, weights=weights)
-    wide = _table(x)
-    names = _names(x, features, wide.shape[1])
-    with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
-        table = wide.astype(np.float32)
-    _check_finite(table, names)
-    checks.check_merged(wide, table, names)
-    rows = len(table)
+    scaled = is_standardised(x, standardise)
+    table, names = _scaled_table(x, features) if scaled else _unscaled(x, features)
+    rows = len(jax.tree.leaves(table)[0])
     labels = _binary(y, "y", "class", rows) if classes is None else _classes(y, tuple(classes), rows)
     groups = a if isinstance(a, Groups) else None
     if groups is None:
@@ -151,20 +160,44 @@ def from_arrays(
         a=column,
         features=names,
         protected=protected or ("a" if groups is None else " and ".join(groups.attributes)),
-        weights=_weights(weights, table),
+        weights=_weights(weights, rows),
         groups=groups,
         classes=None if classes is None else tuple(map(str, classes)),
+        standardise=scaled,
     )
 
 
-def _weights(weights: Any, x: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, " n"] | None:
+def _scaled_table(x: Any, features: Sequence[str] | None) -> tuple[Float32[np.ndarray, "n d"], tuple[str, ...]]:
+    """Return the features of a table as float32, and their names."""
+    wide = _table(x)
+    names = _names(x, features, wide.shape[1])
+    with np.errstate(over="ignore"):  # values beyond float32 become inf and are rejected below
+        table = wide.astype(np.float32)
+    _check_finite(table, names)
+    checks.check_merged(wide, table, names)
+    return table, names
+
+
+def _unscaled(x: Any, features: Sequence[str] | None) -> tuple[Inputs, tuple[str, ...]]:
+    """Return features that are not standardised, and their names."""
+    if isinstance(x, pd.DataFrame):
+        return _scaled_table(x, features)  # the values of a table are checked alike
+    is_matrix = not checks.is_tree(x) and np.ndim(x) == 2
+    if features is not None and not is_matrix:
+        raise ValueError("features names the columns of a table, found other inputs: leave it out")
+    names = _names(x, features, np.shape(x)[1]) if is_matrix else None
+    inputs, names, _ = unscaled(x, names)
+    return jax.tree.map(np.asarray, inputs), names
+
+
+def _weights(weights: Any, rows: int) -> Float32[np.ndarray, " n"] | None:
     """Check sample weights: one per row, finite and not negative."""
     if weights is None:
         return None
     column = checks.vector("weights", weights)
-    if column.shape != x.shape[:1]:
-        raise ValueError(f"weights must have shape ({len(x)},), one per row of x, found {column.shape}")
-    return np.asarray(checks.sample_weights(column, x)[0])
+    if column.shape != (rows,):
+        raise ValueError(f"weights must have shape ({rows},), one per row of x, found {column.shape}")
+    return np.asarray(checks.sample_weights(column, np.ones(rows, np.float32))[0])
 
 
 def _classes(y: Any, classes: tuple[Any, ...], rows: int) -> Bool[np.ndarray, " n"] | Int32[np.ndarray, " n"]:

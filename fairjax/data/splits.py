@@ -15,9 +15,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fairjax import checks
 from fairjax.data.dataset import Dataset, _check_finite, _table
+from fairjax.data.unscaled import is_standardised, nan_where_invalid, unscaled
 from fairjax.metrics import Measure, as_parity
 from fairjax.metrics.groups import Groups
-from fairjax.types import AnyArray, GroupArray, KeyArray, Labels, Split
+from fairjax.types import AnyArray, GroupArray, Inputs, KeyArray, Labels, Split
 
 STREAM = 0x73706C69
 """Number folded into a seed's key for the split; training and debiasing fold other numbers into the same key."""
@@ -38,23 +39,28 @@ def split(
     stratify: str | None = None,
     num_groups: int = 2,
     num_classes: int = 2,
+    standardise: bool | None = None,
 ) -> Split:
-    """Divide the rows at random, and fit a scaler on the train part.
+    """Divide the rows at random, and fit a scaler on the train part if the features are a table.
 
     Of n rows the train part gets int(train * n), the train and valid parts together int((train + valid) * n), and the
     test part the rest. The scaler is the mean and the population standard deviation (not the unbiased one) of each
     feature over the train part; a feature that is constant there has scale 1.
 
+    A frame or a matrix is a table, which is standardised. Everything else is kept as it is: images, and trees of
+    arrays with rows on axis 0, such as a dictionary of columns, whose integers may be tokens or codes.
+
     The function is pure: it can be jitted with all arguments but the arrays static, and mapped over `key` with
     `out_axes=SHARED`.
 
-    Values of traced arrays cannot be inspected: if one of them is invalid, all standardised features are NaN. Pass
-    traced features in floating point, since JAX truncates 64-bit integers before this function receives them.
+    Values of traced arrays cannot be inspected: if one of them is invalid, all features that are standardised or
+    floating-point are NaN. Pass traced features in floating point, since JAX truncates 64-bit integers before this
+    function receives them.
 
     Args:
         key: Random key.
         x: Features: numbers that are finite in JAX's default precision, whose differences this precision keeps.
-            Subtract an offset from Unix times, for example.
+            Subtract an offset from Unix times, for example. An array, a frame, or a tree of arrays.
         y: Labels: 0 and 1, or codes of more classes.
         a: Protected attribute: 0 and 1, or codes or memberships of more groups.
         train: Share of the train part.
@@ -64,9 +70,13 @@ def split(
             instead of a share that varies at random.
         num_groups: Number of groups.
         num_classes: Number of classes.
+        standardise: Whether the features are standardised; by default, those of a frame or a matrix are, also if the
+            matrix is one of integers. Pass False for a matrix of tokens, and for a network with a preprocessing of its
+            own.
 
     Returns:
-        The split; use `check_split` to check that its parts have all groups.
+        The split, with mean and scale None if features are not standardised; use `check_split` to check that its parts
+        have all groups.
 
     Raises:
         ValueError: If the shares leave a part without rows, an argument has an invalid shape or value, pandas indices
@@ -80,8 +90,13 @@ def split(
         (6, 2, 2)
     """
     checks.check_index(x=x, y=y, a=a, weights=weights)
-    table = _columns(x, y, a, weights, num_groups, num_classes)
+    scaled = is_standardised(x, standardise)
+    table = _columns(x, y, a, weights, num_groups, num_classes, standardise=scaled)
     strata = _strata(table.y, table.a, num_groups, stratify)
+    if not scaled:
+        rows = _part_rows(key, table.y.shape[0], strata, train, valid)
+        features = table.x if table.valid is None else nan_where_invalid(table.x, table.valid)
+        return Split(features, table.y, table.a, *rows, weights=table.weights)
     *rows, mean, scale = _parts(key, table.x, strata, train, valid)
     usable = jnp.isfinite(mean) & jnp.isfinite(scale) & (scale > 0)
     all_valid = table.valid
@@ -98,18 +113,26 @@ def split(
 class _Columns(NamedTuple):
     """A checked table."""
 
-    x: Float[Array, "n *d"]
+    x: Inputs
     y: Labels
     a: GroupArray
     weights: Float[Array, " n"] | None
     names: tuple[str, ...]
-    """Names of the features."""
+    """Names of the features, or of the arrays of a tree."""
     valid: Bool[Array, ""] | None
     """Whether all traced values are valid; None if nothing had to be checked under a trace."""
 
 
 def _columns(
-    x: Any, y: Any, a: Any, weights: Any, num_groups: int, num_classes: int, names: tuple[str, ...] | None = None
+    x: Any,
+    y: Any,
+    a: Any,
+    weights: Any,
+    num_groups: int,
+    num_classes: int,
+    names: tuple[str, ...] | None = None,
+    *,
+    standardise: bool = True,
 ) -> _Columns:
     """Check a table: its shapes, and its values where they are concrete."""
     if isinstance(a, Groups):
@@ -117,16 +140,23 @@ def _columns(
             f"a must be an array, found Groups: pass their column, groups.a, and num_groups={len(a)}, or make the data "
             "set with fairjax.data.from_arrays and split it with split_seeds"
         )
-    x, names, valid_x = _features(x, names)
+    if standardise:
+        x, names, valid_x = _features(x, names)
+    else:
+        frame = isinstance(x, pd.DataFrame)
+        names = tuple(map(str, x.columns)) if frame and names is None else names
+        x, names, valid_x = unscaled(_table(x) if frame else x, names)
+        x = jax.tree.map(jnp.asarray, x)
     y, a = checks.vector("y", y), checks.numeric("a", a)
     if a.ndim != 2 or a.shape[1] != num_groups:
         a = checks.vector("a", a)
-    if not x.shape[0] == y.shape[0] == a.shape[0]:
-        raise ValueError(f"x, y and a must have as many rows, found {x.shape[0]}, {y.shape[0]} and {a.shape[0]}")
+    rows = jax.tree.leaves(x)[0].shape[0]
+    if not rows == y.shape[0] == a.shape[0]:
+        raise ValueError(f"x, y and a must have as many rows, found {rows}, {y.shape[0]} and {a.shape[0]}")
     y, valid_y = checks.indicator("y", y) if num_classes == 2 else checks.codes("y", y, num_classes)
     flags = a.ndim == 2 and a.dtype == bool  # overlapping groups remain booleans
     a, valid_a = (jnp.asarray(a), None) if flags else checks.group_column(a, num_groups)
-    weights, valid_weights = checks.sample_weights(weights, jnp.ones(x.shape[0]))
+    weights, valid_weights = checks.sample_weights(weights, jnp.ones(rows))
     return _Columns(x, y, a, weights, names, checks.all_valid(valid_x, valid_y, valid_a, valid_weights))
 
 
@@ -189,6 +219,7 @@ def split_seeds(
     stratify: str | None = None,
     measure: Measure | None = None,
     identities: Int[np.ndarray, " n"] | None = None,
+    standardise: bool | None = None,
 ) -> Split:
     """Split a data set once per seed, and check every part of every split.
 
@@ -203,6 +234,7 @@ def split_seeds(
         measure: The measure that must be defined on every part; see `check_split`.
         identities: Codes 0, 1, ... of the persons of the rows. All rows of a person are then in the same part; up to as
             many rows as the most frequent person has, less one, are in no part at the ends of train and valid.
+        standardise: Whether the features are standardised; by default, as `from_arrays` was asked to.
 
     Returns:
         The splits, with one table and a leading axis of seeds on everything else. Map over them with `in_axes=SHARED`.
@@ -222,7 +254,10 @@ def split_seeds(
         (2,)
     """
     _check_seeds(seeds)
-    table = _columns(*dataset[1:4], dataset.weights, dataset.num_groups, dataset.num_classes, tuple(dataset.features))
+    scaled = is_standardised(dataset.x, dataset.standardise if standardise is None else standardise)
+    arrays = dataset.x, dataset.y, dataset.a, dataset.weights
+    names = tuple(dataset.features) if not scaled or np.ndim(dataset.x) == 2 else None
+    table = _columns(*arrays, dataset.num_groups, dataset.num_classes, names, standardise=scaled)
     strata = _strata(table.y, table.a, dataset.num_groups, stratify)
     most = 1
     if identities is not None:
@@ -231,14 +266,16 @@ def split_seeds(
         most = int(np.bincount(identities).max())
         _check_persons(len(dataset.y), most, train, valid)
     persons = None if identities is None else jnp.asarray(identities)
-    parts = _parts_by_seed(
-        jnp.asarray(seeds, jnp.uint32), table.x, strata, persons, train=train, valid=valid, most=most
-    )
-    _check_usable(np.isfinite(parts[3]) & np.isfinite(parts[4]) & (np.asarray(parts[4]) > 0), table.names)
-    train_rows, valid_rows, test_rows, mean, scale = parts
-    splits = Split(table.x, table.y, table.a, train_rows, valid_rows, test_rows, mean, scale, table.weights)
-    names: dict[str, Any] = {"groups": dataset.group_names, "classes": dataset.class_names}
-    check_split(splits, seeds, measure=measure, stratify=stratify, **names)
+    options: dict[str, Any] = {"train": train, "valid": valid, "most": most}
+    numbers_of_seeds = jnp.asarray(seeds, jnp.uint32)
+    if scaled:
+        parts = _parts_by_seed(numbers_of_seeds, table.x, strata, persons, **options)
+        _check_usable(np.isfinite(parts[3]) & np.isfinite(parts[4]) & (np.asarray(parts[4]) > 0), table.names)
+    else:
+        parts = _part_rows_by_seed(numbers_of_seeds, len(dataset.y), strata, persons, **options)
+    splits = Split(table.x, table.y, table.a, *parts)._replace(weights=table.weights)
+    known: dict[str, Any] = {"groups": dataset.group_names, "classes": dataset.class_names}
+    check_split(splits, seeds, measure=measure, stratify=stratify, **known)
     return splits
 
 
@@ -302,6 +339,9 @@ def check_split(
             _check_part(seed, part, y[rows], a[rows], weights[rows], required, advice)
 
 
+PartRows = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."]]
+"""Row numbers of the train, valid and test parts."""
+
 PartArrays = tuple[Int[Array, "..."], Int[Array, "..."], Int[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
 """Row numbers of the train, valid and test parts, and the mean and scale of the train part."""
 
@@ -325,6 +365,25 @@ def _parts_by_seed(
     return jax.lax.map(parts_of_seed, seeds)
 
 
+@functools.partial(jax.jit, static_argnames=("n", "train", "valid", "most"))
+def _part_rows_by_seed(
+    seeds: UInt32[Array, " seeds"],
+    n: int,
+    strata: Int[Array, " n"] | None,
+    persons: Int[Array, " n"] | None,
+    *,
+    train: float,
+    valid: float,
+    most: int,
+) -> PartRows:
+    """Compute the row numbers of the parts of every seed, the same as with a scaler."""
+
+    def rows_of_seed(seed: UInt32[Array, ""]) -> PartRows:
+        return _part_rows(jax.random.fold_in(jax.random.key(seed), STREAM), n, strata, train, valid, persons, most)
+
+    return jax.lax.map(rows_of_seed, seeds)
+
+
 def _check_persons(rows: int, most: int, train: float, valid: float) -> None:
     """Check that no person has so many rows that a part would be empty."""
     train_end, valid_end = _part_ends(rows, train, valid)
@@ -337,7 +396,7 @@ def _check_persons(rows: int, most: int, train: float, valid: float) -> None:
 
 def _parts(
     key: KeyArray,
-    x: Float[Array, "n d"],
+    x: Float[Array, "n *d"],
     strata: Int[Array, " n"] | None,
     train: float,
     valid: float,
@@ -345,25 +404,33 @@ def _parts(
     most: int = 1,
 ) -> PartArrays:
     """Compute the parts for one key; no person has more than `most` rows."""
-    train_end, valid_end = _part_ends(x.shape[0], train, valid)
-    rows = jax.random.permutation(key, x.shape[0])
+    rows = _part_rows(key, x.shape[0], strata, train, valid, persons, most)
+    return (*rows, *_scaler(jnp.take(x, rows[0], axis=0)))
+
+
+def _part_rows(
+    key: KeyArray,
+    n: int,
+    strata: Int[Array, " n"] | None,
+    train: float,
+    valid: float,
+    persons: Int[Array, " n"] | None = None,
+    most: int = 1,
+) -> PartRows:
+    """Compute the row numbers of the parts for one key; no person has more than `most` of the n rows."""
+    train_end, valid_end = _part_ends(n, train, valid)
+    rows = jax.random.permutation(key, n)
     if persons is not None:
         # In this order the rows of a person follow each other: persons are ordered by the first of their rows.
-        place = jnp.zeros_like(rows).at[rows].set(jnp.arange(x.shape[0], dtype=rows.dtype))
-        first = jax.ops.segment_min(place, persons, num_segments=x.shape[0])
+        place = jnp.zeros_like(rows).at[rows].set(jnp.arange(n, dtype=rows.dtype))
+        first = jax.ops.segment_min(place, persons, num_segments=n)
         rows = jnp.argsort(first[persons], stable=True)
         # The person at the end of a part has its rows there or right before it, so they are left out before it.
         cut = most - 1
-        parts = rows[: train_end - cut], rows[train_end : valid_end - cut], rows[valid_end:]
-        return (*parts, *_scaler(jnp.take(x, parts[0], axis=0)))
+        return rows[: train_end - cut], rows[train_end : valid_end - cut], rows[valid_end:]
     if strata is not None:
         rows = _stratified(rows, strata)
-    return (
-        rows[:train_end],
-        rows[train_end:valid_end],
-        rows[valid_end:],
-        *_scaler(jnp.take(x, rows[:train_end], axis=0)),
-    )
+    return rows[:train_end], rows[train_end:valid_end], rows[valid_end:]
 
 
 def _strata(y: Labels, a: GroupArray, num_groups: int, stratify: str | None) -> Int[Array, " n"] | None:
@@ -410,7 +477,7 @@ def _part_ends(n: int, train: float, valid: float) -> tuple[int, int]:
     return train_end, valid_end
 
 
-def _scaler(x: Float[Array, "n d"]) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+def _scaler(x: Float[Array, "n *d"]) -> tuple[Float[Array, " *d"], Float[Array, " *d"]]:
     """Compute mean and standard deviation of each column; constant columns get 1 in place of their deviation."""
     low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
     # Sums of many float32 values lose digits, so the mean is corrected by the mean of the deviations, which are small.

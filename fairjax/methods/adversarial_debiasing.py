@@ -126,7 +126,7 @@ class AdversarialDebiasing(Method):
                 logits, updated = task.network.apply(
                     dataclasses.replace(flat, params=params).variables(), mini_batch.x, key=key
                 )
-                return logits, FlatVariables.ravel(updated).rest
+                return logits, flat.rest_of(updated)
 
             logits, pullback, statistics = jax.vjp(output, flat.params, has_aux=True)
             weights = weights_of(mini_batch)

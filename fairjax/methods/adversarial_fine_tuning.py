@@ -107,7 +107,7 @@ class AdversarialFineTuning(Method):
         critic_key, rounds_key = jax.random.split(key)
         flat, batch = FlatVariables.ravel(variables), getattr(parts, self.part)
         rows = jnp.arange(min(self.batch_size, batch.y.shape[0]))
-        h = jax.eval_shape(lambda: _features(task)(variables, batch.x[rows])[0])
+        h = jax.eval_shape(lambda: _features(task)(variables, take(batch, rows).x)[0])
         critic = self._critic().init(critic_key, jnp.zeros(h.shape, h.dtype))
         adam = optax.adam(self.learning_rate)
         zero = jnp.zeros((), jnp.int32)
@@ -150,7 +150,7 @@ class AdversarialFineTuning(Method):
                 )
                 excess = jnp.abs(_guess(critic, weights, h)) - self.epsilon + self.margin
                 entropy = cross_entropy(logits, mini_batch)
-                return jnp.maximum(1.0, self.weight * excess + 1.0) * entropy, FlatVariables.ravel(updated).rest
+                return jnp.maximum(1.0, self.weight * excess + 1.0) * entropy, flat.rest_of(updated)
 
             grads, statistics = jax.grad(loss, has_aux=True)(flat.params)
             with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes

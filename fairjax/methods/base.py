@@ -13,7 +13,7 @@ from fairjax.metrics import Measure
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
 from fairjax.selection import Evaluation
-from fairjax.types import KeyArray, Number, Rows, Split, Variables
+from fairjax.types import Inputs, KeyArray, Number, Rows, Split, Variables
 
 C = TypeVar("C", bound=type)
 
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """The parts of one split, standardised."""
+    """The parts of one split, standardised if it has a scaler."""
 
     train: Rows
     valid: Rows
@@ -166,7 +166,7 @@ class Method:
         del member
         return getattr(state, "variables", state) if not isinstance(state, FlatVariables) else state
 
-    def logits(self, task: Task, state: Any, x: Float[Array, "n d"]) -> Float[Array, "members n *c"]:
+    def logits(self, task: Task, state: Any, x: Inputs) -> Float[Array, "members n *c"]:
         """Compute the logits of all candidates for evaluation. Default: in evaluation mode, all members in parallel."""
 
         def member_logits(member):

@@ -14,7 +14,7 @@ from fairjax.metrics import num_classes, of_mini_batches, proxy
 from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.training import shuffled
-from fairjax.types import KeyArray, Number, Rows, Variables
+from fairjax.types import Inputs, KeyArray, Number, Rows, Variables
 
 
 class BiasGdaState(NamedTuple):
@@ -115,7 +115,7 @@ class BiasGda(Method):
         del variables
         return self.epochs * self.evaluations
 
-    def logits(self, task: Task, state: BiasGdaState, x: Float[Array, "n d"]) -> Float[Array, "1 n *c"]:
+    def logits(self, task: Task, state: BiasGdaState, x: Inputs) -> Float[Array, "1 n *c"]:
         """Compute the logits of the candidate, in the configured mode."""
         variables = state.variables.variables()
         if self.candidates == "evaluation":

@@ -61,7 +61,7 @@ def gradient_steps(
             logits, updated = apply(variables, mini_batch.x, key=key if layers is None else None)
             check_logits(logits, mini_batch.x, num_classes)
             value, auxiliary = loss(logits, mini_batch)
-            return value, (FlatVariables.ravel(updated).rest, auxiliary)
+            return value, (flat.rest_of(updated), auxiliary)
 
         grads, (statistics, auxiliary) = jax.grad(objective, has_aux=True)(flat.params)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes

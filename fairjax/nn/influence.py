@@ -4,9 +4,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from fairjax.checks import check_logits
+from fairjax.checks import check_logits, check_rows
 from fairjax.metrics import Measure, num_classes, probabilities
 from fairjax.nn.network import ApplyFn
 from fairjax.types import Rows, Variables, columns
@@ -30,14 +31,14 @@ def influence(
         measure: any differentiable function of (scores, y, a), and of weights if the rows have weights.
         apply: the network; used in evaluation mode, in which a row's logit does not depend on other rows.
         variables: the network's variables; `masks` defines the units.
-        batch: the rows, standardised.
+        batch: the rows, as the network takes them; `x` is an array or a tree of arrays with rows on axis 0.
         reduction: the mean over rows, as in Eq. 4, or the sum.
 
     Returns:
         A tree like `variables["masks"]`, in units of the measure per unit of activation; 0 at units that are cut.
 
     Raises:
-        ValueError: if `reduction` is unknown.
+        ValueError: if `reduction` is unknown, or numbers of rows differ.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
@@ -54,7 +55,8 @@ def influence(
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be mean or sum, got {reduction!r}")
-    n = batch.x.shape[0]
+    n = np.shape(batch.y)[0]
+    check_rows("batch.x", batch.x, n)
     arguments = columns(batch)
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
 

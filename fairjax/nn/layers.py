@@ -6,7 +6,7 @@ initialisation of linear layers, the running variance of batch normalisation, an
 
 import functools
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast, overload
 
 import flax.linen as nn
 import jax
@@ -15,29 +15,79 @@ from jaxtyping import Array, Bool, Float
 
 from fairjax.types import KeyArray
 
+RECORDED = "activations"
+"""Name under which units keep their activations in the collection `intermediates`."""
+
 
 class Units(nn.Module):
     """Handles on a layer's units: a shift to differentiate with respect to, and a mask.
 
-    Calling it returns `(shift, keep)`, one float and one boolean per unit. Add `shift` where influence should be
-    measured, and set activations to 0 where `keep` is false, at the position where units should be cut. The shift is
-    one number per unit, shared by all rows, so its gradient is the sum over rows and needs memory for the units only.
+    Called with the layer's output `h`, whose last axis are the units, it returns `h` with the shift added and 0 at
+    units that are cut, and records it for `Network.activations`. The axes between rows and units are positions, such
+    as those of an image; all of them share the shift and the mask of their unit.
+
+    Called without arguments, it returns `(shift, keep)`, one float and one boolean per unit: add `shift` where
+    influence should be measured, set activations to 0 where `keep` is false, at the position where units should be
+    cut, and pass the activations to `record` if they should be visible. The shift is one number per unit, shared by
+    all rows, so its gradient is the sum over rows and needs memory for the units only.
 
     Example:
         A hidden layer of a user's own network, measured and cut at the pre-activation::
 
-            shift, keep = Units(32, name="units")()
-            h = nn.relu(jnp.where(keep[None], nn.Dense(32)(h) + shift[None], 0.0))
+            h = nn.relu(Units(32, name="units")(nn.Dense(32)(h)))
+
+        The same by hand, if shift and mask belong to different positions::
+
+            units = Units(32, name="units")
+            shift, keep = units()
+            h = nn.Dense(32)(h) + shift[None]
+            units.record(h)
+            h = nn.relu(jnp.where(keep[None], h, 0.0))
     """
 
     width: int
 
+    @overload
+    def __call__(self) -> tuple[Float[Array, " units"], Bool[Array, " units"]]: ...
+
+    @overload
+    def __call__(self, h: Float[Array, "n *positions units"]) -> Float[Array, "n *positions units"]: ...
+
     @nn.compact
-    def __call__(self) -> tuple[Float[Array, " units"], Bool[Array, " units"]]:
-        """Return the shifts (0 unless given) and the mask of the layer's units."""
+    def __call__(self, h: Any = None) -> Any:
+        """Shift, cut and record activations; without them, return the shifts (0 unless given) and the mask.
+
+        Args:
+            h: activations of the layer's units, or None.
+
+        Returns:
+            The new activations, or the shifts and the mask.
+
+        Raises:
+            ValueError: if the last axis of `h` has another size than `width`.
+        """
         shift = self.perturb("keep", jnp.zeros(self.width))
         keep = self.variable("masks", "keep", jnp.ones, self.width, bool)
-        return shift, keep.value
+        if h is None:
+            return shift, keep.value
+        if h.ndim < 2 or h.shape[-1] != self.width:
+            raise ValueError(
+                f"Units({self.width}) must be called with activations of shape (n, ..., {self.width}), found shape "
+                f"{h.shape}: make it with the number of units on the last axis"
+            )
+        leading = range(h.ndim - 1)
+        h = h + jnp.expand_dims(shift, leading).astype(h.dtype)
+        h = jnp.where(jnp.expand_dims(keep.value, leading), h, jnp.zeros((), h.dtype))
+        self.record(h)
+        return h
+
+    def record(self, h: Float[Array, "n *positions units"]) -> None:
+        """Make activations visible to `Network.activations`, which shows 0 at units that are cut.
+
+        Args:
+            h: the activations at the position where the shift was added.
+        """
+        self.sow("intermediates", RECORDED, h)
 
 
 class Linear(nn.Module):

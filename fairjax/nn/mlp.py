@@ -29,15 +29,22 @@ class Hidden(nn.Module):
         self, h: Float[Array, "n in"], *, train: bool, dropout_mask: Bool[Array, "n width"] | None
     ) -> Float[Array, "n width"]:
         """Apply the layer; without a dropout mask (true = kept), no activation is dropped."""
-        shift, keep = Units(self.width, name="units")()
+        units = Units(self.width, name="units")
+        shift, keep = units()
         h = Linear(self.width, name="linear")(h)
-        h = h + shift[None] if self.site == "preactivation" else h
+        if self.site == "preactivation":
+            h = h + shift[None]
+            units.record(h)
         h = jnp.where(keep[None], h, 0.0) if self.cut == "incoming" else h
         h = nn.relu(h)
-        h = _shifted_if_kept(h, shift, keep, self.cut) if self.site == "activation" else h
+        if self.site == "activation":
+            h = _shifted_if_kept(h, shift, keep, self.cut)
+            units.record(h)
         h = h if dropout_mask is None else jnp.where(dropout_mask, h / (1.0 - drop_probability(self.rate)), 0.0)
         h = BatchNorm(name="norm")(h, train=train)
-        h = _shifted_if_kept(h, shift, keep, self.cut) if self.site == "normalised" else h
+        if self.site == "normalised":
+            h = _shifted_if_kept(h, shift, keep, self.cut)
+            units.record(h)
         return jnp.where(keep[None], h, 0.0) if self.cut == "outgoing" else h
 
 

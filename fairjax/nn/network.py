@@ -4,17 +4,20 @@ import dataclasses
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from fairjax.metrics import probabilities
-from fairjax.types import AnyArray, KeyArray, Variables
+from fairjax.nn.layers import RECORDED
+from fairjax.types import Inputs, KeyArray, Variables
 
 
 @runtime_checkable
 class InitFn(Protocol):
     """Function that initialises the variables of a network."""
 
-    def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
+    def __call__(self, key: KeyArray, x: Inputs) -> Variables:
         """Initialise variables, with `masks` all true, for inputs shaped like `x`."""
         ...
 
@@ -26,7 +29,7 @@ class ApplyFn(Protocol):
     def __call__(
         self,
         variables: Variables,
-        x: Float[AnyArray, "n d"],
+        x: Inputs,
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
@@ -35,7 +38,7 @@ class ApplyFn(Protocol):
 
         Args:
             variables: variables, structured as those from `init`.
-            x: standardised features.
+            x: features of n rows, standardised if the data have a scaler.
             shifts: a tree like `variables["masks"]`; each shift is added to its unit for every row.
             key: random key for training mode (dropout, batch statistics, updates of running statistics); evaluation
                 mode if omitted.
@@ -50,7 +53,7 @@ class FeaturesFn(Protocol):
     def __call__(
         self,
         variables: Variables,
-        x: Float[AnyArray, "n d"],
+        x: Inputs,
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
@@ -59,7 +62,7 @@ class FeaturesFn(Protocol):
 
         Args:
             variables: variables, structured as those from `init`.
-            x: standardised features.
+            x: features of n rows, standardised if the data have a scaler.
             shifts: as for `ApplyFn`; only `fairjax.nn.with_head` needs them.
             key: random key for training mode; evaluation mode if omitted.
         """
@@ -70,7 +73,7 @@ class FeaturesFn(Protocol):
 class ActivationsFn(Protocol):
     """Function that computes the activations of all units."""
 
-    def __call__(self, variables: Variables, x: Any) -> PyTree[Float[Array, "n ..."]]:
+    def __call__(self, variables: Variables, x: Inputs) -> PyTree[Float[Array, "n ..."]]:
         """Compute the activations at the sites of the units, in evaluation mode; 0 at units that are cut.
 
         Args:
@@ -106,7 +109,7 @@ def from_linen(module: nn.Module) -> Network:
     Args:
         module: a Linen module; it may use the collections `params`, `batch_stats` and `masks`, and the stream
             `dropout`. For methods that use the last hidden layer h, it must call
-            `self.sow("intermediates", "features", h)`.
+            `self.sow("intermediates", "features", h)`. For its activations, it must call its `Units` with them.
 
     Returns:
         The network. Two calls with equal modules give equal networks, so no program compiles twice.
@@ -120,14 +123,14 @@ def from_linen(module: nn.Module) -> Network:
         >>> network.apply(variables, jnp.ones((2, 3)))[0].shape
         (2,)
     """
-    return Network(_LinenInit(module), _LinenApply(module), _LinenFeatures(module))
+    return Network(_LinenInit(module), _LinenApply(module), _LinenFeatures(module), _LinenActivations(module))
 
 
 @dataclasses.dataclass(frozen=True)  # not a tuple, since jit needs functions that support weak references
 class _LinenInit:
     module: nn.Module
 
-    def __call__(self, key: KeyArray, x: Float[AnyArray, "n d"]) -> Variables:
+    def __call__(self, key: KeyArray, x: Inputs) -> Variables:
         variables = dict(self.module.init(key, x, train=False))
         variables.pop("perturbations", None)  # used for gradients only, neither trained nor saved
         return variables
@@ -140,7 +143,7 @@ class _LinenApply:
     def __call__(
         self,
         variables: Variables,
-        x: Float[AnyArray, "n d"],
+        x: Inputs,
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
@@ -160,7 +163,7 @@ class _LinenFeatures:
     def __call__(
         self,
         variables: Variables,
-        x: Float[AnyArray, "n d"],
+        x: Inputs,
         *,
         shifts: PyTree[Float[Array, "_"]] | None = None,
         key: KeyArray | None = None,
@@ -179,6 +182,31 @@ class _LinenFeatures:
         return sown["features"][0], cast(Array, logits), {**variables, **updated}
 
 
-def scores(apply: ApplyFn, variables: Variables, x: Float[AnyArray, "n d"]) -> Float[Array, "n *c"]:
+@dataclasses.dataclass(frozen=True)
+class _LinenActivations:
+    module: nn.Module
+
+    def __call__(self, variables: Variables, x: Inputs) -> PyTree[Float[Array, "n ..."]]:
+        _, updated = self.module.apply(variables, x, train=False, mutable=["intermediates"])
+        recorded = cast(Any, updated).get("intermediates", {})
+
+        def at_site(path: Any, keep: Any) -> Array:
+            branch = recorded
+            for entry in path[:-1]:
+                branch = branch.get(entry.key, {})
+            if RECORDED not in branch:
+                name = ".".join(str(entry.key) for entry in path[:-1]) or "its units"
+                raise ValueError(
+                    f"{type(self.module).__name__} does not show the activations of {name}: call "
+                    "Units(width)(h) with the activations h, or pass them to Units.record"
+                )
+            calls = branch[RECORDED]
+            h = calls[0] if len(calls) == 1 else jnp.stack(calls, axis=1)
+            return jnp.where(jnp.expand_dims(keep, range(h.ndim - 1)), h, jnp.zeros((), h.dtype))
+
+        return jax.tree_util.tree_map_with_path(at_site, variables["masks"])
+
+
+def scores(apply: ApplyFn, variables: Variables, x: Inputs) -> Float[Array, "n *c"]:
     """Compute the scores in evaluation mode: the sigmoid for two classes, the softmax for more."""
     return probabilities(apply(variables, x)[0])

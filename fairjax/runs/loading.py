@@ -60,7 +60,8 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
 
 def _facts(dataset: data.Dataset) -> dict[str, Any]:
     """Return facts about a data set for the folder of the run."""
-    facts: dict[str, Any] = {"rows": len(dataset.y), "features": dataset.x.shape[1], "protected": dataset.protected}
+    features = sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(dataset.x))
+    facts: dict[str, Any] = {"rows": len(dataset.y), "features": features, "protected": dataset.protected}
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
     if dataset.weights is not None:

@@ -17,7 +17,7 @@ from fairjax.nn.network import Network
 from fairjax.result import Trace
 from fairjax.seeds import placement
 from fairjax.training import Training, TrainingState
-from fairjax.types import Split
+from fairjax.types import Split, concatenated
 
 
 class Machine(NamedTuple):
@@ -70,8 +70,8 @@ def evaluate(task: Task, networks: FlatVariables, splits, *, axes: Axes, machine
 
     def evaluate_seed(networks, split):
         parts, variables = Parts.of(split), networks.variables()
-        x = jnp.concatenate([batch.x for batch in parts])
-        ends = list(itertools.accumulate(batch.x.shape[0] for batch in parts))
+        x = concatenated(*(batch.x for batch in parts))
+        ends = list(itertools.accumulate(batch.y.shape[0] for batch in parts))
         with jax.default_matmul_precision("highest"):
             part_logits = jnp.split(_columns(task.network.apply(variables, x)[0]), ends[:-1])
         return Parts(*(batch._replace(x=logits) for batch, logits in zip(parts, part_logits, strict=True)))
