@@ -54,8 +54,8 @@ def cached_features(
     x: Any,
     path: str | Path,
     *,
-    memory: int = 2**30,
-    rows_per_chunk: int | None = None,
+    memory: Any = 2**30,
+    rows_per_chunk: Any = None,
     overwrite: bool = False,
 ) -> Any:
     """Return the features of all rows from a folder; compute them chunk by chunk if the folder does not exist.

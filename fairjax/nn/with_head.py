@@ -54,7 +54,7 @@ def join_head(
     body: Variables,
     head: Variables,
     *,
-    scaler: tuple[Float[AnyArray, " k"], Float[AnyArray, " k"]] | None = None,
+    scaler: tuple[AnyArray, AnyArray] | None = None,
 ) -> Variables:
     """Join the variables of a body and of a head to those of the network that `with_head` makes.
 
