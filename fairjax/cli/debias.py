@@ -93,8 +93,8 @@ def _preprocessing(settings: Settings, outcome: Outcome, trial: Trial | None) ->
     splits = outcome.prepared.splits
     about = {
         "encoder": outcome.prepared.facts["encoder"],
-        "mean": np.asarray(splits.mean, float).tolist(),
-        "scale": np.asarray(splits.scale, float).tolist(),
+        "mean": None if splits.mean is None else np.asarray(splits.mean, float).tolist(),
+        "scale": None if splits.scale is None else np.asarray(splits.scale, float).tolist(),
         "label": settings.label,
         "positive": settings.positive,
         "protected": plain(settings.protected),

@@ -207,6 +207,18 @@ class _LinenActivations:
         return jax.tree_util.tree_map_with_path(at_site, variables["masks"])
 
 
+def module_of(network: Any) -> nn.Module | None:
+    """Return the module of a network from `from_linen`; None for any other object.
+
+    Example:
+        >>> from fairjax.nn import Mlp
+        >>> module_of(from_linen(Mlp(widths=(4,)))).widths
+        (4,)
+    """
+    init = network.init if isinstance(network, Network) else None
+    return init.module if isinstance(init, _LinenInit) else None
+
+
 def scores(apply: ApplyFn, variables: Variables, x: Inputs) -> Float[Array, "n *c"]:
     """Compute the scores in evaluation mode: the sigmoid for two classes, the softmax for more."""
     return probabilities(apply(variables, x)[0])
