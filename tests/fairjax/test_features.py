@@ -237,11 +237,11 @@ def test_a_full_disk_is_one_line_and_loses_nothing(folder, variables, monkeypatc
 
 def test_memory_sets_the_rows_per_chunk(folder, variables, monkeypatch):
     sizes = {}
-    for memory in (2**9, 2**11, 2**30):
+    for memory in (2**7, 2**9, 2**30):
         rows = Read(X)
         cached_features(NETWORK, variables, rows, folder.with_name(f"features-{memory}"), memory=memory)
         sizes[memory] = len(rows.starts())
-    assert sizes[2**9] > sizes[2**11] > sizes[2**30] == 1
+    assert sizes[2**7] > sizes[2**9] > sizes[2**30] == 1
 
 
 def test_features_that_are_not_finite_are_refused_with_their_row(folder, variables):
