@@ -99,13 +99,14 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n features"]:
         """Compute `x @ kernel + bias`."""
-        start = _uniform(max(x.shape[-1], 1) ** -0.5)
+        start = uniform_within(max(x.shape[-1], 1) ** -0.5)
         kernel = self.param("kernel", start, (x.shape[-1], self.features))
         bias = self.param("bias", start, (self.features,))
         return x.astype(kernel.dtype) @ kernel + bias[None]
 
 
-def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+def uniform_within(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+    """Return an initialiser (key, shape) -> array, uniform between -bound and bound."""
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
