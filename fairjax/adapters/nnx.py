@@ -167,9 +167,14 @@ class _Features:
     program: Program
 
     def __call__(
-        self, variables: Variables, x: Any, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Any,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
-        logits, updated = self.program.logits(variables, x, None, key, features=True)
+        logits, updated = self.program.logits(variables, x, shifts, key, features=True)
         features = updated.pop("features")
         return features, logits, {**variables, **updated}
 
