@@ -5,6 +5,7 @@ initialisation of linear layers, the running variance of batch normalisation, an
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, cast, overload
 
@@ -98,13 +99,14 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n features"]:
         """Compute `x @ kernel + bias`."""
-        start = _uniform(max(x.shape[-1], 1) ** -0.5)
+        start = uniform_within(max(x.shape[-1], 1) ** -0.5)
         kernel = self.param("kernel", start, (x.shape[-1], self.features))
         bias = self.param("bias", start, (self.features,))
         return x.astype(kernel.dtype) @ kernel + bias[None]
 
 
-def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+def uniform_within(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+    """Return an initialiser (key, shape) -> array, uniform between -bound and bound."""
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
@@ -131,7 +133,7 @@ class BatchNorm(nn.Module):
             factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
             mean, factor, bias = (vector[(None,) * (h.ndim - 1)] for vector in (running_mean.value, factor, bias))
             return (h - mean) * factor + bias
-        rows = h.reshape(-1, width)
+        rows = h.reshape(math.prod(h.shape[:-1]), width)  # no -1, since there may be no units
         normalised, mean, var = cast(tuple[Array, Array, Array], normalise(rows, scale, bias, self.epsilon))
         if not self.is_initializing():
             unbiased = var * (rows.shape[0] / max(rows.shape[0] - 1, 1))
