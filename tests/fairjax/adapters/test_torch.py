@@ -410,7 +410,8 @@ def test_gradients_stop_where_pytorch_stops_them():
     module, x = trained(Stops), numbers(N, 6)
     brought = bring(module, x)
     module.train()
-    expected = dict(zip(["fc", "out"], torch.autograd.grad(module(x).sum(), [module.fc.weight, module.out.weight])))
+    grads = torch.autograd.grad(module(x).sum(), [module.fc.weight, module.out.weight])
+    expected = dict(zip(["fc", "out"], grads, strict=True))
 
     def total(params, key):
         return brought.network.apply({**brought.variables, "params": params}, jnp.asarray(x), key=key)[0].sum()
