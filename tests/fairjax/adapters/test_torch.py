@@ -284,6 +284,7 @@ def test_a_program_runs_without_pytorch(net):
             assert not any(type(part).__module__.startswith("torch") for part in parts)
 
 
+@pytest.mark.slow
 def test_one_row_is_enough_and_rows_may_be_of_any_number():
     module, x = trained(Net), numbers(N, 6)
     brought = bring(module, x[[int(module(x).argmin())]].numpy())
@@ -303,12 +304,38 @@ def test_units_are_named_or_chosen():
         brought.give_back({**brought.variables, "masks": cut})
     whole = brought.give_back({**brought.variables, "masks": {**cut, "00 stem.2": jnp.ones(4, bool)}})
     assert torch.equal(whole["conv1.weight"], module.conv1.weight)
-    shown = brought.network.activations(brought.variables, jnp.asarray(x))["00 stem.2"]
+    shown = jax.jit(brought.network.activations)(brought.variables, jnp.asarray(x))["00 stem.2"]
     np.testing.assert_allclose(shown, module.stem(x).movedim(1, -1).detach(), atol=1e-5)
     chosen = bring(module, x, units=lambda name, layer: isinstance(layer, nn.BatchNorm2d))
     assert list(chosen.units) == ["00 stem.1", "01 bn1", "02 bn2"]
     with pytest.raises(ValueError, match=r"units names no layer: 'conv3'; the layers are stem.0, .*conv1"):
         bring(module, x, units=["conv3"])
+
+
+class PositionsFirst(nn.Module):
+    """Layers that see positions first, beside rows and folded with them."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb, self.fc, self.flat, self.out = nn.Embedding(7, 5), nn.Linear(5, 8), nn.Linear(8, 4), nn.Linear(4, 1)
+
+    def forward(self, tokens):
+        h = torch.tanh(self.fc(self.emb(tokens).transpose(0, 1)))
+        h = torch.tanh(self.flat(h.reshape(-1, 8))).reshape(tokens.shape[1], -1, 4)
+        return self.out(h.mean(0))
+
+
+def test_rows_need_not_be_on_the_first_axis():
+    module, x = trained(PositionsFirst), integers(7, N, 3)
+    module.out.bias.data -= 2
+    brought = bring(module, x, units=["fc"])
+    shown = brought.network.activations(brought.variables, jnp.asarray(x))["00 fc"]
+    np.testing.assert_allclose(shown, module.fc(module.emb(x)).detach(), atol=1e-6)
+    folded = bring(module, x)
+    logits = folded.network.apply(folded.variables, jnp.asarray(x))[0]
+    np.testing.assert_allclose(logits, module(x)[:, 0].detach(), atol=1e-5)
+    with pytest.raises(ValueError, match="activations of 01 flat cannot be shown, because positions come before rows"):
+        folded.network.activations(folded.variables, jnp.asarray(x))
 
 
 class Tied(nn.Module):
@@ -379,6 +406,7 @@ def test_double_precision_modules_become_single_and_are_given_back_double():
     module.load_state_dict(state)
 
 
+@pytest.mark.slow
 def test_a_final_softmax_is_skipped():
     for end, last in ((nn.Softmax(dim=1), 2), (nn.Softmax(dim=-1), 3), (nn.Sigmoid(), 1)):
         module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, last), end)
