@@ -9,7 +9,7 @@ A module imports only those above it in this list:
     losses        cross-entropies, to compose with measures
     data          check, simulate and split tables
     datasets      the benchmarks and their downloads
-    nn            Network, a classifier as two pure functions; Mlp, Units, from_linen; masks and influence of units
+    nn            Network, a classifier as two pure functions; Mlp, Cnn, ResNet, Units, from_linen; masks and influence of units
     selection     evaluations, the threshold search, and the rules that choose a candidate
     training      training steps, early stopping and hyperparameters
     streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows
@@ -21,6 +21,7 @@ A module imports only those above it in this list:
     fitting       fit: train a classifier on one split
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
     checkpoint    save and load networks
+    features      features of a large network, computed once and kept in memory-mapped files
     adapters      AIF360's data sets and postprocessors
     auditing      audit, rates and gaps by group for a file of predictions of any size
 
@@ -87,7 +88,7 @@ from fairjax.metrics import (
     predictive_parity_difference,
     spd,
 )
-from fairjax.nn import Mlp, Network, Units, from_linen, influence
+from fairjax.nn import Cnn, Mlp, Network, ResNet, Units, from_linen, influence
 from fairjax.postprocess import GroupThresholds, group_thresholds
 from fairjax.registry import Registry
 from fairjax.result import Debiased, Trace
@@ -97,7 +98,7 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import auditing, checkpoint, data, datasets
+    from fairjax import auditing, checkpoint, data, datasets, features
     from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
@@ -119,6 +120,7 @@ __all__ = [
     "Audit",
     "Batch",
     "BiasGda",
+    "Cnn",
     "ConstrainedObjective",
     "ConstrainedThreshold",
     "Debiased",
@@ -138,6 +140,7 @@ __all__ = [
     "Pruning",
     "RandomPerturbation",
     "Registry",
+    "ResNet",
     "Split",
     "Standard",
     "Task",
@@ -162,6 +165,7 @@ __all__ = [
     "eod",
     "equalized_odds_difference",
     "false_positive_rate_difference",
+    "features",
     "fit",
     "fit_many",
     "from_linen",
@@ -188,7 +192,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "auditing", "checkpoint", "data", "datasets"):
+    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "features"):
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import MEASURES, as_parity
@@ -139,13 +140,25 @@ def check_variables(variables: Any) -> None:
 
 
 def check_data(split: Any) -> None:
-    """Check that the data are a split, or the splits of many seeds.
+    """Check that the data are a split, or the splits of many seeds, and that inputs have as many rows as the labels.
 
     Raises:
         TypeError: naming the type found and how to correct it.
+        ValueError: naming the array whose number of rows differs.
     """
     if not isinstance(split, Split):
         raise TypeError(f"split must be a fairjax.Split, got {kind_of(split)}: make it with fairjax.data.split")
+    if (split.mean is None) != (split.scale is None):
+        raise ValueError("split must have a mean and a scale, or neither of both, found only one: pass None for both")
+    if split.mean is not None and jax.tree.structure(split.x) != jax.tree.structure(0):
+        raise ValueError("split has a mean and a scale, and its x is a tree of several arrays: pass None for both")
+    shape = np.shape(split.y)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(split.x)[0]:
+        if np.shape(leaf)[: len(shape)] != shape:
+            raise ValueError(
+                f"split.x{jax.tree_util.keystr(path)} must have as many rows as the labels, found shapes "
+                f"{np.shape(leaf)} and {shape}: make the split with fairjax.data.split"
+            )
 
 
 def check_one_seed(split: Any, key: Any, function: str) -> None:

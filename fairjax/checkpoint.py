@@ -1,7 +1,10 @@
 """Save and load networks.
 
-A saved network is a folder: `network.json` describes the module and holds the user's notes, and `variables` is an orbax
-checkpoint. Loading never unpickles, and a folder with the requested name is always complete.
+A saved network is a folder: `network.json` describes the network and holds the user's notes, and `variables` is an
+orbax checkpoint. Loading never unpickles, and a folder with the requested name is always complete.
+
+The variables of any network can be saved: those of an `Mlp` in format 1, which holds the module too, and all others in
+format 2, with the path, shape and dtype of every leaf and the names of the units, against which they are checked.
 """
 
 import json
@@ -10,16 +13,19 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from fairjax.nn.description import check_like, describe_module, describe_variables, made_module, named_leaves
 from fairjax.nn.mlp import Mlp
+from fairjax.nn.network import Network, module_of
 from fairjax.types import Variables
 
-FORMAT = 1
-"""Version of the layout of a saved network."""
+FORMATS = 1, 2
+"""Versions of the layout of a saved network: of an `Mlp`, and of any other network."""
 
 _ABOUT, _VARIABLES = "network.json", "variables"
 
@@ -31,31 +37,40 @@ class CheckpointError(ValueError):
 class Saved(NamedTuple):
     """A saved network."""
 
-    module: Mlp
-    """The Linen module."""
+    module: nn.Module | None
+    """The Linen module, if it is one of `fairjax.nn`; None for any other network."""
     variables: Variables
     """The variables, with a leading axis if several networks were saved together."""
     about: dict[str, Any]
     """The user's notes."""
+    units: dict[str, int]
+    """Number of units of each layer with units."""
 
 
 def save(
-    path: str | Path, module: Mlp, variables: Variables, *, about: dict[str, Any] | None = None, overwrite: bool = False
+    path: str | Path,
+    network: nn.Module | Network | Any,
+    variables: Variables,
+    *,
+    about: dict[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> None:
-    """Save one network, or many networks of one module with a leading axis of seeds.
+    """Save one network, or many networks of one kind with a leading axis of seeds.
 
     Args:
         path: the folder to create; a leading `~` is the home folder.
-        module: the Linen module.
-        variables: the variables. With several processes, call this function in one process, which must have the whole
-            arrays.
+        network: a Linen module, a `Network`, or the result of an adapter's `bring`. Modules of `fairjax.nn` are saved
+            with the variables; the functions of other networks are not, so keep the code that makes them.
+        variables: the variables, of any structure. With several processes, call this function in one process, which
+            must have the whole arrays.
         about: the user's notes, as a dictionary that JSON can represent.
         overwrite: whether to replace an existing saved network. Nothing else is ever replaced.
 
     Raises:
         FileExistsError: if the path exists and `overwrite` is false.
-        CheckpointError: if writing fails, or if `overwrite` would replace something that is not a saved network, such
-            as a symbolic link, a file or a folder without `network.json`; what existed before is unchanged.
+        CheckpointError: if the variables cannot be saved, writing fails, or `overwrite` would replace something that is
+            not a saved network, such as a symbolic link, a file or a folder without `network.json`; what existed before
+            is unchanged.
 
     Example:
         >>> from fairjax.nn import from_linen
@@ -71,14 +86,8 @@ def save(
         raise FileExistsError(f"{path} exists; choose another path or pass overwrite=True")
     _check_replaceable(path)
     path = path.resolve()
-    described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout", "outputs")}
-    content = {
-        "format": FORMAT,
-        "module": described,
-        "shapes": _shapes(variables),
-        "about": about or {},
-    }
-    text = json.dumps(content, indent=2)
+    content, arrays = _described(network, variables)
+    text = json.dumps({**content, "about": about or {}}, indent=2)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".unfinished-{path.name}-", dir=path.parent))
@@ -87,7 +96,7 @@ def save(
     try:
         (temporary / _ABOUT).write_text(text + "\n", encoding="utf-8")
         with checkpointer() as writer:
-            writer.save(temporary / _VARIABLES, args=ocp.args.StandardSave(jax.tree.map(np.asarray, variables)))
+            writer.save(temporary / _VARIABLES, args=ocp.args.StandardSave(arrays))
         temporary.chmod(0o755)
         _replace(temporary, path)
     except (OSError, ValueError) as error:
@@ -98,54 +107,149 @@ def save(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def load(path: str | Path) -> Saved:
+def _described(network: Any, variables: Variables) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the description of a network, and its arrays."""
+    if not isinstance(network, nn.Module | Network):
+        network = getattr(network, "network", network)  # the result of an adapter's `bring`
+    module = network if isinstance(network, nn.Module) else module_of(network)
+    if isinstance(module, Mlp):
+        described = {name: getattr(module, name) for name in ("widths", "site", "cut", "dropout", "outputs")}
+        content = {"format": 1, "module": described, "shapes": _shapes(variables)}
+        return content, jax.tree.map(np.asarray, variables)
+    if module is None and not isinstance(network, Network):
+        raise CheckpointError(
+            f"network must be a Linen module, a fairjax.Network or the result of bring, found {type(network).__name__}"
+        )
+    missing = [name for name in ("params", "masks") if name not in variables]
+    if missing:
+        raise CheckpointError(f"variables must have params and masks, and lack {' and '.join(missing)}")
+    try:
+        leaves, described = named_leaves(variables), describe_variables(variables)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the variables cannot be saved: {first_line(error)}") from error
+    content = {"format": 2, "module": None if module is None else describe_module(module), **described}
+    return content, {f"{number:06d}": np.asarray(leaf) for number, leaf in enumerate(leaves.values())}
+
+
+def load(path: str | Path, like: Variables | None = None) -> Saved:
     """Load a network that was saved by `save`.
 
     Args:
         path: the folder; a leading `~` is the home folder.
+        like: variables of the same network, such as those from `bring`, or their shapes and dtypes; the saved ones are
+            checked against them and get their structure. Needed only if the saved structure has other containers than
+            dictionaries, such as lists.
 
     Returns:
-        The module, the variables (on the default device) and the user's notes.
+        The module if it is one of `fairjax.nn`, the variables (on the default device), the user's notes and the units.
 
     Raises:
         FileNotFoundError: if the path does not exist.
-        CheckpointError: if the folder is not a saved network, has another format, or is damaged.
+        CheckpointError: if the folder is not a saved network, has another format, or is damaged, or if the variables
+            differ from `like`; the message names the first leaf that does.
     """
     path = _expanded(path).resolve()
     if not path.exists():
         raise FileNotFoundError(f"no saved network at {path}")
+    content = _content(path)
     try:
-        content = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
-        raise CheckpointError(
-            f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        version = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} has format {version}, this version of fairjax reads format {FORMAT}")
-    missing = [name for name in ("module", "shapes", "about") if name not in content]
-    if missing:
-        raise CheckpointError(f"the network at {path} is damaged ({_ABOUT} lacks {', '.join(missing)}); save it again")
-    try:
-        described = content["module"]
-        module = Mlp(**{**described, "widths": tuple(described["widths"])})
-        with checkpointer() as reader:
-            _check_shapes(content["shapes"], reader.metadata(path / _VARIABLES).item_metadata.tree)
-            abstract = _abstract(content["shapes"])
-            arrays = reader.restore(path / _VARIABLES, args=ocp.args.StandardRestore(abstract))
-        variables = jax.tree.map(jnp.asarray, arrays)
+        module, variables, units = (_load_mlp if content["format"] == 1 else _load_any)(path, content, like)
+    except _Differs as error:
+        raise CheckpointError(f"the network at {path} is another one: {error}") from error
     except (
         OSError,
         ValueError,
-        KeyError,
+        LookupError,
         TypeError,
         AttributeError,
         OverflowError,
         RecursionError,
         MemoryError,
     ) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"the network at {path} is damaged ({first_line(error)}); save it again") from error
-    return Saved(module, variables, content["about"])
+    return Saved(module, variables, content["about"], units)
+
+
+class _Differs(Exception):
+    """Raised when variables differ from those they should be like."""
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Read the description of a saved network."""
+    try:
+        content = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise CheckpointError(
+            f"{path} is no saved network: its {_ABOUT} cannot be read ({first_line(error)})"
+        ) from error
+    version = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if version not in FORMATS:
+        formats = " and ".join(map(str, FORMATS))
+        raise CheckpointError(f"{path} has format {version}, this version of fairjax reads formats {formats}")
+    required = ("module", "shapes", "about") if version == 1 else ("module", "leaves", "units", "structure", "about")
+    missing = [name for name in required if name not in content]
+    if missing:
+        raise CheckpointError(f"the network at {path} is damaged ({_ABOUT} lacks {', '.join(missing)}); save it again")
+    return content
+
+
+def _load_mlp(path: Path, content: dict[str, Any], like: Variables | None) -> tuple[Mlp, Variables, dict[str, int]]:
+    """Load a network in format 1."""
+    described = content["module"]
+    module = Mlp(**{**described, "widths": tuple(described["widths"])})
+    variables = _restored(path, content["shapes"])
+    described = describe_variables(variables)
+    _check_like(described["leaves"], like)
+    return module, variables, described["units"]
+
+
+def _load_any(
+    path: Path, content: dict[str, Any], like: Variables | None
+) -> tuple[nn.Module | None, Variables, dict[str, int]]:
+    """Load a network in format 2."""
+    leaves = content["leaves"]
+    _check_like(leaves, like)
+    if like is None and content["structure"] is None:
+        raise CheckpointError(
+            f"the network at {path} has other containers than dictionaries: pass load(path, like=variables), with "
+            "variables of the same network"
+        )
+    wide = [[name, dtype] for name, _, dtype in leaves if jax.dtypes.canonicalize_dtype(jnp.dtype(dtype)) != dtype]
+    if wide:
+        raise CheckpointError(
+            f"{wide[0][0]} of the network at {path} is {wide[0][1]}, which JAX would round: enable jax_enable_x64"
+        )
+    module = None if content["module"] is None else made_module(content["module"])
+    arrays = _restored(path, {f"{number:06d}": leaf[1:] for number, leaf in enumerate(leaves)})
+    ordered = [arrays[f"{number:06d}"] for number in range(len(leaves))]
+    if like is not None:
+        return module, jax.tree.unflatten(jax.tree.structure(like), ordered), content["units"]
+    return module, _filled(content["structure"], ordered), content["units"]
+
+
+def _check_like(leaves: list[Any], like: Variables | None) -> None:
+    try:
+        if like is not None:
+            check_like(leaves, like)
+    except ValueError as error:
+        raise _Differs(str(error)) from error
+
+
+def _restored(path: Path, shapes: Any) -> Any:
+    """Restore the arrays of a checkpoint, after comparing their shapes with the description."""
+    with checkpointer() as reader:
+        _check_shapes(shapes, reader.metadata(path / _VARIABLES).item_metadata.tree)
+        arrays = reader.restore(path / _VARIABLES, args=ocp.args.StandardRestore(_abstract(shapes)))
+    return jax.tree.map(jnp.asarray, arrays)
+
+
+def _filled(structure: Any, leaves: list[Any]) -> Any:
+    """Put leaves in the places of their numbers."""
+    if isinstance(structure, dict):
+        return {name: _filled(branch, leaves) for name, branch in structure.items()}
+    return leaves[structure]
 
 
 def _expanded(path: str | Path) -> Path:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import selection
-from fairjax.checks import check_logits
+from fairjax.checks import check_logits, input_layout
 from fairjax.methods.base import Method, Parts, Task
 from fairjax.metrics import num_classes, num_groups, probabilities
 from fairjax.nn.flat import FlatVariables
@@ -162,6 +162,7 @@ def finish(method: Method, task: Task, rule: Rule, progress: Progress, trace: Tr
         scale=split.scale,
         network=task.network,
         measure=task.measure,
+        inputs=None if split.x is None else input_layout(split.x),
     )
 
 

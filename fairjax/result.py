@@ -67,28 +67,34 @@ class Debiased:
     """The method."""
     bound: Number
     """The rule's bound on |bias|."""
-    mean: Float[Array, "*seeds d"]
-    """Mean of each feature over the train part."""
-    scale: Float[Array, "*seeds d"]
-    """Standard deviation of each feature over the train part."""
+    mean: Float[Array, "*seeds d"] | None = None
+    """Mean of each feature over the train part; None if features are not standardised."""
+    scale: Float[Array, "*seeds d"] | None = None
+    """Standard deviation of each feature over the train part; None if features are not standardised."""
     network: Network = dataclasses.field(metadata={"static": True})
     """The network's functions."""
     measure: Measure = dataclasses.field(metadata={"static": True})
     """The measure of bias."""
+    inputs: checks.InputLayout | None = dataclasses.field(default=None, metadata={"static": True})
+    """The structure, shape and dtype of one row of the features, which new rows are checked against; None if it is not
+    known."""
 
     def scores(self, x: Any) -> Float[Array, "..."]:
         """Compute the selected network's scores of new rows.
 
         Args:
-            x: features (n, features) as in the split's table, not standardised.
+            x: features as in the split's table, not standardised: (n, features), or an array or tree like the split's
+                with n rows on axis 0.
 
         Returns:
             The probability of class 1 for each row, or of each class if there are more than two; for many seeds, with a
             leading axis of seeds.
 
         Raises:
-            ValueError: if x has a different number of features.
+            ValueError: if x is not like the split's table, such as one with a different number of features.
         """
+        if self.mean is None:
+            return self._unscaled_scores(x)
         x = checks.numeric("x", x)
         if x.ndim < 2 or x.shape[1] != self.mean.shape[-1]:
             raise ValueError(
@@ -103,18 +109,30 @@ class Debiased:
 
         return (jax.vmap(seed_scores) if self.threshold.ndim else seed_scores)(self.variables, self.mean, self.scale)
 
+    def _unscaled_scores(self, x: Any) -> Float[Array, "..."]:
+        """Compute the scores of rows that are not standardised."""
+        x, valid = checks.inputs("x", x)
+        if self.inputs is not None:
+            checks.check_layout("x", x, self.inputs)
+        x = jax.tree.map(jnp.asarray, x)
+
+        def seed_scores(variables):
+            return probabilities(self.network.apply(variables, x)[0])
+
+        return checks.nan_unless(valid, (jax.vmap(seed_scores) if self.threshold.ndim else seed_scores)(self.variables))
+
     def decide(self, x: Any) -> Bool[Array, "*seeds n"] | Int[Array, "*seeds n"]:
         """Make decisions for new rows with the selected network.
 
         Args:
-            x: features (n, features) as in the split's table, not standardised.
+            x: features as in the split's table, not standardised, as for `scores`.
 
         Returns:
             Whether each row is accepted, that is, its score exceeds the threshold; for more than two classes, the most
             probable class. For many seeds, one row of decisions per seed.
 
         Raises:
-            ValueError: if x has a different number of features.
+            ValueError: if x is not like the split's table, such as one with a different number of features.
         """
         scores = self.scores(x)
         if num_classes(self.measure) > 2:

@@ -126,6 +126,22 @@ def in_and_out(names):
     assert names["smaller"].widths == (5, 8) and names["saved"].about == {"data": "compas"}
 
 
+def brought_from_linen(names):
+    masks, pruned = names["masks"], names["pruned"]
+    assert masks["00 Dense_0"].sum() == 7 and not pruned["params"]["Dense_0"]["kernel"][:, names["strongest"]].any()
+    masked = {**names["brought"].variables, "masks": masks}
+    expected, _ = names["brought"].network.apply(masked, names["x"])
+    np.testing.assert_allclose(names["logits"][:, 0], expected, atol=1e-5)
+
+
+def brought_from_nnx(names):
+    result, debiased = names["result"], names["debiased"]
+    assert result.trace.valid.bias.shape == (9,)
+    debiased.eval()
+    logits, _ = names["brought"].network.apply(result.variables, names["x"])
+    np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+
+
 def sampled(names):
     """The numbers of rows in the table are those of the block, and a simulation confirms them."""
     text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
@@ -185,6 +201,8 @@ CHECKS = {
     "Parity measures as metrics": measured,
     "Rates by group": grouped,
     "Networks in and out": in_and_out,
+    "A Linen module": brought_from_linen,
+    "An NNX module": brought_from_nnx,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A measure": added_measure,

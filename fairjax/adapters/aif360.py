@@ -139,6 +139,8 @@ def to_aif360(
     from aif360.datasets import BinaryLabelDataset
 
     checks.check_index(labels=labels, scores=scores)
+    if checks.is_tree(dataset.x):
+        raise ValueError("AIF360 knows tables only, and the features of the data set are a tree of several arrays")
     x = np.asarray(checks.numeric("x", dataset.x), np.float64)
     features = tuple(map(str, dataset.features))
     if x.ndim != 2 or x.shape[1] != len(features) or len(set(features)) < len(features):

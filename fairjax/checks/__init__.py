@@ -19,13 +19,14 @@ from fairjax.checks.columns import (
     vector,
 )
 from fairjax.checks.index import check_index, index_of
-from fairjax.checks.inputs import InputLayout, check_rows, input_layout, inputs, is_tree
+from fairjax.checks.inputs import InputLayout, check_layout, check_rows, input_layout, inputs, is_tree
 
 __all__ = [
     "CheckedRows",
     "InputLayout",
     "all_valid",
     "check_index",
+    "check_layout",
     "check_logits",
     "check_merged",
     "check_rows",

@@ -43,7 +43,7 @@ def is_tree(x: Any) -> bool:
     return not isinstance(x, tuple) or hasattr(x, "_fields") or any(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(x))
 
 
-def inputs(name: str, x: Any) -> tuple[Inputs, Bool[Array, ""] | None]:
+def inputs(name: str, x: Any, *, first: int = 0) -> tuple[Inputs, Bool[Array, ""] | None]:
     """Check inputs, and convert them to dtypes that JAX keeps: 64-bit numbers become 32-bit ones.
 
     All other dtypes are kept, since integers may be tokens or pixels.
@@ -51,6 +51,7 @@ def inputs(name: str, x: Any) -> tuple[Inputs, Bool[Array, ""] | None]:
     Args:
         name: name of the argument in messages.
         x: an array-like, or a tree of them.
+        first: number of the first row in messages.
 
     Returns:
         The inputs as NumPy and JAX arrays, and whether they are valid if they are traced, else None.
@@ -65,12 +66,12 @@ def inputs(name: str, x: Any) -> tuple[Inputs, Bool[Array, ""] | None]:
         dtype('int32')
     """
     if not is_tree(x):
-        array, valid = _leaf(name, x)
+        array, valid = _leaf(name, x, first)
         return array, valid
     with_paths, structure = tree_flatten_with_path(x, is_leaf=lambda leaf: isinstance(leaf, list))
     if not with_paths:
         raise TypeError(f"{name} must hold arrays, found a {type(x).__name__} without any")
-    leaves, valid = zip(*(_leaf(name + keystr(path), leaf) for path, leaf in with_paths), strict=True)
+    leaves, valid = zip(*(_leaf(name + keystr(path), leaf, first) for path, leaf in with_paths), strict=True)
     tree = jax.tree.unflatten(structure, leaves)
     check_rows(name, tree, leaves[0].shape[0])
     return tree, all_valid(*valid)
@@ -110,7 +111,45 @@ def input_layout(x: Inputs) -> InputLayout:
     )
 
 
-def _leaf(name: str, values: Any) -> tuple[Any, Bool[Array, ""] | None]:
+def check_layout(name: str, x: Inputs, layout: InputLayout) -> None:
+    """Check that inputs are like those that a network was used with.
+
+    Raises:
+        ValueError: naming the first leaf that differs.
+
+    Example:
+        >>> check_layout("x", np.ones((5, 3)), input_layout(np.ones((2, 3))))
+    """
+    found = input_layout(x)
+    if found.structure != layout.structure:
+        raise ValueError(
+            f"{name} must have the structure of the split's table, arrays {_listed(layout)}, found {_listed(found)}"
+        )
+    for path, *pair in zip(layout.names, layout.shapes, found.shapes, layout.dtypes, found.dtypes, strict=True):
+        shape, found_shape, dtype, found_dtype = pair
+        if shape != found_shape:
+            raise ValueError(
+                f"{name}{path} must have rows of shape {shape}, as in the split's table, found {found_shape}"
+            )
+        if _kind(dtype) != _kind(found_dtype):
+            raise ValueError(
+                f"{name}{path} must hold {_kind(dtype)}, as in the split's table ({dtype}), found {found_dtype}: "
+                "preprocess new rows in the same way"
+            )
+
+
+def _kind(dtype: np.dtype) -> str:
+    """Return the kind of numbers of a dtype."""
+    if dtype.kind == "b":
+        return "booleans"
+    return "floats" if jnp.issubdtype(dtype, jnp.floating) else "integers"
+
+
+def _listed(layout: InputLayout) -> str:
+    return ", ".join(path or "x" for path in layout.names)
+
+
+def _leaf(name: str, values: Any, first: int) -> tuple[Any, Bool[Array, ""] | None]:
     """Check one array, and convert it to a dtype that JAX keeps."""
     array = numeric(name, values)
     if not array.ndim or not array.shape[0]:
@@ -121,7 +160,7 @@ def _leaf(name: str, values: Any) -> tuple[Any, Bool[Array, ""] | None]:
     dtype = jax.dtypes.canonicalize_dtype(array.dtype)
     step = max(1, _SIZE // max(1, array[0].size))
     for start in range(0, len(array), step) if is_float or dtype != array.dtype else ():
-        _check_values(name, np.asarray(array[start : start + step]), dtype, start)
+        _check_values(name, np.asarray(array[start : start + step]), dtype, first + start)
     return array if array.dtype == dtype else array.astype(dtype), None
 
 
@@ -134,7 +173,7 @@ def _check_values(name: str, values: np.ndarray, dtype: np.dtype, first: int) ->
     else:
         limits = np.iinfo(dtype)
         wrong = (values < limits.min) | (values > limits.max)
-        found, way = f"values beyond {dtype}", "subtract an offset, or number the values anew"
+        found, way = f"values beyond {dtype}", "subtract an offset, number the values anew, or pass floats"
     if wrong.any():
         place = np.argwhere(wrong)[0]
         raise ValueError(f"{name} has {found}, the first ({values[tuple(place)]}) in row {first + place[0]}: {way}")

@@ -74,7 +74,7 @@ def _print(run: RunContext, outcome: Outcome, table: pd.DataFrame, pictures: lis
 def save_networks(settings: Settings, outcome: Outcome, folder: Path) -> None:
     """Save the trained networks and the networks that each method selected as orbax checkpoints."""
     structure = outcome.prepared.structure
-    module = settings.network.build(len(structure.classes))
+    module = settings.module(len(structure.classes))
     networks = {"trained": outcome.prepared.trained.best}
     networks |= {name: trial.networks for (name, _), trial in outcome.trials.items() if trial.networks is not None}
     rule_of = {name: rule for (name, rule), trial in outcome.trials.items() if trial.networks is not None}
@@ -93,8 +93,8 @@ def _preprocessing(settings: Settings, outcome: Outcome, trial: Trial | None) ->
     splits = outcome.prepared.splits
     about = {
         "encoder": outcome.prepared.facts["encoder"],
-        "mean": np.asarray(splits.mean, float).tolist(),
-        "scale": np.asarray(splits.scale, float).tolist(),
+        "mean": None if splits.mean is None else np.asarray(splits.mean, float).tolist(),
+        "scale": None if splits.scale is None else np.asarray(splits.scale, float).tolist(),
         "label": settings.label,
         "positive": settings.positive,
         "protected": plain(settings.protected),

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,11 @@ def run(settings: PredictSettings, console: Console) -> None:
         raise ValueError("predict needs a saved network, --network, and files of rows, --table")
     saved = checkpoint.load(settings.network)
     about = saved.about.get("table")
+    if saved.module is None:
+        raise ValueError(
+            f"{settings.network} holds the variables of a network that is no module of fairjax.nn, so it cannot be "
+            "applied here: use fairjax.checkpoint.load in Python, with the code that makes the network"
+        )
     if about is None:
         raise ValueError(
             f"{settings.network} was not trained on a table of your own, so it does not say how to encode new rows: "
@@ -115,15 +120,19 @@ def scores(saved: checkpoint.Saved, x: np.ndarray, at: list[int]) -> np.ndarray:
     Returns:
         Probabilities (networks, rows), with an axis of classes behind them if there are more than two.
     """
-    network, about = from_linen(saved.module), saved.about["table"]
+    network, about = from_linen(cast(Any, saved.module)), saved.about["table"]
     place = np.asarray(at)
     variables = jax.tree.map(lambda leaf: leaf[place], saved.variables)
-    mean, scale = (jnp.asarray(np.asarray(about[name], np.float32)[place]) for name in ("mean", "scale"))
+    mean, scale = (
+        None if about[name] is None else jnp.asarray(np.asarray(about[name], np.float32)[place])
+        for name in ("mean", "scale")
+    )
 
     @jax.jit
     def score(rows: jax.Array) -> jax.Array:
-        def of_seed(variables: Any, mean: jax.Array, scale: jax.Array) -> jax.Array:
-            return probabilities(network.apply(variables, (rows - mean[None]) / scale[None])[0])
+        def of_seed(variables: Any, mean: jax.Array | None, scale: jax.Array | None) -> jax.Array:
+            inputs = rows if mean is None or scale is None else (rows - mean[None]) / scale[None]
+            return probabilities(network.apply(variables, inputs)[0])
 
         return jax.vmap(of_seed)(variables, mean, scale)
 

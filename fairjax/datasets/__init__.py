@@ -9,6 +9,7 @@ from fairjax.datasets.adult import adult
 from fairjax.datasets.bank import bank, bank_full
 from fairjax.datasets.benchmarks import DATASETS, FILES, Benchmark
 from fairjax.datasets.compas import compas
+from fairjax.datasets.digits import coloured_digits
 from fairjax.datasets.files import DataError, PathLike, RawFile, find, user_path
 from fairjax.datasets.german import german
 from fairjax.datasets.mimic import mimic
@@ -26,6 +27,7 @@ __all__ = [
     "adult",
     "bank",
     "bank_full",
+    "coloured_digits",
     "compas",
     "find",
     "german",

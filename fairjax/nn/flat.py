@@ -82,7 +82,7 @@ class FlatVariables:
 def _leaves(variables: Variables, name: str) -> list[Any]:
     """Return the leaves of a collection as arrays of the dtypes that JAX gives them."""
     with_paths = jax.tree_util.tree_flatten_with_path(variables[name])[0]
-    leaves = [_array(name + keystr(path), leaf) for path, leaf in with_paths]
+    leaves = [kept_array(name + keystr(path), leaf) for path, leaf in with_paths]
     for (path, _), leaf in zip(with_paths, leaves, strict=True):
         if name == "params" and not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise TypeError(
@@ -94,8 +94,24 @@ def _leaves(variables: Variables, name: str) -> list[Any]:
     return leaves
 
 
-def _array(name: str, leaf: Any) -> Any:
-    """Convert a leaf to an array of a dtype that JAX keeps."""
+def kept_array(name: str, leaf: Any) -> Any:
+    """Convert a leaf of variables to an array of the dtype that JAX gives it.
+
+    Args:
+        name: path of the leaf, for messages.
+        leaf: an array or a number.
+
+    Returns:
+        A JAX or NumPy array.
+
+    Raises:
+        TypeError: if the leaf is a key or no array of numbers.
+        ValueError: if an integer needs more than JAX's 32 bits.
+
+    Example:
+        >>> kept_array("count", np.array(3)).dtype
+        dtype('int32')
+    """
     if isinstance(leaf, jax.Array):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             raise TypeError(

@@ -51,13 +51,19 @@ class FeaturesFn(Protocol):
     """Function that applies a network and also returns the input of its last layer."""
 
     def __call__(
-        self, variables: Variables, x: Inputs, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Inputs,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
         """Compute the input of the last layer, the logits, and updated variables.
 
         Args:
             variables: variables, structured as those from `init`.
             x: features of n rows, standardised if the data have a scaler.
+            shifts: as for `ApplyFn`; only `fairjax.nn.with_head` needs them.
             key: random key for training mode; evaluation mode if omitted.
         """
         ...
@@ -155,11 +161,17 @@ class _LinenFeatures:
     module: nn.Module
 
     def __call__(
-        self, variables: Variables, x: Inputs, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Inputs,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
+        collections: Any = variables if shifts is None else {**variables, "perturbations": shifts}
         options: Any = {"train": False} if key is None else {"train": True, "rngs": {"dropout": key}}
         changed = ["intermediates"] if key is None else ["intermediates", "batch_stats"]
-        logits, updated = self.module.apply(variables, x, mutable=changed, **options)
+        logits, updated = self.module.apply(collections, x, mutable=changed, **options)
         updated = dict(cast(Variables, updated))
         sown = updated.pop("intermediates", {})
         if "features" not in sown:
@@ -193,6 +205,18 @@ class _LinenActivations:
             return jnp.where(jnp.expand_dims(keep, range(h.ndim - 1)), h, jnp.zeros((), h.dtype))
 
         return jax.tree_util.tree_map_with_path(at_site, variables["masks"])
+
+
+def module_of(network: Any) -> nn.Module | None:
+    """Return the module of a network from `from_linen`; None for any other object.
+
+    Example:
+        >>> from fairjax.nn import Mlp
+        >>> module_of(from_linen(Mlp(widths=(4,)))).widths
+        (4,)
+    """
+    init = network.init if isinstance(network, Network) else None
+    return init.module if isinstance(init, _LinenInit) else None
 
 
 def scores(apply: ApplyFn, variables: Variables, x: Inputs) -> Float[Array, "n *c"]:

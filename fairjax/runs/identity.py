@@ -20,6 +20,10 @@ TRAINING_FIELDS = (
 )  # fmt: skip
 
 
+# Settings that older versions do not have; at their defaults, they are not part of the identity.
+LATER_FIELDS = {"network": ("kind", "channels", "blocks"), "simulation": ("bias",)}
+
+
 def identity(settings: Any) -> dict[str, Any]:
     """Return everything that the numbers of a run depend on, as plain values.
 
@@ -32,6 +36,10 @@ def identity(settings: Any) -> dict[str, Any]:
     default = {field.name: field.default for field in dataclasses.fields(settings)}
     optional = (*GROUPING_FIELDS, *TABLE_FIELDS, "table")
     values = {name: value for name, value in values.items() if name not in optional or value != plain(default[name])}
+    for name, fields in LATER_FIELDS.items():
+        usual = plain(default[name])
+        given = values[name].items()
+        values[name] = {field: value for field, value in given if field not in fields or value != usual.get(field)}
     if settings.table:
         values["table"] = _digests(settings.table)  # the content counts, not the name
         return values

@@ -1,6 +1,7 @@
 """The data of a run: splits of a benchmark file or of simulated tables, and the keys of its seeds."""
 
 import dataclasses
+import math
 import operator
 from typing import Any
 
@@ -102,7 +103,7 @@ def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, St
         data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
     axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
     structure = Structure(across=settings.across, minimum=settings.rate_minimum)
-    return splits, axes, structure, {"rows": rows, "features": batch.x.shape[2], "protected": "a"}
+    return splits, axes, structure, {"rows": rows, "features": math.prod(batch.x.shape[2:]), "protected": "a"}
 
 
 def keys_of(settings: Settings) -> jax.Array:

@@ -11,7 +11,7 @@ from fairjax.data.own_table import own_table
 from fairjax.datasets import DATASETS, Benchmark, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
-from fairjax.nn import Mlp
+from fairjax.nn import Cnn, Mlp, ResNet
 from fairjax.runs.fields import Field, current, field_docs, with_fields
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, methods
@@ -79,10 +79,17 @@ class Simulation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The classifier, a multilayer perceptron."""
+    """The classifier: a multilayer perceptron for tables, a convolutional or residual network for images."""
 
+    kind: Literal["auto", "mlp", "cnn", "resnet"] = "auto"
+    """Kind of network: a multilayer perceptron, a convolutional network, or a residual network. By default a multilayer
+    perceptron for tables, and a convolutional network for images."""
     widths: tuple[int, ...] = (32,) * 11
-    """Number of units in each hidden layer."""
+    """Number of units in each hidden layer of a multilayer perceptron."""
+    channels: tuple[int, ...] = (8, 16, 32)
+    """Number of channels in each layer of a convolutional network, or in each stage of a residual network."""
+    blocks: int = 1
+    """Number of residual blocks in each stage of a residual network."""
     dropout: float = 0.05
     """Probability of dropping a unit's output during training."""
     site: Literal["preactivation", "activation", "normalised"] = "preactivation"
@@ -90,17 +97,42 @@ class NetworkSettings:
     cut: Literal["incoming", "outgoing"] = "incoming"
     """Which weights of a pruned unit are removed."""
 
-    def build(self, classes: int = 2) -> Mlp:
+    def kind_for(self, images: bool) -> str:
+        """Return the kind of network for images, or for tables.
+
+        Raises:
+            ValueError: if the chosen kind is one for the other data, or a setting of another kind is given.
+        """
+        kind = self.kind if self.kind != "auto" else "cnn" if images else "mlp"
+        if (kind != "mlp") != images:
+            data, others = ("images", "cnn or resnet") if images else ("a table", "mlp")
+            raise ValueError(f"network.kind must be {others} for {data}, got {kind}")
+        used = {"mlp": ("widths",), "cnn": ("channels",), "resnet": ("channels", "blocks")}[kind]
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        idle = [name for name in ("widths", "channels", "blocks") if getattr(self, name) != default[name]]
+        idle = [f"network.{name}" for name in idle if name not in used]
+        if idle:
+            raise ValueError(f"{' and '.join(idle)} would change nothing for network.kind {kind}: leave them out")
+        return kind
+
+    def build(self, classes: int = 2, images: bool = False) -> Mlp | Cnn | ResNet:
         """Build the Linen module for data with a number of classes."""
         outputs = 1 if classes == 2 else classes
-        return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout, outputs=outputs)
+        shared: Any = {"site": self.site, "cut": self.cut, "dropout": self.dropout, "outputs": outputs}
+        kind = self.kind_for(images)
+        if kind == "mlp":
+            return Mlp(widths=self.widths, **shared)
+        return Cnn(self.channels, **shared) if kind == "cnn" else ResNet(self.channels, self.blocks, **shared)
 
     def __post_init__(self):
-        """Validate the settings by building the network."""
+        """Validate the settings by building the networks."""
         check_values(self, "network.")
-        if any(not 1 <= width <= 2**14 for width in self.widths):
-            raise ValueError(f"network.widths must be positive and at most {2**14}, got {short_repr(self.widths)}")
-        self.build()
+        for name in ("widths", "channels"):
+            if any(not 1 <= width <= 2**14 for width in getattr(self, name)):
+                value = short_repr(getattr(self, name))
+                raise ValueError(f"network.{name} must be positive and at most {2**14}, got {value}")
+        Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout)
+        ResNet(channels=self.channels, blocks=self.blocks)
 
 
 def _rule_numbers() -> tuple[Field, ...]:
@@ -260,6 +292,12 @@ class Settings:
         if self.simulation.sweep and not self.is_simulated:
             raise ValueError(f"simulation.sweep is for {' and '.join(simulators())}, not for {self.dataset}")
         self._check_groups()
+        simulator = self.benchmark.simulator
+        if simulator is not None:
+            simulator.check_rows(self.simulation.rows, "simulation.rows")
+            for value in self.simulation.sweep:
+                simulator.parameter.check(value, "simulation.sweep")
+        self.network.kind_for(self.benchmark.images)
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -365,6 +403,10 @@ class Settings:
     def config(self, method: str) -> Method:
         """Return a method with its hyperparameters."""
         return getattr(self, method, None) or METHODS[method]()
+
+    def module(self, classes: int) -> Mlp | Cnn | ResNet:
+        """Build the Linen module of the run's networks, for a number of classes."""
+        return self.network.build(classes, self.benchmark.images)
 
 
 def debias_type() -> type[Settings]:

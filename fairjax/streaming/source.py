@@ -2,10 +2,12 @@
 
 import dataclasses
 import numbers
+import operator
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,7 +15,7 @@ from jaxtyping import Float, Int
 from fairjax import checks
 from fairjax.checks import numeric, vector
 from fairjax.metrics import Weights
-from fairjax.types import AnyArray, Batch, Rows, WeightedBatch, weights_of
+from fairjax.types import AnyArray, Batch, Inputs, Rows, WeightedBatch, weights_of
 
 Chunk = WeightedBatch
 """Standardised rows with weights; in a `Batch`, all rows have weight 1."""
@@ -42,14 +44,25 @@ class Chunks:
         for start in range(0, self._count(), self.size):
             chunk_rows: Any = slice(start, start + self.size)
             chunk_rows = chunk_rows if self.rows is None else np.asarray(self.rows[chunk_rows])
-            x, y, a = (
+            y, a = (
                 np.asarray(numeric(name, column[chunk_rows]))
-                for name, column in zip("xya", self.batch[:3], strict=True)  # slices may be masked arrays
+                for name, column in zip("ya", self.batch[1:3], strict=True)
             )
+            x = jax.tree.map(operator.itemgetter(chunk_rows), self.batch.x)
             y, a = y.astype(bool) if self._two_classes else y, a.astype(bool) if self._two_groups else a
             weights = weights_of(self.batch) if self.weights is None else self.weights
             weights = None if weights is None else np.asarray(numeric("weights", weights[chunk_rows]), float_dtype())
-            yield Chunk(self._scaled(x, narrow), y, a, weights)
+            yield Chunk(self._converted(x, narrow, start), y, a, weights)
+
+    def _converted(self, x: Inputs, narrow: "Narrowed", start: int) -> Inputs:
+        """Convert features to dtypes that JAX keeps."""
+        if not checks.is_tree(x):
+            x = np.asarray(numeric("x", x))  # slices may be masked arrays
+            if self.scaler is not None or (x.ndim == 2 and x.dtype.kind not in "iu"):
+                return self._scaled(x, narrow)
+            if x.ndim == 2 and x.dtype.itemsize > 2:
+                narrow(x)  # the network may convert these whole numbers to floats
+        return jax.tree.map(np.asarray, checks.inputs("x", x, first=start)[0])
 
     def _scaled(self, x: np.ndarray, narrow: "Narrowed") -> np.ndarray:
         """Convert features to JAX's precision, after standardising them in their own precision."""
@@ -136,13 +149,16 @@ def chunks(
     Args:
         batch: `Batch(x, y, a)` of objects that can be sliced by rows: NumPy arrays, `np.memmap` of files larger than
             memory, or JAX arrays. Labels and groups are booleans, codes, or memberships; they are checked when they are
-            counted. A column that holds only 0 and 1 becomes booleans. Features become JAX's floats; if they are in
-            double precision, or whole numbers of 32 bits or more, every chunk is checked for values that would merge.
+            counted. A column that holds only 0 and 1 becomes booleans. Features may be a tree of such objects. A matrix
+            becomes JAX's floats, unless it holds integers and there is no scaler; if it is in double precision, or
+            whole numbers of 32 bits or more, every chunk is checked for values that would merge. Images and the leaves
+            of a tree keep their dtypes, with 32 bits instead of 64, and their floats must be finite.
         size: number of rows per chunk, which determines the memory used. Some ten thousand keep a device busy.
         weights: sample weights; if omitted, those of the batch, or 1 if it has none.
         rows: row numbers to iterate over, in this order, such as `split.train`; all rows if omitted.
         scaler: mean and scale with which features are standardised, such as `(split.mean, split.scale)`; not
-            standardised if omitted. Features in double precision are standardised in double precision.
+            standardised if omitted. Features in double precision are standardised in double precision. A tree has no
+            scaler.
 
     Returns:
         A source of NumPy arrays. Its length is the number of chunks, and it can be iterated any number of times.
@@ -161,15 +177,36 @@ def chunks(
         raise ValueError(f"size must be a positive number of rows, got {size}")
     columns = {**batch._asdict(), **({} if weights is None else {"weights": weights})}
     checks.check_index(**columns)
-    columns = {name: None if column is None else _sliceable(name, column) for name, column in columns.items()}
-    lengths = {name: column.shape[0] for name, column in columns.items() if column is not None}
+    x = columns["x"]
+    if scaler is not None and checks.is_tree(x):
+        raise ValueError(
+            f"scaler is for one array of features, found a {type(x).__name__} of several: standardise its columns "
+            "before, and leave scaler out"
+        )
+    columns = {name: None if column is None else _sliceable_tree(name, column) for name, column in columns.items()}
+    lengths = {
+        name + jax.tree_util.keystr(path): leaf.shape[0]
+        for name, column in columns.items()
+        for path, leaf in jax.tree_util.tree_flatten_with_path(column)[0]
+    }
     if len(set(lengths.values())) > 1:
         raise ValueError(f"all columns must have one length, got {lengths}")
     if weights is not None:
         weights = columns["weights"]
     batch = batch._replace(**{name: columns[name] for name in batch._fields if name != "weights" or weights is None})
-    rows = None if rows is None else _row_numbers(rows, lengths["x"])
+    rows = None if rows is None else _row_numbers(rows, columns["y"].shape[0])
     return Chunks(batch, int(size), weights, rows, None if scaler is None else _scaler(scaler, batch.x.shape[1:]))
+
+
+def _sliceable_tree(name: str, column: Any) -> Any:
+    """Convert a column, or every leaf of a tree, to an object that can be sliced by row numbers."""
+    if name != "x" or not checks.is_tree(column):
+        return _sliceable(name, column)
+
+    def convert(path, leaf):
+        return _sliceable(name + jax.tree_util.keystr(path), leaf)
+
+    return jax.tree_util.tree_map_with_path(convert, column, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
 def _sliceable(name: str, column: Any) -> Any:
@@ -232,9 +269,10 @@ def padded(chunk: Batch | Chunk, size: int) -> Chunk:
         [1.0, 0.0, 0.0]
     """
     x, y, a, weights = chunk.x, chunk.y, chunk.a, getattr(chunk, "weights", None)
-    weights = np.ones(x.shape[0], float_dtype()) if weights is None else weights
-    missing = size - x.shape[0]
+    rows = y.shape[0]
+    weights = np.ones(rows, float_dtype()) if weights is None else weights
+    missing = size - rows
     if missing == 0:
         return Chunk(x, y, a, weights)
-    x, y, a, weights = (np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)) for part in (x, y, a, weights))
-    return Chunk(x, y, a, weights)
+    pad = partial(jax.tree.map, lambda part: np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)))
+    return Chunk(*map(pad, (x, y, a, weights)))

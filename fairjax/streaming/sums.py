@@ -13,7 +13,7 @@ from fairjax import checks, metrics
 from fairjax.checks import numeric, vector
 from fairjax.metrics import Measure, Parity, num_classes, num_groups
 from fairjax.streaming.source import Chunk, Narrowed, Source, float_dtype, padded
-from fairjax.types import Batch
+from fairjax.types import Batch, Inputs
 
 AXIS = "rows"
 """Name of the mesh axis over which a chunk's rows are distributed."""
@@ -126,8 +126,12 @@ def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
     """Compute a chunk's sums, with its rows distributed over the mesh."""
 
     def local(args, chunk: Chunk):
-        has_weight = (jnp.asarray(chunk.weights) > 0).reshape(-1, *(1,) * (chunk.x.ndim - 1))
-        batch = Batch(jnp.where(has_weight, chunk.x, jnp.zeros_like(chunk.x)), chunk.y, chunk.a)  # 0 times NaN is NaN
+        has_weight = jnp.asarray(chunk.weights) > 0
+
+        def zero_without_weight(leaf):  # 0 times NaN is NaN
+            return jnp.where(has_weight.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.zeros_like(leaf))
+
+        batch = Batch(jax.tree.map(zero_without_weight, chunk.x), chunk.y, chunk.a)
         with jax.default_matmul_precision("highest"):
             sums = function(*args, batch, chunk.weights)
         return sums if mesh is None else jax.lax.psum(sums, AXIS)
@@ -171,17 +175,20 @@ def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: Kind, measur
     for number, chunk in enumerate(source):
         x, y, a, weights = (*chunk, None)[:4]
         checks.check_index(x=x, y=y, a=a, weights=weights)
-        x = _chunk_features(x, narrow, number)
+        x = _chunk_inputs(x, narrow, number)
         y, a = vector("y", y), numeric("a", a)
         weights = None if weights is None else vector("weights", weights)
-        features = x.shape[1:] if features is None else features
-        if x.shape[1:] != features:
-            raise ValueError(f"chunk {number} has features of shape {x.shape[1:]}, those before it of shape {features}")
+        shapes = _row_shapes(x)
+        features = shapes if features is None else features
+        if shapes != features:
+            raise ValueError(f"chunk {number} has features of shape {shapes}, those before it of shape {features}")
+        rows = jax.tree.leaves(x)[0].shape[0]
+        checks.check_rows(f"chunk {number}: x", x, rows)
         lengths = [column.shape for column in (y, a, weights) if column is not None]
-        members = (x.shape[0], kind.num_groups)
-        if any(length != x.shape[:1] for length in lengths) and not (a.shape == members and y.shape == x.shape[:1]):
-            raise ValueError(f"chunk {number} has {x.shape[0]} rows of features, and y, a, weights of shapes {lengths}")
-        size = max(size, -(-x.shape[0] // devices) * devices)
+        members = (rows, kind.num_groups)
+        if any(length != (rows,) for length in lengths) and not (a.shape == members and y.shape == (rows,)):
+            raise ValueError(f"chunk {number} has {rows} rows of features, and y, a, weights of shapes {lengths}")
+        size = max(size, -(-rows // devices) * devices)
         if size * share > MAX_ROWS:
             raise ValueError(
                 f"chunk {number} has {size * share} rows, of which float32 counts {MAX_ROWS}; make it smaller"
@@ -191,8 +198,29 @@ def _prepared(source: Source, mesh: jax.sharding.Mesh | None, kind: Kind, measur
             _check_memberships(measure, y, _members(a, rows_before))
         a = _members(a, rows_before) if a.ndim == 2 else _codes(a, "a", kind.num_groups, rows_before)
         chunk = padded(Chunk(x, y, a, _weights(weights, number)), size)
-        rows_before += x.shape[0]
+        rows_before += rows
         yield chunk if mesh is None else _placed(chunk, mesh)
+
+
+def _row_shapes(x: Inputs) -> Any:
+    """Return the shape of one row: of a single array as it is, and of a tree with the names of its leaves."""
+    layout = checks.input_layout(x)
+    return layout.shapes[0] if layout.names == ("",) else dict(zip(layout.names, layout.shapes, strict=True))
+
+
+def _chunk_inputs(x: Any, narrow: Narrowed, number: int) -> Inputs:
+    """Convert the inputs of a chunk to dtypes that JAX does not change."""
+    if not checks.is_tree(x):
+        return _chunk_features(x, narrow, number)
+
+    def convert(path, leaf):
+        name = f"chunk {number}: x{jax.tree_util.keystr(path)}"
+        array = numeric(name, leaf)
+        if array.shape and jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype:
+            return array
+        return checks.inputs(name, array)[0]
+
+    return jax.tree_util.tree_map_with_path(convert, x, is_leaf=lambda leaf: isinstance(leaf, list))
 
 
 def _chunk_features(x: Any, narrow: Narrowed, number: int) -> Any:
@@ -203,7 +231,7 @@ def _chunk_features(x: Any, narrow: Narrowed, number: int) -> Any:
     if isinstance(x, jax.Array) or float_dtype() == np.float64 or x.dtype.itemsize < 4:
         return x
     if x.dtype.kind == "f" and x.dtype.itemsize > 4:
-        return narrow(x)
+        return narrow(x) if x.ndim == 2 else checks.inputs(f"chunk {number}: x", x)[0]
     if x.dtype.kind in "iu" and x.size and (x.min() < -(2**31) or x.max() >= 2**31):
         raise ValueError(
             f"chunk {number} has features from {x.min()} to {x.max()}, beyond the 32 bits of JAX's integers: subtract "

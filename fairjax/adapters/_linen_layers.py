@@ -1,11 +1,8 @@
-"""Find the layers of a Linen module that have units, as they are called on an example."""
+"""The layers of a Linen module, as they are called on an example."""
 
 import contextlib
-import dataclasses
-import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,56 +10,12 @@ import jax.numpy as jnp
 from flax.core import meta
 from flax.core.tracers import current_trace
 
-from fairjax.adapters._bringing import Layer, Selection, select
+from fairjax.adapters._sites import Call, Path
 
 DEFAULT_LAYERS = (nn.Dense, nn.DenseGeneral, nn.Conv, nn.ConvTranspose, nn.ConvLocal)
 """Layers whose outputs are units unless others are chosen."""
 
 NORMALISATIONS = (nn.BatchNorm, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm)
-
-Path = tuple[str, ...]
-
-
-class Call(NamedTuple):
-    """A call of a layer while the network is traced."""
-
-    path: Path
-    module: nn.Module
-    features: tuple[int, ...]
-    """Sizes of the output's last axes that number units: one, or several for a layer such as attention's."""
-    shape: tuple[int, ...]
-    """Shape of the output, as the layer sees it."""
-    trace: Any
-    """The trace in which the layer is called; loops and `nn.remat` trace what is inside once more."""
-    stacked: tuple[int, ...]
-    """Sizes of the leading axes of the layer's parameters that a loop over layers adds."""
-    loop: Path | None
-    """The outermost module inside such a loop, if there is any."""
-    obstacle: str | None
-    """Why zeros in parameters do not cut units of this layer, if they do not."""
-
-    @property
-    def name(self) -> str:
-        """Name of the layer: its path, or its class if it is the whole network."""
-        return ".".join(self.path) or type(self.module).__name__
-
-
-@dataclasses.dataclass(frozen=True)
-class Site:
-    """A layer with units: where it is, and the names of its masks."""
-
-    path: Path
-    features: tuple[int, ...]
-    stacked: tuple[int, ...]
-    names: tuple[str | None, ...]
-    """Name of the mask of every layer of a loop, in order; None for those without units. One name outside loops."""
-    calls: int
-    """Number of times that the layer is called with the same parameters."""
-
-    @property
-    def width(self) -> int:
-        """Number of units of one layer."""
-        return math.prod(self.features)
 
 
 @contextlib.contextmanager
@@ -111,13 +64,24 @@ def record(evaluate: Callable[[Any], Any], variables: Any) -> list[Call]:
     calls: list[Call] = []
     shared: set[Path] = set()
 
-    def note(module, _, output):
+    def note(module, argument, output):
         if hasattr(output, "shape") and output.ndim and jnp.issubdtype(output.dtype, jnp.floating):
             several = isinstance(module, nn.DenseGeneral) and not isinstance(module.features, int)
             features = tuple(module.features) if several else (output.shape[-1],)
             loop = _loop(active, variables["params"])
             calls.append(
-                Call(module.path, module, features, output.shape, current_trace(), *loop, _obstacle(module, features))
+                Call(
+                    module.path,
+                    module,
+                    isinstance(module, DEFAULT_LAYERS),
+                    features,
+                    output.shape,
+                    output.dtype,
+                    getattr(argument, "shape", ()),
+                    current_trace(),
+                    *loop,
+                    _obstacle(module, features),
+                )
             )
         return output
 
@@ -170,63 +134,3 @@ def at(tree: Any, path: Path) -> Any:
     for name in path:
         tree = tree.get(name, {})
     return tree
-
-
-def sites_of(calls: Sequence[Call], units: Selection) -> tuple[tuple[Site, ...], dict[str, Layer]]:
-    """Choose the layers that have units.
-
-    Args:
-        calls: from `record`.
-        units: names, a predicate of name and module, or None. Layers of a loop are named with their position in it,
-            `blocks.Dense_0[2]`; a name without a position stands for all of them.
-
-    Returns:
-        The sites, and the layers by numbered name.
-    """
-    entries = _entries(calls)
-    if units is not None and not callable(units) and not isinstance(units, str):
-        whole: dict[str, list[str]] = {}
-        for layer, call, _ in entries:
-            whole.setdefault(call.name, []).append(layer.name)
-        units = list(itertools.chain.from_iterable(whole.get(name, [name]) for name in units))
-    chosen = select([layer for layer, _, _ in entries], units)
-    numbered = {layer.name: name for name, layer in chosen.items()}
-    names: dict[Path, list[str | None]] = {}
-    first = {call.path: call for call in reversed(calls)}
-    for layer, call, position in entries:
-        names.setdefault(call.path, [None] * math.prod(call.stacked))[position] = numbered.get(layer.name)
-    sites = tuple(
-        Site(path, first[path].features, first[path].stacked, tuple(listed), _calls_per_trace(calls, path))
-        for path, listed in names.items()
-        if any(name is not None for name in listed)
-    )
-    return sites, chosen
-
-
-def _entries(calls: Sequence[Call]) -> list[tuple[Layer, Call, int]]:
-    """Return one entry per call and layer of a loop, with its position in the loop, in order of execution."""
-    entries = []
-    for loop, group in itertools.groupby(calls, key=lambda call: call.loop):
-        called = list(group)
-        steps = 1 if loop is None else max(call.stacked[0] if call.stacked else 1 for call in called)
-        for step in range(steps):
-            for call in called:
-                inner = math.prod(call.stacked[1:])
-                for position in range(step * inner, (step + 1) * inner) if call.stacked else [0]:
-                    entries.append((_layer(call, position), call, position))
-    return entries
-
-
-def _layer(call: Call, position: int) -> Layer:
-    index = ""
-    for size in reversed(call.stacked):
-        position, remainder = divmod(position, size)
-        index = f"[{remainder}]{index}"
-    width, is_default = math.prod(call.features), isinstance(call.module, DEFAULT_LAYERS)
-    return Layer(call.name + index, call.module, width, is_default, call.obstacle)
-
-
-def _calls_per_trace(calls: Sequence[Call], path: Path) -> int:
-    """Return how often a layer is called in one trace, since loops are traced more than once."""
-    traces = [call.trace for call in calls if call.path == path]
-    return max(sum(trace == other for other in traces) for trace in traces)
