@@ -135,7 +135,8 @@ class _Program:
         keys = None if key is None else jax.random.split(key, num_rows(x))
 
         def row(x: Any, key: KeyArray | None) -> tuple[Any, Any]:
-            result = self.call(model, x, state, key)
+            fresh = jax.tree.map(lambda leaf: leaf, state)  # since a state cannot be used again after an update
+            result = self.call(model, x, fresh, key)
             if state is None:
                 return result, None
             if not isinstance(result, tuple) or len(result) != 2:

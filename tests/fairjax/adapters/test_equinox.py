@@ -340,8 +340,6 @@ def test_bad_input_is_named_in_one_line():
         equinox.bring(model, FEATURES)
     with pytest.raises(ValueError, match="units names no layer: 'fc'; the layers are layers.0, norms.0, dropout"):
         equinox.bring(model, FEATURES, state=state, units=["fc"])
-    with pytest.raises(ValueError, match="output must be"):
-        equinox.bring(model, FEATURES, state=state, output="score")
     with pytest.raises(ValueError, match="given a state: pass state= if it has state, and call="):
         equinox.bring(eqx.nn.Linear(6, 1, key=jax.random.key(0)), FEATURES, state=state)
     brought = equinox.bring(model, FEATURES, state=state)
