@@ -313,7 +313,8 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y[keep])
         if len(self.classes_) < 2:
             raise ValueError(
-                f"DebiasedClassifier needs labels of at least two classes, found one class, {self.classes_.tolist()[0]!r}"
+                "DebiasedClassifier needs labels of at least two classes, found one class, "
+                f"{self.classes_.tolist()[0]!r}"
             )
         columns = columns_of(self._sensitive(given, X, sensitive_features), "group")
         check_consistent_length(X, *columns.values())
