@@ -312,6 +312,8 @@ def test_any_number_of_labels_and_groups():
         pd.Series(decisions == name).groupby([frame["sex"].to_numpy(), frame["city"].to_numpy()]).mean()
         for name in model.classes_
     ]
+    with pytest.raises(ValueError, match="ConstrainedThreshold takes 2 classes, found 3: choose another method"):
+        model.set_params(method="threshold").fit(numbers(frame), y, sensitive_features=frame["sex"])
     assert found == pytest.approx(max(rate.max() - rate.min() for rate in rates), abs=1e-6)
 
 
