@@ -181,7 +181,8 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         ):
             if count > most:
                 raise ValueError(
-                    f"{type(method).__name__} takes {most} {kind}, found {count}: choose another method, such as pruning"
+                    f"{type(method).__name__} takes {most} {kind}, found {count}: choose another method, such as "
+                    "pruning"
                 )
         outputs = 1 if table.num_classes == 2 else table.num_classes
         network = from_linen(Mlp(widths=tuple(self.widths), dropout=self.dropout, outputs=outputs))
