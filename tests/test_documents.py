@@ -176,6 +176,19 @@ def audited(names):
     assert names["gap"] == pytest.approx(rates.max() - rates.min())
 
 
+def debiased_by_fitting(names):
+    model, trace = names["model"], names["model"].result_.trace.valid
+    assert model.satisfied_ and trace.bias[0] < -0.15 < -0.1 < model.bias_ < 0.1
+    assert names["accuracy"] > 0.7 and abs(names["gap"]) < 0.15
+
+
+def searched(names):
+    search, frame, decisions = names["search"], names["frame"], names["decisions"]
+    assert search.best_params_ == {"debiasedclassifier__epsilon": 0.1}
+    rates = pd.Series(decisions).groupby(frame["sex"]).mean()
+    assert abs(rates["m"] - rates["f"]) < 0.15 and np.mean(decisions == names["y"]) > 0.65
+
+
 def added_measure(names):
     assert names["value"] == pytest.approx(0.5)
     measure, labels, groups = names["false_negative_rate_difference"], np.array([1, 0, 1, 1]), np.array([1, 2, 2, 1])
@@ -218,6 +231,8 @@ CHECKS = {
     "A PyTorch module": brought_from_pytorch,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
+    "A classifier that is debiased when it is fitted": debiased_by_fitting,
+    "A pipeline and a search over methods and bounds": searched,
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,

@@ -110,11 +110,11 @@ def _size_of_bias(y_true: Any, y_pred: Any, *, sensitive_features: Any, **option
 
 def _position_of_positive(names: np.ndarray, positive: Any) -> int:
     """Return the position of the positive label among one or two labels; -1 if no row has it."""
+    labels = names.tolist()
     if positive is None:
-        if len(names) == 1:
-            raise ValueError(f"all labels are {names[0]!r}, which may be positive or not: pass positive=, that label")
+        if len(labels) == 1:
+            raise ValueError(f"all labels are {labels[0]!r}, which may be positive or not: pass positive=, that label")
         return 1
-    found = np.flatnonzero(names == positive)
-    if not found.size and len(names) == 2:
-        raise ValueError(f"positive must be one of the labels, {names[0]!r} or {names[1]!r}, got {positive!r}")
-    return int(found[0]) if found.size else -1
+    if positive not in labels and len(labels) == 2:
+        raise ValueError(f"positive must be one of the labels, {labels[0]!r} or {labels[1]!r}, got {positive!r}")
+    return labels.index(positive) if positive in labels else -1

@@ -76,13 +76,13 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
 
     Example:
         >>> rng = np.random.default_rng(0)
-        >>> sex, skill = rng.choice(["f", "m"], 400), rng.normal(size=400)
-        >>> X = np.stack([skill, (sex == "m") + rng.normal(scale=0.5, size=400)], axis=1)
-        >>> y = np.where(skill + (sex == "m") > 0.5, "hired", "rejected")
-        >>> model = DebiasedClassifier(widths=(8,), training=Training(epochs=20), random_state=0)
+        >>> sex, X = rng.choice(["f", "m"], 600), rng.normal(size=(600, 3))
+        >>> X[:, 1] += 2 * (sex == "m")
+        >>> y = np.where(X[:, 0] + (sex == "m") > 0.5, "hired", "rejected")
+        >>> model = DebiasedClassifier(epsilon=0.15, positive="hired", training=Training(epochs=20), random_state=0)
         >>> decisions = model.fit(X, y, sensitive_features=sex).predict(X)
         >>> model.satisfied_, model.groups_.tolist(), decisions.shape
-        (True, ['f', 'm'], (400,))
+        (True, ['f', 'm'], (600,))
     """
 
     # The default request of `fit`, which `set_fit_request` overrides.
@@ -168,12 +168,22 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
 
         Raises:
             ValueError: if a parameter or the data are invalid, there are no sensitive features, pandas indices differ,
-                a group is too small, or a part lacks a label or group on which the measure depends.
+                a group is too small, a part lacks a label or group on which the measure depends, or the method does
+                not take as many groups or classes.
             TypeError: if method or measure have the wrong type, or `X` is sparse.
         """
         method, rule, training = self._method(), self._rule(), self._training()
         table = self._dataset(X, y, sensitive_features, sample_weight)
         measure = resolve_measure(self.measure, _groups_of(table), table.num_classes)
+        for most, count, kind in (
+            (method.groups, table.num_groups, "groups"),
+            (method.classes, table.num_classes, "classes"),
+        ):
+            if count > most:
+                raise ValueError(
+                    f"{type(method).__name__} takes {most} {kind}, found {count}: choose another method, such as "
+                    "pruning"
+                )
         outputs = 1 if table.num_classes == 2 else table.num_classes
         network = from_linen(Mlp(widths=tuple(self.widths), dropout=self.dropout, outputs=outputs))
         problem = Problem(network, measure, method, rule, training, table, self.valid_size)
@@ -313,7 +323,8 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y[keep])
         if len(self.classes_) < 2:
             raise ValueError(
-                f"DebiasedClassifier needs labels of at least two classes, found one class, {self.classes_[0]!r}"
+                "DebiasedClassifier needs labels of at least two classes, found one class, "
+                f"{self.classes_.tolist()[0]!r}"
             )
         columns = columns_of(self._sensitive(given, X, sensitive_features), "group")
         check_consistent_length(X, *columns.values())

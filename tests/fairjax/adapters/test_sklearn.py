@@ -21,13 +21,13 @@ from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.estimator_checks import check_estimator
 
 import fairjax
-from fairjax import BiasGda, ConstrainedObjective, Mlp, Pruning, Training, data, from_linen, spd
+from fairjax import ConstrainedObjective, Mlp, Pruning, Standard, Training, data, from_linen, spd
 from fairjax.adapters import _sklearn_fitting
 from fairjax.adapters.sklearn import DebiasedClassifier, DebiasingWarning, bias, bias_scorer
 
 ROWS = 400
 QUICK = Training(epochs=20, check_every=5, learning_rate=0.01)
-SMALL = {"widths": (8,), "training": QUICK, "random_state": 0}
+SMALL = {"widths": (16,), "training": QUICK, "random_state": 0}
 """Parameters of all small classifiers, so that few programs are compiled."""
 
 NOT_PASSED = {
@@ -77,7 +77,9 @@ def fitted():
 )
 def test_the_checks_of_scikit_learn_pass_but_for_those_named():
     training = Training(epochs=40, check_every=40, learning_rate=0.03)
-    model = DebiasedClassifier("threshold", widths=(8,), training=training, groups_from=every_second, random_state=0)
+    model = DebiasedClassifier(
+        "standard", widths=(8,), dropout=0.0, training=training, groups_from=every_second, random_state=0
+    )
     expected = {name: "see NOT_PASSED" for name, status in NOT_PASSED.items() if status == "xfail"}
     results = check_estimator(model, expected_failed_checks=expected, on_fail=None, on_skip=None)
     found = {result["check_name"]: result["status"] for result in results if result["status"] != "passed"}
@@ -92,7 +94,7 @@ def test_the_bias_falls_below_the_bound_and_accuracy_stays(fitted):
     frame, y = TEST
     decisions = fitted.predict(numbers(frame))
     found = bias(y, decisions, sensitive_features=frame["sex"], privileged="m", positive="hired")
-    assert abs(found) < 0.2 < 0.4 < -bias(y, y, sensitive_features=frame["sex"], privileged="m", positive="hired")
+    assert abs(found) < 0.15 < 0.35 < -bias(y, y, sensitive_features=frame["sex"], privileged="m", positive="hired")
     assert fitted.score(numbers(frame), y) == accuracy_score(y, decisions) > 0.65
 
 
@@ -120,16 +122,20 @@ def test_bias_is_that_of_fairlearn(fitted):
     assert found == pytest.approx(rates.by_group["f"] - rates.by_group["m"], abs=1e-6)
 
 
+def split_by_hand(seed, positive="hired"):
+    """Split the rows for a seed as `fitted` does."""
+    frame, y = TRAIN
+    key = jax.random.key(np.random.RandomState(0).randint(np.iinfo(np.int32).max))
+    split_key, *keys = jax.random.split(jax.random.fold_in(key, seed), 3)
+    table = numbers(frame).to_numpy(np.float32), (y == positive).to_numpy(), (frame["sex"] == "m").to_numpy()
+    split = data.split(split_key, *table, train=0.75, valid=0.125, stratify="group and label")
+    return split._replace(valid=jnp.concatenate([split.valid, split.test]), test=split.test[:0]), keys
+
+
 def by_hand(seed):
     """Train and debias the network of a seed with functions of fairjax, as `fitted` does."""
-    frame, y = TRAIN
-    x, is_hired = numbers(frame).to_numpy(np.float32), (y == "hired").to_numpy()
-    key = jax.random.key(np.random.RandomState(0).randint(np.iinfo(np.int32).max))
-    split_key, fit_key, debias_key = jax.random.split(jax.random.fold_in(key, seed), 3)
-    shares = {"train": 0.75, "valid": 0.125, "stratify": "group and label"}
-    split = data.split(split_key, x, is_hired, (frame["sex"] == "m").to_numpy(), **shares)
-    split = split._replace(valid=jnp.concatenate([split.valid, split.test]), test=split.test[:0])
-    network, rule = from_linen(Mlp(widths=(8,))), ConstrainedObjective(epsilon=0.1, margin=0.02)
+    split, (fit_key, debias_key) = split_by_hand(seed)
+    network, rule = from_linen(Mlp(widths=(16,))), ConstrainedObjective(epsilon=0.1, margin=0.02)
     trained = fairjax.fit(network, split, key=fit_key, training=QUICK)
     return trained, fairjax.debias(Pruning(), network, spd, trained.variables, split, key=debias_key, rule=rule)
 
@@ -187,7 +193,9 @@ def test_fits_repeat_and_copies_predict_the_same(fitted):
         np.testing.assert_array_equal(copy.predict_proba(test), expected)
     assert copies[0].result_.network == fitted.result_.network  # so that no program is compiled again
     assert clone(fitted).get_params() == fitted.get_params() and fitted.get_params()["training"] == QUICK
-    other = clone(fitted).set_params(random_state=1).fit(numbers(frame), y, sensitive_features=frame["sex"])
+    other = (
+        clone(fitted).set_params(random_state=1, epsilon=0.2).fit(numbers(frame), y, sensitive_features=frame["sex"])
+    )
     assert not np.array_equal(other.predict_proba(test), expected)
 
 
@@ -232,22 +240,30 @@ def test_a_pipeline_encodes_categories_and_a_search_compares_methods_and_bounds(
     frame, y = TRAIN
     encoder = make_column_transformer((OneHotEncoder(), ["city"]), ("passthrough", ["skill", "income"]))
     grid = {
-        "debiasedclassifier__epsilon": [0.05, 0.9],
-        "debiasedclassifier__method": ["pruning", BiasGda(epochs=2)],
+        "debiasedclassifier__epsilon": [0.15, 0.9],
+        "debiasedclassifier__method": ["pruning", Standard()],
     }
     with sklearn.config_context(enable_metadata_routing=True), warnings.catch_warnings():
         warnings.simplefilter("ignore", DebiasingWarning)
         pipeline = make_pipeline(encoder, DebiasedClassifier(**SMALL))
         scoring = {"accuracy": "accuracy", "bias": bias_scorer(positive="hired")}
-        search = GridSearchCV(pipeline, grid, scoring=scoring, refit="accuracy", cv=2, error_score="raise")
-        search.fit(frame, y, sensitive_features=frame["sex"])
-    table = pd.DataFrame(search.cv_results_).set_index("param_debiasedclassifier__epsilon")
-    pruned = table[table["param_debiasedclassifier__method"] == "pruning"]
-    assert pruned.loc[0.05, "mean_test_bias"] > -0.25 > pruned.loc[0.9, "mean_test_bias"]  # scores are -|bias|
-    assert search.best_params_["debiasedclassifier__epsilon"] == 0.9
+        search = GridSearchCV(pipeline, grid, scoring=scoring, refit=most_accurate_of_little_bias, cv=2)
+        search.set_params(error_score="raise").fit(frame, y, sensitive_features=frame["sex"])
+    table = pd.DataFrame(search.cv_results_)
+    pruned = table["param_debiasedclassifier__method"] == "pruning"
+    within = table["param_debiasedclassifier__epsilon"] == 0.15
+    assert table[pruned & within]["mean_test_bias"].item() > -0.2  # scores are -|bias|
+    assert (table[~(pruned & within)]["mean_test_bias"] < -0.2).all()
+    assert search.best_params_ == {"debiasedclassifier__epsilon": 0.15, "debiasedclassifier__method": "pruning"}
+    assert search.best_estimator_[-1].n_features_in_ == 5 and search.best_estimator_[-1].satisfied_
     decisions = search.predict(TEST[0])
-    assert search.score(*TEST) == accuracy_score(TEST[1], decisions) > 0.8
-    assert search.best_estimator_[-1].n_features_in_ == 5
+    assert abs(bias(TEST[1], decisions, sensitive_features=TEST[0]["sex"])) < 0.2
+    assert accuracy_score(TEST[1], decisions) > 0.6
+
+
+def most_accurate_of_little_bias(results):
+    """Return the number of the most accurate candidate among those whose bias is below 0.2."""
+    return int(np.argmax(np.where(results["mean_test_bias"] > -0.2, results["mean_test_accuracy"], 0)))
 
 
 def test_a_pipeline_takes_sensitive_features_without_routing(fitted):
@@ -260,7 +276,7 @@ def test_a_pipeline_takes_sensitive_features_without_routing(fitted):
 def test_groups_may_follow_from_the_features(fitted):
     frame, y = TRAIN
     x = numbers(frame).assign(male=(frame["sex"] == "m").astype(float))
-    kwargs = {**SMALL, "epsilon": 0.5}
+    kwargs = {**SMALL, "method": "standard", "epsilon": 0.9}
     expected = DebiasedClassifier(**kwargs).fit(x, y, sensitive_features=x["male"])
     for way in ("male", 2, -1, ["male"], lambda table: table["male"] > 0.5):
         model = DebiasedClassifier(**kwargs, groups_from=way).fit(x, y)
@@ -268,31 +284,23 @@ def test_groups_may_follow_from_the_features(fitted):
     assert model.groups_.tolist() == ["False", "True"] and model.feature_names_in_.tolist()[-1] == "male"
 
 
-def test_the_positive_label_changes_what_eod_means(fitted):
+@pytest.mark.parametrize("positive", ("hired", "rejected"))
+def test_measures_are_those_of_the_positive_label(positive):
     frame, y = TRAIN
-    models = {
-        positive: DebiasedClassifier("standard", "eod", **SMALL, positive=positive, epsilon=2.0, privileged="m").fit(
-            numbers(frame), y, sensitive_features=frame["sex"]
-        )
-        for positive in ("hired", "rejected")
-    }
-    for positive, model in models.items():
-        assert model.positive_ == positive and model.score(numbers(frame), y) > 0.8
-        found = bias(
-            *(y, model.predict(numbers(frame))),
-            sensitive_features=frame["sex"],
-            measure="eod",
-            positive=positive,
-            privileged="m",
-        )
-        assert np.sign(found) == np.sign(model.bias_) == (-1 if positive == "hired" else 1)
+    model = DebiasedClassifier("standard", "eod", **SMALL, positive=positive, epsilon=2.0, privileged="m")
+    model.fit(numbers(frame), y, sensitive_features=frame["sex"])
+    assert model.positive_ == positive and model.score(numbers(frame), y) > 0.8
+    valid = np.asarray(split_by_hand(0, positive)[0].valid)
+    valid = valid[y.to_numpy()[valid] == positive]
+    rates = (model.predict(numbers(frame)) == positive)[valid], frame["sex"].to_numpy()[valid]
+    assert model.bias_ == pytest.approx(rates[0][rates[1] == "f"].mean() - rates[0][rates[1] == "m"].mean(), abs=1e-6)
 
 
 def test_any_number_of_labels_and_groups():
     frame, _ = TRAIN
     level = pd.cut(frame["skill"] + 0.8 * (frame["sex"] == "m"), [-9, -0.2, 0.8, 9], labels=["low", "mid", "top"])
     y = level.astype(str)
-    model = DebiasedClassifier(**SMALL, n_seeds=2, epsilon=0.9, minimum=50)
+    model = DebiasedClassifier("standard", **SMALL, epsilon=0.9, minimum=50)
     model.fit(numbers(frame), y, sensitive_features=frame[["sex", "city"]])
     assert model.classes_.tolist() == ["low", "mid", "top"] and model.positive_ is None
     assert model.groups_.tolist() == ["f, A", "f, B", "f, C", "m, A", "m, B", "m, C"]
@@ -304,6 +312,8 @@ def test_any_number_of_labels_and_groups():
         pd.Series(decisions == name).groupby([frame["sex"].to_numpy(), frame["city"].to_numpy()]).mean()
         for name in model.classes_
     ]
+    with pytest.raises(ValueError, match="ConstrainedThreshold takes 2 classes, found 3: choose another method"):
+        model.set_params(method="threshold").fit(numbers(frame), y, sensitive_features=frame["sex"])
     assert found == pytest.approx(max(rate.max() - rate.min() for rate in rates), abs=1e-6)
 
 
@@ -312,7 +322,7 @@ def test_small_groups_are_pooled_on_request(fitted):
     rare = frame["sex"].where(np.arange(ROWS) >= 3, "x").where(np.arange(ROWS) >= 2, "z")
     with pytest.raises(ValueError, match="groups must have at least 2 rows, found fewer in 'x' .1.: pool them"):
         clone(fitted).fit(numbers(frame), y, sensitive_features=rare)
-    model = DebiasedClassifier(**SMALL, epsilon=0.9, minimum=3, small="leave out")
+    model = DebiasedClassifier("standard", **SMALL, epsilon=0.9, minimum=3, small="leave out")
     model.fit(numbers(frame), y, sensitive_features=rare.replace("z", "x").where(np.arange(ROWS) != 2, "f"))
     assert model.groups_.tolist() == ["f", "m", "x"]
 
@@ -348,10 +358,14 @@ def test_bad_data_are_refused():
     refused(ValueError, "fewer than two groups can be compared", sensitive_features=["f"] * ROWS)
     refused(ValueError, "missing value of 'sex' in row 0", sensitive_features=frame["sex"].where(frame.index > 7))
     refused(ValueError, "could not convert string to float", x=frame)
-    refused(ValueError, "contains NaN", x=numbers(frame).where(frame.index > 7))
+    refused(ValueError, "contains NaN", x=numbers(frame).assign(income=frame["income"].where(frame.index > 7)))
     refused(ValueError, "found one class, 'a'", y=["a"] * ROWS)
     refused(ValueError, "Unknown label type: continuous", y=frame["skill"].to_numpy(), x=numbers(frame).to_numpy())
-    refused(ValueError, "sample weights|weights are zero", sample_weight=np.zeros(ROWS))
+    refused(
+        ValueError,
+        "[Ss]ample weights must contain at least one non-zero|weights are zero",
+        sample_weight=np.zeros(ROWS),
+    )
     refused(ValueError, "egative", sample_weight=np.full(ROWS, -1.0))
     rare = np.where(np.arange(ROWS) < 1, "never", y)
     refused(ValueError, "the valid part .100 rows. has no row with label never, of which there are 1", y=rare)
@@ -379,10 +393,9 @@ def test_bad_rows_are_refused_at_prediction(fitted):
     with pytest.raises(ValueError, match="feature names should match"):
         fitted.predict(x[["income", "skill"]])
     with pytest.raises(ValueError, match="finite in single precision, found 1e.300 in row 2, column 1"):
-        fitted.predict(x.to_numpy() + np.array([[0.0, 1e300]]) * (np.arange(ROWS) == 2)[:, None])
+        fitted.predict(x.assign(income=x["income"].where(np.arange(ROWS) != 2, 1e300)))
 
 
-@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 def test_what_is_not_met_is_said(fitted):
     frame, y = TRAIN
     with pytest.warns(DebiasingWarning, match="validation data: not met, since the smallest |bias| .* another method"):
