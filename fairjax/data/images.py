@@ -201,7 +201,7 @@ class _Job(NamedTuple):
 def _unreadable(file: Path, reason: str, beside: str = "") -> str:
     more = f" ({beside})" if beside else ""
     return (
-        f"{file} cannot be decoded: {reason}{more}; repair or remove the file, or leave out what cannot be decoded with "
+        f"{file} cannot be decoded: {reason}{more}; repair or remove the file, or leave such images out with "
         'on_unreadable="skip", on the command line --on-unreadable skip'
     )
 

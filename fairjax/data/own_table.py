@@ -218,7 +218,9 @@ def _weights(rows: Rows, name: str) -> np.ndarray:
     return numbers.to_numpy(float)
 
 
-def groups_of_table(rows: Rows, columns: TableColumns, intersect: bool, minimum: int, small: str) -> tuple[Any, list[str]]:
+def groups_of_table(
+    rows: Rows, columns: TableColumns, intersect: bool, minimum: int, small: str
+) -> tuple[Any, list[str]]:
     """Return the groups and the names of their columns."""
     names = list(rows.frame.columns)
     if not columns.protected:

@@ -112,8 +112,9 @@ def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array,
 class BatchNorm(nn.Module):
     """Batch normalisation over rows, and over positions if there are any, with PyTorch's conventions.
 
-    The last axis is that of the units; statistics are computed over all others. `momentum` is the weight of the new batch in the running statistics, and the running variance is unbiased. Batches
-    are normalised by the biased variance, computed in two passes.
+    The last axis is that of the units; statistics are computed over all others. `momentum` is the weight of the new
+    batch in the running statistics, and the running variance is unbiased. Batches are normalised by the biased
+    variance, computed in two passes.
     """
 
     momentum: float = 0.1

@@ -58,7 +58,9 @@ def celeba(folder: Path) -> AttributeTable:
             "download the file again"
         )
     if count is not None and count != len(rows):
-        raise DataError(f"{file} announces {count:,} images and has {len(rows):,} rows: it is cut off, download it again")
+        raise DataError(
+            f"{file} announces {count:,} images and has {len(rows):,} rows: it is cut off, download it again"
+        )
     images = next((name for name in ("img_align_celeba", "Img/img_align_celeba") if (folder / name).is_dir()), ".")
     frame = pd.DataFrame([row[1:] for row in rows], columns=names).replace({"-1": "0"})
     frame.insert(0, FILE, [_joined(images, row[0]) for row in rows])
