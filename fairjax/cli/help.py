@@ -12,8 +12,8 @@ from fairjax.metrics import GAPS, MEASURES
 from fairjax.registry import Registry
 from fairjax.runs import labels
 from fairjax.runs.fields import field_docs
-from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_FIELDS
+from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.settings import Settings
 from fairjax.selection import RULES
 
