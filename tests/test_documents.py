@@ -126,6 +126,15 @@ def in_and_out(names):
     assert names["smaller"].widths == (5, 8) and names["saved"].about == {"data": "compas"}
 
 
+def pruned_channels(names):
+    debiased(names | {"decisions": np.zeros(5)})
+    x, result = names["x"], names["result"]
+    expected, _ = names["network"].apply(result.variables, x)
+    found, _ = from_linen(names["smaller"]).apply(names["smaller_variables"], x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert sum(names["smaller"].channels) < 12 and names["activations"].shape == (5, 4, 4, 4)
+
+
 def sampled(names):
     """The numbers of rows in the table are those of the block, and a simulation confirms them."""
     text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
@@ -185,6 +194,7 @@ CHECKS = {
     "Parity measures as metrics": measured,
     "Rates by group": grouped,
     "Networks in and out": in_and_out,
+    "Channels of a convolutional network": pruned_channels,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A measure": added_measure,
