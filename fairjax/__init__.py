@@ -9,7 +9,7 @@ A module imports only those above it in this list:
     losses        cross-entropies, to compose with measures
     data          check, simulate and split tables
     datasets      the benchmarks and their downloads
-    nn            Network, a classifier as two pure functions; Mlp, Cnn, ResNet, Units, from_linen; masks and influence of units
+    nn            Network, a classifier as two pure functions; Mlp, Cnn, ResNet, Units, from_linen; masks, influence
     selection     evaluations, the threshold search, and the rules that choose a candidate
     training      training steps, early stopping and hyperparameters
     streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows

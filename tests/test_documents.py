@@ -152,6 +152,13 @@ def brought_from_nnx(names):
     debiased.eval()
     logits, _ = names["brought"].network.apply(result.variables, names["x"])
     np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+def pruned_channels(names):
+    debiased(names | {"decisions": np.zeros(5)})
+    x, result = names["x"], names["result"]
+    expected, _ = names["network"].apply(result.variables, x)
+    found, _ = from_linen(names["smaller"]).apply(names["smaller_variables"], x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert sum(names["smaller"].channels) < 12 and names["activations"].shape == (5, 4, 4, 4)
 
 
 def sampled(names):
@@ -229,6 +236,7 @@ CHECKS = {
     "A Linen module": brought_from_linen,
     "An NNX module": brought_from_nnx,
     "A PyTorch module": brought_from_pytorch,
+    "Channels of a convolutional network": pruned_channels,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A classifier that is debiased when it is fitted": debiased_by_fitting,

@@ -12,6 +12,7 @@ from fairjax.datasets.compas import compas
 from fairjax.datasets.digits import coloured_digits
 from fairjax.datasets.files import DataError, PathLike, RawFile, find, user_path
 from fairjax.datasets.german import german
+from fairjax.datasets.image_folders import LAYOUTS, ImageData, image_folder
 from fairjax.datasets.mimic import mimic
 from fairjax.datasets.simulated import Parameter, Simulator
 
@@ -20,6 +21,8 @@ __all__ = [
     "DATASETS",
     "DataError",
     "FILES",
+    "ImageData",
+    "LAYOUTS",
     "Parameter",
     "PathLike",
     "RawFile",
@@ -31,6 +34,7 @@ __all__ = [
     "compas",
     "find",
     "german",
+    "image_folder",
     "mimic",
     "user_path",
 ]

@@ -21,7 +21,7 @@ DIGITS_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961
 DIGITS_ROWS = 5000
 """Number of images, 500 of each digit."""
 
-_COLOURS = (0.0, 0.5, 1.0), (1.0, 0.5, 0.0)
+_COLOURS = (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
 """Red, green and blue of the unprivileged and the privileged group."""
 
 _NOISE = 0.1
@@ -32,7 +32,7 @@ def coloured_digits(key: KeyArray, rows: int, bias: Number) -> Batch:
     """Draw images of handwritten digits whose colour is correlated with the label, as in Colored MNIST.
 
     The label is whether the digit is less than 5; a tenth of the labels are flipped. The protected attribute is the
-    colour, 1 = orange and 0 = blue. Of the images with either label, the share (1 + bias) / 2 has the colour of the
+    colour, 1 = red and 0 = green. Of the images with either label, the share (1 + bias) / 2 has the colour of the
     same number, so that the rates of positive labels of the two colours differ by `bias` in expectation. The digits are
     500 of each class from MNIST, averaged to 14 by 14 pixels; no image is drawn twice.
 

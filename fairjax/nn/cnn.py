@@ -19,7 +19,8 @@ class Cnn(nn.Module):
 
     Every convolution computes only every second row and column, so that images have half the height and width after it;
     or, with `halving="pooling"`, it computes all of them, which takes about three times as long, and images are halved
-    between blocks by average pooling. The output layer sees the mean of each channel over all positions. A unit is a channel; its shift is one number for all images and positions.
+    between blocks by average pooling. The output layer sees the mean of each channel over all positions. A unit is a
+    channel; its shift is one number for all images and positions.
 
     The influence of a channel is measured at the convolution's output ("preactivation"), after batch normalisation
     ("normalised"), or after the ReLU ("activation"). A channel whose incoming weights are cut has the constant output

@@ -109,8 +109,7 @@ class Mlp(nn.Module):
         names = [f"hidden_{i:02d}" for i in range(len(self.widths))]
         readers = [(name, "linear") for name in names[1:]] + [("output",)]
         return tuple(
-            UnitLayer((name,), "linear", reader, norm_first=False)
-            for name, reader in zip(names, readers, strict=True)
+            UnitLayer((name,), "linear", reader, norm_first=False) for name, reader in zip(names, readers, strict=True)
         )
 
     def with_units(self, counts: tuple[int, ...]) -> "Mlp":

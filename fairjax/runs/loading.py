@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import operator
+import warnings
 from typing import Any
 
 import jax
@@ -30,6 +31,8 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     """
     if settings.table:
         return _own(settings)
+    if settings.images:
+        return _own_images(settings)
     options: dict[str, Any] = {}
     benchmark = datasets.DATASETS[settings.dataset]
     if benchmark.simulator is not None:
@@ -57,6 +60,21 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = _facts(dataset) | {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
     return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
+
+
+def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """Load a user's own folder of images."""
+    chosen = ("positive", "privileged", "split_by", "colours", "uncertain", "incomplete", "on_unreadable")
+    options: dict[str, Any] = {name: getattr(settings, name) for name in (*chosen, "intersect", "minimum", "small")}
+    sides = settings.image_size
+    options["size"] = (sides[0], sides[-1]) if sides else None
+    with warnings.catch_warnings(action="ignore"):  # they are printed with the facts
+        loaded = datasets.image_folder(
+            settings.images, settings.layout, settings.label, settings.protected, name=settings.dataset, **options
+        )
+    structure = Structure.of(loaded.dataset, settings.across, settings.rate_minimum)
+    facts = _facts(loaded.dataset) | {"warnings": list(loaded.warnings)}
+    return _split(settings, loaded.dataset, structure, loaded.identities), SHARED, structure, facts
 
 
 def _facts(dataset: data.Dataset) -> dict[str, Any]:

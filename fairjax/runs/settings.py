@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from fairjax.data.own_table import own_table
 from fairjax.datasets import DATASETS, Benchmark, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
@@ -15,6 +14,7 @@ from fairjax.nn import Cnn, Mlp, ResNet
 from fairjax.runs.fields import Field, current, field_docs, with_fields
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, methods
+from fairjax.runs.own_data import check_own_data, own_benchmark
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.values import check_values, expand_paths, field_types, short_repr
 from fairjax.selection import RULES, Rule
@@ -190,10 +190,6 @@ class Selection:
             raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
 
 
-TABLE_FIELDS = ("label", "positive", "privileged", "weight", "split_by", "drop", "missing", "use_protected")
-"""Settings that describe the columns of a user's own table."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """Train networks on splits of one data set and debias them, all seeds at once."""
@@ -231,6 +227,23 @@ class Settings:
     """Your own table instead of a data set: csv, csv.gz or Parquet files, or a pattern. The settings from label to
     use_protected are about it, and protected names its columns: of values, of numbers with edges, as in 'age:25,60', or
     one condition that the privileged meet, as in 'age>=25'."""
+    images: Path | None = None
+    """Your own folder of images instead of a data set. The settings label, positive, privileged and split_by name
+    attributes of its images, as for a table, and layout says where the attributes are."""
+    layout: str = "csv"
+    """Layout of the folder of images: celeba, utkface, fairface, chexpert, mimic_cxr, or csv for one csv file with a
+    column named file."""
+    image_size: tuple[int, ...] = ()
+    """Height and width to which images are resized, or one number for both. Not needed if all have one size."""
+    colours: Literal["RGB", "grey"] = "RGB"
+    """Channels of images: red, green and blue, or grey."""
+    uncertain: Literal["raise", "negative", "positive", "leave out"] = "raise"
+    """What to do with uncertain labels of chexpert and mimic_cxr: stop, take them as negative or positive, or leave
+    the images out."""
+    incomplete: Literal["raise", "leave out"] = "raise"
+    """What to do with images without attributes, and attributes without an image: stop, or leave them out."""
+    on_unreadable: Literal["raise", "skip"] = "raise"
+    """What to do with images that cannot be decoded: stop, or leave them out."""
     label: str | None = None
     """Column of labels, or a condition, as in 'income>50000'."""
     positive: str | None = None
@@ -269,8 +282,8 @@ class Settings:
         """Validate the settings before anything is loaded."""
         expand_paths(self)
         check_values(self)
-        self._check_table()
-        if not self.table:
+        check_own_data(self, Settings)
+        if not (self.table or self.images):
             DATASETS.check("dataset", self.dataset)
         MEASURES.check("measure", self.measure)
         if self.across is not None:
@@ -311,32 +324,10 @@ class Settings:
         if self.group_size is not None and self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
 
-    def _check_table(self):
-        """Check that the columns of a table are named, and only with a table; name the data set after its file."""
-        if not self.table:
-            given = [name for name in TABLE_FIELDS if getattr(self, name) != getattr(Settings, name)]
-            if given:
-                raise ValueError(
-                    f"{', '.join(given)} describe the columns of your own table: name its file with --table"
-                )
-            return
-        lacking = [f"--{name}" for name in ("label", "protected") if not getattr(self, name)]
-        if lacking:
-            raise ValueError(f"a table needs {' and '.join(lacking)}: name its columns")
-        if self.split_by is not None and self.stratify:
-            raise ValueError("rows that are split by persons cannot be stratified: choose --split-by or --stratify")
-        if self.path is not None:
-            raise ValueError("path is for benchmark files: name your own file with --table alone")
-        stem = "".join(sign if sign.isalnum() else "_" for sign in Path(self.table[0]).name.split(".")[0]).strip("_")
-        name = stem or "table"
-        object.__setattr__(self, "dataset", f"{name}_table" if name in DATASETS else name)
-
     @property
     def benchmark(self) -> Benchmark:
-        """The entry of the data set, or one for a table of one's own."""
-        if self.table:
-            return Benchmark(own_table, self.dataset, tuple(self.protected))  # type: ignore[arg-type]  # loads an OwnTable
-        return DATASETS[self.dataset]
+        """The entry of the data set, or one for data of one's own."""
+        return own_benchmark(self) or DATASETS[self.dataset]
 
     def _check_groups(self):
         """Check that the data set has the attributes, and that settings of groups are given only with groups."""
