@@ -111,7 +111,7 @@ class Debiased:
 
     def _unscaled_scores(self, x: Any) -> Float[Array, "..."]:
         """Compute the scores of rows that are not standardised."""
-        x, valid = checks.inputs("x", x)
+        x, valid = checks.checked_inputs("x", x)
         if self.inputs is not None:
             checks.check_layout("x", x, self.inputs)
         x = jax.tree.map(jnp.asarray, x)

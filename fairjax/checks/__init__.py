@@ -19,7 +19,7 @@ from fairjax.checks.columns import (
     vector,
 )
 from fairjax.checks.index import check_index, index_of
-from fairjax.checks.inputs import InputLayout, check_layout, check_rows, input_layout, inputs, is_tree
+from fairjax.checks.inputs import InputLayout, check_layout, check_rows, checked_inputs, input_layout, is_tree
 
 __all__ = [
     "CheckedRows",
@@ -30,13 +30,13 @@ __all__ = [
     "check_logits",
     "check_merged",
     "check_rows",
+    "checked_inputs",
     "codes",
     "floating",
     "group_column",
     "index_of",
     "indicator",
     "input_layout",
-    "inputs",
     "is_tree",
     "nan_unless",
     "numeric",

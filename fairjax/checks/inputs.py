@@ -43,7 +43,7 @@ def is_tree(x: Any) -> bool:
     return not isinstance(x, tuple) or hasattr(x, "_fields") or any(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(x))
 
 
-def inputs(name: str, x: Any, *, first: int = 0) -> tuple[Inputs, Bool[Array, ""] | None]:
+def checked_inputs(name: str, x: Any, *, first: int = 0) -> tuple[Inputs, Bool[Array, ""] | None]:
     """Check inputs, and convert them to dtypes that JAX keeps: 64-bit numbers become 32-bit ones.
 
     All other dtypes are kept, since integers may be tokens or pixels.
@@ -62,7 +62,7 @@ def inputs(name: str, x: Any, *, first: int = 0) -> tuple[Inputs, Bool[Array, ""
         TypeError: if a leaf is sparse, masked, or holds anything but numbers and booleans, or there is none.
 
     Example:
-        >>> inputs("x", {"age": [0.5, 1.5], "job": np.array([3, 4])})[0]["job"].dtype
+        >>> checked_inputs("x", {"age": [0.5, 1.5], "job": np.array([3, 4])})[0]["job"].dtype
         dtype('int32')
     """
     if not is_tree(x):

@@ -61,7 +61,7 @@ def unscaled(x: Any, names: tuple[str, ...] | None = None) -> tuple[Inputs, tupl
     """
     if not checks.is_tree(x):
         x = checks.numeric("x", x)
-    features, valid = checks.inputs("x", x)
+    features, valid = checks.checked_inputs("x", x)
     if names is None:
         paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(features)[0]]
         names = tuple(jax.tree_util.keystr(path, simple=True, separator=".") or "x" for path in paths)

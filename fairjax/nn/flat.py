@@ -187,7 +187,7 @@ def _pieces(vector: AnyArray, layout: Layout, name: str | None = None) -> list[A
     split = np.split if isinstance(vector, np.ndarray) else jnp.split
     pieces = split(vector, ends[:-1], axis=-1)
     return [
-        (piece if piece.dtype == dtype else piece.astype(dtype)).reshape(*vector.shape[:-1], *shape)
+        (piece if piece.dtype == dtype else piece.astype(dtype)).reshape((*vector.shape[:-1], *shape))
         for piece, (shape, dtype) in zip(pieces, leaves, strict=True)
     ]
 

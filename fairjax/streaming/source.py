@@ -62,7 +62,7 @@ class Chunks:
                 return self._scaled(x, narrow)
             if x.ndim == 2 and x.dtype.itemsize > 2:
                 narrow(x)  # the network may convert these whole numbers to floats
-        return jax.tree.map(np.asarray, checks.inputs("x", x, first=start)[0])
+        return jax.tree.map(np.asarray, checks.checked_inputs("x", x, first=start)[0])
 
     def _scaled(self, x: np.ndarray, narrow: "Narrowed") -> np.ndarray:
         """Convert features to JAX's precision, after standardising them in their own precision."""

@@ -218,7 +218,7 @@ def _chunk_inputs(x: Any, narrow: Narrowed, number: int) -> Inputs:
         array = numeric(name, leaf)
         if array.shape and jax.dtypes.canonicalize_dtype(array.dtype) == array.dtype:
             return array
-        return checks.inputs(name, array)[0]
+        return checks.checked_inputs(name, array)[0]
 
     return jax.tree_util.tree_map_with_path(convert, x, is_leaf=lambda leaf: isinstance(leaf, list))
 
@@ -231,7 +231,7 @@ def _chunk_features(x: Any, narrow: Narrowed, number: int) -> Any:
     if isinstance(x, jax.Array) or float_dtype() == np.float64 or x.dtype.itemsize < 4:
         return x
     if x.dtype.kind == "f" and x.dtype.itemsize > 4:
-        return narrow(x) if x.ndim == 2 else checks.inputs(f"chunk {number}: x", x)[0]
+        return narrow(x) if x.ndim == 2 else checks.checked_inputs(f"chunk {number}: x", x)[0]
     if x.dtype.kind in "iu" and x.size and (x.min() < -(2**31) or x.max() >= 2**31):
         raise ValueError(
             f"chunk {number} has features from {x.min()} to {x.max()}, beyond the 32 bits of JAX's integers: subtract "

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 
-def _add(x: Any, y: Any, *, alpha: Any = 1) -> Any:
+def _add(x: Any, y: Any, alpha: Any = 1) -> Any:
     return jnp.add(x, y if alpha == 1 else alpha * y)
 
 
-def _sub(x: Any, y: Any, *, alpha: Any = 1) -> Any:
+def _sub(x: Any, y: Any, alpha: Any = 1) -> Any:
     return jnp.subtract(x, y if alpha == 1 else alpha * y)
 
 
@@ -29,6 +29,11 @@ def _pow(x: Any, exponent: Any) -> Any:
     if isinstance(exponent, float) and exponent.is_integer():
         exponent = int(exponent)  # a static integer power has a derivative at 0
     return jnp.power(x, exponent)
+
+
+def absolute(x: Any) -> Any:
+    """Compute the absolute value, with derivative 0 at 0."""
+    return jnp.where(x == 0, jnp.zeros_like(x), jnp.abs(x))
 
 
 def _clamp(x: Any, min: Any = None, max: Any = None) -> Any:
@@ -97,7 +102,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     # arithmetic
     "add": _add,
     "sub": _sub,
-    "rsub": lambda x, y, *, alpha=1: _sub(y, x, alpha=alpha),
+    "rsub": lambda x, y, alpha=1: _sub(y, x, alpha),
     "mul": jnp.multiply,
     "div": _div,
     "true_divide": jnp.true_divide,
@@ -110,7 +115,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "sqrt": jnp.sqrt,
     "rsqrt": jax.lax.rsqrt,
     "reciprocal": jnp.reciprocal,
-    "abs": jnp.abs,
+    "abs": absolute,
     "sign": jnp.sign,
     "maximum": jnp.maximum,
     "minimum": jnp.minimum,

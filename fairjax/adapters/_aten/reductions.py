@@ -6,6 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fairjax.adapters._aten.elementwise import absolute
+
 
 def axes_of(dim: Any) -> tuple[int, ...] | None:
     """Return axes as a tuple, or None for all axes, which PyTorch writes as None or an empty list."""
@@ -62,14 +64,14 @@ def _vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *
     x = x if dtype is None else x.astype(dtype)
     axes = axes_of(dim)
     if ord == float("inf"):
-        return jnp.max(jnp.abs(x), axis=axes, keepdims=keepdim)
+        return jnp.max(absolute(x), axis=axes, keepdims=keepdim)
     if ord == float("-inf"):
-        return jnp.min(jnp.abs(x), axis=axes, keepdims=keepdim)
+        return jnp.min(absolute(x), axis=axes, keepdims=keepdim)
     if ord == 0:
         return jnp.sum(x != 0, axis=axes, keepdims=keepdim)
     if ord == 1:
-        return jnp.sum(jnp.abs(x), axis=axes, keepdims=keepdim)
-    powers = jnp.square(x) if ord == 2 else jnp.power(jnp.abs(x), ord)
+        return jnp.sum(absolute(x), axis=axes, keepdims=keepdim)
+    powers = jnp.square(x) if ord == 2 else jnp.power(absolute(x), ord)
     sums = jnp.sum(powers, axis=axes, keepdims=keepdim)
     roots = jnp.where(sums > 0, sums, 1) ** (1 / ord) if ord != 2 else jnp.sqrt(jnp.where(sums > 0, sums, 1))
     return jnp.where(sums > 0, roots, 0)
