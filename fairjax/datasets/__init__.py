@@ -2,7 +2,7 @@
 
 Adult, COMPAS, Bank and German are prepared by AIF360's `StandardDataset`, with the arguments of AIF360's own data set
 classes: rows with missing values are dropped, categories become one 0/1 feature each, and protected attributes stay
-among the features as 0/1 (1 = privileged). The raw files are found by `fairjax.datasets.find`.
+among the features as 0/1 (1 = privileged). `snippets` are rated sentences without groups. The raw files are found by `fairjax.datasets.find`.
 """
 
 from fairjax.datasets.adult import adult
@@ -13,6 +13,7 @@ from fairjax.datasets.files import DataError, PathLike, RawFile, find, user_path
 from fairjax.datasets.german import german
 from fairjax.datasets.mimic import mimic
 from fairjax.datasets.simulated import Parameter, Simulator
+from fairjax.datasets.snippets import SNIPPET_FILES, Snippets, snippets
 
 __all__ = [
     "Benchmark",
@@ -22,7 +23,9 @@ __all__ = [
     "Parameter",
     "PathLike",
     "RawFile",
+    "SNIPPET_FILES",
     "Simulator",
+    "Snippets",
     "adult",
     "bank",
     "bank_full",
@@ -30,5 +33,6 @@ __all__ = [
     "find",
     "german",
     "mimic",
+    "snippets",
     "user_path",
 ]
