@@ -2,7 +2,8 @@
 
 Adult, COMPAS, Bank and German are prepared by AIF360's `StandardDataset`, with the arguments of AIF360's own data set
 classes: rows with missing values are dropped, categories become one 0/1 feature each, and protected attributes stay
-among the features as 0/1 (1 = privileged). `snippets` are rated sentences without groups. The raw files are found by `fairjax.datasets.find`.
+among the features as 0/1 (1 = privileged). `snippets` are rated sentences without groups. The raw files are found by
+`fairjax.datasets.find`.
 """
 
 from fairjax.datasets.adult import adult
