@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-_ADAPTERS = ("aif360", "aif360_postprocessing", "equinox", "keras", "linen", "nnx", "sklearn", "torch")
+_ADAPTERS = ("aif360", "aif360_postprocessing", "equinox", "keras", "linen", "nnx", "sklearn", "text", "torch")
 
 
 def __getattr__(name: str) -> Any:

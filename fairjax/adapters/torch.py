@@ -309,9 +309,14 @@ class _Features:
     programs: _Programs
 
     def __call__(
-        self, variables: Variables, x: Any, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Any,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
-        logits, updated, results = self.programs.run(variables, x, None, key)
+        logits, updated, results = self.programs.run(variables, x, shifts, key)
         return results.features, logits, updated
 
 

@@ -2,7 +2,8 @@
 
 Adult, COMPAS, Bank and German are prepared by AIF360's `StandardDataset`, with the arguments of AIF360's own data set
 classes: rows with missing values are dropped, categories become one 0/1 feature each, and protected attributes stay
-among the features as 0/1 (1 = privileged). The raw files are found by `fairjax.datasets.find`.
+among the features as 0/1 (1 = privileged). `snippets` are rated sentences without groups. The raw files are found by
+`fairjax.datasets.find`.
 """
 
 from fairjax.datasets.adult import adult
@@ -15,6 +16,7 @@ from fairjax.datasets.german import german
 from fairjax.datasets.image_folders import LAYOUTS, ImageData, image_folder
 from fairjax.datasets.mimic import mimic
 from fairjax.datasets.simulated import Parameter, Simulator
+from fairjax.datasets.snippets import SNIPPET_FILES, Snippets, snippets
 
 __all__ = [
     "Benchmark",
@@ -26,7 +28,9 @@ __all__ = [
     "Parameter",
     "PathLike",
     "RawFile",
+    "SNIPPET_FILES",
     "Simulator",
+    "Snippets",
     "adult",
     "bank",
     "bank_full",
@@ -36,5 +40,6 @@ __all__ = [
     "german",
     "image_folder",
     "mimic",
+    "snippets",
     "user_path",
 ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -29,7 +30,7 @@ class RawFile(NamedTuple):
     sha256: str
     """SHA-256 checksum, in hexadecimal."""
     url: str
-    """The publisher's address of the file, or of the zip archive that contains it."""
+    """The publisher's address of the file, or of the archive (.zip, .tar.gz) that contains it."""
     member: str | None = None
     """Name of the file in the archive, if `url` is an archive."""
 
@@ -139,12 +140,13 @@ def _retrieve(file: RawFile, folder: str) -> Path:
     """Download a file, or the archive that contains it, into a folder."""
     # The checksums of the publishers' archives are not known, so the caller verifies the file itself.
     name = file.url.rpartition("/")[-1]
-    unzip = None if file.member is None else pooch.Unzip(members=[file.member])
+    unpack = pooch.Untar if file.url.endswith(".tar.gz") else pooch.Unzip
+    unzip = None if file.member is None else unpack(members=[file.member])
     try:
         source = pooch.create(folder, base_url="", registry={name: None}, urls={name: file.url})
         paths = source.fetch(name, processor=unzip)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{file.url} is no zip archive ({error}): get {file.path} by hand and set {FOLDER}") from error
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        raise DataError(f"{file.url} is no archive ({error}): get {file.path} by hand and set {FOLDER}") from error
     if unzip is None:
         return Path(paths)
     if len(paths) != 1:

@@ -264,7 +264,7 @@ def test_an_archive_without_the_file(publisher):
 
 
 def test_an_archive_that_is_none(publisher):
-    with pytest.raises(DataError, match="tiny.data is no zip archive"):
+    with pytest.raises(DataError, match="tiny.data is no archive"):
         find(tiny(publisher, "tiny.data", "inner/tiny.csv"))
 
 

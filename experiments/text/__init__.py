@@ -1,0 +1,1 @@
+"""A pretrained sentence encoder, for tests and documents."""
