@@ -152,6 +152,8 @@ def brought_from_nnx(names):
     debiased.eval()
     logits, _ = names["brought"].network.apply(result.variables, names["x"])
     np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+
+
 def pruned_channels(names):
     debiased(names | {"decisions": np.zeros(5)})
     x, result = names["x"], names["result"]
