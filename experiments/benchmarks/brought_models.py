@@ -8,6 +8,7 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+
 from fairjax.adapters._bringing import Brought
 
 DROPOUT = 0.05

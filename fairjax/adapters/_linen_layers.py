@@ -66,8 +66,8 @@ def record(evaluate: Callable[[Any], Any], variables: Any) -> list[Call]:
 
     def note(module, argument, output):
         if hasattr(output, "shape") and output.ndim and jnp.issubdtype(output.dtype, jnp.floating):
-            several = isinstance(module, nn.DenseGeneral) and not isinstance(module.features, int)
-            features = tuple(module.features) if several else (output.shape[-1],)
+            several = module.features if isinstance(module, nn.DenseGeneral) else 1
+            features = (output.shape[-1],) if isinstance(several, int) else tuple(several)
             loop = _loop(active, variables["params"])
             calls.append(
                 Call(

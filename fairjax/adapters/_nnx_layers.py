@@ -134,9 +134,8 @@ def at(model: Any, path: Path) -> Any:
 
 def callable_layers(model: Any) -> dict[Path, Any]:
     """Return all modules in a module that can be called, by path; a shared one once."""
-    return {
-        tuple(path): part for path, part in nnx.iter_graph(model) if isinstance(part, nnx.Module) and callable(part)
-    }
+    parts: Any = nnx.iter_graph(model)
+    return {tuple(path): part for path, part in parts if isinstance(part, nnx.Module) and callable(part)}
 
 
 def record(layers: dict[Path, Any], evaluate: Callable[[Any], Any], graphdef: Any, state: Any) -> list[Call]:

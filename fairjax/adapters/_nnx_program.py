@@ -176,7 +176,8 @@ class Program:
     def _place(self, model: Any, masks: Any, shifts: Any, slots: Any, features: bool) -> None:
         """Give layers their masks, shifts and slots."""
         sites, counter = {site.path: site for site in self.sites}, Counter()
-        for path in dict.fromkeys([*sites, *([self.last] if features else [])]):
+        paths: dict[Path, None] = dict.fromkeys([*sites, *([self.last] if features else [])])
+        for path in paths:
             layer, site = at(model, path), sites.get(path)
             layer.__class__ = handled(type(layer))
             layer.fairjax_placement = nnx.static(Placement(site, counter, features and path == self.last))

@@ -1,7 +1,7 @@
 """Training and debiasing behind `DebiasedClassifier`: splits without a test part, and the best of several networks."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,8 +128,8 @@ def splits_of(table: Dataset, measure: Measure, keys: Key[Array, " seeds"], vali
 
 @partial(jax.jit, static_argnames=("valid_size", "num_groups", "num_classes"))
 def _splits(keys, x, y, a, weights, *, valid_size: float, num_groups: int, num_classes: int) -> Split:
-    shares = {"train": 1.0 - valid_size, "valid": 0.5 * valid_size, "stratify": STRATIFY}
-    counts = {"num_groups": num_groups, "num_classes": num_classes}
+    shares: dict[str, Any] = {"train": 1.0 - valid_size, "valid": 0.5 * valid_size, "stratify": STRATIFY}
+    counts: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes}
 
     def split_rows(key: KeyArray) -> Split:
         parts = split(key, x, y, a, weights=weights, **shares, **counts)
@@ -200,7 +200,7 @@ def logits_of(result: Debiased, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray
     """
     rows = len(x)
     with np.errstate(over="ignore"):  # values beyond single precision become infinite and are refused below
-        table = np.asarray(x, result.mean.dtype)
+        table = np.asarray(x, np.asarray(result.mean).dtype)
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0]
         raise ValueError(f"X must be finite in single precision, found {x[row, column]} in row {row}, column {column}")

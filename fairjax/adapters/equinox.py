@@ -213,10 +213,15 @@ class _Program:
         return logits, variables if key is None else updated
 
     def features(
-        self, variables: Variables, x: Inputs, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Inputs,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
         """Compute the input of the last linear layer, logits, and updated variables."""
-        logits, updated, found = self.logits(variables, x, None, key, features=True)
+        logits, updated, found = self.logits(variables, x, shifts, key, features=True)
         return found["features"][0], logits, variables if key is None else updated
 
     def has_features(self, variables: Variables, x: Any) -> bool:

@@ -190,7 +190,7 @@ def _arguments(module: Any, rows: Any) -> tuple[Example, tuple[Path, ...]]:
     else:
         example, start = Example((tensors,), {}), "one"
     flat, _ = torch.utils._pytree.tree_flatten_with_path(tuple(example))
-    paths = [tuple(getattr(step, "key", getattr(step, "idx", None)) for step in path) for path, _ in flat]
+    paths: Any = [tuple(getattr(step, "key", getattr(step, "idx", None)) for step in path) for path, _ in flat]
     return example, tuple(path[2:] if start == "one" else path[1:] for path in paths)
 
 

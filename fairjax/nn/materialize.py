@@ -86,23 +86,23 @@ def shrink(module: Module, variables: Variables) -> tuple[Module, Variables]:
     if _keep(tree, layers[0]).ndim != 1:
         raise ValueError("variables have a seeds axis; shrink one network at a time: jax.tree.map(lambda v: v[i], ...)")
     _warn_of_residual_units(tree, layers)
-    removable = [layer for layer in layers if layer.reader is not None]
+    removable = [(layer, layer.reader) for layer in layers if layer.reader is not None]
     params, stats = jax.tree.map(np.asarray, materialize(module, tree)["params"]), tree["batch_stats"]
     masks = jax.tree.map(np.ones_like, tree["masks"])
-    for layer in removable:
+    for layer, reader in removable:
         keep = _keep(tree, layer)
         constant = np.zeros(keep.shape, np.float32)
         if module.cut == "incoming":
             own = at(params, layer.module)["norm"], at(stats, layer.module)["norm"]
             constant = np.where(keep, constant, _output_at_zero(*own, norm_first=layer.norm_first))
-        params = replaced(params, layer.reader, _without_inputs(at(params, layer.reader), keep, constant))
+        params = replaced(params, reader, _without_inputs(at(params, reader), keep, constant))
         for name in (layer.layer, "norm"):
             path = (*layer.module, name)
             params = replaced(params, path, _without_outputs(at(params, path), keep))
         path = (*layer.module, "norm")
         stats = replaced(stats, path, _without_outputs(at(stats, path), keep))
         masks = replaced(masks, (*layer.module, "units", "keep"), np.ones(int(keep.sum()), bool))
-    smaller = module.with_units(tuple(int(_keep(tree, layer).sum()) for layer in removable))
+    smaller = module.with_units(tuple(int(_keep(tree, layer).sum()) for layer, _ in removable))
     return smaller, jax.tree.map(jnp.asarray, {**tree, "params": params, "batch_stats": stats, "masks": masks})
 
 

@@ -68,6 +68,7 @@ def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, 
     options: dict[str, Any] = {name: getattr(settings, name) for name in (*chosen, "intersect", "minimum", "small")}
     sides = settings.image_size
     options["size"] = (sides[0], sides[-1]) if sides else None
+    assert settings.images is not None and settings.label is not None
     with warnings.catch_warnings(action="ignore"):  # they are printed with the facts
         loaded = datasets.image_folder(
             settings.images, settings.layout, settings.label, settings.protected, name=settings.dataset, **options

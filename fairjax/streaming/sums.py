@@ -69,7 +69,8 @@ def sum_over_chunks(
 
     Args:
         function: a pure and hashable function, which is compiled once per shape of a chunk; create it only once. It
-            takes `args`, a `Batch` and float32 weights, which are 0 for rows of padding (their features are those of another row).
+            takes `args`, a `Batch` and float32 weights, which are 0 for rows of padding (their features are those of
+            another row).
         args: trees of arrays, the same for all chunks.
         source: the rows.
         num_groups: number of groups; if there are more than two, groups are codes or memberships.

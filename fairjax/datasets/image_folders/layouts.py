@@ -144,7 +144,7 @@ def mimic_cxr(folder: Path) -> AttributeTable:
     frame = metadata.merge(labels, on=keys, how="inner")
     patients = _found(folder, ("patients.csv", "patients.csv.gz"))
     if patients is not None:
-        persons = _table(patients, ("subject_id", "gender", "anchor_age"))[["subject_id", "gender", "anchor_age"]]
+        persons: Any = _table(patients, ("subject_id", "gender", "anchor_age"))[["subject_id", "gender", "anchor_age"]]
         persons = persons.rename(columns={"gender": "Sex", "anchor_age": "Age"}).drop_duplicates("subject_id")
         frame = frame.merge(persons, on="subject_id", how="left")
     rows = zip(frame["subject_id"], frame["study_id"], frame["dicom_id"], strict=True)
@@ -198,9 +198,9 @@ def _table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
         raise DataError(f"{file} must have the columns {', '.join(columns)}, and lacks {', '.join(lacking)}")
     if not len(frame):
         raise DataError(f"{file} has no rows")
-    unnamed = frame[columns[0]].isna()
+    unnamed = frame[columns[0]].isna().to_numpy()
     if unnamed.any():
-        raise DataError(f"{file} has no {columns[0]} in row {int(unnamed.to_numpy().argmax())}: complete it")
+        raise DataError(f"{file} has no {columns[0]} in row {int(unnamed.argmax())}: complete it")
     return frame
 
 

@@ -183,7 +183,7 @@ def _decided(table: AttributeTable, columns: TableColumns, uncertain: str, notes
     frame = table.frame.copy()
     names = [name for name in _used(table, columns) if name in table.uncertain]
     for name in names:
-        doubtful = frame[name] == "-1"
+        doubtful = (frame[name] == "-1").to_numpy()
         if not doubtful.any():
             continue
         count = f"{int(doubtful.sum()):,} of {len(frame):,} rows"
@@ -216,7 +216,7 @@ def _complete(
                 'incomplete="leave out", on the command line --incomplete "leave out"'
             )
         notes.append(f"{name} has no value for {count}, which are left out")
-        frame = frame[~absent].reset_index(drop=True)
+        frame = frame.loc[~absent].reset_index(drop=True)
     return frame
 
 
