@@ -154,6 +154,28 @@ def brought_from_nnx(names):
     np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
 
 
+def brought_in_short(names):
+    logits, _ = names["brought"].network.apply(names["result"].variables, names["x"])
+    np.testing.assert_allclose(names["model"](names["x"])[:, 0], logits, atol=1e-5)
+
+
+def brought_from_equinox(names):
+    result, model, state = names["result"], names["debiased"], names["debiased_state"]
+    logits, _ = names["brought"].network.apply(result.variables, names["x"])
+    found, _ = jax.vmap(names["eqx"].nn.inference_mode(model), in_axes=(0, None), out_axes=(0, None), axis_name="batch")(
+        names["x"], state
+    )
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    assert result.trace.valid.bias.shape == (9,)
+
+
+def brought_from_keras(names):
+    brought, masks = names["brought"], names["masks"]
+    assert sum(int(np.sum(keep)) for keep in masks.values()) == 7
+    logits, _ = brought.network.apply({**brought.variables, "masks": masks}, names["x"])
+    np.testing.assert_allclose(names["pruned"](names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+
+
 def pruned_channels(names):
     debiased(names | {"decisions": np.zeros(5)})
     x, result = names["x"], names["result"]
@@ -237,6 +259,9 @@ CHECKS = {
     "Networks in and out": in_and_out,
     "A Linen module": brought_from_linen,
     "An NNX module": brought_from_nnx,
+    "Bring a network of another framework": brought_in_short,
+    "An Equinox model": brought_from_equinox,
+    "A Keras model": brought_from_keras,
     "A PyTorch module": brought_from_pytorch,
     "Channels of a convolutional network": pruned_channels,
     "An audit in Python": audited,
@@ -248,7 +273,11 @@ CHECKS = {
     "A data set": added_data,
 }
 
-NEEDED = {"A PyTorch module": ("torch", "FAIRJAX_DATA")}
+NEEDED = {
+    "An Equinox model": ("equinox",),
+    "A Keras model": ("keras",),
+    "A PyTorch module": ("torch", "FAIRJAX_DATA"),
+}
 """Libraries and environment variables without which a block is not run."""
 
 
