@@ -2,7 +2,6 @@
 
 import agreement
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from agreement import Case
