@@ -32,7 +32,7 @@ from fairjax.types import KeyArray, Variables
 
 
 def bring(
-    module: nn.Module,
+    module: Any,
     variables: Any,
     x: Any,
     *,

@@ -29,7 +29,7 @@ from fairjax.types import KeyArray, Variables
 
 
 def bring(
-    model: nnx.Module,
+    model: Any,
     x: Any,
     *,
     units: Selection = None,

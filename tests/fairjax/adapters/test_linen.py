@@ -341,7 +341,8 @@ def test_a_dictionary_of_columns_and_another_call(key):
     class Columns(nn.Module):
         @nn.compact
         def __call__(self, number, token, *, mode):
-            return nn.Dense(1)(jnp.concatenate([nn.Dense(4)(number), nn.Embed(3, 2)(token)], axis=1)) * (mode == "test")
+            h = jnp.concatenate([nn.Dense(4)(number), nn.Embed(3, 2)(token)], axis=1)
+            return nn.Dense(1)(h) * (mode == "test")
 
     x = {"number": FEATURES, "token": jnp.arange(N) % 3}
 
