@@ -10,12 +10,12 @@ from fairjax.data import from_arrays, split, split_seeds
 from fairjax.data.splits import check_split
 from fairjax.types import SHARED
 
-N = 40
+N = 160
 RNG = np.random.default_rng(0)
 Y, A = np.arange(N) % 2, np.arange(N) // 2 % 2
 TABLE = RNG.normal(5.0, 3.0, (N, 3)).astype(np.float32)
 TOKENS = RNG.integers(0, 30_000, (N, 6))
-IMAGES = RNG.integers(0, 256, (N, 8, 8, 3), np.uint8)
+IMAGES = RNG.integers(0, 256, (N, 4, 4, 3), np.uint8)
 TREE = {"num": TABLE.astype(np.float64), "cat": TOKENS[:, 0], "image": IMAGES}
 
 
@@ -44,7 +44,7 @@ def test_trees_and_images_are_kept_as_they_are(make):
         "num": "float32",
     }
     np.testing.assert_array_equal(tree["cat"], TOKENS[:, 0])
-    assert tree["image"].shape == (N, 8, 8, 3)
+    assert tree["image"].shape == (N, 4, 4, 3)
 
 
 @pytest.mark.parametrize("make", [one, many])
@@ -82,13 +82,13 @@ def test_a_table_that_is_not_standardised_is_checked_as_one():
     np.testing.assert_array_equal(one(frame, standardise=False).x, TABLE)
     frame["age"] = 1e9 + np.arange(N)
     for make in (lambda: from_arrays(frame, Y, A, standardise=False), lambda: one(frame, standardise=False)):
-        with pytest.raises(ValueError, match="'age' of x has 40 different values"):
+        with pytest.raises(ValueError, match="'age' of x has 160 different values"):
             make()
 
 
 def test_images_are_standardised_by_position_on_request():
     splits = one(IMAGES, standardise=True)
-    assert splits.mean.shape == (8, 8, 3)
+    assert splits.mean.shape == (4, 4, 3)
     np.testing.assert_allclose(splits.part("train").x.mean(axis=0), 0.0, atol=1e-5)
 
 
@@ -100,7 +100,7 @@ def test_names_of_features_are_those_of_leaves():
 
 def test_splits_map_over_keys_and_seeds():
     splits = jax.jit(jax.vmap(lambda key: one_of(key, TREE), out_axes=SHARED))(jax.random.split(jax.random.key(0), 3))
-    assert splits.train.shape == (3, 24) and splits.mean is None and splits.x["image"].shape == IMAGES.shape
+    assert splits.train.shape == (3, 96) and splits.mean is None and splits.x["image"].shape == IMAGES.shape
     check_split(splits, seeds=(1, 2, 3))
     sizes = jax.vmap(lambda split: split.part("train").x["num"].sum(), in_axes=(SHARED,))(splits)
     assert sizes.shape == (3,) and np.isfinite(sizes).all()
@@ -126,9 +126,9 @@ def test_invalid_traced_values_make_floats_nan():
     ("x", "options", "message"),
     [
         (TREE, {"standardise": True}, "standardise=True is for one array or frame, found a dict of several"),
-        ({**TREE, "cat": TOKENS[1:, 0]}, {}, r"x\['image'\] must have 39 rows"),
+        ({**TREE, "cat": TOKENS[1:, 0]}, {}, r"x\['image'\] must have 159 rows"),
         ({"num": np.where(TABLE == TABLE[4], np.nan, TABLE)}, {}, r"x\['num'\] has missing.*in row 4"),
-        ({"num": TABLE[:30]}, {}, "have|length"),
+        ({"num": TABLE[:150]}, {}, "have|length"),
         (IMAGES[:, 0, 0, 0], {}, "x must have"),
     ],
 )
