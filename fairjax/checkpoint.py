@@ -131,7 +131,7 @@ def _described(network: Any, variables: Variables) -> tuple[dict[str, Any], dict
     return content, {f"{number:06d}": np.asarray(leaf) for number, leaf in enumerate(leaves.values()) if leaf.size}
 
 
-def load(path: str | Path, like: Variables | None = None) -> Saved:
+def load(path: str | Path, like: dict[str, Any] | None = None) -> Saved:
     """Load a network that was saved by `save`.
 
     Args:
@@ -195,7 +195,9 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _load_mlp(path: Path, content: dict[str, Any], like: Variables | None) -> tuple[Mlp, Variables, dict[str, int]]:
+def _load_mlp(
+    path: Path, content: dict[str, Any], like: dict[str, Any] | None
+) -> tuple[Mlp, Variables, dict[str, int]]:
     """Load a network in format 1."""
     described = content["module"]
     module = Mlp(**{**described, "widths": tuple(described["widths"])})
@@ -206,7 +208,7 @@ def _load_mlp(path: Path, content: dict[str, Any], like: Variables | None) -> tu
 
 
 def _load_any(
-    path: Path, content: dict[str, Any], like: Variables | None
+    path: Path, content: dict[str, Any], like: dict[str, Any] | None
 ) -> tuple[nn.Module | None, Variables, dict[str, int]]:
     """Load a network in format 2."""
     leaves = content["leaves"]
@@ -231,7 +233,7 @@ def _load_any(
     return module, _filled(content["structure"], ordered), content["units"]
 
 
-def _check_like(leaves: list[Any], like: Variables | None) -> None:
+def _check_like(leaves: list[Any], like: dict[str, Any] | None) -> None:
     try:
         if like is not None:
             check_like(leaves, like)

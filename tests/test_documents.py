@@ -16,6 +16,7 @@ from experiments.first_paper.before_after import before_after
 from fairjax import MEASURES, METHODS, from_linen, selection, spd
 from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
+from fairjax.types import Batch
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -243,6 +244,16 @@ def added_data(names):
     assert names["dataset"].features == ("age", "hours")
 
 
+def of_any_kind(names):
+    assert names["splits"].mean is None and names["splits"].x["job"].dtype == np.int32
+    assert names["decisions"].shape == (2, 300)
+    activations = names["activations"]["units"]["keep"]
+    assert activations.shape == (300, 8) and (np.asarray(activations) != 0).any()
+    whole = Batch(names["splits"].x, names["splits"].y, names["splits"].a)
+    expected = influence(spd, names["network"].apply, names["of_first_seed"], whole)["units"]["keep"]
+    assert names["influences"]["units"]["keep"] == pytest.approx(np.asarray(expected), abs=1e-6)
+
+
 CHECKS = {
     "Measure": measured_in_short,
     "Train with a parity loss": penalised,
@@ -265,6 +276,7 @@ CHECKS = {
     "A Keras model": brought_from_keras,
     "A PyTorch module": brought_from_pytorch,
     "Channels of a convolutional network": pruned_channels,
+    "Inputs": of_any_kind,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A classifier that is debiased when it is fitted": debiased_by_fitting,

@@ -194,7 +194,7 @@ def chunks(
     if weights is not None:
         weights = columns["weights"]
     batch = batch._replace(**{name: columns[name] for name in batch._fields if name != "weights" or weights is None})
-    rows = None if rows is None else _row_numbers(rows, columns["y"].shape[0])
+    rows = None if rows is None else _row_numbers(rows, lengths["y"])
     return Chunks(batch, int(size), weights, rows, None if scaler is None else _scaler(scaler, batch.x.shape[1:]))
 
 
