@@ -21,6 +21,7 @@ A module imports only those above it in this list:
     fitting       fit: train a classifier on one split
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
     checkpoint    save and load networks
+    features      features of a large network, computed once and kept in memory-mapped files
     adapters      AIF360's data sets and postprocessors
     auditing      audit, rates and gaps by group for a file of predictions of any size
 
@@ -97,7 +98,7 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import auditing, checkpoint, data, datasets
+    from fairjax import auditing, checkpoint, data, datasets, features
     from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
@@ -164,6 +165,7 @@ __all__ = [
     "eod",
     "equalized_odds_difference",
     "false_positive_rate_difference",
+    "features",
     "fit",
     "fit_many",
     "from_linen",
@@ -190,7 +192,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "auditing", "checkpoint", "data", "datasets"):
+    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "features"):
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

@@ -1,5 +1,6 @@
 """Every Python block of the README and the documentation runs by itself and does what the surrounding text says."""
 
+import os
 import re
 from pathlib import Path
 
@@ -135,6 +136,33 @@ def pruned_channels(names):
     assert sum(names["smaller"].channels) < 12 and names["activations"].shape == (5, 4, 4, 4)
 
 
+def brought_from_linen(names):
+    masks, pruned = names["masks"], names["pruned"]
+    assert masks["00 Dense_0"].sum() == 7 and not pruned["params"]["Dense_0"]["kernel"][:, names["strongest"]].any()
+    masked = {**names["brought"].variables, "masks": masks}
+    expected, _ = names["brought"].network.apply(masked, names["x"])
+    np.testing.assert_allclose(names["logits"][:, 0], expected, atol=1e-5)
+
+
+def brought_from_pytorch(names):
+    results, modules, saved = names["results"], names["modules"], names["saved"]
+    assert np.abs(results.trace.valid.bias[:, 0]).mean() > 0.1 and np.asarray(results.satisfied).sum() >= 4
+    modules[-1].load_state_dict(saved)
+    test = np.asarray(names["splits"].test[-1])[:100]
+    last = jax.tree.map(lambda leaf: leaf[-1], results.variables)
+    expected, _ = names["brought"].network.apply(last, names["x"][test])
+    found = modules[-1](names["torch"].tensor(names["x"][test])).detach()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def brought_from_nnx(names):
+    result, debiased = names["result"], names["debiased"]
+    assert result.trace.valid.bias.shape == (9,)
+    debiased.eval()
+    logits, _ = names["brought"].network.apply(result.variables, names["x"])
+    np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+
+
 def sampled(names):
     """The numbers of rows in the table are those of the block, and a simulation confirms them."""
     text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
@@ -195,12 +223,18 @@ CHECKS = {
     "Rates by group": grouped,
     "Networks in and out": in_and_out,
     "Channels of a convolutional network": pruned_channels,
+    "A Linen module": brought_from_linen,
+    "An NNX module": brought_from_nnx,
+    "A PyTorch module": brought_from_pytorch,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,
 }
+
+NEEDED = {"A PyTorch module": ("torch", "FAIRJAX_DATA")}
+"""Libraries and environment variables without which a block is not run."""
 
 
 def test_every_block_is_checked():
@@ -215,6 +249,11 @@ def test_links_between_documents_lead_somewhere(document):
 
 @pytest.mark.parametrize("heading", CHECKS)
 def test_block_runs_and_is_true(heading):
+    for needed in NEEDED.get(heading, ()):
+        if needed.isupper() and needed not in os.environ:
+            pytest.skip(f"{needed} is not set")
+        if not needed.isupper():
+            pytest.importorskip(needed, reason=f"{needed} is not installed")
     names = {"__name__": "readme"}
     known = [(registry, set(registry)) for registry in (MEASURES, METHODS)]
     with jax.numpy_dtype_promotion("standard"):  # as users have it; optax mixes dtypes

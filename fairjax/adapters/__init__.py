@@ -1,9 +1,9 @@
-"""Adapters: convert data of other libraries to fairjax's types and back, and run their postprocessors."""
+"""Adapters: trained networks and data of other libraries, their postprocessors, and a classifier for scikit-learn."""
 
 import importlib
 from typing import Any
 
-_ADAPTERS = ("aif360", "aif360_postprocessing")
+_ADAPTERS = ("aif360", "aif360_postprocessing", "equinox", "keras", "linen", "nnx", "sklearn", "torch")
 
 
 def __getattr__(name: str) -> Any:

@@ -69,7 +69,7 @@ class FineTuning(Method):
     part: Literal["train", "valid"] = static("train")
     """The part from which mini-batches are drawn."""
     layers: tuple[str, ...] | None = static(None)
-    """Layers to tune, by their names in the network's parameters; all if omitted."""
+    """Layers to tune, by their names in the network's parameters, with dots between nested names; all if omitted."""
 
     def __post_init__(self):
         """Validate the hyperparameters."""
@@ -165,7 +165,7 @@ class LastLayer(FineTuning):
     learning_rate: Number = 1e-3
     """Adam's step size."""
     layers: tuple[str, ...] | None = static(("output",))
-    """Layers to tune, by their names in the network's parameters."""
+    """Layers to tune, by their names in the network's parameters, with dots between nested names."""
 
 
 @method

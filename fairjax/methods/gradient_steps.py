@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +41,8 @@ def gradient_steps(
         batch: the rows from which mini-batches are taken.
         batches: row numbers of each mini-batch.
         keys: dropout keys, one per mini-batch.
-        layers: the top-level entries of `params` to tune, with the other entries and the running statistics fixed; if
-            omitted, all parameters are tuned, in training mode.
+        layers: the entries of `params` to tune, with the other entries and the running statistics fixed (see `tuned`);
+            if omitted, all parameters are tuned, in training mode.
         num_classes: number of classes.
 
     Returns:
@@ -79,17 +78,34 @@ def gradient_steps(
 def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:
     """Stop the gradients of all but the given layers, so that earlier layers need no backward pass.
 
+    Args:
+        variables: variables of a network.
+        layers: names of entries of `params`; a dot leads to an entry of an entry, as in "encoder.layer.5". All
+            parameters are tuned if omitted.
+
     Raises:
         ValueError: if a layer does not exist.
     """
     if layers is None:
         return variables
-    params: Any = variables["params"]
-    unknown = [name for name in layers if name not in params]
+    leaves, structure = jax.tree_util.tree_flatten_with_path(variables["params"])
+    paths = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    unknown = [name for name in layers if not any(_is_within(path, name) for path in paths)]
     if unknown or not layers:
-        raise ValueError(f"layers must be some of {', '.join(params)}, got {', '.join(unknown) or 'none'}")
-    partly_frozen = {name: tree if name in layers else jax.lax.stop_gradient(tree) for name, tree in params.items()}
-    return {**variables, "params": partly_frozen}
+        raise ValueError(
+            f"layers must be some of {', '.join(variables['params'])}, got {', '.join(unknown) or 'none'}; "
+            f"names within them have dots, as {paths[0]!r}"
+        )
+    partly_frozen = [
+        leaf if any(_is_within(path, name) for name in layers) else jax.lax.stop_gradient(leaf)
+        for path, (_, leaf) in zip(paths, leaves, strict=True)
+    ]
+    return {**variables, "params": jax.tree.unflatten(structure, partly_frozen)}
+
+
+def _is_within(path: str, name: str) -> bool:
+    """Return whether a parameter is the named entry, or within it."""
+    return path == name or path.startswith(f"{name}.")
 
 
 def batch_keys(key: KeyArray, count: int, first: Int[Array, ""] | int = 0) -> Key[Array, " k"]:

@@ -6,12 +6,14 @@ from fairjax.nn.convolution import Convolution
 from fairjax.nn.dropout import dropout_masks
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
+from fairjax.nn.last_layer import LastLayerNetwork, last_layer
 from fairjax.nn.layers import BatchNorm, Linear, Units
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
 from fairjax.nn.resnet import ResNet
 from fairjax.nn.unit_layers import HasUnitLayers, UnitLayer
+from fairjax.nn.with_head import join_head, part_of, with_head
 
 __all__ = [
     "ApplyFn",
@@ -21,6 +23,7 @@ __all__ = [
     "FlatVariables",
     "HasUnitLayers",
     "InitFn",
+    "LastLayerNetwork",
     "Linear",
     "Mlp",
     "Network",
@@ -30,7 +33,11 @@ __all__ = [
     "dropout_masks",
     "from_linen",
     "influence",
+    "join_head",
+    "last_layer",
     "masks",
     "materialize",
+    "part_of",
     "shrink",
+    "with_head",
 ]

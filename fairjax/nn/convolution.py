@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fairjax.nn.layers import _uniform
+from fairjax.nn.layers import uniform_within
 from fairjax.types import AnyArray
 
 
@@ -30,7 +30,7 @@ class Convolution(nn.Module):
     def __call__(self, x: Float[AnyArray, "n h w c"]) -> Float[Array, "n h2 w2 features"]:
         """Compute the convolution of images, with bias."""
         channels = x.shape[-1]
-        start = _uniform(max(self.size**2 * channels, 1) ** -0.5)
+        start = uniform_within(max(self.size**2 * channels, 1) ** -0.5)
         kernel = self.param("kernel", start, (self.size, self.size, channels, self.features))
         bias = self.param("bias", start, (self.features,))
         patches = _patches(jnp.asarray(x).astype(kernel.dtype), self.size, self.stride)

@@ -99,13 +99,14 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n features"]:
         """Compute `x @ kernel + bias`."""
-        start = _uniform(max(x.shape[-1], 1) ** -0.5)
+        start = uniform_within(max(x.shape[-1], 1) ** -0.5)
         kernel = self.param("kernel", start, (x.shape[-1], self.features))
         bias = self.param("bias", start, (self.features,))
         return x.astype(kernel.dtype) @ kernel + bias[None]
 
 
-def _uniform(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+def uniform_within(bound: float) -> Callable[[KeyArray, tuple[int, ...]], Float[Array, "..."]]:
+    """Return an initialiser (key, shape) -> array, uniform between -bound and bound."""
     return lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
 
@@ -133,7 +134,7 @@ class BatchNorm(nn.Module):
             mean, factor, bias = (vector[(None,) * (h.ndim - 1)] for vector in (running_mean.value, factor, bias))
             return (h - mean) * factor + bias
         rows = h.reshape(math.prod(h.shape[:-1]), width)  # no -1, since there may be no units
-        normalised, mean, var = cast(tuple[Array, Array, Array], _normalise(rows, scale, bias, self.epsilon))
+        normalised, mean, var = cast(tuple[Array, Array, Array], normalise(rows, scale, bias, self.epsilon))
         if not self.is_initializing():
             unbiased = var * (rows.shape[0] / max(rows.shape[0] - 1, 1))
             running_mean.value += self.momentum * (mean - running_mean.value)
@@ -141,32 +142,47 @@ class BatchNorm(nn.Module):
         return normalised.reshape(h.shape)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalise(h, scale, bias, epsilon):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def normalise(h, scale, bias, epsilon, axis=-1):
     """Return batch-normalised `h`, the batch mean and the biased variance, with no gradient through the last two.
 
     The derivative is defined by hand because automatic differentiation of the two-pass variance needs twice as many
     passes over the data, and these passes take the largest part of a small network's training step.
+
+    Args:
+        h: activations, with units on one axis.
+        scale: one factor per unit.
+        bias: one number per unit.
+        epsilon: added to the variance.
+        axis: axis of the units; statistics are computed over all others.
     """
-    return _normalise_forward(h, scale, bias, epsilon)[0]
+    return _normalise_forward(h, scale, bias, epsilon, axis)[0]
 
 
-def _normalise_forward(h, scale, bias, epsilon):
-    mean = jnp.mean(h, axis=0)
-    centred = h - mean[None]
-    var = jnp.mean(centred**2, axis=0)
+def _normalise_forward(h, scale, bias, epsilon, axis):
+    others = _other_axes(h, axis)
+    mean = jnp.mean(h, axis=others)
+    centred = h - jnp.expand_dims(mean, others)
+    var = jnp.mean(centred**2, axis=others)
     inverse = jax.lax.rsqrt(var + epsilon)
-    unit = centred * inverse[None]
-    return (unit * scale[None] + bias[None], mean, var), (unit, inverse, scale)
+    unit = centred * jnp.expand_dims(inverse, others)
+    normalised = unit * jnp.expand_dims(scale, others) + jnp.expand_dims(bias, others)
+    return (normalised, mean, var), (unit, inverse, scale)
 
 
-def _normalise_backward(epsilon, residuals, output_grads):
+def _normalise_backward(epsilon, axis, residuals, output_grads):
     unit, inverse, scale = residuals
     output_grad = output_grads[0]
-    bias_grad, scale_grad = jnp.sum(output_grad, axis=0), jnp.sum(output_grad * unit, axis=0)
-    n = output_grad.shape[0]
-    h_grad = (output_grad - bias_grad[None] / n - unit * (scale_grad[None] / n)) * (scale * inverse)[None]
+    others = _other_axes(unit, axis)
+    bias_grad, scale_grad = jnp.sum(output_grad, axis=others), jnp.sum(output_grad * unit, axis=others)
+    n = unit.size // max(unit.shape[axis], 1)
+    bias_part, scale_part = (jnp.expand_dims(grad, others) / n for grad in (bias_grad, scale_grad))
+    h_grad = (output_grad - bias_part - unit * scale_part) * jnp.expand_dims(scale * inverse, others)
     return h_grad, scale_grad, bias_grad
 
 
-_normalise.defvjp(_normalise_forward, _normalise_backward)
+def _other_axes(h, axis):
+    return tuple(i for i in range(h.ndim) if i != axis % h.ndim)
+
+
+normalise.defvjp(_normalise_forward, _normalise_backward)

@@ -51,13 +51,19 @@ class FeaturesFn(Protocol):
     """Function that applies a network and also returns the input of its last layer."""
 
     def __call__(
-        self, variables: Variables, x: Inputs, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Inputs,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
         """Compute the input of the last layer, the logits, and updated variables.
 
         Args:
             variables: variables, structured as those from `init`.
             x: features of n rows, standardised if the data have a scaler.
+            shifts: as for `ApplyFn`; only `fairjax.nn.with_head` needs them.
             key: random key for training mode; evaluation mode if omitted.
         """
         ...
@@ -155,11 +161,17 @@ class _LinenFeatures:
     module: nn.Module
 
     def __call__(
-        self, variables: Variables, x: Inputs, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Inputs,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
+        collections: Any = variables if shifts is None else {**variables, "perturbations": shifts}
         options: Any = {"train": False} if key is None else {"train": True, "rngs": {"dropout": key}}
         changed = ["intermediates"] if key is None else ["intermediates", "batch_stats"]
-        logits, updated = self.module.apply(variables, x, mutable=changed, **options)
+        logits, updated = self.module.apply(collections, x, mutable=changed, **options)
         updated = dict(cast(Variables, updated))
         sown = updated.pop("intermediates", {})
         if "features" not in sown:

@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 
 from fairjax.nn import BatchNorm, FlatVariables, Linear, Mlp, dropout_masks, from_linen
 from fairjax.nn.dropout import drop_probability
-from fairjax.nn.layers import _normalise
+from fairjax.nn.layers import normalise
 
 
 def numpy_norm(h, scale, bias, mean, var):
@@ -48,15 +48,15 @@ def test_the_written_derivative_of_batch_normalisation_is_the_right_one():
     def weighed(function):
         return lambda *args: jnp.sum(function(*args) * jnp.sin(jnp.arange(18.0)).reshape(6, 3))
 
-    ours = jax.jit(jax.grad(weighed(lambda *args: _normalise(*args, 1e-5)[0]), argnums=(0, 1, 2)))(h, scale, bias)
+    ours = jax.jit(jax.grad(weighed(lambda *args: normalise(*args, 1e-5)[0]), argnums=(0, 1, 2)))(h, scale, bias)
     theirs = jax.jit(jax.grad(weighed(plain), argnums=(0, 1, 2)))(h, scale, bias)
     chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-5)
-    check_grads(lambda h: _normalise(h, scale, bias, 1e-5)[0], (h,), order=1, modes=["rev"], atol=2e-2, rtol=2e-2)
+    check_grads(lambda h: normalise(h, scale, bias, 1e-5)[0], (h,), order=1, modes=["rev"], atol=2e-2, rtol=2e-2)
 
 
 def test_no_gradient_flows_through_the_running_statistics():
     h = jax.random.normal(jax.random.key(0), (6, 3))
-    slope = jax.grad(lambda h: jnp.sum(_normalise(h, jnp.ones(3), jnp.zeros(3), 1e-5)[1]))(h)
+    slope = jax.grad(lambda h: jnp.sum(normalise(h, jnp.ones(3), jnp.zeros(3), 1e-5)[1]))(h)
     np.testing.assert_array_equal(slope, 0.0)
 
 
