@@ -20,6 +20,7 @@ RESERVED = frozenset(
         *("methods", "minimum", "missing", "network", "out", "path", "portfolio", "positive", "privileged"),
         *("protected", "rate_minimum", "roc_search", "save_every", "seeds", "selection", "simulation", "small"),
         *("split_by", "stratify", "table", "training", "use_protected", "weight"),
+        *("colours", "image_size", "images", "incomplete", "layout", "on_unreadable", "uncertain"),
     )
 )
 """Names of other settings of a run, which a method cannot have."""
