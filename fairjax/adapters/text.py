@@ -29,7 +29,7 @@ def minilm_folder() -> Path:
 
 
 def tokenise(
-    texts: Sequence[str], length: int | None = None, *, folder: str | Path | None = None, truncate: bool = False
+    texts: Sequence[Any], length: int | None = None, *, folder: str | Path | None = None, truncate: bool = False
 ) -> Tokens:
     """Convert texts to token arrays of one length, as `forward(input_ids, attention_mask)` of an encoder takes them.
 

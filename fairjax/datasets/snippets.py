@@ -34,7 +34,7 @@ class Snippets(NamedTuple):
     """Mean ratings, from -4 (most negative) to 4 (most positive)."""
 
 
-def snippets(path: PathLike | None = None, *, least: float = 0.5, verify: bool = True) -> Snippets:
+def snippets(path: PathLike | None = None, *, least: float | int = 0.5, verify: bool = True) -> Snippets:
     """Load sentences of 10,605 film reviews, 309 product reviews and 500 newspaper editorials with their ratings.
 
     There is no protected attribute: the sentences train a classifier of sentiment, whose bias is measured with names

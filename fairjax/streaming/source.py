@@ -4,8 +4,8 @@ import dataclasses
 import numbers
 import operator
 from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -262,7 +262,10 @@ def _check_mean(mean: np.ndarray, scale: np.ndarray) -> None:
 
 
 def padded(chunk: Batch | Chunk, size: int) -> Chunk:
-    """Pad a chunk to `size` rows with rows of weight 0.
+    """Pad a chunk to `size` rows with rows of weight 0, whose features are those of the last row.
+
+    Features that are all 0 may not be valid rows: a text in which all tokens are masked has no mean, and NaN times the
+    weight 0 is NaN.
 
     Example:
         >>> padded(Batch(np.ones((1, 2)), np.array([True]), np.array([False])), 3).weights.tolist()
@@ -274,5 +277,7 @@ def padded(chunk: Batch | Chunk, size: int) -> Chunk:
     missing = size - rows
     if missing == 0:
         return Chunk(x, y, a, weights)
-    pad = partial(jax.tree.map, lambda part: np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)))
-    return Chunk(*map(pad, (x, y, a, weights)))
+    mode: Literal["edge", "constant"] = "edge" if rows else "constant"
+    x = jax.tree.map(lambda part: np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1), mode=mode), x)
+    y, a, weights = (np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1)) for part in (y, a, weights))
+    return Chunk(x, y, a, weights)

@@ -69,7 +69,8 @@ def sum_over_chunks(
 
     Args:
         function: a pure and hashable function, which is compiled once per shape of a chunk; create it only once. It
-            takes `args`, a `Batch` and float32 weights, which are 0 for rows of padding (their features are set to 0).
+            takes `args`, a `Batch` and float32 weights, which are 0 for rows of padding (their features are those of
+            another row).
         args: trees of arrays, the same for all chunks.
         source: the rows.
         num_groups: number of groups; if there are more than two, groups are codes or memberships.
@@ -128,10 +129,13 @@ def _part(function, mesh: jax.sharding.Mesh | None, args, chunk: Chunk):
     def local(args, chunk: Chunk):
         has_weight = jnp.asarray(chunk.weights) > 0
 
-        def zero_without_weight(leaf):  # 0 times NaN is NaN
-            return jnp.where(has_weight.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.zeros_like(leaf))
+        def as_with_weight(leaf):  # 0 times NaN is NaN, and zeros may not be a valid row
+            valid = leaf[jnp.argmax(has_weight)]
+            if jnp.issubdtype(leaf.dtype, jnp.inexact):
+                valid = jnp.where(jnp.isfinite(valid), valid, jnp.zeros_like(valid))
+            return jnp.where(has_weight.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, valid[None])
 
-        batch = Batch(jax.tree.map(zero_without_weight, chunk.x), chunk.y, chunk.a)
+        batch = Batch(jax.tree.map(as_with_weight, chunk.x), chunk.y, chunk.a)
         with jax.default_matmul_precision("highest"):
             sums = function(*args, batch, chunk.weights)
         return sums if mesh is None else jax.lax.psum(sums, AXIS)

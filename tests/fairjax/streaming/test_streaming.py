@@ -621,3 +621,22 @@ def test_two_processes_agree_with_one():
     assert [process.returncode for process in started] == [0, 0], said
     last = [out.splitlines()[-1] for out, _ in said]
     assert last[0].startswith("agreed") and last[0] == last[1]
+
+
+def test_rows_of_padding_are_valid_rows():
+    """A network may have no output for a row of zeros, such as a mean over no tokens."""
+
+    def apply(variables, x, *, shifts=None, key=None):
+        shift = 0.0 if shifts is None else shifts["unit"]
+        return (x["numbers"] * x["mask"]).sum(axis=1) / x["mask"].sum(axis=1) * variables["params"] + shift, variables
+
+    variables = {"params": jnp.ones(()), "masks": {"unit": jnp.ones((), bool)}}
+    weights = np.where(np.arange(N) % 5 == 0, 0, WEIGHTS + 1).astype(np.float32)
+    x = {"numbers": BATCH.x, "mask": np.ones((1, 3), np.int32) * (weights[:, None] > 0)}
+    source = chunks(streaming.Chunk(x, BATCH.y, BATCH.a, weights), 7)
+    scored = jax.nn.sigmoid(BATCH.x.mean(axis=1))
+    for devices in (None, 2):
+        found = streaming.measure(spd, apply, variables, source, mesh=mesh_of(devices))
+        close(found, spd(scored, BATCH.y, BATCH.a, weights))
+        slope = streaming.influence(spd, apply, variables, source, mesh=mesh_of(devices))["unit"]
+        assert np.isfinite(slope) and slope != 0
