@@ -632,7 +632,7 @@ def test_rows_of_padding_are_valid_rows():
 
     variables = {"params": jnp.ones(()), "masks": {"unit": jnp.ones((), bool)}}
     weights = np.where(np.arange(N) % 5 == 0, 0, WEIGHTS + 1).astype(np.float32)
-    x = {"numbers": BATCH.x, "mask": np.ones((1, 3), np.int32) * (weights[:, None] > 0)}
+    x = {"numbers": BATCH.x, "mask": np.ones((1, 3), np.float32) * (weights[:, None] > 0)}
     source = chunks(streaming.Chunk(x, BATCH.y, BATCH.a, weights), 7)
     scored = jax.nn.sigmoid(BATCH.x.mean(axis=1))
     for devices in (None, 2):
