@@ -9,7 +9,7 @@ A module imports only those above it in this list:
     losses        cross-entropies, to compose with measures
     data          check, simulate and split tables
     datasets      the benchmarks and their downloads
-    nn            Network, a classifier as two pure functions; Mlp, Units, from_linen; masks and influence of units
+    nn            Network, a classifier as two pure functions; Mlp, Cnn, ResNet, Units, from_linen; masks, influence
     selection     evaluations, the threshold search, and the rules that choose a candidate
     training      training steps, early stopping and hyperparameters
     streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows
@@ -88,7 +88,7 @@ from fairjax.metrics import (
     predictive_parity_difference,
     spd,
 )
-from fairjax.nn import Mlp, Network, Units, from_linen, influence
+from fairjax.nn import Cnn, Mlp, Network, ResNet, Units, from_linen, influence
 from fairjax.postprocess import GroupThresholds, group_thresholds
 from fairjax.registry import Registry
 from fairjax.result import Debiased, Trace
@@ -120,6 +120,7 @@ __all__ = [
     "Audit",
     "Batch",
     "BiasGda",
+    "Cnn",
     "ConstrainedObjective",
     "ConstrainedThreshold",
     "Debiased",
@@ -139,6 +140,7 @@ __all__ = [
     "Pruning",
     "RandomPerturbation",
     "Registry",
+    "ResNet",
     "Split",
     "Standard",
     "Task",

@@ -128,7 +128,7 @@ def _described(network: Any, variables: Variables) -> tuple[dict[str, Any], dict
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"the variables cannot be saved: {first_line(error)}") from error
     content = {"format": 2, "module": None if module is None else describe_module(module), **described}
-    return content, {f"{number:06d}": np.asarray(leaf) for number, leaf in enumerate(leaves.values())}
+    return content, {f"{number:06d}": np.asarray(leaf) for number, leaf in enumerate(leaves.values()) if leaf.size}
 
 
 def load(path: str | Path, like: Variables | None = None) -> Saved:
@@ -222,8 +222,10 @@ def _load_any(
             f"{wide[0][0]} of the network at {path} is {wide[0][1]}, which JAX would round: enable jax_enable_x64"
         )
     module = None if content["module"] is None else made_module(content["module"])
-    arrays = _restored(path, {f"{number:06d}": leaf[1:] for number, leaf in enumerate(leaves)})
-    ordered = [arrays[f"{number:06d}"] for number in range(len(leaves))]
+    shapes = {f"{number:06d}": leaf[1:] for number, leaf in enumerate(leaves)}
+    arrays = _restored(path, {name: leaf for name, leaf in shapes.items() if 0 not in leaf[0]})
+    # orbax does not save arrays without values
+    ordered = [arrays[name] if name in arrays else jnp.zeros(*leaf) for name, leaf in shapes.items()]
     if like is not None:
         return module, jax.tree.unflatten(jax.tree.structure(like), ordered), content["units"]
     return module, _filled(content["structure"], ordered), content["units"]

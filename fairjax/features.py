@@ -99,7 +99,7 @@ def cached_features(
     path = Path(path).expanduser()
     path = path.parent.resolve() / path.name
     for name, value in (("memory", memory), ("rows_per_chunk", rows_per_chunk)):
-        if value is not None and not (isinstance(value, numbers.Integral) and value > 0):
+        if value is not None and not (isinstance(value, numbers.Integral) and int(value) > 0):
             raise ValueError(f"{name} must be a positive whole number, got {value!r}")
     task = _Task.of(body, variables, x)
     about = task.about()

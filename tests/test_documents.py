@@ -1,5 +1,7 @@
 """Every Python block of the README and the documentation runs by itself and does what the surrounding text says."""
 
+import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -126,6 +128,64 @@ def in_and_out(names):
     assert names["smaller"].widths == (5, 8) and names["saved"].about == {"data": "compas"}
 
 
+def brought_from_linen(names):
+    masks, pruned = names["masks"], names["pruned"]
+    assert masks["00 Dense_0"].sum() == 7 and not pruned["params"]["Dense_0"]["kernel"][:, names["strongest"]].any()
+    masked = {**names["brought"].variables, "masks": masks}
+    expected, _ = names["brought"].network.apply(masked, names["x"])
+    np.testing.assert_allclose(names["logits"][:, 0], expected, atol=1e-5)
+
+
+def brought_from_pytorch(names):
+    results, modules, saved = names["results"], names["modules"], names["saved"]
+    assert np.abs(results.trace.valid.bias[:, 0]).mean() > 0.1 and np.asarray(results.satisfied).sum() >= 4
+    modules[-1].load_state_dict(saved)
+    test = np.asarray(names["splits"].test[-1])[:100]
+    last = jax.tree.map(lambda leaf: leaf[-1], results.variables)
+    expected, _ = names["brought"].network.apply(last, names["x"][test])
+    found = modules[-1](names["torch"].tensor(names["x"][test])).detach()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def brought_from_nnx(names):
+    result, debiased = names["result"], names["debiased"]
+    assert result.trace.valid.bias.shape == (9,)
+    debiased.eval()
+    logits, _ = names["brought"].network.apply(result.variables, names["x"])
+    np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+
+
+def brought_in_short(names):
+    logits, _ = names["brought"].network.apply(names["result"].variables, names["x"])
+    np.testing.assert_allclose(names["model"](names["x"])[:, 0], logits, atol=1e-5)
+
+
+def brought_from_equinox(names):
+    result, model, state = names["result"], names["debiased"], names["debiased_state"]
+    logits, _ = names["brought"].network.apply(result.variables, names["x"])
+    found, _ = jax.vmap(names["eqx"].nn.inference_mode(model), in_axes=(0, None), out_axes=(0, None), axis_name="batch")(
+        names["x"], state
+    )
+    np.testing.assert_allclose(found, logits, atol=1e-5)
+    assert result.trace.valid.bias.shape == (9,)
+
+
+def brought_from_keras(names):
+    brought, masks = names["brought"], names["masks"]
+    assert sum(int(np.sum(keep)) for keep in masks.values()) == 7
+    logits, _ = brought.network.apply({**brought.variables, "masks": masks}, names["x"])
+    np.testing.assert_allclose(names["pruned"](names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
+
+
+def pruned_channels(names):
+    debiased(names | {"decisions": np.zeros(5)})
+    x, result = names["x"], names["result"]
+    expected, _ = names["network"].apply(result.variables, x)
+    found, _ = from_linen(names["smaller"]).apply(names["smaller_variables"], x)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert sum(names["smaller"].channels) < 12 and names["activations"].shape == (5, 4, 4, 4)
+
+
 def sampled(names):
     """The numbers of rows in the table are those of the block, and a simulation confirms them."""
     text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
@@ -146,6 +206,19 @@ def audited(names):
     frame = names["frame"]
     rates = frame.groupby("sex")["d"].mean()
     assert names["gap"] == pytest.approx(rates.max() - rates.min())
+
+
+def debiased_by_fitting(names):
+    model, trace = names["model"], names["model"].result_.trace.valid
+    assert model.satisfied_ and trace.bias[0] < -0.15 < -0.1 < model.bias_ < 0.1
+    assert names["accuracy"] > 0.7 and abs(names["gap"]) < 0.15
+
+
+def searched(names):
+    search, frame, decisions = names["search"], names["frame"], names["decisions"]
+    assert search.best_params_ == {"debiasedclassifier__epsilon": 0.1}
+    rates = pd.Series(decisions).groupby(frame["sex"]).mean()
+    assert abs(rates["m"] - rates["f"]) < 0.15 and np.mean(decisions == names["y"]) > 0.65
 
 
 def added_measure(names):
@@ -185,12 +258,28 @@ CHECKS = {
     "Parity measures as metrics": measured,
     "Rates by group": grouped,
     "Networks in and out": in_and_out,
+    "A Linen module": brought_from_linen,
+    "An NNX module": brought_from_nnx,
+    "Bring a network of another framework": brought_in_short,
+    "An Equinox model": brought_from_equinox,
+    "A Keras model": brought_from_keras,
+    "A PyTorch module": brought_from_pytorch,
+    "Channels of a convolutional network": pruned_channels,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
+    "A classifier that is debiased when it is fitted": debiased_by_fitting,
+    "A pipeline and a search over methods and bounds": searched,
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,
 }
+
+NEEDED = {
+    "An Equinox model": ("equinox",),
+    "A Keras model": ("keras",),
+    "A PyTorch module": ("torch", "FAIRJAX_DATA"),
+}
+"""Libraries and environment variables without which a block is not run."""
 
 
 def test_every_block_is_checked():
@@ -205,11 +294,16 @@ def test_links_between_documents_lead_somewhere(document):
 
 @pytest.mark.parametrize("heading", CHECKS)
 def test_block_runs_and_is_true(heading):
+    for needed in NEEDED.get(heading, ()):
+        if needed.isupper() and needed not in os.environ:
+            pytest.skip(f"{needed} is not set")
+        if not needed.isupper() and importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
     names = {"__name__": "readme"}
     known = [(registry, set(registry)) for registry in (MEASURES, METHODS)]
-    with jax.numpy_dtype_promotion("standard"):  # as users have it; optax mixes dtypes
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
         exec(compile(blocks()[heading], f"document, {heading}", "exec"), names)  # noqa: S102
-    CHECKS[heading](names)
+        CHECKS[heading](names)
     for registry, names_before in known:
         for name in set(registry) - names_before:
             del registry[name]

@@ -10,6 +10,9 @@ from experiments.benchmarks.settings import Bench
 CURVE_FUNCTIONS = {"seeds": "seeds", "rows": "many_rows", "width": "width", "depth": "depth"}
 """Parts that are curves, and the function of `scaling` that measures one point of each."""
 
+FRAMEWORKS = {"linen": None, "nnx": None, "equinox": "equinox", "keras": "keras", "torch": "torch"}
+"""Frameworks of brought networks, the functions of `brought_models`, and the package that each needs."""
+
 
 class Contender(NamedTuple):
     """A contender: a function that is measured in a process of its own."""
@@ -35,8 +38,12 @@ def contenders(settings: Bench) -> dict[str, Contender]:
                 result[f"{part}/{size}"] = Contender(f"scaling.{function}", {"size": size})
     if "pruned" in settings.parts:
         result["pruned/all"] = Contender("scaling.pruned", {})
+    if "brought" in settings.parts:
+        for framework, package in FRAMEWORKS.items():
+            result[f"brought/{framework}"] = Contender("brought.mlp", {"framework": framework}, package)
+        result["brought/resnet18"] = Contender("brought.resnet", {}, "torch")
     tables = [*settings.shapes] if {"steps", "torch"} & {*settings.parts} else []
-    tables += ["compas"] if {"whole", "seeds", "pruned"} & {*settings.parts} else []
+    tables += ["compas"] if {"whole", "seeds", "pruned", "brought"} & {*settings.parts} else []
     preparation = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
     return preparation | result
 

@@ -15,6 +15,8 @@ STEPS = {
     "bias_gda": "bias GD/A, µs",
     "threshold": "threshold search, µs",
 }
+BROUGHT = {"evaluation": "evaluation", "pruning": "pruning step", "bias_gda": "training step"}
+"""Steps that are timed for brought networks."""
 CURVES = {
     "seeds": ("seeds", "training", "Training step by number of seeds", "networks", "per seed and step, µs", 1e6),
     "rows": ("rows", "evaluate", "Rows, chunk by chunk", "rows", "evaluation, s", 1.0),
@@ -40,7 +42,7 @@ def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
     sections += [*_whole(results)]
     for part in CURVES:
         sections += _curve(results, part)
-    sections += [*_pruned(results), *_failures(results)]
+    sections += [*_pruned(results), *_brought(results), *_failures(results)]
     if pictures:
         sections += ["## Figures", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
     return "\n\n".join(sections) + "\n"
@@ -269,6 +271,41 @@ def _pruned(results: dict[str, Any]) -> Iterator[str]:
     yield "## Pruning step by units cut"
     yield table(("units cut", "per seed and step, µs"), rows)
     yield f"Exponent: {number(exponent)} (upper half of the range: {number(upper)}); 0 is a cost that does not grow."
+
+
+def _brought(results: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for name in view.names(results, "brought/"):
+        key = f"brought/{name}"
+        if view.value(results, key, "bias_gda") is None:
+            continue
+        cells = [
+            number(view.ratio(view.value(results, key, step), view.value(results, key, f"fairjax {step}")))
+            for step in BROUGHT
+        ]
+        rows.append((name, *cells, number(view.value(results, key, "bring"))))
+    resnet = results["contenders"].get("brought/resnet18", {})
+    if not rows and "measures" not in resnet:
+        return
+    yield "## Networks brought from other frameworks"
+    if rows:
+        yield table(("framework", *BROUGHT.values(), "bring, s"), rows)
+        yield (
+            "The perceptron of the first paper on COMPAS, all seeds at once: wall-clock time of the brought network "
+            "over that of `fairjax.Mlp`. The repetitions of both alternate in one process."
+        )
+    if "measures" in resnet:
+        facts, key = resnet["facts"], "brought/resnet18"
+        ours, torch = (view.value(results, key, name) for name in ("influence", "PyTorch influence"))
+        memory = facts["memory_mib"]
+        yield (
+            f"A ResNet-18 in PyTorch ({facts['parameters']:,} parameters): "
+            f"{number(view.value(results, key, 'bring'))} s to bring. Influence of all channels on {facts['rows']} "
+            f"images of {facts['size']} x {facts['size']}: {number(ours)} s, PyTorch's autograd {number(torch)} s; the "
+            f"largest difference is {facts['largest_difference']:.2g} of {facts['largest_influence']:.2g}. Peak memory "
+            f"of the process, MiB: {memory['before']:.0f} before, {memory['bring']:.0f} after bring, "
+            f"{memory['influence']:.0f} after influence."
+        )
 
 
 def _failures(results: dict[str, Any]) -> Iterator[str]:

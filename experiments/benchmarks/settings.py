@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-BenchPart = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned"]
+BenchPart = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned", "brought"]
 Shape = Literal["compas", "adult"]
 
 SHAPES = {"compas": (6167, 401), "adult": (45222, 98)}
@@ -25,7 +25,7 @@ class Bench:
     parts: tuple[BenchPart, ...] = get_args(BenchPart)
     """Parts of the benchmark to run; others can be added to the same results later. steps: the steps of fairjax and the
     machine's limits. torch: the steps of PyTorch and scikit-learn. whole: a whole COMPAS run, including compilation.
-    seeds, rows, width, depth, pruned: how costs grow."""
+    seeds, rows, width, depth, pruned: how costs grow. brought: networks of other frameworks beside fairjax's own."""
     shapes: tuple[Shape, ...] = get_args(Shape)
     """Tables that the parts steps and torch use."""
     data: Literal["found", "simulated"] = "found"
@@ -79,6 +79,10 @@ class Bench:
     """BenchPart width: numbers of units in every hidden layer."""
     scaling_depths: tuple[int, ...] = (2, 4, 8, 11, 16, 24, 40)
     """BenchPart depth: numbers of hidden layers."""
+    resnet_rows: int = 64
+    """BenchPart brought: number of images for the influence of a ResNet-18's channels."""
+    resnet_size: int = 64
+    """BenchPart brought: height and width of these images."""
     chunk: int = 65536
     """BenchPart rows: number of rows per chunk."""
     timeout: float = 3600.0

@@ -1,4 +1,4 @@
-"""Adapters: bring in trained networks and data of other libraries, give them back, and run others' postprocessors."""
+"""Adapters: trained networks and data of other libraries, their postprocessors, and a classifier for scikit-learn."""
 
 import importlib
 from typing import Any

@@ -47,18 +47,19 @@ class Brought:
     """Variables of the trained network: `params`, `masks` (all true) and other collections, such as statistics."""
     units: dict[str, int]
     """Number of units of each layer with units, in order of calls, named as in `masks`."""
-    read: Callable[[Any], Variables] = dataclasses.field(repr=False)
+    read: Callable[..., Variables] = dataclasses.field(repr=False)
     """Reads the collections of a model of the same structure, without `masks`."""
     write: Callable[[Variables], Any] = dataclasses.field(repr=False)
     """Writes variables into the user's own kind of model, with zeros in the weights of cut units."""
     obstacles: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     """Reasons why cuts of some layers' units cannot be written into weights."""
 
-    def variables_of(self, model: Any) -> Variables:
+    def variables_of(self, model: Any, *state: Any) -> Variables:
         """Read the variables of another model of the same structure, such as one trained from another seed.
 
         Args:
             model: a model as given to `bring`; only its parameters and statistics may differ.
+            *state: its state, for an Equinox model that has one.
 
         Returns:
             Variables structured as those of this network, with masks that are all true; those of several models can be
@@ -67,7 +68,7 @@ class Brought:
         Raises:
             ValueError: if the model has other parameters, shapes or types.
         """
-        variables = {**self.read(model), "masks": all_kept(self.units)}
+        variables = {**self.read(model, *state), "masks": all_kept(self.units)}
         check_structure(self.variables, variables, "the model must have the same structure as the one brought")
         return variables
 

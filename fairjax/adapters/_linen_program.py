@@ -1,7 +1,6 @@
 """Apply a Linen module with shifts and masks at its units."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -12,40 +11,16 @@ from flax.core import unfreeze
 from flax.core.tracers import current_trace
 from jaxtyping import Array, Float
 
-from fairjax.adapters._bringing import positions_then_units, shifted_and_masked
+from fairjax.adapters._bringing import shifted_and_masked
 from fairjax.adapters._final_activation import skip
 from fairjax.adapters._heads import Head
-from fairjax.adapters._linen_sites import Path, Site, at, outputs_replaced
-from fairjax.adapters._slots import slot, tap
+from fairjax.adapters._linen_layers import at, outputs_replaced
+from fairjax.adapters._sites import Counter, Path, Site, activations_of, merged, slots_of, stack, zeroed_features
+from fairjax.adapters._slots import tap
 from fairjax.types import KeyArray, Variables
-
-TRAINING_FLAGS = ("train", "training", "is_training")
-"""Names of arguments of `__call__` that are true in training."""
-
-EVALUATION_FLAGS = ("deterministic",)
-"""Names of arguments of `__call__` that are false in training."""
 
 FEATURES = "fairjax_features"
 """Collection in which the input of the last layer is stored."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Mode:
-    """Calls a module in one of its modes by the argument that sets it."""
-
-    name: str | None
-
-    @classmethod
-    def of(cls, module: nn.Module) -> "Mode":
-        """Find the argument of `__call__` that sets the mode."""
-        arguments = inspect.signature(type(module).__call__).parameters
-        return cls(next((name for name in (*TRAINING_FLAGS, *EVALUATION_FLAGS) if name in arguments), None))
-
-    def __call__(self, module: Any, x: Any, train: bool) -> Any:
-        """Call a bound module."""
-        if self.name is None:
-            return module(x)
-        return module(x, **{self.name: train if self.name in TRAINING_FLAGS else not train})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,49 +90,33 @@ class Program:
         for site in self.sites:
             keep = stack(site, variables["masks"], True)
             own = {name: leaf for name, leaf in at(params, site.path).items() if not isinstance(leaf, dict)}
-            params = updated_at(params, site.path, {name: _zeroed(leaf, keep, site) for name, leaf in own.items()})
+            params = updated_at(
+                params, site.path, {name: zeroed_features(leaf, keep, site) for name, leaf in own.items()}
+            )
         return params
 
     def activations(self, variables: Variables, x: Any) -> dict[str, Float[Array, "n ... units"]]:
         """Compute the values at all sites, 0 at cut units."""
-        read = self._read_slots(variables, x)
-        activations: dict[str, Any] = {}
-        for site in self.sites:
-            calls = [
-                taps["value"].reshape(len(site.names), *taps["value"].shape[len(site.stacked) :])
-                for taps in read[site.path]
-            ]
-            for position, name in enumerate(site.names):
-                if name is not None:
-                    activations[name] = positions_then_units([call[position] for call in calls])
-        return activations
+        return activations_of(self.sites, self.read_slots(variables, x))
 
-    def counts(self, variables: Variables, x: Any) -> dict[Path, list[Float[Array, "..."]]]:
-        """Compute how often a value passes each slot; 1 if activations can be shown."""
-        return {path: [taps["count"] for taps in slots] for path, slots in self._read_slots(variables, x).items()}
+    def read_slots(self, variables: Variables, x: Any) -> dict[Path, Any]:
+        """Compute the values at all sites and how often they pass, per call."""
 
-    def _read_slots(self, variables: Variables, x: Any) -> dict[Path, Any]:
         def total(slots):
             return jnp.sum(self.outputs(variables, x, slots=slots)[0])
 
         return jax.grad(total)(self._slots(variables, x))
 
     def _slots(self, variables: Variables, x: Any) -> dict[Path, list[Any]]:
-        shapes: dict[Path, list[tuple[Any, Any]]] = {site.path: [] for site in self.sites}
+        outputs: list[tuple[Path, Any, Any]] = []
 
         def note(module, _, output):
-            if module.path in shapes:
-                shapes[module.path].append((current_trace(), output))
+            outputs.append((module.path, current_trace(), output))
             return output
 
         with outputs_replaced(note):
             jax.eval_shape(lambda: self.original(variables, x))
-        slots = {}
-        for site in self.sites:
-            first = shapes[site.path][0][0]
-            outputs = [output for trace, output in shapes[site.path] if trace == first][: site.calls]
-            slots[site.path] = [slot(_merged(h.shape, site), h.dtype, site.stacked) for h in outputs]
-        return slots
+        return slots_of(self.sites, outputs)
 
 
 class _Handles:
@@ -166,7 +125,7 @@ class _Handles:
     def __init__(self, sites: tuple[Site, ...], last: Path | None):
         self.sites = {site.path: site for site in sites}
         self.last = last
-        self.traces: dict[Path, list[Any]] = {}
+        self.counter = Counter()
 
     def __call__(self, module: nn.Module, argument: Any, output: Any) -> Any:
         if module.path == self.last:
@@ -175,22 +134,10 @@ class _Handles:
         if site is None or module.scope is None:
             return output
         shift, keep, slots = (module.scope.get_variable("params", name) for name in ("_shift", "_keep", "_slots"))
-        h = shifted_and_masked(output.reshape(_merged(output.shape, site)), shift, keep)
+        h = shifted_and_masked(output.reshape(merged(output.shape, site)), shift, keep)
         if slots is not None:
-            h = tap(h, slots[self._number(site)])
+            h = tap(h, slots[self.counter.number(site, current_trace())])
         return h.reshape(output.shape)
-
-    def _number(self, site: Site) -> int:
-        """Return which call of a layer this is in the current trace."""
-        traces, current = self.traces.setdefault(site.path, []), current_trace()
-        traces.append(current)
-        return (sum(trace == current for trace in traces) - 1) % site.calls
-
-
-def stack(site: Site, tree: dict[str, Any], default: Any) -> Array:
-    """Return a site's vectors as its parameters are stacked; those without units are filled."""
-    vectors = [jnp.full(site.width, default) if name is None else jnp.asarray(tree[name]) for name in site.names]
-    return jnp.stack(vectors).reshape(*site.stacked, site.width)
 
 
 def updated_at(tree: Any, path: Path, entries: dict[str, Any]) -> Any:
@@ -198,12 +145,3 @@ def updated_at(tree: Any, path: Path, entries: dict[str, Any]) -> Any:
     if not path:
         return {**tree, **entries}
     return {**tree, path[0]: updated_at(tree.get(path[0], {}), path[1:], entries)}
-
-
-def _merged(shape: tuple[int, ...], site: Site) -> tuple[int, ...]:
-    return (*shape[: len(shape) - len(site.features)], site.width)
-
-
-def _zeroed(leaf: Array, keep: Array, site: Site) -> Array:
-    between = leaf.ndim - len(site.stacked) - len(site.features)
-    return jnp.where(keep.reshape(*site.stacked, *[1] * between, *site.features), leaf, jnp.zeros((), leaf.dtype))

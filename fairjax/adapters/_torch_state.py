@@ -1,7 +1,7 @@
 """Parameters and buffers of a PyTorch module as variables, and variables as a state dictionary."""
 
+import copy
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,13 +18,17 @@ class State:
     """A module and where its tensors are in variables."""
 
     module: Any
-    """The module, without wrappers such as `torch.compile`'s."""
+    """The module, without wrappers such as `torch.compile`'s; None once it is not needed any more."""
     prefix: str
     """What the wrapper adds to names in the state dictionary."""
     places: dict[str, tuple[str, Path]]
     """Collection and path of each tensor by its name; tied tensors have one place."""
+    kind: type
+    """The module's class."""
     description: str
     """All layers and their options, as PyTorch prints them."""
+    entries: dict[str, Any]
+    """Types of the tensors of the state dictionary, and its entries that are no tensors of the network."""
 
     @classmethod
     def of(cls, module: Any) -> "State":
@@ -41,7 +45,18 @@ class State:
             trained = tensor.requires_grad and isinstance(tensor, extra("torch").nn.Parameter)
             place = ("params" if trained else "buffers", tuple(name.split(".")))
             places[name] = first.setdefault(id(tensor), place)
-        return cls(module, prefix, places, repr(module))
+        saved = module.state_dict()
+        entries = {name: value.dtype if name in places else copy.deepcopy(value) for name, value in saved.items()}
+        return cls(module, prefix, places, type(module), repr(module), entries)
+
+    def used(self, names: set[str]) -> "State":
+        """Return a state of the tensors that are saved or that have one of the given names."""
+        places = {name: place for name, place in self.places.items() if name in self.entries or name in names}
+        return dataclasses.replace(self, places=places)
+
+    def without_module(self) -> "State":
+        """Return a state that lets the module's memory be freed."""
+        return dataclasses.replace(self, module=None)
 
     @property
     def floating(self) -> Any:
@@ -74,10 +89,11 @@ class State:
             ValueError: if it has other layers or options.
         """
         other = State.of(module)
-        if type(other.module) is not type(self.module) or other.description != self.description:
+        if other.kind is not self.kind or other.description != self.description:
             raise ValueError(
                 f"the model must have the same layers and options as the one brought, found {_difference(self, other)}"
             )
+        other = other.used(set(self.places))
         missing = [name for name, place in self.places.items() if other.places.get(name) != place]
         missing += [name for name in other.places if name not in self.places]
         if missing:
@@ -88,16 +104,16 @@ class State:
         """Return a state dictionary of new tensors, of the types that the module's had."""
         torch = extra("torch")
         written = {}
-        for name, tensor in self.module.state_dict().items():
+        for name, entry in self.entries.items():
             place = self.places.get(name)
             if place is None:
-                written[self.prefix + name] = tensor  # extra state, which is no tensor that the network computes with
+                written[self.prefix + name] = entry
                 continue
             leaf: Any = variables[place[0]]
             for step in place[1]:
                 leaf = leaf[step]
             array = np.array(jnp.asarray(leaf, jnp.float32) if jnp.result_type(leaf) == jnp.bfloat16 else leaf)
-            written[self.prefix + name] = torch.from_numpy(array).to(tensor.dtype)
+            written[self.prefix + name] = torch.from_numpy(array).to(entry)
         return written
 
 
@@ -150,11 +166,9 @@ def _tensors(module: Any) -> dict[str, Any]:
 
 
 def _difference(expected: State, found: State) -> str:
-    if type(found.module) is not type(expected.module):
-        return f"{type(found.module).__name__}, expected {type(expected.module).__name__}"
-    pairs: Callable[..., Any] = zip
-    lines = pairs(expected.description.splitlines(), found.description.splitlines(), strict=False)
-    for line, other in lines:
+    if found.kind is not expected.kind:
+        return f"{found.kind.__name__}, expected {expected.kind.__name__}"
+    for line, other in zip(expected.description.splitlines(), found.description.splitlines(), strict=False):
         if line != other:
             return f"{other.strip()}, expected {line.strip()}"
     return "other layers"

@@ -8,7 +8,6 @@ import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.core import FrozenDict, meta, unfreeze
 from jaxtyping import Array, Float, PyTree
 
@@ -24,8 +23,10 @@ from fairjax.adapters._bringing import (
 )
 from fairjax.adapters._final_activation import is_skipped
 from fairjax.adapters._heads import Head, Output, check_outputs
-from fairjax.adapters._linen_program import EVALUATION_FLAGS, FEATURES, TRAINING_FLAGS, Mode, Program, updated_at
-from fairjax.adapters._linen_sites import DEFAULT_LAYERS, Call, Path, at, record, sites_of
+from fairjax.adapters._linen_layers import at, record
+from fairjax.adapters._linen_program import FEATURES, Program, updated_at
+from fairjax.adapters._modes import EVALUATION_FLAGS, TRAINING_FLAGS, Mode
+from fairjax.adapters._sites import Call, Path, check_readable, sites_of, unreadable_sites
 from fairjax.nn.network import FeaturesFn, Network
 from fairjax.types import KeyArray, Variables
 
@@ -83,7 +84,8 @@ def bring(
     _check_loops(program, full, x)
     if output == "probability" and is_skipped(program.outputs, full, x):
         program = dataclasses.replace(program, head=dataclasses.replace(program.head, skipped=True))
-    features, unreadable = _features(program, calls, full, x), _unreadable(program, calls, doubled, full, x)
+    features, read = _features(program, calls, full, x), jax.jit(program.read_slots)(full, x)
+    unreadable = unreadable_sites(sites, num_rows(x), calls, doubled, read)
     network = Network(TrainedInit("Linen"), _Apply(program), features, _Activations(program, unreadable))
     check_agreement(network, full, x, original, program.head)
 
@@ -152,14 +154,14 @@ def _check_loops(program: Program, variables: Variables, x: Any) -> None:
             jax.eval_shape(lambda params=params: program.original({**variables, "params": params}, x))
         except ValueError as error:
             raise ValueError(
-                f"the parameters of {'.'.join(site.path)} are stacked by nn.scan or nn.vmap on another axis than the "
-                "first: leave this layer out with units=, or stack with variable_axes={'params': 0}"
+                f"the parameters of {'.'.join(map(str, site.path))} are stacked by nn.scan or nn.vmap on another axis "
+                "than the first: leave this layer out with units=, or stack with variable_axes={'params': 0}"
             ) from error
 
 
 def _features(program: Program, calls: list[Call], variables: Variables, x: Any) -> FeaturesFn | None:
     """Return the function of features, or None if the last layer's input is no vector per row."""
-    last = next((call.path for call in reversed(calls) if isinstance(call.module, DEFAULT_LAYERS)), None)
+    last = next((call.path for call in reversed(calls) if call.is_default), None)
     if last is None:
         return None
     program = dataclasses.replace(program, last=last)
@@ -171,22 +173,6 @@ def _features(program: Program, calls: list[Call], variables: Variables, x: Any)
 def _input(updated: dict[str, Any], last: Path) -> Any:
     """Return the input of the last call of the last layer; None if it is in a loop, which keeps it inside."""
     return at(updated.get(FEATURES, {}), last).get("input", (None,))[-1]
-
-
-def _unreadable(
-    program: Program, calls: list[Call], doubled: list[Call], variables: Variables, x: Any
-) -> tuple[str, ...]:
-    """Return layers whose activations cannot be shown: rows are not on their first axis, or values are summed."""
-    n = num_rows(x)
-    wrong = {
-        call.path for call, other in zip(calls, doubled, strict=True) if (call.shape[0], other.shape[0]) != (n, 2 * n)
-    }
-    counts = jax.jit(program.counts)(variables, x)
-    return tuple(
-        ".".join(site.path)
-        for site in program.sites
-        if site.path in wrong or any((np.asarray(count) != 1).any() for count in counts[site.path])
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,10 +215,5 @@ class _Activations:
     unreadable: tuple[str, ...]
 
     def __call__(self, variables: Variables, x: Any) -> PyTree[Float[Array, "n ..."]]:
-        if self.unreadable:
-            raise ValueError(
-                f"the activations of {', '.join(self.unreadable)} cannot be shown, because rows are not on the first "
-                "axis of their outputs, or because values of several calls would be added: bring the network with "
-                "units= that leave these layers out"
-            )
+        check_readable(self.unreadable)
         return self.program.activations(variables, x)

@@ -26,7 +26,7 @@ from fairjax.adapters._bringing import (
     shifted_and_masked,
     zeroed,
 )
-from fairjax.adapters._heads import Head, Output
+from fairjax.adapters._heads import Head, Output, check_outputs
 from fairjax.adapters._program import Mark, Path, Program, Results, evaluate
 from fairjax.adapters._torch_export import Example, export
 from fairjax.adapters._torch_graph import Sources, dtype_of, final_activation, program_of
@@ -80,8 +80,10 @@ def bring(module: Any, example_x: Any, *, units: Selection = None, output: Outpu
     example, paths = _arguments(state.module, rows)
     with torch.no_grad():
         original = _evaluated(state.module, example)
+    check_outputs(original, num_rows(jax.tree.map(_as_array, rows)))
     layers = _layers(state.module, units)
     graphs = {train: export(state.module, example, layers, train) for train in (False, True)}
+    state = state.used({spec.target for graph in graphs.values() for spec in graph.graph_signature.input_specs})
     calls, marks = sites_of(graphs[False], layers)
     chosen = select(calls, units)
     marks = {layer.name: dataclasses.replace(marks[layer.name], name=name) for name, layer in chosen.items()}
@@ -103,7 +105,8 @@ def bring(module: Any, example_x: Any, *, units: Selection = None, output: Outpu
     programs = _Programs(converted(False), converted(True), Head(output, skipped))
     has_features = programs.evaluation.features is not None and programs.training.features is not None
     features = _Features(programs) if has_features else None
-    network = Network(TrainedInit("PyTorch"), _Apply(programs), features, _Activations(programs))
+    folded = tuple(mark.name for mark in marks.values() if mark.positions > 1)
+    network = Network(TrainedInit("PyTorch"), _Apply(programs), features, _Activations(programs, folded))
     return _brought(network, state, chosen, rows, original, programs.head)
 
 
@@ -116,6 +119,8 @@ def _brought(
     places = {name: _places(state, layer) for name, layer in chosen.items()}
     variables: Variables = {**state.collections(), "masks": all_kept(widths)}
     check_agreement(network, variables, x, original, head)
+    network = _with_readable_activations(network, variables, x)
+    state = state.without_module()
 
     def read(model: Any) -> Variables:
         other = state.same_structure(model)
@@ -132,6 +137,19 @@ def _brought(
         return state.write(without_masks)
 
     return Brought(network, variables, widths, read, write, obstacles_of(chosen))
+
+
+def _with_readable_activations(network: Network, variables: Variables, x: Any) -> Network:
+    """Find layers that see positions as rows in an order from which the rows' activations cannot be taken apart."""
+    activations: Any = network.activations
+    folded = activations.folded
+    if not folded:
+        return network
+    repeated = jax.tree.map(lambda leaf: np.broadcast_to(leaf[:1], leaf.shape), x)
+    shown = jax.jit(lambda variables, x: {name: activations(variables, x)[name][0] for name in folded})
+    first, alone = shown(variables, x), shown(variables, repeated)
+    mixed = tuple(name for name in folded if not np.allclose(first[name], alone[name], rtol=1e-3, atol=1e-4))
+    return network._replace(activations=dataclasses.replace(activations, unreadable=mixed))
 
 
 def _twice_if_single(example_x: Any) -> Any:
@@ -172,7 +190,7 @@ def _arguments(module: Any, rows: Any) -> tuple[Example, tuple[Path, ...]]:
     else:
         example, start = Example((tensors,), {}), "one"
     flat, _ = torch.utils._pytree.tree_flatten_with_path(tuple(example))
-    paths = [tuple(getattr(step, "key", getattr(step, "idx", None)) for step in path) for path, _ in flat]
+    paths: Any = [tuple(getattr(step, "key", getattr(step, "idx", None)) for step in path) for path, _ in flat]
     return example, tuple(path[2:] if start == "one" else path[1:] for path in paths)
 
 
@@ -305,8 +323,17 @@ class _Features:
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Activations:
     programs: _Programs
+    folded: tuple[str, ...]
+    """Layers whose outputs have rows and positions on one axis."""
+    unreadable: tuple[str, ...] = ()
+    """Those in which positions come before rows."""
 
     def __call__(self, variables: Variables, x: Any) -> PyTree[Float[Array, "n ..."]]:
+        if self.unreadable:
+            raise ValueError(
+                f"the activations of {', '.join(self.unreadable)} cannot be shown, because positions come before rows "
+                "on the first axis of their outputs: bring the network with units= that leave these layers out"
+            )
         shown: dict[str, list[Any]] = {}
         self.programs.run(variables, x, shown=shown)
         return {name: positions_then_units(shown[name]) for name in variables["masks"]}

@@ -125,8 +125,8 @@ def check_layout(name: str, x: Inputs, layout: InputLayout) -> None:
         raise ValueError(
             f"{name} must have the structure of the split's table, arrays {_listed(layout)}, found {_listed(found)}"
         )
-    for path, *pair in zip(layout.names, layout.shapes, found.shapes, layout.dtypes, found.dtypes, strict=True):
-        shape, found_shape, dtype, found_dtype = pair
+    shapes, dtypes = zip(layout.shapes, found.shapes, strict=True), zip(layout.dtypes, found.dtypes, strict=True)
+    for path, (shape, found_shape), (dtype, found_dtype) in zip(layout.names, shapes, dtypes, strict=True):
         if shape != found_shape:
             raise ValueError(
                 f"{name}{path} must have rows of shape {shape}, as in the split's table, found {found_shape}"

@@ -74,7 +74,7 @@ def _print(run: RunContext, outcome: Outcome, table: pd.DataFrame, pictures: lis
 def save_networks(settings: Settings, outcome: Outcome, folder: Path) -> None:
     """Save the trained networks and the networks that each method selected as orbax checkpoints."""
     structure = outcome.prepared.structure
-    module = settings.network.build(len(structure.classes))
+    module = settings.module(len(structure.classes))
     networks = {"trained": outcome.prepared.trained.best}
     networks |= {name: trial.networks for (name, _), trial in outcome.trials.items() if trial.networks is not None}
     rule_of = {name: rule for (name, rule), trial in outcome.trials.items() if trial.networks is not None}

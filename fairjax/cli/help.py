@@ -12,8 +12,9 @@ from fairjax.metrics import GAPS, MEASURES
 from fairjax.registry import Registry
 from fairjax.runs import labels
 from fairjax.runs.fields import field_docs
+from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_FIELDS
 from fairjax.runs.postprocessors import POSTPROCESSORS
-from fairjax.runs.settings import TABLE_FIELDS, Settings
+from fairjax.runs.settings import Settings
 from fairjax.selection import RULES
 
 CHOICES: dict[str, Callable[[], Registry[Any]]] = {
@@ -40,7 +41,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         settings: its settings, a dataclass instance with the defaults to show.
         note: further text for the introduction.
     """
-    docs, lines, columns, groups = field_docs(type(settings)), [], [], []
+    docs, lines, columns, of_images, groups = field_docs(type(settings)), [], [], [], []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
@@ -48,6 +49,9 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
             continue
         if field.name in TABLE_FIELDS and isinstance(settings, Settings):
             columns.append(field.name.replace("_", "-"))
+            continue
+        if field.name in IMAGE_FIELDS and isinstance(settings, Settings):
+            of_images.append(field.name.replace("_", "-"))
             continue
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
@@ -64,6 +68,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
     ]
     if columns:
         text += ["", *_wrapped(f"Columns of --table; `{command} --help SETTING` explains one: {', '.join(columns)}")]
+        text += _wrapped(f"Images of --images; `{command} --help SETTING` explains one: {', '.join(of_images)}")
     if own:
         text += [
             *_wrapped(f"Groups, --GROUP.SETTING VALUE; `{command} --help GROUP` explains one: {', '.join(own)}"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from fairjax import deprecated
 from fairjax.data.dataset import Dataset, from_arrays
+from fairjax.data.images import DecodedImages, decode_images
 from fairjax.data.simulate import append_protected, loh, zafar, zafar_plane
 from fairjax.data.splits import check_split, split, split_seeds
 from fairjax.metrics.groups import Groups, groups
@@ -16,10 +17,12 @@ from fairjax.metrics.memberships import continuous, memberships
 
 __all__ = [
     "Dataset",
+    "DecodedImages",
     "Groups",
     "append_protected",
     "check_split",
     "continuous",
+    "decode_images",
     "from_arrays",
     "groups",
     "loh",

@@ -167,8 +167,8 @@ def own_table(
     """
     rows = read_table(source, () if columns.split_by is None else (columns.split_by,))
     frame, names = rows.frame, list(rows.frame.columns)
-    y, of_label = _label(rows, columns.label, columns.positive)
-    a, of_groups = _groups(rows, columns, intersect, minimum, small)
+    y, of_label = label_of_table(rows, columns.label, columns.positive)
+    a, of_groups = groups_of_table(rows, columns, intersect, minimum, small)
     weights = None if columns.weight is None else _weights(rows, columns.weight)
     identities = None
     if columns.split_by is not None:
@@ -194,7 +194,7 @@ def own_table(
     return OwnTable(dataset, encoder, identities, tuple(warnings))
 
 
-def _label(rows: Rows, given: str, positive: str | None) -> tuple[np.ndarray, str]:
+def label_of_table(rows: Rows, given: str, positive: str | None) -> tuple[np.ndarray, str]:
     """Return the labels and the name of their column."""
     condition = Condition.parse(given, list(rows.frame.columns), rows.name)
     if condition is not None:
@@ -218,7 +218,9 @@ def _weights(rows: Rows, name: str) -> np.ndarray:
     return numbers.to_numpy(float)
 
 
-def _groups(rows: Rows, columns: TableColumns, intersect: bool, minimum: int, small: str) -> tuple[Any, list[str]]:
+def groups_of_table(
+    rows: Rows, columns: TableColumns, intersect: bool, minimum: int, small: str
+) -> tuple[Any, list[str]]:
     """Return the groups and the names of their columns."""
     names = list(rows.frame.columns)
     if not columns.protected:

@@ -10,8 +10,10 @@ from fairjax.datasets.adult import adult
 from fairjax.datasets.bank import bank, bank_full
 from fairjax.datasets.benchmarks import DATASETS, FILES, Benchmark
 from fairjax.datasets.compas import compas
+from fairjax.datasets.digits import coloured_digits
 from fairjax.datasets.files import DataError, PathLike, RawFile, find, user_path
 from fairjax.datasets.german import german
+from fairjax.datasets.image_folders import LAYOUTS, ImageData, image_folder
 from fairjax.datasets.mimic import mimic
 from fairjax.datasets.simulated import Parameter, Simulator
 from fairjax.datasets.snippets import SNIPPET_FILES, Snippets, snippets
@@ -21,6 +23,8 @@ __all__ = [
     "DATASETS",
     "DataError",
     "FILES",
+    "ImageData",
+    "LAYOUTS",
     "Parameter",
     "PathLike",
     "RawFile",
@@ -30,9 +34,11 @@ __all__ = [
     "adult",
     "bank",
     "bank_full",
+    "coloured_digits",
     "compas",
     "find",
     "german",
+    "image_folder",
     "mimic",
     "snippets",
     "user_path",

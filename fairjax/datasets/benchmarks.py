@@ -9,6 +9,7 @@ from fairjax.data.dataset import Dataset
 from fairjax.datasets.adult import ADULT_FILES, adult
 from fairjax.datasets.bank import BANK_FILES, bank, bank_full
 from fairjax.datasets.compas import COMPAS_FILES, compas
+from fairjax.datasets.digits import DIGITS
 from fairjax.datasets.files import RawFile
 from fairjax.datasets.german import GERMAN_FILES, german
 from fairjax.datasets.mimic import mimic
@@ -31,6 +32,8 @@ class Benchmark(NamedTuple):
     """Whether the label has more than two classes."""
     files: Mapping[str, RawFile] = MappingProxyType({})
     """The raw files by name, if they can be downloaded."""
+    images: bool = False
+    """Whether the features are images."""
 
     @property
     def simulator(self) -> Simulator | None:
@@ -65,6 +68,7 @@ DATASETS: Registry[Benchmark] = Registry(
     {
         "loh": Benchmark(LOH, "Loh et al."),
         "zafar": Benchmark(ZAFAR, "Zafar et al."),
+        "digits": Benchmark(DIGITS, "Coloured digits", images=True),
         "adult": Benchmark(adult, "Adult", _ATTRIBUTES, files=ADULT_FILES),
         "compas": Benchmark(compas, "COMPAS", _ATTRIBUTES, files=COMPAS_FILES),
         "bank": Benchmark(bank, "Bank", files=BANK_FILES),

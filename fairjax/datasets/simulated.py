@@ -26,6 +26,8 @@ class Parameter(NamedTuple):
     """What the parameter means, in one sentence."""
     least: float = -math.inf
     """The least value that is allowed."""
+    most: float = math.inf
+    """The greatest value that is allowed."""
 
     def check(self, value: float, name: str) -> None:
         """Check a value of the parameter.
@@ -35,10 +37,11 @@ class Parameter(NamedTuple):
             name: how the message calls the parameter.
 
         Raises:
-            ValueError: if the value is not finite or less than the least one.
+            ValueError: if the value is not finite, or less than the least or greater than the greatest one.
         """
-        if not (math.isfinite(value) and value >= self.least):
+        if not (math.isfinite(value) and self.least <= value <= self.most):
             bound = "" if self.least == -math.inf else f" and at least {self.least:g}"
+            bound += "" if self.most == math.inf else f" and at most {self.most:g}"
             raise ValueError(f"{name} must be a finite number{bound}, got {value}")
 
 
@@ -57,6 +60,21 @@ class Simulator:
     """Draw rows, `draw(key, rows, value)`: a pure function that can be jitted and mapped over keys and values."""
     parameter: Parameter
     """The parameter whose value `draw` takes."""
+    most_rows: int | None = None
+    """Number of rows that can be drawn at most; None if there is no bound."""
+
+    def check_rows(self, rows: int, name: str) -> None:
+        """Check a number of rows.
+
+        Args:
+            rows: the number.
+            name: how the message calls it.
+
+        Raises:
+            ValueError: if it is greater than `most_rows`.
+        """
+        if self.most_rows is not None and rows > self.most_rows:
+            raise ValueError(f"{name} must be at most {self.most_rows:,} for {self.name}, got {rows:,}")
 
     def __call__(
         self, path: Any = None, *, verify: bool = True, rows: int = 5000, key: int = 0, **value: float
@@ -85,6 +103,7 @@ class Simulator:
             raise TypeError(f"{self.name} has no parameter {unknown[0]!r}: its parameter is {self.parameter.name}")
         number = value.get(self.parameter.name, self.parameter.default)
         self.parameter.check(number, self.parameter.name)
+        self.check_rows(rows, "rows")
         batch = _draw(self.draw, rows, jax.random.key(key), jnp.array(number))
         return from_arrays(*map(np.asarray, batch), name=self.name)
 

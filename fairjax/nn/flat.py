@@ -199,8 +199,8 @@ def _difference(expected: Layout, found: Layout) -> str:
     if names != found_names:
         odd = sorted(set(names) ^ set(found_names))
         return f"{start}: {odd[0] if odd else 'their order'} is not in both"
-    for name, *pairs in zip(names, expected.shapes, found.shapes, expected.dtypes, found.dtypes, strict=True):
-        shape, found_shape, dtype, found_dtype = pairs
+    shapes, dtypes = zip(expected.shapes, found.shapes, strict=True), zip(expected.dtypes, found.dtypes, strict=True)
+    for name, (shape, found_shape), (dtype, found_dtype) in zip(names, shapes, dtypes, strict=True):
         if (shape, dtype) != (found_shape, found_dtype):
             return f"{start}: {name} was {dtype} {list(shape)} and is now {found_dtype} {list(found_shape)}"
     return f"{start}: their containers differ"

@@ -140,7 +140,7 @@ class _Affine:
 
     def __call__(self, layer: Mapping[str, Any], h: Float[AnyArray, "n k"]) -> Float[Array, "n *c"]:
         weight = jnp.asarray(layer[self.weight])
-        outputs = h.astype(weight.dtype) @ (weight.T if self.transposed else weight)
+        outputs = jnp.asarray(h).astype(weight.dtype) @ (weight.T if self.transposed else weight)
         outputs = outputs if self.bias is None else outputs + jnp.asarray(layer[self.bias])[None]
         if not self.squeezed:
             return outputs
@@ -189,10 +189,15 @@ class _AffineFeatures:
     affine: _Affine
 
     def __call__(
-        self, variables: Variables, x: Float[AnyArray, "n k"], *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Float[AnyArray, "n k"],
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
-        logits, variables = _AffineApply(self.affine)(variables, x, key=key)
-        return _masked(variables, x, None), logits, variables
+        logits, variables = _AffineApply(self.affine)(variables, x, shifts=shifts, key=key)
+        return _masked(variables, x, shifts), logits, variables
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ initialisation of linear layers, the running variance of batch normalisation, an
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, cast, overload
 
@@ -132,7 +133,7 @@ class BatchNorm(nn.Module):
             factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
             mean, factor, bias = (vector[(None,) * (h.ndim - 1)] for vector in (running_mean.value, factor, bias))
             return (h - mean) * factor + bias
-        rows = h.reshape(-1, width)
+        rows = h.reshape(math.prod(h.shape[:-1]), width)  # no -1, since there may be no units
         normalised, mean, var = cast(tuple[Array, Array, Array], normalise(rows, scale, bias, self.epsilon))
         if not self.is_initializing():
             unbiased = var * (rows.shape[0] / max(rows.shape[0] - 1, 1))

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from fairjax.nn.dropout import drop_probability, dropout_masks
 from fairjax.nn.layers import BatchNorm, Linear, Units
+from fairjax.nn.unit_layers import UnitLayer
 from fairjax.types import AnyArray
 
 Site = Literal["preactivation", "activation", "normalised"]
@@ -102,3 +103,15 @@ class Mlp(nn.Module):
         self.sow("intermediates", "features", h)
         logits = Linear(self.outputs, name="output")(h)
         return jnp.squeeze(logits, axis=1) if self.outputs == 1 else logits
+
+    def unit_layers(self) -> tuple[UnitLayer, ...]:
+        """Describe the layers whose outputs are the units, for `fairjax.nn.materialize` and `shrink`."""
+        names = [f"hidden_{i:02d}" for i in range(len(self.widths))]
+        readers = [(name, "linear") for name in names[1:]] + [("output",)]
+        return tuple(
+            UnitLayer((name,), "linear", reader, norm_first=False) for name, reader in zip(names, readers, strict=True)
+        )
+
+    def with_units(self, counts: tuple[int, ...]) -> "Mlp":
+        """Return the module with other widths."""
+        return self.clone(widths=counts)

@@ -135,11 +135,17 @@ class _HeadFeatures:
     head: Network
 
     def __call__(
-        self, variables: Variables, x: Any, *, key: KeyArray | None = None
+        self,
+        variables: Variables,
+        x: Any,
+        *,
+        shifts: PyTree[Float[Array, "_"]] | None = None,
+        key: KeyArray | None = None,
     ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
         assert self.head.features is not None
-        h, body, head_key = _head_input(self.body, variables, x, None, key)
-        features, logits, head = self.head.features(part_of(variables, HEAD), h, key=head_key)
+        h, body, head_key = _head_input(self.body, variables, x, shifts, key)
+        options: Any = {} if shifts is None else {"shifts": shifts[HEAD]}  # only this module asks for shifts
+        features, logits, head = self.head.features(part_of(variables, HEAD), h, key=head_key, **options)
         return features, logits, _updated(variables, body, head)
 
 

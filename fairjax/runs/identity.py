@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fairjax.data.table_files import files_of
-from fairjax.runs.settings import TABLE_FIELDS, Settings
+from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_FIELDS
+from fairjax.runs.settings import Settings
 
 # Settings that change how a run proceeds but not its numbers; they are not part of its identity.
 NOT_IN_IDENTITY = ("out", "group_size", "save_every", "path", "roc_search", "compilation_cache", "hosts")
@@ -16,8 +17,12 @@ GROUPING_FIELDS = ("intersect", "minimum", "small", "across", "rate_minimum", "s
 # Settings that trained networks depend on.
 TRAINING_FIELDS = (
     "dataset", "seeds", "protected", "intersect", "minimum", "small", "stratify", "simulation", "network", "training",
-    "table", *TABLE_FIELDS,
+    "table", *TABLE_FIELDS, "images", *IMAGE_FIELDS,
 )  # fmt: skip
+
+
+# Settings that older versions do not have; at their defaults, they are not part of the identity.
+LATER_FIELDS = {"network": ("kind", "channels", "blocks"), "simulation": ("bias",)}
 
 
 def identity(settings: Any) -> dict[str, Any]:
@@ -30,10 +35,17 @@ def identity(settings: Any) -> dict[str, Any]:
     if not isinstance(settings, Settings):
         return values
     default = {field.name: field.default for field in dataclasses.fields(settings)}
-    optional = (*GROUPING_FIELDS, *TABLE_FIELDS, "table")
+    optional = (*GROUPING_FIELDS, *TABLE_FIELDS, "table", *IMAGE_FIELDS, "images")
     values = {name: value for name, value in values.items() if name not in optional or value != plain(default[name])}
+    for name, fields in LATER_FIELDS.items():
+        usual = plain(default[name])
+        given = values[name].items()
+        values[name] = {field: value for field, value in given if field not in fields or value != usual.get(field)}
     if settings.table:
         values["table"] = _digests(settings.table)  # the content counts, not the name
+        return values
+    if settings.images:
+        values["images"] = _state_of_folder(settings.images)
         return values
     single = not settings.benchmark.intersections
     if not settings.protected or single:  # older versions wrote German's attribute for all data sets
@@ -48,6 +60,16 @@ def _digests(paths: Sequence[str]) -> list[str]:
         with file.open("rb") as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return digests
+
+
+def _state_of_folder(folder: Path) -> str:
+    """Return a checksum of the names, sizes and times of change of all files in a folder and below it."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            about = path.stat()
+            digest.update(f"{path.relative_to(folder)}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def training_identity(settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The data of a run: splits of a benchmark file or of simulated tables, and the keys of its seeds."""
 
 import dataclasses
+import math
 import operator
+import warnings
 from typing import Any
 
 import jax
@@ -29,6 +31,8 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     """
     if settings.table:
         return _own(settings)
+    if settings.images:
+        return _own_images(settings)
     options: dict[str, Any] = {}
     benchmark = datasets.DATASETS[settings.dataset]
     if benchmark.simulator is not None:
@@ -56,6 +60,22 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = _facts(dataset) | {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
     return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
+
+
+def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
+    """Load a user's own folder of images."""
+    chosen = ("positive", "privileged", "split_by", "colours", "uncertain", "incomplete", "on_unreadable")
+    options: dict[str, Any] = {name: getattr(settings, name) for name in (*chosen, "intersect", "minimum", "small")}
+    sides = settings.image_size
+    options["size"] = (sides[0], sides[-1]) if sides else None
+    assert settings.images is not None and settings.label is not None
+    with warnings.catch_warnings(action="ignore"):  # they are printed with the facts
+        loaded = datasets.image_folder(
+            settings.images, settings.layout, settings.label, settings.protected, name=settings.dataset, **options
+        )
+    structure = Structure.of(loaded.dataset, settings.across, settings.rate_minimum)
+    facts = _facts(loaded.dataset) | {"warnings": list(loaded.warnings)}
+    return _split(settings, loaded.dataset, structure, loaded.identities), SHARED, structure, facts
 
 
 def _facts(dataset: data.Dataset) -> dict[str, Any]:
@@ -102,7 +122,7 @@ def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, St
         data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
     axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
     structure = Structure(across=settings.across, minimum=settings.rate_minimum)
-    return splits, axes, structure, {"rows": rows, "features": batch.x.shape[2], "protected": "a"}
+    return splits, axes, structure, {"rows": rows, "features": math.prod(batch.x.shape[2:]), "protected": "a"}
 
 
 def keys_of(settings: Settings) -> jax.Array:

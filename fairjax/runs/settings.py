@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from fairjax.data.own_table import own_table
 from fairjax.datasets import DATASETS, Benchmark, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
-from fairjax.nn import Mlp
+from fairjax.nn import Cnn, Mlp, ResNet
 from fairjax.runs.fields import Field, current, field_docs, with_fields
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, methods
+from fairjax.runs.own_data import check_own_data, own_benchmark
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.values import check_values, expand_paths, field_types, short_repr
 from fairjax.selection import RULES, Rule
@@ -79,10 +79,17 @@ class Simulation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The classifier, a multilayer perceptron."""
+    """The classifier: a multilayer perceptron for tables, a convolutional or residual network for images."""
 
+    kind: Literal["auto", "mlp", "cnn", "resnet"] = "auto"
+    """Kind of network: a multilayer perceptron, a convolutional network, or a residual network. By default a multilayer
+    perceptron for tables, and a convolutional network for images."""
     widths: tuple[int, ...] = (32,) * 11
-    """Number of units in each hidden layer."""
+    """Number of units in each hidden layer of a multilayer perceptron."""
+    channels: tuple[int, ...] = (8, 16, 32)
+    """Number of channels in each layer of a convolutional network, or in each stage of a residual network."""
+    blocks: int = 1
+    """Number of residual blocks in each stage of a residual network."""
     dropout: float = 0.05
     """Probability of dropping a unit's output during training."""
     site: Literal["preactivation", "activation", "normalised"] = "preactivation"
@@ -90,17 +97,42 @@ class NetworkSettings:
     cut: Literal["incoming", "outgoing"] = "incoming"
     """Which weights of a pruned unit are removed."""
 
-    def build(self, classes: int = 2) -> Mlp:
+    def kind_for(self, images: bool) -> str:
+        """Return the kind of network for images, or for tables.
+
+        Raises:
+            ValueError: if the chosen kind is one for the other data, or a setting of another kind is given.
+        """
+        kind = self.kind if self.kind != "auto" else "cnn" if images else "mlp"
+        if (kind != "mlp") != images:
+            data, others = ("images", "cnn or resnet") if images else ("a table", "mlp")
+            raise ValueError(f"network.kind must be {others} for {data}, got {kind}")
+        used = {"mlp": ("widths",), "cnn": ("channels",), "resnet": ("channels", "blocks")}[kind]
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        idle = [name for name in ("widths", "channels", "blocks") if getattr(self, name) != default[name]]
+        idle = [f"network.{name}" for name in idle if name not in used]
+        if idle:
+            raise ValueError(f"{' and '.join(idle)} would change nothing for network.kind {kind}: leave them out")
+        return kind
+
+    def build(self, classes: int = 2, images: bool = False) -> Mlp | Cnn | ResNet:
         """Build the Linen module for data with a number of classes."""
         outputs = 1 if classes == 2 else classes
-        return Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout, outputs=outputs)
+        shared: Any = {"site": self.site, "cut": self.cut, "dropout": self.dropout, "outputs": outputs}
+        kind = self.kind_for(images)
+        if kind == "mlp":
+            return Mlp(widths=self.widths, **shared)
+        return Cnn(self.channels, **shared) if kind == "cnn" else ResNet(self.channels, self.blocks, **shared)
 
     def __post_init__(self):
-        """Validate the settings by building the network."""
+        """Validate the settings by building the networks."""
         check_values(self, "network.")
-        if any(not 1 <= width <= 2**14 for width in self.widths):
-            raise ValueError(f"network.widths must be positive and at most {2**14}, got {short_repr(self.widths)}")
-        self.build()
+        for name in ("widths", "channels"):
+            if any(not 1 <= width <= 2**14 for width in getattr(self, name)):
+                value = short_repr(getattr(self, name))
+                raise ValueError(f"network.{name} must be positive and at most {2**14}, got {value}")
+        Mlp(widths=self.widths, site=self.site, cut=self.cut, dropout=self.dropout)
+        ResNet(channels=self.channels, blocks=self.blocks)
 
 
 def _rule_numbers() -> tuple[Field, ...]:
@@ -158,10 +190,6 @@ class Selection:
             raise ValueError(f"selection.also must not repeat a rule, got {self.also} beside {self.rule}")
 
 
-TABLE_FIELDS = ("label", "positive", "privileged", "weight", "split_by", "drop", "missing", "use_protected")
-"""Settings that describe the columns of a user's own table."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
     """Train networks on splits of one data set and debias them, all seeds at once."""
@@ -199,6 +227,23 @@ class Settings:
     """Your own table instead of a data set: csv, csv.gz or Parquet files, or a pattern. The settings from label to
     use_protected are about it, and protected names its columns: of values, of numbers with edges, as in 'age:25,60', or
     one condition that the privileged meet, as in 'age>=25'."""
+    images: Path | None = None
+    """Your own folder of images instead of a data set. The settings label, positive, privileged and split_by name
+    attributes of its images, as for a table, and layout says where the attributes are."""
+    layout: str = "csv"
+    """Layout of the folder of images: celeba, utkface, fairface, chexpert, mimic_cxr, or csv for one csv file with a
+    column named file."""
+    image_size: tuple[int, ...] = ()
+    """Height and width to which images are resized, or one number for both. Not needed if all have one size."""
+    colours: Literal["RGB", "grey"] = "RGB"
+    """Channels of images: red, green and blue, or grey."""
+    uncertain: Literal["raise", "negative", "positive", "leave out"] = "raise"
+    """What to do with uncertain labels of chexpert and mimic_cxr: stop, take them as negative or positive, or leave
+    the images out."""
+    incomplete: Literal["raise", "leave out"] = "raise"
+    """What to do with images without attributes, and attributes without an image: stop, or leave them out."""
+    on_unreadable: Literal["raise", "skip"] = "raise"
+    """What to do with images that cannot be decoded: stop, or leave them out."""
     label: str | None = None
     """Column of labels, or a condition, as in 'income>50000'."""
     positive: str | None = None
@@ -237,8 +282,8 @@ class Settings:
         """Validate the settings before anything is loaded."""
         expand_paths(self)
         check_values(self)
-        self._check_table()
-        if not self.table:
+        check_own_data(self, Settings)
+        if not (self.table or self.images):
             DATASETS.check("dataset", self.dataset)
         MEASURES.check("measure", self.measure)
         if self.across is not None:
@@ -260,6 +305,12 @@ class Settings:
         if self.simulation.sweep and not self.is_simulated:
             raise ValueError(f"simulation.sweep is for {' and '.join(simulators())}, not for {self.dataset}")
         self._check_groups()
+        simulator = self.benchmark.simulator
+        if simulator is not None:
+            simulator.check_rows(self.simulation.rows, "simulation.rows")
+            for value in self.simulation.sweep:
+                simulator.parameter.check(value, "simulation.sweep")
+        self.network.kind_for(self.benchmark.images)
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -273,32 +324,10 @@ class Settings:
         if self.group_size is not None and self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
 
-    def _check_table(self):
-        """Check that the columns of a table are named, and only with a table; name the data set after its file."""
-        if not self.table:
-            given = [name for name in TABLE_FIELDS if getattr(self, name) != getattr(Settings, name)]
-            if given:
-                raise ValueError(
-                    f"{', '.join(given)} describe the columns of your own table: name its file with --table"
-                )
-            return
-        lacking = [f"--{name}" for name in ("label", "protected") if not getattr(self, name)]
-        if lacking:
-            raise ValueError(f"a table needs {' and '.join(lacking)}: name its columns")
-        if self.split_by is not None and self.stratify:
-            raise ValueError("rows that are split by persons cannot be stratified: choose --split-by or --stratify")
-        if self.path is not None:
-            raise ValueError("path is for benchmark files: name your own file with --table alone")
-        stem = "".join(sign if sign.isalnum() else "_" for sign in Path(self.table[0]).name.split(".")[0]).strip("_")
-        name = stem or "table"
-        object.__setattr__(self, "dataset", f"{name}_table" if name in DATASETS else name)
-
     @property
     def benchmark(self) -> Benchmark:
-        """The entry of the data set, or one for a table of one's own."""
-        if self.table:
-            return Benchmark(own_table, self.dataset, tuple(self.protected))  # type: ignore[arg-type]  # loads an OwnTable
-        return DATASETS[self.dataset]
+        """The entry of the data set, or one for data of one's own."""
+        return own_benchmark(self) or DATASETS[self.dataset]
 
     def _check_groups(self):
         """Check that the data set has the attributes, and that settings of groups are given only with groups."""
@@ -365,6 +394,10 @@ class Settings:
     def config(self, method: str) -> Method:
         """Return a method with its hyperparameters."""
         return getattr(self, method, None) or METHODS[method]()
+
+    def module(self, classes: int) -> Mlp | Cnn | ResNet:
+        """Build the Linen module of the run's networks, for a number of classes."""
+        return self.network.build(classes, self.benchmark.images)
 
 
 def debias_type() -> type[Settings]:

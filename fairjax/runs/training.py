@@ -55,7 +55,7 @@ def prepare(run: RunContext) -> Prepared:
         run.console.print(line, soft_wrap=True, markup=False, highlight=False)
     for line in facts.get("warnings", ()):
         run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
-    network = from_linen(settings.network.build(len(structure.classes)))
+    network = from_linen(settings.module(len(structure.classes)))
     task = Task(network, structure.measure(settings.measure))
     trained = _train(run, task, splits, Axes(axes))
     run.report_diverged(trained.diverged, "training")

@@ -219,6 +219,7 @@ def test_the_plan():
     }
     assert not [key for key in plan.contenders(Bench(parts=("rows",))) if not key.startswith("rows/")]
     assert list(plan.contenders(Bench(parts=("pruned",)))) == ["data/compas", "pruned/all"]
+    assert {f"brought/{name}" for name in plan.FRAMEWORKS} < {*plan.contenders(Bench(parts=("brought",)))}
 
 
 def test_settings():

@@ -155,3 +155,216 @@ def test_activations(case):
 
 def test_features(case):
     agreement.features_agree(case)
+
+
+@pytest.fixture(scope="module")
+def mlp():
+    module, x, options = MODELS["mlp"]
+    return module, trained(module, x, options), x
+
+
+def test_training_mode_is_the_module_s_own(mlp, key):
+    """Logits with dropout, and running statistics, are those of the module with the same key."""
+    module, variables, x = mlp
+    brought = linen.bring(module, variables, x)
+    logits, updated = brought.network.apply(brought.variables, x, key=key)
+    expected, statistics = module.apply(variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
+    np.testing.assert_allclose(logits, expected[:, 0], atol=1e-6)
+    for found, expected in zip(
+        jax.tree.leaves(updated["batch_stats"]), jax.tree.leaves(statistics["batch_stats"]), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "tokens"])
+def test_activations_are_those_that_linen_captures(name):
+    module, x, options = MODELS[name]
+    variables = trained(module, x, options)
+    brought = linen.bring(module, variables, x)
+    _, captured = module.apply(variables, x, **options, capture_intermediates=True, mutable=["intermediates"])
+    for site, found in brought.network.activations(brought.variables, x).items():
+        expected = captured["intermediates"]
+        for part in site.partition(" ")[2].split("."):
+            expected = expected[part]
+        np.testing.assert_allclose(found, expected["__call__"][0].reshape(found.shape), atol=1e-5)
+
+
+def test_activations_in_a_loop_and_of_a_layer_called_twice():
+    module, x, options = MODELS["remat"]
+    variables = trained(module, x, options)
+    brought = linen.bring(module, variables, x)
+    found = brought.network.activations(brought.variables, x)
+    params = variables["params"]
+    first = x @ params["shared"]["kernel"] + params["shared"]["bias"]
+    h = jnp.tanh(first) @ params["shared"]["kernel"] + params["shared"]["bias"]
+    np.testing.assert_allclose(found["00 shared"], jnp.stack([first, h], axis=1), atol=1e-5)
+    assert list(found) == ["00 shared", *(f"{2 * i + j + 1:02d} blocks.{n}[{i}]" for i in range(3) for j, n in ORDER)]
+    for i in range(3):
+        up, down = (jax.tree.map(lambda leaf, i=i: leaf[i], params["blocks"][name]) for name in ("up", "down"))
+        expected = h @ up["kernel"] + up["bias"]
+        np.testing.assert_allclose(found[f"{2 * i + 1:02d} blocks.up[{i}]"], expected, atol=1e-4)
+        h = h + jnp.tanh(expected) @ down["kernel"] + down["bias"]
+
+
+ORDER = tuple(enumerate(("up", "down")))
+
+
+def test_equal_modules_make_equal_networks(mlp):
+    module, variables, x = mlp
+    one, other = linen.bring(module, variables, x), linen.bring(Net(), variables, x)
+    assert one.network == other.network and hash(one.network) == hash(other.network)
+
+
+def test_units_are_chosen(mlp):
+    module, variables, x = mlp
+    assert linen.bring(module, variables, x, units=["Dense_1"]).units == {"00 Dense_1": 8}
+    chosen = linen.bring(module, variables, x, units=lambda name, layer: isinstance(layer, nn.BatchNorm))
+    assert chosen.units == {"00 BatchNorm_0": 8, "01 BatchNorm_1": 8}
+    with pytest.raises(ValueError, match="units names no layer: 'fc'; the layers are Dense_0, BatchNorm_0, Dropout_0"):
+        linen.bring(module, variables, x, units=["fc"])
+    with pytest.raises(ValueError, match="units matches no layer"):
+        linen.bring(module, variables, x, units=lambda name, layer: False)
+    scanned, x, options = MODELS["scan"]
+    variables = trained(scanned, x, options)
+    assert linen.bring(scanned, variables, x, units=["blocks.up"]).units == {
+        f"0{i} blocks.up[{i}]": 5 for i in range(3)
+    }
+    one = linen.bring(scanned, variables, x, units=["blocks.up[1]"])
+    assert one.units == {"00 blocks.up[1]": 5}
+    masks = {"00 blocks.up[1]": jnp.arange(5) > 2}
+    given = one.give_back({**one.variables, "masks": masks})
+    zeros = (given["params"]["blocks"]["up"]["kernel"] == 0).all(axis=1)
+    np.testing.assert_array_equal(zeros, [[False] * 5, [True] * 3 + [False] * 2, [False] * 5])
+
+
+class Probabilities(nn.Module):
+    """Logits of 200 and more, with a sigmoid or a softmax."""
+
+    classes: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        logits = nn.Dense(self.classes)(nn.relu(nn.Dense(6)(100 * x)))
+        return nn.sigmoid(logits) if self.classes == 1 else nn.softmax(logits)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_a_final_sigmoid_or_softmax_is_skipped(classes):
+    module = Probabilities(classes)
+    variables = trained(module, FEATURES, {})
+    brought = linen.bring(module, variables, FEATURES, output="probability")
+    logits = jax.jit(brought.network.apply)(brought.variables, FEATURES)[0]
+    assert logits.shape == ((N,) if classes < 3 else (N, 3)) and jnp.abs(logits).max() > 50
+    with pytest.warns(UserWarning, match="all outputs on the example lie in"):
+        linen.bring(module, variables, FEATURES)
+
+
+class Wrong(nn.Module):
+    """Modules that are refused, by name."""
+
+    kind: str
+
+    @nn.compact
+    def __call__(self, x):
+        h = nn.Dense(4)(x)
+        if self.kind == "batch":
+            h = h - h.mean(axis=0, keepdims=True)
+        if self.kind == "dropout":
+            h = nn.Dropout(0.5, deterministic=False)(h)
+        logits = nn.Dense(1)(nn.relu(nn.Dense(4)(h)))
+        outputs = {"tuple": (logits, h), "rows": logits[1:], "classes": logits > 0, "axes": logits[None]}
+        return outputs.get(self.kind, logits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("batch", "output for a row changes by .* with the other rows"),
+        ("dropout", "cannot be applied to the example in evaluation mode"),
+        ("tuple", "must return one array of logits or probabilities, found tuple"),
+        ("rows", r"must return outputs of shape \(24,\)"),
+        ("axes", r"found shape \(1, 24, 1\)"),
+        ("classes", "must return floating-point numbers, found bool"),
+    ],
+)
+def test_modules_that_are_refused(kind, message, key):
+    module = Wrong(kind)
+    variables = Wrong("").init(key, FEATURES)
+    with pytest.raises(ValueError, match=message):
+        linen.bring(module, variables, FEATURES)
+
+
+class Tied(nn.Module):
+    """A weight of an embedding that is also that of the output, and an activation as a layer."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        embed = nn.Embed(7, 6)
+        h = nn.Dense(6)(embed(tokens).mean(axis=1))
+        return embed.attend(Squash(name="squash")(h))[:, 0]
+
+
+class Squash(nn.Module):
+    @nn.compact
+    def __call__(self, h):
+        return nn.sigmoid(h)
+
+
+def test_cuts_that_zeros_cannot_express_are_refused_at_give_back(key):
+    tokens = MODELS["tokens"][1]
+    variables = Tied().init(key, tokens)
+    for name, message in (("Embed_0", "weight of another layer"), ("squash", "Squash is no layer that returns 0")):
+        brought = linen.bring(Tied(), variables, tokens, units=[name])
+        brought.give_back(brought.variables)
+        masks = {f"00 {name}": jnp.arange(6) > 0}
+        with pytest.raises(ValueError, match=f"units of '00 {name}' are cut.*{message}"):
+            brought.give_back({**brought.variables, "masks": masks})
+
+
+def test_variables_of_others_are_refused(mlp):
+    module, variables, x = mlp
+    brought = linen.bring(module, variables, x)
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), brought.variables)
+    with pytest.raises(ValueError, match="these hold 2 seeds: choose one with jax.tree.map"):
+        brought.give_back(stacked)
+    with pytest.raises(ValueError, match="batch_stats/BatchNorm_0/mean is missing"):
+        brought.variables_of({"params": variables["params"]})
+    with pytest.raises(ValueError, match="already trained and has no initialisation"):
+        brought.network.init(jax.random.key(0), x)
+    with pytest.raises(ValueError, match='variables must be a dictionary with "params"'):
+        linen.bring(module, variables["params"], x)
+    with pytest.raises(ValueError, match="must be a flax.linen module, got Network"):
+        linen.bring(from_linen(Mlp(widths=(2,))), variables, x)
+
+
+def test_a_dictionary_of_columns_and_another_call(key):
+    class Columns(nn.Module):
+        @nn.compact
+        def __call__(self, number, token, *, mode):
+            return nn.Dense(1)(jnp.concatenate([nn.Dense(4)(number), nn.Embed(3, 2)(token)], axis=1)) * (mode == "test")
+
+    x = {"number": FEATURES, "token": jnp.arange(N) % 3}
+
+    def call(module, x, train):
+        return module(x["number"], x["token"], mode="train" if train else "test")
+
+    variables = Columns().init(key, x["number"], x["token"], mode="test")
+    with pytest.raises(ValueError, match="or by call=lambda module, x, train"):
+        linen.bring(Columns(), variables, x)
+    brought = linen.bring(Columns(), variables, x, call=call)
+    assert brought.units == {"00 Dense_0": 4}
+    assert (brought.network.apply(brought.variables, x, key=key)[0] == 0).all()
+
+
+def test_a_layer_that_sees_positions_as_rows_has_influence_and_no_activations(key):
+    class Flattened(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            h = nn.relu(nn.Dense(4)(x.reshape(-1, 2)))
+            return nn.Dense(1)(h.reshape(x.shape[0], -1))
+
+    brought = linen.bring(Flattened(), Flattened().init(key, FEATURES), FEATURES)
+    with pytest.raises(
+        ValueError, match="the activations of Dense_0 cannot be shown, because rows are not on the first"
+    ):
+        brought.network.activations(brought.variables, FEATURES)
