@@ -125,12 +125,17 @@ class KerasCase(Case):
 
 @contextlib.contextmanager
 def in_float64():
-    """Let Keras make layers, and trace them, in float64."""
+    """Let Keras make layers, and trace them, in float64, to which it does not promote on JAX otherwise."""
+    from keras.src.backend.common import dtypes
+
+    lower = dtypes.BIT64_TO_BIT32_DTYPE["float64"]
+    dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
         yield
     finally:
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = lower
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
 
