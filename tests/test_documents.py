@@ -142,6 +142,26 @@ def brought_from_nnx(names):
     np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
 
 
+def brought_from_equinox(names):
+    import equinox
+
+    masked = {**names["brought"].variables, "masks": names["masks"]}
+    expected, _ = names["brought"].network.apply(masked, names["x"])
+    model, x = equinox.nn.inference_mode(names["pruned"]), names["x"]
+    logits, _ = jax.vmap(model, in_axes=(0, None), out_axes=(0, None), axis_name="rows")(x, names["pruned_state"])
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    np.testing.assert_allclose(names["values"], jax.vmap(names["model"].fc)(x), atol=1e-5)
+
+
+def brought_from_keras(names):
+    masked = {**names["brought"].variables, "masks": names["masks"]}
+    expected, _ = names["brought"].network.apply(masked, names["x"])
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        found = names["pruned"](names["x"])
+    np.testing.assert_allclose(found[:, 0], jax.nn.sigmoid(expected), atol=1e-5)
+    assert (~names["masks"]["00 dense"]).sum() == 1
+
+
 def sampled(names):
     """The numbers of rows in the table are those of the block, and a simulation confirms them."""
     text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
@@ -203,12 +223,18 @@ CHECKS = {
     "Networks in and out": in_and_out,
     "A Linen module": brought_from_linen,
     "An NNX module": brought_from_nnx,
+    "Equinox": brought_from_equinox,
+    "Keras": brought_from_keras,
     "An audit in Python": audited,
     "A rate of few rows is noisy": sampled,
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,
 }
+
+
+NEEDED = {"Equinox": "equinox", "Keras": "keras"}
+"""Optional libraries that blocks need; they are skipped where these are absent."""
 
 
 def test_every_block_is_checked():
@@ -222,10 +248,14 @@ def test_links_between_documents_lead_somewhere(document):
 
 
 @pytest.mark.parametrize("heading", CHECKS)
-def test_block_runs_and_is_true(heading):
+def test_block_runs_and_is_true(heading, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # a block sets it, too
+    if heading in NEEDED:
+        pytest.importorskip(NEEDED[heading], reason=f"the block needs the extra {NEEDED[heading]}")
     names = {"__name__": "readme"}
     known = [(registry, set(registry)) for registry in (MEASURES, METHODS)]
-    with jax.numpy_dtype_promotion("standard"):  # as users have it; optax mixes dtypes
+    # as users have them; optax mixes dtypes, and Keras ranks
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         exec(compile(blocks()[heading], f"document, {heading}", "exec"), names)  # noqa: S102
     CHECKS[heading](names)
     for registry, names_before in known:
