@@ -63,9 +63,7 @@ def test_a_convolution_is_xla_s_on_images_whose_borders_are_repeated(size, strid
     expected = jax.lax.conv_general_dilated(
         padded, params["kernel"], (stride, stride), "VALID", dimension_numbers=layout
     )
-    np.testing.assert_allclose(
-        layer.apply({"params": params}, x), expected + params["bias"][None, None, None], atol=1e-5
-    )
+    np.testing.assert_allclose(layer.apply({"params": params}, x), expected + params["bias"][None, None, None], atol=1e-5)
 
 
 def test_a_convolution_starts_uniform_within_one_over_root_fan_in():
