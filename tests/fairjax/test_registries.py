@@ -249,5 +249,5 @@ def test_the_entries_of_the_library_pass_the_checks_of_registration(registry):
 
 def test_the_reserved_names_are_those_of_the_other_settings():
     assert {field.name for field in dataclasses.fields(Settings)} == RESERVED
-    shared = {field.name for field in dataclasses.fields(Simulation)} - {"alpha", "theta"}
+    shared = {field.name for field in dataclasses.fields(Simulation)} - {"alpha", "bias", "theta"}
     assert shared == set(SIMULATION_SETTINGS)

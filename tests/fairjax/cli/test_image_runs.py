@@ -58,7 +58,7 @@ def test_a_run_on_a_folder_of_images(faces, tmp_path, monkeypatch, capsys):
 
 def test_an_attribute_that_does_not_exist_is_refused_with_those_there_are(faces, tmp_path, capsys):
     words = ["--images", str(faces), "--label", "sick", "--protected", "sex", "--out", str(tmp_path / "r")]
-    assert main(["debias", *words, *SMALL]) == 1
+    assert main(["debias", *words, *SMALL]) == 2
     shown = capsys.readouterr()
     text = " ".join((shown.out + shown.err).split())
     assert "sick" in text and "ill, sex, person" in text and "Traceback" not in text
