@@ -8,6 +8,8 @@ import numpy as np
 def check_index(**columns: Any) -> None:
     """Check that pandas objects have equal indices, since otherwise rows at one position may not belong together.
 
+    A dictionary counts as its columns, which messages call x['age'], for example.
+
     Raises:
         ValueError: naming the first row in which they differ.
 

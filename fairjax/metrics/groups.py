@@ -398,7 +398,7 @@ def _column(codes: list[Int32[np.ndarray, " n"]], sizes: list[int], whole: bool)
 def _index(columns: Any, strata: Any, table: Mapping[str, Any], control: Mapping[str, Any]) -> Any:
     """Return the pandas index of the rows, if there is one; lengths and indices must agree."""
     _check_lengths({**table, **control})
-    named_columns = {"columns": columns, "strata": strata}
+    named_columns = {"columns": None if isinstance(columns, Mapping) else columns, "strata": strata}
     named_columns |= {name: column for group in (table, control) for name, column in group.items()}
     checks.check_index(**named_columns)
     return next((index for item in named_columns.values() if (index := checks.index_of(item)) is not None), None)

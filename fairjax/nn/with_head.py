@@ -93,8 +93,9 @@ def part_of(variables: Variables, name: str) -> Variables:
         name: "body" or "head".
 
     Example:
-        >>> part_of({"params": {"body": 1, "head": 2}, "masks": {"body": 3, "head": 4}}, "head")
-        {'params': 2, 'masks': 4}
+        >>> mean, weight = jnp.zeros(2), jnp.ones(2)
+        >>> part_of({"params": {"body": {"mean": mean}, "head": {"weight": weight}}}, "head")["params"]["weight"] is weight
+        True
     """
     if name not in (BODY, HEAD):
         raise ValueError(f"name must be {BODY} or {HEAD}, got {name!r}")

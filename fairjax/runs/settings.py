@@ -222,7 +222,7 @@ class Settings:
     rate_minimum: int = 1
     """Minimum number of rows behind a group's rate in a part for the rate to be compared."""
     stratify: bool = False
-    """Give every part the same share of each group and label, instead of a random share."""
+    """Split every group and label in the same shares. Otherwise a part's share of each is random."""
     table: tuple[str, ...] = ()
     """Your own table instead of a data set: csv, csv.gz or Parquet files, or a pattern. The settings from label to
     use_protected are about it, and protected names its columns: of values, of numbers with edges, as in 'age:25,60', or
@@ -264,10 +264,10 @@ class Settings:
     network: NetworkSettings = NetworkSettings()
     training: Training = Training()
     portfolio: tuple[str, ...] = ("bias_gda", "adversarial_debiasing", "lagrangian")
-    """Methods among whose selected candidates the portfolio selects one per split, by the selection rule."""
+    """Methods whose selected candidates the portfolio compares. It selects one per split, by the selection rule."""
     selection: Selection = Selection()
     roc_search: Literal["counts", "aif360"] = "counts"
-    """Search of reject option classification: exact from counts, or AIF360's own fit in parallel processes. The results
+    """Search of reject option classification: exact from counts, or AIF360's own fit in parallel. The results
     are the same, but AIF360 takes seconds per network."""
     group_size: int | None = None
     """Number of seeds that run together in one program. Results do not depend on it. The default suits the device."""
