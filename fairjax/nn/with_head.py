@@ -94,7 +94,8 @@ def part_of(variables: Variables, name: str) -> Variables:
 
     Example:
         >>> mean, weight = jnp.zeros(2), jnp.ones(2)
-        >>> part_of({"params": {"body": {"mean": mean}, "head": {"weight": weight}}}, "head")["params"]["weight"] is weight
+        >>> variables = {"params": {"body": {"mean": mean}, "head": {"weight": weight}}}
+        >>> part_of(variables, "head")["params"]["weight"] is weight
         True
     """
     if name not in (BODY, HEAD):
