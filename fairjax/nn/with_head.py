@@ -93,8 +93,9 @@ def part_of(variables: Variables, name: str) -> Variables:
         name: "body" or "head".
 
     Example:
-        >>> part_of({"params": {"body": 1, "head": 2}, "masks": {"body": 3, "head": 4}}, "head")
-        {'params': 2, 'masks': 4}
+        >>> joined = join_head({"params": jnp.ones(2), "masks": {}}, {"params": jnp.zeros(3), "masks": {}})
+        >>> part_of(joined, "head")["params"].tolist()
+        [0.0, 0.0, 0.0]
     """
     if name not in (BODY, HEAD):
         raise ValueError(f"name must be {BODY} or {HEAD}, got {name!r}")
