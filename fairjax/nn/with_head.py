@@ -93,10 +93,9 @@ def part_of(variables: Variables, name: str) -> Variables:
         name: "body" or "head".
 
     Example:
-        >>> mean, weight = jnp.zeros(2), jnp.ones(2)
-        >>> variables = {"params": {"body": {"mean": mean}, "head": {"weight": weight}}}
-        >>> part_of(variables, "head")["params"]["weight"] is weight
-        True
+        >>> joined = join_head({"params": jnp.ones(2), "masks": {}}, {"params": jnp.zeros(3), "masks": {}})
+        >>> part_of(joined, "head")["params"].tolist()
+        [0.0, 0.0, 0.0]
     """
     if name not in (BODY, HEAD):
         raise ValueError(f"name must be {BODY} or {HEAD}, got {name!r}")
