@@ -336,18 +336,21 @@ class TrainedInit:
         )
 
 
-def extra(name: str) -> Any:
+def extra(name: str, adapter: str | None = None) -> Any:
     """Import a library that is an optional dependency.
 
     Args:
-        name: the library, which is also the name of the extra: torch, equinox or keras.
+        name: the library.
+        adapter: the adapter that needs it, which is also the name of the extra; that of the library if omitted.
 
     Raises:
         ImportError: naming what to install.
     """
+    adapter = name if adapter is None else adapter
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise ImportError(
-            f'fairjax.adapters.{name} needs {name}, which cannot be imported ({error}): pip install "fairjax[{name}]"'
+            f"fairjax.adapters.{adapter} needs {name}, which cannot be imported ({error}): pip install "
+            f'"fairjax[{adapter}]"'
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array
 
 from fairjax.adapters._bringing import (
     Brought,
@@ -25,12 +25,12 @@ from fairjax.adapters._bringing import (
     extra,
     num_rows,
     obstacles_of,
-    positions_then_units,
     select,
 )
 from fairjax.adapters._equinox_layers import Hook, Site, family_of, marked, modules_of, record, zeroed
 from fairjax.adapters._equinox_model import Path, Structure, get, has_state, is_array, structure_of
 from fairjax.adapters._final_activation import is_skipped, skip
+from fairjax.adapters._functions import TappedFunctions
 from fairjax.adapters._heads import Head, Output
 from fairjax.adapters._taps import collect
 from fairjax.nn.network import Network
@@ -115,7 +115,7 @@ def bring(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Program:
+class _Program(TappedFunctions):
     """An Equinox model as functions of variables and rows."""
 
     structure: Structure
@@ -199,42 +199,6 @@ class _Program:
 
         outputs, (state, found) = skip(run, x) if self.head.skipped else run(x)
         return self.head(outputs), self.structure.with_state(variables, state), found
-
-    def apply(
-        self,
-        variables: Variables,
-        x: Inputs,
-        *,
-        shifts: PyTree[Float[Array, "_"]] | None = None,
-        key: KeyArray | None = None,
-    ) -> tuple[Float[Array, "n *c"], Variables]:
-        """Compute logits and updated variables."""
-        logits, updated, _ = self.logits(variables, x, shifts, key)
-        return logits, variables if key is None else updated
-
-    def features(
-        self,
-        variables: Variables,
-        x: Inputs,
-        *,
-        shifts: PyTree[Float[Array, "_"]] | None = None,
-        key: KeyArray | None = None,
-    ) -> tuple[Float[Array, "n k"], Float[Array, "n *c"], Variables]:
-        """Compute the input of the last linear layer, logits, and updated variables."""
-        logits, updated, found = self.logits(variables, x, shifts, key, features=True)
-        return found["features"][0], logits, variables if key is None else updated
-
-    def has_features(self, variables: Variables, x: Any) -> bool:
-        """Return whether the last layer is linear and has one vector per row as its input."""
-        if self.last is None:
-            return False
-        found = jax.eval_shape(lambda x: self.run(variables, x, features=True)[2], x)
-        return [part.ndim for part in found["features"]] == [2]
-
-    def activations(self, variables: Variables, x: Inputs) -> dict[str, Float[Array, "n ..."]]:
-        """Compute the activations at every unit."""
-        found = self.run(variables, x, tapped=True)[2]
-        return {name: positions_then_units(calls) for name, calls in found.items()}
 
     def zeroed(self, variables: Variables) -> Variables:
         """Return variables with zeros in the weights and biases of cut units."""

