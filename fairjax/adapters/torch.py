@@ -83,7 +83,8 @@ def bring(module: Any, example_x: Any, *, units: Selection = None, output: Outpu
     check_outputs(original, num_rows(jax.tree.map(_as_array, rows)))
     layers = _layers(state.module, units)
     graphs = {train: export(state.module, example, layers, train) for train in (False, True)}
-    state = state.used({spec.target for graph in graphs.values() for spec in graph.graph_signature.input_specs})
+    targets = (spec.target for graph in graphs.values() for spec in graph.graph_signature.input_specs)
+    state = state.used({target for target in targets if target is not None})  # the input itself has no target
     calls, marks = sites_of(graphs[False], layers)
     chosen = select(calls, units)
     marks = {layer.name: dataclasses.replace(marks[layer.name], name=name) for name, layer in chosen.items()}
