@@ -1,0 +1,1 @@
+"""Why a network is biased: attribution, counterfactuals, concepts, and quality by group."""
