@@ -1,6 +1,6 @@
 """Logistic regression with an L2 penalty, by Newton's method, so that many regressions are one program."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def logistic_regression(
     h: Float[AnyArray, "n u"],
     y: Any,
     *,
-    weights: Float[AnyArray, " n"] | Literal["balanced"] | None = None,
+    weights: Any = None,
     penalty: Number = 1.0,
 ) -> LogisticRegression:
     """Minimise sum_i w_i log(1 + exp(-s_i f(h_i))) + penalty |coef|^2 / 2, where f is linear and s_i = +1 or -1.
@@ -77,7 +77,7 @@ def logistic_regression(
         (True, 0.958)
 
     References:
-        Pregibon (1981), Logistic regression diagnostics; Boyd and Vandenberghe (2004), Convex optimization, section 9.5.
+        Pregibon (1981), Logistic regression diagnostics; Boyd, Vandenberghe (2004), Convex optimization, section 9.5.
     """
     h = checks.floating(checks.numeric("h", h))
     labels, valid = checks.indicator("y", checks.vector("y", y))
