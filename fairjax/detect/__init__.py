@@ -1,1 +1,43 @@
 """Why a network is biased: attribution, counterfactuals, concepts, and quality by group."""
+
+from fairjax.detect.counterfactual import (
+    Effects,
+    GroupEffects,
+    Perturbation,
+    SimilarInstances,
+    compose,
+    consistency,
+    counterfactual,
+    effects_by_group,
+    effects_in_strata,
+    flip,
+    group_effects,
+    permute_within,
+    replace,
+    shift_to_group,
+    sign_flip_test,
+    similar_instances,
+    swap_categories,
+    swap_tokens,
+)
+
+__all__ = [
+    "Effects",
+    "GroupEffects",
+    "Perturbation",
+    "SimilarInstances",
+    "compose",
+    "consistency",
+    "counterfactual",
+    "effects_by_group",
+    "effects_in_strata",
+    "flip",
+    "group_effects",
+    "permute_within",
+    "replace",
+    "shift_to_group",
+    "sign_flip_test",
+    "similar_instances",
+    "swap_categories",
+    "swap_tokens",
+]
