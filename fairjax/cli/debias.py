@@ -16,11 +16,12 @@ from fairjax.runs import hosts, results
 from fairjax.runs.context import RunContext, open_folder, open_run
 from fairjax.runs.debiasing import debias_all
 from fairjax.runs.files import write_json, write_text
+from fairjax.runs.given_network import Given, given_network
 from fairjax.runs.identity import plain
 from fairjax.runs.provenance import provenance
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import BINARY
-from fairjax.runs.training import prepare
+from fairjax.runs.training import Data, example_of, load_data, prepare
 from fairjax.runs.trials import Outcome, Trial
 
 
@@ -35,9 +36,12 @@ def run(settings: Settings, console: Console) -> None:
         ValueError, OSError: if data, folders or disks cannot be used; the message says what to do.
     """
     start = time.perf_counter()
-    with closing(open_folder(settings)) as folder:
+    data, given = _given(settings)
+    loading = time.perf_counter() - start
+    with closing(open_folder(settings, given and given.identity)) as folder:
         with open_run(settings, folder, console) as context:
-            outcome = debias_all(context, prepare(context))
+            context.timings.add("loading", (loading, 0.0))
+            outcome = debias_all(context, prepare(context, data, given))
             if not hosts.is_primary():
                 return
             table, pictures = _write(context, outcome)
@@ -47,6 +51,17 @@ def run(settings: Settings, console: Console) -> None:
             write_text(folder.path / card.CARD, card.card(settings, outcome.prepared.structure, table, facts))
         write_json(folder.path / "run.json", facts)
         _print(context, outcome, table, pictures)  # last, so that the results are saved even if the output fails
+
+
+def _given(settings: Settings) -> tuple[Data | None, Given | None]:
+    """Load the data and the network that the user gives, on which the identity of the folder depends."""
+    source = settings.network.source
+    if source is None:
+        return None, None
+    data = load_data(settings)
+    _, _, structure, facts = data
+    options: Any = {"columns": facts.get("columns", ()), "output": settings.network.output}
+    return data, given_network(source, example_of(data), structure.classes, **options)
 
 
 def _write(run: RunContext, outcome: Outcome) -> tuple[pd.DataFrame, list[Path]]:
@@ -73,8 +88,7 @@ def _print(run: RunContext, outcome: Outcome, table: pd.DataFrame, pictures: lis
 
 def save_networks(settings: Settings, outcome: Outcome, folder: Path) -> None:
     """Save the trained networks and the networks that each method selected as orbax checkpoints."""
-    structure = outcome.prepared.structure
-    module = settings.module(len(structure.classes))
+    structure, given = outcome.prepared.structure, outcome.prepared.given
     networks = {"trained": outcome.prepared.trained.best}
     networks |= {name: trial.networks for (name, _), trial in outcome.trials.items() if trial.networks is not None}
     rule_of = {name: rule for (name, rule), trial in outcome.trials.items() if trial.networks is not None}
@@ -83,9 +97,11 @@ def save_networks(settings: Settings, outcome: Outcome, folder: Path) -> None:
         variables = jax.tree.map(np.asarray, flat).variables()
         about = {"dataset": settings.dataset, "measure": settings.measure, "seeds": plain(settings.seeds)}
         about |= {} if structure == BINARY else {"structure": plain(structure)}
+        if given:
+            about["given"] = {"source": str(given.source), "columns": outcome.prepared.facts.get("columns")}
         if settings.table:
             about["table"] = _preprocessing(settings, outcome, outcome.trials.get((name, rule_of[name])))
-        checkpoint.save(folder / name, module, variables, about=about, overwrite=True)
+        checkpoint.save(folder / name, outcome.prepared.network, variables, about=about, overwrite=True)
 
 
 def _preprocessing(settings: Settings, outcome: Outcome, trial: Trial | None) -> dict[str, Any]:
