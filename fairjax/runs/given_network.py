@@ -46,14 +46,15 @@ class Given(NamedTuple):
     """What the user should know, in sentences."""
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters."""
-        return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(self.variables["params"]))
-
-    @property
-    def units(self) -> int:
-        """Number of units."""
-        return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(self.variables["masks"]))
+    def summary(self) -> str:
+        """What the network is, in words."""
+        parameters, units = (
+            sum(np.size(leaf) for leaf in jax.tree.leaves(self.variables[name])) for name in ("params", "masks")
+        )
+        return (
+            f"the trained network that {self.source.name} of {self.source.file.name} returned, with {parameters:,} "
+            f"parameters and {units:,} units; it was not trained in this run"
+        )
 
 
 def given_network(
@@ -121,7 +122,7 @@ def _network_of(
         return brought.network, brought.variables, brought
     adapter = next((name for library, kind, name in _MODULES if _is_of(model, library, kind)), None)
     if adapter is None or (state is not None and adapter != "equinox"):
-        found = f"({', '.join(type(entry).__name__ for entry in result)})" if state is not None else type(model).__name__
+        found = " and ".join(type(entry).__name__ for entry in pair if entry is not None) or "None"
         raise _OtherResult(
             f"{source} must return the result of fairjax.adapters.*.bring, a pair (network, variables), a trained "
             "module of PyTorch, NNX, Equinox or Keras, or a Linen or Equinox module in a pair with its variables or "

@@ -14,6 +14,7 @@ from fairjax import data, datasets
 from fairjax.data.own_table import TableColumns, own_table
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.datasets import Simulator
+from fairjax.runs.memory import check_images_fit
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import Structure
 from fairjax.types import SHARED, Split
@@ -74,6 +75,7 @@ def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, 
         loaded = datasets.image_folder(
             settings.images, settings.layout, settings.label, settings.protected, name=settings.dataset, **options
         )
+    check_images_fit(loaded.dataset.x, len(settings.runs), settings.group_size)
     structure = Structure.of(loaded.dataset, settings.across, settings.rate_minimum)
     facts = _facts(loaded.dataset) | {"warnings": list(loaded.warnings)}
     return _split(settings, loaded.dataset, structure, loaded.identities), SHARED, structure, facts

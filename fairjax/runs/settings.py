@@ -80,13 +80,13 @@ class Simulation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The classifier: a multilayer perceptron for tables, a convolutional or residual network for images, or a trained
-    network of your own."""
+    """The classifier: an MLP for tables, a convolutional network for images, or a trained network of your own."""
 
     file: str | None = None
-    """Function that returns a trained network, FILE.py:FUNCTION, which is debiased in place of networks that are trained
-    here; --network FILE.py:FUNCTION is the same. The function may require one argument, a few rows as an example, and
-    returns the result of fairjax.adapters.*.bring, a pair (network, variables), or a trained module of a framework."""
+    """Function that returns a trained network, FILE.py:FUNCTION. The network is debiased in place of networks that are
+    trained here; --network FILE.py:FUNCTION is the same. The function may require one argument, a few rows as an
+    example, and returns the result of fairjax.adapters.*.bring, a pair (network, variables), or a trained module of a
+    framework."""
     output: Literal["logit", "probability"] = "logit"
     """What the module in a file returns: logits or probabilities."""
     standardise: bool = False
@@ -111,14 +111,14 @@ class NetworkSettings:
     @property
     def source(self) -> FunctionInFile | None:
         """The function that returns a trained network, if there is one."""
-        return None if self.file is None else FunctionInFile.parse(self.file, "network")
+        return None if self.file is None else FunctionInFile.parse(self.file, "network.file")
 
     def _check_file(self) -> None:
         """Check that settings of a given network, and of one that is trained here, are not mixed."""
         if self.file is not None and ":" not in self.file and "." not in self.file:
             raise ValueError(
-                f"network must be FILE.py:FUNCTION, such as mymodule.py:make, got {self.file!r}: --network.kind chooses a "
-                "network that is trained here"
+                f"network.file must be FILE.py:FUNCTION, such as mymodule.py:make, got {self.file!r}: --network.kind "
+                "chooses a network that is trained here"
             )
         of_file = ("output", "standardise")
         changed = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]

@@ -274,8 +274,9 @@ def check_stages(run: RunContext, task: Task, splits: Split, axes: Axes, network
         try:
             stage.compile(shapes, shapes_only, saved=False)
         except (TypeError, ValueError) as error:
-            flag = f"--{stage.name.replace('_', '-')}.layers NAME, or " if "layers must be" in str(error) else ""
-            raise ValueError(f"{stage.name} cannot be applied: {first_line(error)}; {flag}leave the method out") from error
+            reason, flag = first_line(error), f"--{stage.name.replace('_', '-')}.layers"
+            way_out = f"choose with {flag} or leave" if reason.startswith("layers must be") else "leave"
+            raise ValueError(f"{stage.name} cannot be applied: {reason}; {way_out} the method out") from error
 
 
 def _compile(stage: Stage, shapes: dict[str, Originals], call: Call, saved: bool) -> None:
