@@ -39,7 +39,7 @@ def check_images_fit(pixels: Any, seeds: int, group_size: int | None = None) -> 
             f"{len(pixels):,} images of {height} x {width} pixels and {channels} channels need at least "
             f"{needed / 2**30:,.1f} GiB in a run of debias, and {free / 2**30:,.1f} GiB are free: choose a smaller "
             "--image-size, --colours grey or --group-size 2; or, in Python, compute features of a trained network "
-            "chunk by chunk with fairjax.features and debias its head, or use fairjax.streaming"
+            "chunk by chunk with fairjax.features.cached_features and debias its head, or use fairjax.streaming"
         )
 
 
