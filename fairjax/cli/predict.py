@@ -113,7 +113,7 @@ def _checked(settings: PredictSettings, saved: checkpoint.Saved) -> tuple[dict[s
             raise ValueError(f"{settings.network} holds its own network, so --code would change nothing: leave it out")
         return about, None
     source = saved.about.get("given", {}).get("source")
-    if settings.code is None:
+    if settings.code is None or source is None:
         way_out = f"add --code {source}" if source else "use fairjax.checkpoint.load in Python"
         raise ValueError(
             f"{settings.network} holds the variables of a network that is no module of fairjax.nn, and not its code: "
