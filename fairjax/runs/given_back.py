@@ -78,7 +78,7 @@ def give_back(given: Given, networks: dict[str, FlatVariables], seeds: list[str]
     temporary, refused = Path(tempfile.mkdtemp(prefix=f"{UNFINISHED}{FOLDER}-", dir=folder)), []
     try:
         for method, flat in networks.items():
-            variables = jax.tree.map(jnp.asarray, flat).variables()
+            variables = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), flat).variables()  # on one device
             try:
                 for i, seed in enumerate(seeds):
                     model = given.brought.give_back(jax.tree.map(lambda leaf, i=i: leaf[i], variables))
