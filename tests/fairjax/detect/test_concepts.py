@@ -128,6 +128,7 @@ def test_gradients_are_those_of_each_row_alone(variables, gradients):
     assert np.all(np.asarray(gradients["hidden_00"])[:, 2] == 0)
 
 
+@pytest.mark.slow
 def test_chunks_jit_and_seeds_do_not_change_gradients(variables, gradients):
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables)
     mapped = jax.jit(jax.vmap(lambda variables: unit_gradients(MLP, variables, X, chunk=50)))(stacked)
@@ -264,6 +265,7 @@ def test_the_table_of_probes_has_a_row_per_layer(probes):
     assert probe_table(stacked).seed.tolist() == [0, 1] * 3
 
 
+@pytest.mark.slow
 def test_probes_run_under_jit_and_over_seeds_and_invalid_groups_give_nan():
     def run(a):
         batch = Batch(X, BATCH.y, a)

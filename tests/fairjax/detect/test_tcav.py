@@ -126,6 +126,7 @@ def test_results_agree_with_gradients_and_have_a_row_each_in_the_table(variables
     assert float(one.random_score) == float(results["hidden_00"]["noise"].random_score)
 
 
+@pytest.mark.slow
 def test_chunks_jit_and_seeds_do_not_change_results(variables, results):
     def run(variables, a, key, counted):
         concepts = {"a": a, "noise": CONCEPTS["noise"]}
