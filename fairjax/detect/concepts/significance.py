@@ -23,7 +23,7 @@ def welch_test(
 
     Example:
         >>> t, p = welch_test(jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 2.0, 3.0]))
-        >>> t.item(), p.item()
+        >>> round(abs(t.item()), 3), round(p.item(), 3)
         (0.0, 1.0)
 
     References:
