@@ -23,7 +23,7 @@ class Compose(Perturbation):
         return x, valid
 
 
-def compose(*parts: Perturbation) -> Compose:
+def compose(*parts: Any) -> Compose:
     """Make a perturbation that applies several, one after another.
 
     Inputs that depend on each other can so be changed together, such as the sex of a person and the category "husband"

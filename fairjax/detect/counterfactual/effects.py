@@ -245,12 +245,10 @@ def summary(effects: Effects, rows: Bool[Array, " n"], minimum: int) -> GroupEff
         return jnp.where(enough, total / jnp.where(enough, count, 1).astype(total.dtype), jnp.nan)
 
     # a row without an effect has no decision afterwards
-    known = jnp.where(jnp.isnan(effects.effect), jnp.nan, 1.0).astype(effects.effect.dtype)
-    shares = [mean(known * (new & ~old)) for old, new in _both_ways(effects.before, effects.after)]
-    return GroupEffects(
-        jnp.sum(rows, dtype=jnp.int32), count, mean(effects.effect), mean(effects.logit_effect), shares[0], shares[1]
+    unknown = jnp.isnan(effects.effect)
+    up, down = effects.after & ~effects.before, effects.before & ~effects.after
+    to_positive, to_negative = (
+        mean(jnp.where(unknown, jnp.nan, turned.astype(effects.effect.dtype))) for turned in (up, down)
     )
-
-
-def _both_ways(before: Bool[Array, " n"], after: Bool[Array, " n"]) -> tuple[tuple[Array, Array], ...]:
-    return (before, after), (after, before)
+    averages = mean(effects.effect), mean(effects.logit_effect)
+    return GroupEffects(jnp.sum(rows, dtype=jnp.int32), count, *averages, to_positive, to_negative)

@@ -78,7 +78,7 @@ def test_one_perturbation_a_function_jit_and_any_chunk_give_the_same(linear_effe
     run = jax.jit(counterfactual, static_argnames=("apply", "target", "chunk"))
     for found in (
         counterfactual(linear, variables, x, flip(0), threshold=0.6),
-        counterfactual(linear, variables, x, lambda x: x.at[:, 0].set(0.4 - x[:, 0]), threshold=0.6, chunk=7),
+        counterfactual(linear, variables, x, lambda x: x.at[:, 0].set(-0.4 - x[:, 0]), threshold=0.6, chunk=7),
         run(linear, variables, x, flip(0), threshold=0.6, chunk=None),
         run(linear, variables, x, {"flip": flip(0, values=(-1.2, 0.8))}, threshold=0.6)["flip"],
     ):

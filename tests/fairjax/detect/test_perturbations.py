@@ -194,7 +194,7 @@ NAMED = {"age": X[:, 0], "table": X, "image": np.ones((3, 2, 2))}
         (lambda: swap_categories([0, 0], 0, 1), X, "columns must be different ones"),
         (lambda: swap_categories([0, 2], 0, 1, levels=[0, 1]), X, r"shape \(2, 2\), found shape \(2,\)"),
         (lambda: swap_categories([1, 2], 0, 1), X, "column 1 of the category 0 is constant.*give them as levels"),
-        (lambda: swap_categories([0, 2], 0, 1), X, "must be one-hot, found 0 categories in 2 rows"),
+        (lambda: swap_categories([0, 2], 0, 1), X, "must be one-hot, found 0 categories in row 0"),
         (lambda: swap_tokens([]), X, "at least one pair"),
         (lambda: swap_tokens([(1, 2), (2, 3)]), X, "pairs must not overlap, found the token 2 more than once"),
         (lambda: swap_tokens([(1, 1)]), X, "pairs must not overlap, found the token 1"),
