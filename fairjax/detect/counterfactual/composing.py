@@ -14,11 +14,11 @@ class Compose(Perturbation):
 
     parts: tuple[Any, ...] = ()
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         valid = None
         for part in self.parts:
-            x, those = part.changed(x)
+            x, those = part.perturbed(x)
             valid = those if valid is None else valid if those is None else valid & those
         return x, valid
 

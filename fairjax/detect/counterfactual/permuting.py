@@ -25,7 +25,7 @@ class PermuteWithin(Perturbation):
     """The stratum of each row; None if all rows are one."""
     key: Any = None
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         n = num_rows(x)
         strata = np.zeros(n, np.int32) if self.strata is None else self.strata

@@ -22,7 +22,7 @@ class Replace(Perturbation):
     values: Any = ()
     """One number per column."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         valid = None
         for column, value in zip(self.columns, self.values, strict=True):

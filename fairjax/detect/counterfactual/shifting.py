@@ -27,7 +27,7 @@ class ShiftToGroup(Perturbation):
     valid: Any = None
     """Which rows can be shifted, if the groups were traced."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         n = num_rows(x)
         if self.a.shape != (n,):
