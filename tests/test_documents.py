@@ -166,11 +166,6 @@ def brought_from_nnx_and_back(names):
         np.testing.assert_allclose(model(x), names["brought"].network.apply(variables, x)[0], atol=1e-5)
 
 
-def brought_in_short(names):
-    logits, _ = names["brought"].network.apply(names["result"].variables, names["x"])
-    np.testing.assert_allclose(names["model"](names["x"])[:, 0], logits, atol=1e-5)
-
-
 def brought_from_equinox(names):
     result, model, state = names["result"], names["debiased"], names["debiased_state"]
     logits, _ = names["brought"].network.apply(result.variables, names["x"])
@@ -315,7 +310,6 @@ CHECKS = {
     "A Linen module": brought_from_linen,
     "An NNX module": brought_from_nnx,
     "From NNX and back on COMPAS": brought_from_nnx_and_back,
-    "Bring a network of another framework": brought_in_short,
     "An Equinox model": brought_from_equinox,
     "A Keras model": brought_from_keras,
     "A PyTorch module": brought_from_pytorch,
