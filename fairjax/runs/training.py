@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,11 +30,13 @@ SMALL_GROUPS = "the last few networks in training"
 """Name of the program for smaller groups of networks, which is compiled while the first epochs run."""
 
 
-def prepare(run: RunContext) -> Prepared:
+def prepare(run: RunContext, ahead: Callable[..., None] = compile_ahead) -> Prepared:
     """Load the data and train the networks, or resume where an earlier call was interrupted.
 
     Args:
-        run: the run. Its background compiler compiles the programs of `debias_all` while networks train.
+        run: the run.
+        ahead: queues the programs that the run's background compiler compiles while networks train; by default those
+            of `debias_all`.
 
     Returns:
         The splits and the trained networks.
@@ -47,19 +50,25 @@ def prepare(run: RunContext) -> Prepared:
         splits, axes, structure, facts = _load(settings)
         check_methods(settings, structure, splits)
         splits = seeds.replicate(splits, mesh)
+    describe_data(run, structure, facts)
+    network = from_linen(settings.module(len(structure.classes)))
+    task = Task(network, structure.measure(settings.measure))
+    trained = _train(run, task, splits, Axes(axes), ahead)
+    run.report_diverged(trained.diverged, "training")
+    return Prepared(splits, axes, facts, structure, network, trained)
+
+
+def describe_data(run: RunContext, structure: Structure, facts: dict[str, Any]) -> None:
+    """Print the size of the data, the number of networks, and how groups are compared."""
+    settings = run.settings
     run.console.print(
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
-        f"{mesh.size} {jax.devices()[0].platform} device(s)"
+        f"{run.machine.mesh.size} {jax.devices()[0].platform} device(s)"
     )
     for line in structure.explain(settings.measure):
         run.console.print(line, soft_wrap=True, markup=False, highlight=False)
     for line in facts.get("warnings", ()):
         run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
-    network = from_linen(settings.module(len(structure.classes)))
-    task = Task(network, structure.measure(settings.measure))
-    trained = _train(run, task, splits, Axes(axes))
-    run.report_diverged(trained.diverged, "training")
-    return Prepared(splits, axes, facts, structure, network, trained)
 
 
 def check_methods(settings: Settings, structure: Structure, splits: Split) -> None:
@@ -99,7 +108,7 @@ def _load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     return splits, axes, structure, facts
 
 
-def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingState:
+def _train(run: RunContext, task: Task, splits: Split, axes: Axes, ahead: Callable[..., None]) -> TrainingState:
     config, count, mesh = run.settings.training, len(run.settings.runs), run.machine.mesh
     stage = seeds.Fitting(task.network, config, axes, run.machine)
     keys = seeds.replicate(fold_in_all(keys_of(run.settings), TRAINING_STREAM), mesh)
@@ -109,7 +118,7 @@ def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingSt
         if stage.small != stage.machine and count > 2 * mesh.size:
             shapes = jax.eval_shape(lambda state: state, state)
             run.compiler.add(SMALL_GROUPS, lambda: stage.advance(splits, shapes, small_groups=True, call=call))
-        compile_ahead(run, task, splits, axes, state.best, call)
+        ahead(run, task, splits, axes, state.best, call)
 
     def before(state: TrainingState) -> None:
         if stage.few_unfinished(state):
