@@ -63,7 +63,9 @@ def logits_of(
         return -logits if target == 0 else logits
     if target is None or not 0 <= target < logits.shape[1]:
         found = "none" if target is None else target
-        raise ValueError(f"target must name one of the {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}, got {found}")
+        raise ValueError(
+            f"target must name one of the {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}, got {found}"
+        )
     return logits[:, target]
 
 
