@@ -11,6 +11,8 @@ import pandas as pd
 
 import fairjax
 from fairjax.checkpoint import first_line
+from fairjax.runs.detecting import concepts, counterfactuals, features, maps, quality
+from fairjax.runs.detecting.applies import needs_images_and_two_groups, needs_table_and_two_groups
 from fairjax.runs.detecting.settings import detection_values
 from fairjax.runs.detecting.subject import Subject
 from fairjax.runs.files import write_json, write_text
@@ -32,7 +34,13 @@ class Section(NamedTuple):
     """Returns why the section does not apply to the data; None if it does."""
 
 
-SECTIONS: tuple[Section, ...] = ()
+SECTIONS: tuple[Section, ...] = (
+    Section("features", features.compute, needs_table_and_two_groups),
+    Section("counterfactuals", counterfactuals.compute, needs_table_and_two_groups),
+    Section("concepts", concepts.compute, concepts.unfit),
+    Section("quality", quality.compute, quality.unfit),
+    Section("maps", maps.compute, needs_images_and_two_groups),
+)
 """The sections in the order of the page. There is no other list of them."""
 
 
