@@ -159,7 +159,7 @@ def effects_figure(effects: pd.DataFrame, groups: Sequence[str]) -> Figure:
 
 
 def layers_figure(probes: pd.DataFrame, tcav: pd.DataFrame) -> Figure:
-    """Draw, for each layer, how well the group can be predicted, and TCAV scores and sensitivities, one dot per seed."""
+    """Draw probes, TCAV scores and sensitivities by layer, one dot per seed."""
     layers = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"]
     figure = _figure(max(6.4, 0.62 * len(layers) + 2.4), 8.2)
     first, second, third = figure.subplots(3, 1, sharex=True)

@@ -44,6 +44,7 @@ def proxies(summary: pd.DataFrame, attribute: str) -> Table:
     rows = []
     for row in chosen.head(MOST).to_dict("records"):
         kind = "sensitive" if row["sensitive"] >= 0.5 else "task-relevant" if row["relevant"] >= 0.5 else "neither"
+        kind += ", or by chance" if kind == "sensitive" and not row["p_holm"] < 0.05 else ""
         kind = "the attribute" if row["variable"] == attribute else kind
         cells = [
             Cell(row["variable"]),
@@ -86,10 +87,10 @@ def effects(table: pd.DataFrame, groups: Sequence[str]) -> Table:
             rows.append(Row(cells))
     columns = ["perturbation", "group", "change of the score", "becomes positive", "becomes negative", "p < 0.05 in"]
     note = (
-        "Means over networks of means over the test rows that the perturbation changed; in brackets: 95 % t interval over "
-        "networks. p: sign-flip permutation test of the change of the score against 0, corrected by Holm for the number "
-        "of perturbations; counterfactuals.csv has the t-test and Wilcoxon's test beside it. With thousands of rows, "
-        "tiny changes are significant: look at their size."
+        "Means over networks of means over the test rows that the perturbation changed; in brackets: 95 % t interval "
+        "over networks. p: sign-flip permutation test of the change of the score against 0, corrected by Holm for "
+        "the number of perturbations; counterfactuals.csv has the t-test and Wilcoxon's test beside it. With "
+        "thousands of rows, tiny changes are significant: look at their size."
     )
     return Table(columns, rows, "Changes by group", note)
 
@@ -141,11 +142,11 @@ def layers(probes: pd.DataFrame, tcav: pd.DataFrame, addition: pd.DataFrame, gro
     columns = ["layer", "probe", "random weights", "TCAV", "random", "p < 0.05 in", "sensitivity"]
     columns += [*(f"step, {group}" for group in groups), "note"]
     note = (
-        "Probe: balanced accuracy on test rows of a logistic regression that predicts the group (0.5 is chance), and the "
-        "same in the layer with random weights; in brackets: 95 % t interval over networks. TCAV: share of test rows with "
-        "the positive label whose logit rises along the direction of the first group, beside that of random directions; "
-        "p: Welch's test, Bonferroni over layers. Step: change of the score if every row is moved along the direction by "
-        "the distance between the group means."
+        "Probe: balanced accuracy on test rows of a logistic regression that predicts the group (0.5 is chance), and "
+        "the same in the layer with random weights; in brackets: 95 % t interval over networks. TCAV: share of test "
+        "rows with the positive label whose logit rises along the direction of the first group, beside that of "
+        "random directions; p: Welch's test, Bonferroni over layers. Step: change of the score if every row is moved "
+        "along the direction by the distance between the group means."
     )
     return Table(columns, rows, note=note)
 
@@ -181,8 +182,8 @@ def quality(table: pd.DataFrame) -> Table:
             cells.append(Cell(shown(of_group[name].mean(), ".3f"), interval(low, high, ".3f")))
         rows.append(Row(cells))
     note = (
-        "Means over networks. In brackets: the mean of the 95 % intervals of single test parts (Wilson, or bootstrap of "
-        "counts), which say how far a test part of this size determines the number. A dash: too few rows."
+        "Means over networks. In brackets: the mean of the 95 % intervals of single test parts (Wilson, or bootstrap "
+        "of counts), which say how far a test part of this size determines the number. A dash: too few rows."
     )
     return Table(["group", "test rows", *(_MEASURES[name] for name in measures)], rows, note=note)
 
@@ -207,7 +208,8 @@ def quality_gaps(table: pd.DataFrame) -> Table:
         rows.append(Row(cells))
     note = (
         "Gap: greatest less least value of a group, mean over networks, and the mean of the intervals of single test "
-        "parts. The extremes of noisy rates are too far apart; shrunk: after empirical Bayes. Worst: most frequently so."
+        "parts. The extremes of noisy rates are too far apart; shrunk: after empirical Bayes. Worst: most frequently "
+        "so."
     )
     columns = ["measure", "gap", "shrunk", "worst group", "worst in", "worst value", "best value"]
     return Table(columns, rows, "Gaps between groups", note)
@@ -225,9 +227,10 @@ def profiles(overall: pd.DataFrame, by_variable: pd.DataFrame, groups: Sequence[
         rows.append(Row(cells))
     distance, chance = overall["total_variation"].mean(), overall["chance"].mean()
     note = (
-        f"Share of each variable in the mean absolute attribution of a group. The two profiles differ by {distance:.3f} in "
-        f"total variation (0: equal, 1: disjoint), where chance alone gives {chance:.3f}; the rank correlation is "
-        f"{overall['rank_correlation'].mean():.2f}. p: permutation of the group labels, corrected for all variables."
+        "Share of each variable in the mean absolute attribution of a group. The two profiles differ by "
+        f"{distance:.3f} in total variation (0: equal, 1: disjoint), where chance alone gives {chance:.3f}; the rank "
+        f"correlation is {overall['rank_correlation'].mean():.2f}. p: permutation of the group labels, corrected for "
+        "all variables."
     )
     return Table(["variable", *groups, "difference", "p < 0.05 in"], rows, "Attribution profiles", note)
 

@@ -21,8 +21,8 @@ from fairjax.runs.detecting.columns import Columns
 from fairjax.runs.detecting.subject import Subject
 from fairjax.types import Rows
 
-STRENGTH = 0.1
-"""Least strength of the association with the group from which a variable counts as a proxy."""
+STRENGTH, LEVEL = 0.1, 0.05
+"""Least strength of the association with the group from which a variable counts as a proxy, and greatest p-value."""
 
 Make = Callable[[Rows, Rows, Any], Any]
 """Makes a perturbation of the test part, of train part, test part and a key."""
@@ -99,7 +99,7 @@ def proxies_of(subject: Subject, columns: Columns) -> tuple[str, ...]:
     found = association(np.asarray(x), np.asarray(a), columns.names, columns.variables)
     strength = np.where(np.isnan(found.strength), 0.0, found.strength)
     order = np.argsort(-strength, kind="stable")
-    names = [found.variables[v] for v in order if strength[v] > STRENGTH]
+    names = [found.variables[v] for v in order if strength[v] > STRENGTH and found.p_holm[v] < LEVEL]
     return tuple(name for name in names if name not in columns.attribute_variables)
 
 

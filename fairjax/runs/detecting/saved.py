@@ -59,8 +59,8 @@ def load_run(settings: DetectSettings) -> SavedRun:
         )
     if "seeds" not in saved.about:
         raise ValueError(
-            f"{folder} does not say which seeds its networks are of, so it was not written by debias: use the functions "
-            "of fairjax.detect in Python"
+            f"{folder} does not say which seeds its networks are of, so it was not written by debias: use the "
+            "functions of fairjax.detect in Python"
         )
     seeds = tuple(saved.about["seeds"])
     rebuilt = _rebuilt(settings, folder.parent.parent / "configuration.json")
@@ -83,8 +83,8 @@ def _rebuilt(settings: DetectSettings, file: Path) -> DetectSettings:
         )
     if of_images and settings.images is None:
         raise ValueError(
-            f"the run in {file.parent} was on a folder of images of your own, whose path it does not keep: name it with "
-            "--images"
+            f"the run in {file.parent} was on a folder of images of your own, whose path it does not keep: name it "
+            "with --images"
         )
     given = [name for name in ("table", "images") if getattr(settings, name) and name not in content]
     given += [name for name in OF_RUN if name not in ("seeds", "dataset") and _is_given(settings, name)]
@@ -103,8 +103,8 @@ def _rebuilt(settings: DetectSettings, file: Path) -> DetectSettings:
         names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
         what = {"table": "the table", "images": "the folder of images"}.get(names[0], f"the setting {names[0]}")
         raise ValueError(
-            f"{what} is not that of the run in {file.parent}, so its splits cannot be made again: give the data that it "
-            "was made with"
+            f"{what} is not that of the run in {file.parent}, so its splits cannot be made again: give the data that "
+            "it was made with"
         )
     return known
 

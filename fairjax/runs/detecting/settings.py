@@ -21,9 +21,7 @@ def _fixed(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectSettings(Settings):
-    """Find out why networks are biased: train networks on splits of a data set as debias does, or load those of a
-    finished run, and write tables and one page about all of them.
-    """
+    """Find out why networks are biased, those that debias would train or those of a finished run: one page."""
 
     out: Path | None = None
     """Folder of the results, by default results/detect-DATASET, or detect-NAME beside the saved networks of that name.
@@ -38,7 +36,7 @@ class DetectSettings(Settings):
     nodes: int = 50
     """Number of points between the baseline and a row at which integrated gradients are computed."""
     proxies: int = 6
-    """Number of variables whose counterfactual effects are computed one by one, those most associated with the group."""
+    """Number of variables that are perturbed one by one, those most associated with the group."""
     concept_sets: int = 20
     """Number of concept vectors per layer, and of random ones that they are compared with."""
     concept_rows: int = 500
