@@ -5,6 +5,7 @@ import time
 from rich.console import Console
 
 from fairjax.report import detect_page
+from fairjax.report.detect_about import About
 from fairjax.runs.detecting.sections import Computed, compute_all
 from fairjax.runs.detecting.settings import DetectSettings, detection_values
 from fairjax.runs.detecting.subject import Subject, open_subject
@@ -26,14 +27,14 @@ def run(settings: DetectSettings, console: Console) -> None:
     start = time.perf_counter()
     with open_subject(settings, console) as subject:
         computed = compute_all(subject)
-        about = detect_page.About.of(subject)
+        about = About.of(subject)
         page = detect_page.write(computed, about, subject.run.folder.path)
         seconds = time.perf_counter() - start
         write_json(subject.run.folder.path / "run.json", _facts(subject, computed, seconds))
-    for line in detect_page.findings(computed, about):
+    for line in page.findings:
         console.print(f"* {line}", markup=False, highlight=False)
     names = ", ".join(sorted(f"{name}.csv" for name in computed.tables))
-    lines = f"\ntables: {page.parent} ({names})\npage: {page}"
+    lines = f"\ntables: {page.path.parent} ({names})\npage: {page.path}"
     console.print(lines, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,37 +1,55 @@
 """Write a self-contained page on why networks are biased: findings, and one section per question."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from fairjax.report.detect_about import About
+from fairjax.report.detect_links import PAGE
 from fairjax.report.detect_sections import PARTS, Part
 from fairjax.report.layout import Fold, Section
 from fairjax.report.page import render
 from fairjax.runs.detecting.sections import SECTIONS, Computed
 from fairjax.runs.files import write_text
 
-PAGE = "detect.html"
+
+class Written(NamedTuple):
+    """A page that was written."""
+
+    path: Path
+    """The file."""
+    findings: list[str]
+    """What was found, in sentences, as on the page."""
 
 
-def write(computed: Computed, about: About, folder: Path) -> Path:
-    """Write the page.
+def write(computed: Computed, about: About, folder: Path) -> Written:
+    """Write the page, `detect.html` in a folder.
 
     Args:
         computed: what the sections found.
         about: facts about the networks and the data.
         folder: the folder of the tables.
-
-    Returns:
-        The path of the page, `detect.html` in the folder.
     """
-    path = folder / PAGE
-    write_text(path, page(computed, about))
-    return path
+    parts = parts_of(computed, about)
+    write_text(folder / PAGE, page(parts, computed.left_out, about))
+    return Written(folder / PAGE, [line for part in parts for line in part.findings])
 
 
-def page(computed: Computed, about: About) -> str:
-    """Return the HTML of the page."""
-    parts = _parts(computed, about)
+def parts_of(computed: Computed, about: About) -> list[Part]:
+    """Return what the page shows of each section that was computed, in the order of `SECTIONS`."""
+    shown = (PARTS[section.name] for section in SECTIONS)
+    return [show(computed.tables, about) for show, needed in shown if needed in computed.tables]
+
+
+def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> str:
+    """Return the HTML of the page.
+
+    Args:
+        parts: what it shows of each section.
+        left_out: why sections do not apply, by their names.
+        about: facts about the networks and the data.
+    """
     lead = (
         f"{about.networks[0].upper()}{about.networks[1:]} for {about.dataset} ({about.rows:,} rows), {about.source}, "
         f"explained on the test part of each network's split ({about.test_rows:,} rows). "
@@ -52,25 +70,14 @@ def page(computed: Computed, about: About) -> str:
         [
             Section("findings", "What was found", points=[line for part in parts for line in part.findings]),
             *(section for part in parts for section in part.sections),
-            _limits(computed),
+            _limits(left_out),
             Section("settings", "Settings", folds=[Fold("All settings", json.dumps(about.settings, indent=1))]),
         ],
     )
 
 
-def findings(computed: Computed, about: About) -> list[str]:
-    """Return what was found, in sentences."""
-    return [line for part in _parts(computed, about) for line in part.findings]
-
-
-def _parts(computed: Computed, about: About) -> list[Part]:
-    """Return what the page shows of each section that was computed, in the order of `SECTIONS`."""
-    shown = (PARTS[section.name] for section in SECTIONS)
-    return [show(computed.tables, about) for show, needed in shown if needed in computed.tables]
-
-
-def _limits(computed: Computed) -> Section:
-    points = [f"Not computed: {name}; it {reason}." for name, reason in computed.left_out.items()]
+def _limits(left_out: Mapping[str, str]) -> Section:
+    points = [f"Not computed: {name}; it {reason}." for name, reason in left_out.items()]
     return Section("limits", "What this page cannot tell", points=[*points, *_ALWAYS])
 
 
