@@ -64,7 +64,8 @@ def parse_detect(words: Sequence[str], program: str = "fairjax") -> DetectSettin
     """Parse the settings of `detect`.
 
     Args:
-        words: the arguments; `--network DIR` is short for `--saved-network DIR`.
+        words: the arguments; `--network DIR` is short for `--saved-network DIR`, and `--network FILE.py:FUNCTION` names
+            a network of the user's own, as for `debias`.
         program: the name of the program, for help.
 
     Raises:
@@ -72,7 +73,9 @@ def parse_detect(words: Sequence[str], program: str = "fairjax") -> DetectSettin
         SystemExit: for flags that do not exist or do not parse, and after help.
     """
     network, words = pop_flag(list(words), "--network")
-    words = words if network is None else [*words, "--saved-network", network]
+    if network is not None:
+        is_function = ":" in network and not Path(network).exists()
+        words = [*words, "--network.file" if is_function else "--saved-network", network]
     about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
     return parse(program, "detect", detect_type()(), about, words)
 

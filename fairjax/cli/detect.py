@@ -43,6 +43,7 @@ def _facts(subject: Subject, computed: Computed, seconds: float) -> dict:
     about = environment(subject.run, subject.facts, subject.structure, seconds)
     saved = subject.settings.saved_network
     source = {"epochs": list(subject.epochs)} if saved is None else {"network": str(saved)}
+    source = source if subject.settings.network.file is None else {"network": subject.settings.network.file}
     sections = {"sections": computed.seconds, "left_out": computed.left_out}
     detection = {"seeds": plain(subject.seeds), "detection": detection_values(subject.settings)}
     return {**about, **source, **detection, **sections}

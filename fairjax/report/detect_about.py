@@ -40,6 +40,9 @@ class About(NamedTuple):
         settings = subject.settings
         saved = settings.saved_network
         columns = subject.columns
+        source = "trained for this page" if saved is None else f"loaded from {saved}"
+        if settings.network.file is not None:
+            source = f"returned by {settings.network.file}"
         label = DATASETS.label(settings.dataset) if settings.dataset in DATASETS else settings.dataset
         return cls(
             dataset=label,
@@ -48,10 +51,10 @@ class About(NamedTuple):
             seeds=subject.seeds,
             rows=int(subject.facts["rows"]),
             test_rows=int(subject.splits.test.shape[-1]),
-            source="trained for this page" if saved is None else f"loaded from {saved}",
+            source=source,
             attribute="" if columns is None else next(iter(columns.attribute_variables), ""),
             threshold=settings.threshold,
-            site=settings.network.site,
+            site="" if settings.network.file is not None else settings.network.site,
             settings={**training_identity(settings), **detection_values(settings)} | {"seeds": plain(subject.seeds)},
         )
 

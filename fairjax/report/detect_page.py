@@ -52,7 +52,7 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
     """
     lead = (
         f"{about.networks[0].upper()}{about.networks[1:]} for {about.dataset} ({about.rows:,} rows), {about.source}, "
-        f"explained on the test part of each network's split ({about.test_rows:,} rows). "
+        f"explained on the test part of each seed's split ({about.test_rows:,} rows). "
     )
     if len(about.groups) == 2:
         lead += f"Differences are {about.difference}. "

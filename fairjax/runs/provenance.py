@@ -25,7 +25,8 @@ def provenance(run: RunContext, prepared: Prepared, seconds: float) -> dict[str,
     """Return versions, device and timings of a run that took a number of seconds."""
     about = environment(run, prepared.facts, prepared.structure, seconds)
     epochs = np.asarray(prepared.trained.epoch)
-    return {**about, "epochs": epochs.tolist(), "training_ms_per_seed_and_step": _per_step(run, prepared)}
+    speed = {} if prepared.given else {"training_ms_per_seed_and_step": _per_step(run, prepared)}
+    return {**about, "epochs": epochs.tolist(), **speed}
 
 
 def environment(run: RunContext, facts: dict[str, Any], structure: Structure, seconds: float) -> dict[str, Any]:

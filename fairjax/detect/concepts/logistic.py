@@ -77,7 +77,7 @@ def logistic_regression(
         (True, 0.958)
 
     References:
-        Pregibon (1981), Logistic regression diagnostics; Boyd and Vandenberghe (2004), Convex optimization, section 9.5.
+        Pregibon (1981), Logistic regression diagnostics; Boyd, Vandenberghe (2004), Convex optimization, section 9.5.
     """
     h = checks.floating(checks.numeric("h", h))
     labels, valid = checks.indicator("y", checks.vector("y", y))

@@ -57,7 +57,7 @@ def effects_by_group(
         >>> x = jnp.stack([a.astype(float), jax.random.normal(jax.random.key(0), (60,))], axis=1)
         >>> effects = counterfactual(apply, {"params": jnp.array([1.0, 1.0])}, x, {"flip": flip(0)})
         >>> table = effects_by_group(effects, a, key=jax.random.key(1))
-        >>> table[["perturbation", "group", "rows", "mean_logit_effect"]].values.tolist()
+        >>> table[["perturbation", "group", "rows", "mean_logit_effect"]].round(3).values.tolist()
         [['flip', 'all', 60, 0.0], ['flip', 'a=0', 30, 1.0], ['flip', 'a=1', 30, -1.0]]
     """
     import pandas as pd

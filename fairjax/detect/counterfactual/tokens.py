@@ -65,6 +65,7 @@ def swap_tokens(pairs: Sequence[tuple[int, int]], column: Column | None = None) 
     for token in tokens:
         if tokens.count(token) > 1:
             raise ValueError(
-                f"pairs must not overlap, found the token {token} more than once: swap them one after another by compose"
+                f"pairs must not overlap, found the token {token} more than once: swap one pair after another, "
+                "compose(swap_tokens(...), swap_tokens(...))"
             )
     return SwapTokens(chosen, column)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -10,6 +11,7 @@ from fairjax.detect.association import association
 from fairjax.detect.attribution import BiasByFeature, bias_by_feature
 from fairjax.runs.detecting.columns import Columns
 from fairjax.runs.detecting.subject import Subject
+from fairjax.types import Split
 
 
 def compute(subject: Subject) -> dict[str, pd.DataFrame]:
@@ -33,9 +35,14 @@ def _bias(subject: Subject, columns: Columns) -> BiasByFeature:
 
     def of_seed(variables: Any, split: Any, key: Any) -> BiasByFeature:
         options: Any = {"nodes": settings.nodes, "draws": settings.draws, "columns": columns.variables}
-        return bias_by_feature(apply, variables, split.part("test"), key=key, **options)
+        return bias_by_feature(apply, variables, split.part("test"), mean_row(split), key=key, **options)
 
     return subject.over_seeds(of_seed)
+
+
+def mean_row(split: Split) -> Any:
+    """Return the mean row of the train part, the baseline of attributions; None for zeros, the mean if standardised."""
+    return jnp.mean(split.part("train").x, axis=0) if split.mean is None else None
 
 
 def _one(bias: BiasByFeature, number: int) -> BiasByFeature:

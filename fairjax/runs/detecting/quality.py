@@ -11,6 +11,7 @@ from fairjax.detect.attribution import integrated_gradients
 from fairjax.detect.quality import ProfileComparison, compare_profiles, quality_by_group
 from fairjax.metrics import probabilities
 from fairjax.runs.detecting.applies import needs_table_and_two_groups
+from fairjax.runs.detecting.features import mean_row
 from fairjax.runs.detecting.subject import Subject
 
 PROFILE_ROWS = 2000
@@ -97,7 +98,7 @@ def _profiles(subject: Subject) -> dict[str, pd.DataFrame]:
         order_key, permutation_key = jax.random.split(key)
         rows = jax.random.permutation(order_key, split.test)[:PROFILE_ROWS]
         batch = split.batch(rows)
-        attributions = integrated_gradients(apply, variables, batch.x, nodes=settings.nodes)
+        attributions = integrated_gradients(apply, variables, batch.x, mean_row(split), nodes=settings.nodes)
         by_variable = jnp.matmul(attributions.astype(jnp.float32), member, precision="highest")
         return compare_profiles(by_variable, batch.a, permutation_key, settings.draws)
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
 from fairjax.runs.fields import current
 from fairjax.runs.hosts import Hosts
-from fairjax.runs.identity import plain, training_identity
+from fairjax.runs.identity import TRAINING_FIELDS, identity, plain
 from fairjax.runs.settings import Selection, Settings, Simulation
 
 DETECTION_FIELDS = ("threshold", "nodes", "draws", "proxies", "concept_sets", "concept_rows", "key")
@@ -72,6 +73,8 @@ class DetectSettings(Settings):
         ):  # fmt: skip
             if not least <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be from {least} to {most}, got {getattr(self, name)}")
+        if self.saved_network is not None and self.network.file is not None:
+            raise ValueError("--saved-network and --network FILE.py:FUNCTION are two networks: name one of them")
         if self.simulation.sweep:
             raise ValueError("detect explains the networks of one data set: leave simulation.sweep out")
 
@@ -82,8 +85,9 @@ class DetectSettings(Settings):
             return self.out
         if self.saved_network is not None:
             return self.saved_network.parent.parent / f"detect-{self.saved_network.name}"
-        name = super().folder.name.removesuffix(f"-{self.measure}")
-        return Path("results") / f"detect-{name}"
+        source = self.network.source
+        names = (self.dataset, *self.protected, *(() if source is None else (source.file.stem,)))
+        return Path("results") / "-".join(re.sub(r"[^\w.-]+", "_", name) for name in ("detect", *names))
 
 
 def detect_type() -> type[DetectSettings]:
@@ -102,17 +106,19 @@ def _detect_type(simulation: type[Simulation]) -> type[DetectSettings]:
     )
 
 
-def folder_identity(settings: DetectSettings, networks: str | None = None) -> dict[str, Any]:
+def folder_identity(settings: DetectSettings, networks: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return what the networks that are explained depend on, as plain values: the identity of the folder of results.
 
     Settings of detection are not part of it, so that a section can be computed again with others.
 
     Args:
         settings: the settings; those of the run if its networks are explained.
-        networks: the checksum of saved networks, if they are not trained here.
+        networks: checksums of saved networks or of a given one, if they are not trained here.
     """
-    saved = {} if networks is None else {"networks": networks}
-    return {"command": "detect", **training_identity(settings), **saved}
+    given = None if settings.network.file is None else networks
+    trained = {name: value for name, value in identity(settings, given).items() if name in TRAINING_FIELDS}
+    saved = {} if networks is None or given is not None else {"networks": networks}
+    return {"command": "detect", **trained, **saved}
 
 
 def detection_values(settings: DetectSettings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The networks that are explained, trained or loaded, and the data that they are explained on."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, Literal
@@ -18,9 +19,10 @@ from fairjax.runs.detecting.columns import Columns, columns_of
 from fairjax.runs.detecting.saved import SavedRun, load_run
 from fairjax.runs.detecting.settings import DetectSettings, folder_identity
 from fairjax.runs.folder import RunFolder
-from fairjax.runs.loading import keys_of, load
+from fairjax.runs.given_network import given_network
+from fairjax.runs.loading import keys_of
 from fairjax.runs.structure import Structure
-from fairjax.runs.training import describe_data, prepare
+from fairjax.runs.training import Data, describe_data, example_of, load_data, prepare
 from fairjax.types import Part, Rows, Split, Variables
 
 DETECTION = 0x64657465
@@ -133,16 +135,21 @@ def open_subject(settings: DetectSettings, console: Console) -> Iterator[Subject
     Raises:
         ValueError, OSError: if data, networks or folders cannot be used; the message says what to do.
     """
-    saved = None if settings.saved_network is None else load_run(settings)
-    settings = settings if saved is None else saved.settings
-    identity = folder_identity(settings, None if saved is None else saved.checksum)
+    if settings.network.file is not None:
+        make, settings, networks = _given(settings)
+    elif settings.saved_network is not None:
+        saved = load_run(settings)
+        make, settings, networks = functools.partial(_loaded, saved=saved), saved.settings, {"files": saved.checksum}
+    else:
+        make, networks = _trained, None
+    identity = folder_identity(settings, networks)
     with closing(RunFolder(settings.folder, identity)) as folder, open_run(settings, folder, console) as run:
-        yield _trained(run) if saved is None else _loaded(run, saved)
+        yield make(run)
 
 
 def _trained(run: RunContext) -> Subject:
     """Train the networks, the same ones as `debias` with the same settings."""
-    prepared = prepare(run, _nothing_ahead)
+    prepared = prepare(run, ahead=_nothing_ahead)
     epochs = tuple(np.asarray(prepared.trained.epoch).tolist())
     variables = jax.tree.map(np.asarray, prepared.trained.best).variables()
     return _subject(
@@ -165,13 +172,38 @@ def _loaded(run: RunContext, saved: SavedRun) -> Subject:
     """Make the splits of a run again, for its saved networks."""
     settings = saved.settings
     with run.timings.stage("loading"):
-        splits, axes, structure, facts = load(settings)
-        splits = seeds.replicate(splits, run.machine.mesh)
-    describe_data(run, structure, facts)
+        data = load_data(settings)
+    describe_data(run, *data[2:])
     places = np.array([saved.seeds.index(seed) for seed in settings.seeds])
     variables = jax.tree.map(lambda leaf: leaf[places], saved.variables)
-    found = from_linen(saved.module)
-    return _subject(run, network=found, variables=variables, splits=splits, axes=axes, structure=structure, facts=facts)
+    return _of_data(run, data, from_linen(saved.module), variables)
+
+
+def _given(settings: DetectSettings) -> tuple[Callable[[RunContext], Subject], DetectSettings, dict[str, Any]]:
+    """Bring the user's network, which is explained on the test parts of all seeds."""
+    source = settings.network.source
+    assert source is not None
+    data = load_data(settings)
+    options: Any = {"columns": data[3].get("columns", ()), "output": settings.network.output}
+    given = given_network(source, example_of(data), data[2].classes, **options)
+
+    def make(run: RunContext) -> Subject:
+        describe_data(run, *data[2:], given.warnings)
+        count = len(settings.seeds)
+        variables = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *np.shape(leaf))), given.variables
+        )
+        return _of_data(run, data, given.network, variables)
+
+    return make, settings, given.identity
+
+
+def _of_data(run: RunContext, data: Data, network: Network, variables: Variables) -> Subject:
+    splits, axes, structure, facts = data
+    splits = seeds.replicate(splits, run.machine.mesh)
+    return _subject(
+        run, network=network, variables=variables, splits=splits, axes=axes, structure=structure, facts=facts
+    )
 
 
 def _subject(run: RunContext, *, splits: Split, axes: Split, facts: dict[str, Any], **others: Any) -> Subject:
