@@ -53,7 +53,7 @@ def test_network_is_short_for_the_folder_of_saved_networks(tmp_path):
     ("words", "message"),
     [
         (["--network", "nowhere"], "nowhere is no folder: give one with the saved networks of a run"),
-        (["--network"], "--network needs a value"),
+        (["--network"], "Missing value for argument"),
         (["--methods", "pruning"], "--methods"),
         (["--table", "a.csv"], "a table needs --label and --protected"),
     ],
