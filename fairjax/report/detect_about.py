@@ -31,6 +31,8 @@ class About(NamedTuple):
     """Scores above it are positive decisions."""
     site: str = ""
     """Where in a layer units are looked at."""
+    classes: int = 2
+    """Number of classes."""
     settings: dict[str, Any] = {}
     """All settings that the numbers depend on."""
 
@@ -55,6 +57,7 @@ class About(NamedTuple):
             attribute="" if columns is None else next(iter(columns.attribute_variables), ""),
             threshold=settings.threshold,
             site="" if settings.network.file is not None else settings.network.site,
+            classes=len(subject.structure.classes),
             settings={**training_identity(settings), **detection_values(settings)} | {"seeds": plain(subject.seeds)},
         )
 

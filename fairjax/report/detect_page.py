@@ -56,7 +56,8 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
     )
     if len(about.groups) == 2:
         lead += f"Differences are {about.difference}. "
-    lead += f"A decision is positive if the score is above {about.threshold:g}. "
+    if about.classes == 2:
+        lead += f"A decision is positive if the score is above {about.threshold:g}. "
     if len(about.seeds) > 1:
         lead += (
             "Test parts of different networks share rows, so intervals over networks say how far a number depends on "

@@ -16,7 +16,7 @@ from fairjax.runs.detecting.sections import SECTIONS, Computed
 
 GROUPS = ("sex = 0", "sex = 1")
 SEEDS = (1, 2)
-ABOUT = About("Made <data>", GROUPS, "sex", SEEDS, 1000, 200, "trained for this page", "sex", 0.5, "preactivation", {})
+ABOUT = About("Made <data>", GROUPS, "sex", SEEDS, 1000, 200, "trained for this page", "sex", 0.5, "preactivation")
 
 
 def table(index, names, **columns):
