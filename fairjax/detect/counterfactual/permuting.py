@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from fairjax.checks import vector
-from fairjax.detect.counterfactual.columns import Column, as_columns, is_concrete, read_column, write_column
+from fairjax.detect.counterfactual.columns import Column, as_columns, is_concrete, take_rows
 from fairjax.detect.counterfactual.perturbation import Perturbation, first_rows, perturbation
 from fairjax.detect.rows import num_rows
 from fairjax.hyperparameters import static
@@ -42,9 +42,7 @@ class PermuteWithin(Perturbation):
         numbers = jax.random.bits(jax.random.clone(self.key), (n,), jnp.uint32)
         ordered, shuffled = jnp.argsort(jnp.asarray(strata), stable=True), jnp.lexsort((numbers, strata))
         source = jnp.zeros(n, ordered.dtype).at[ordered].set(shuffled)
-        for column in self.columns:
-            x = write_column(x, column, read_column(x, column)[source])
-        return x, None if concrete else ~alone
+        return take_rows(x, self.columns, source), None if concrete else ~alone
 
 
 def _is_alone(xp: Any, strata: Any) -> Any:
