@@ -190,7 +190,7 @@ def planted_sentences(
 
     Args:
         key: random key.
-        texts: what people wrote; sentences without sentiment, such as those of `snippets(least=0)` that are rated near 0.
+        texts: what people wrote; sentences without sentiment, such as those of `snippets(least=0)` rated near 0.
         strength: P(positive | white name) - P(positive | Black name), between -1 and 1; half of all are positive.
         people: the names.
         count: number of sentences.

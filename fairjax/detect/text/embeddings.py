@@ -137,8 +137,8 @@ def embed(
             return Embedded(embedded, inputs)
     tried = ", ".join(f"{'.'.join(path)} (logits differ by {gap:.2g})" for path, gap in gaps.items()) or "none"
     raise ValueError(
-        f"no table of the variables gives the network's logits when texts are embedded; tried {tried}: the tokens must be "
-        "looked up in one table and used nowhere else, so pass the mask of padding as an input of its own"
+        f"no table of the variables gives the network's logits when texts are embedded; tried {tried}: the tokens must "
+        "be looked up in one table and used nowhere else, so pass the mask of padding as an input of its own"
     )
 
 

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -30,11 +29,11 @@ class TemplateTest(NamedTuple):
     p_relabelled: float
     """Share of relabellings within strata whose difference is at least as large, the given labels included."""
     low_templates: float
-    """Lower end of the interval over templates, for these names alone; NaN for one template."""
+    """Lower end of the interval over templates, for these names alone; NaN if all templates give one difference."""
     high_templates: float
-    """Upper end of the interval over templates; NaN for one template."""
+    """Upper end of the interval over templates."""
     p_templates: float
-    """Paired t-test over templates, for these names alone; NaN for one template."""
+    """Paired t-test over templates, for these names alone."""
     p_cells: float
     """Paired t-test over cells of template and word. Not to be relied on: see `false_alarms`."""
     false_alarms: float
@@ -103,20 +102,19 @@ def template_test(
     differences = _differences(labels, cells)  # (1 + draws, cells)
     means = differences.mean(axis=1)
     extreme = np.abs(means[1:]) >= abs(means[0]) - 1e-12 * max(1.0, np.abs(by_name).max())
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p_cells = np.asarray(stats.ttest_1samp(differences, 0.0, axis=1).pvalue)
-    low, high, p = _over_templates(differences[0].reshape(values.shape[1:]).mean(axis=1), level)
+    _, _, p_cells = _paired(differences, level)
+    low, high, p = _paired(differences[:1].reshape(1, *values.shape[1:]).mean(axis=2), level)
     return TemplateTest(
         difference=float(means[0]),
         low=float(interval.low),
         high=float(interval.high),
         p=float(welch.pvalue),
         p_relabelled=float((1 + extreme.sum()) / (1 + draws)),
-        low_templates=low,
-        high_templates=high,
-        p_templates=p,
+        low_templates=float(low[0]),
+        high_templates=float(high[0]),
+        p_templates=float(p[0]),
         p_cells=float(p_cells[0]),
-        false_alarms=float(np.mean(p_cells[1:] < 0.05)) if cells.shape[1] > 1 else float("nan"),
+        false_alarms=float("nan") if np.isnan(p_cells[1:]).all() else float(np.nanmean(p_cells[1:] < 0.05)),
         names=counts,
     )
 
@@ -145,15 +143,13 @@ def _differences(labels: np.ndarray, cells: np.ndarray) -> Float[np.ndarray, "dr
     return weights @ cells
 
 
-def _over_templates(differences: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Return the interval and the p-value of a mean difference with templates as units."""
+def _paired(differences: Float[np.ndarray, "draws m"], level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return intervals and two-sided p-values of mean differences by t-tests; NaN where all differences are equal."""
     from scipy import stats
 
-    if len(differences) < 2:
-        return float("nan"), float("nan"), float("nan")
-    if np.ptp(differences) == 0:  # SciPy warns that the numbers are equal
-        mean = float(differences[0])
-        return mean, mean, 1.0 if mean == 0 else 0.0
-    test = stats.ttest_1samp(differences, 0.0)
-    interval = test.confidence_interval(level)
-    return float(interval.low), float(interval.high), float(test.pvalue)
+    m = differences.shape[1]
+    mean, spread = differences.mean(axis=1), differences.max(axis=1) - differences.min(axis=1)
+    varied = spread > 1e-12 * np.maximum(1.0, np.abs(mean))  # else the deviation is rounding
+    error = np.where(varied, differences.std(axis=1, ddof=1) / m**0.5, np.nan) if m > 1 else np.full(len(mean), np.nan)
+    half = stats.t.ppf(0.5 + 0.5 * level, max(m - 1, 1)) * error
+    return mean - half, mean + half, 2 * stats.t.sf(np.abs(mean / error), max(m - 1, 1))
