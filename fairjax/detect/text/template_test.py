@@ -104,6 +104,7 @@ def template_test(
     extreme = np.abs(means[1:]) >= abs(means[0]) - 1e-12 * max(1.0, np.abs(by_name).max())
     _, _, p_cells = _paired(differences, level)
     low, high, p = _paired(differences[:1].reshape(1, *values.shape[1:]).mean(axis=2), level)
+    defined = p_cells[1:][~np.isnan(p_cells[1:])]
     return TemplateTest(
         difference=float(means[0]),
         low=float(interval.low),
@@ -114,7 +115,7 @@ def template_test(
         high_templates=float(high[0]),
         p_templates=float(p[0]),
         p_cells=float(p_cells[0]),
-        false_alarms=float("nan") if np.isnan(p_cells[1:]).all() else float(np.nanmean(p_cells[1:] < 0.05)),
+        false_alarms=float(np.mean(defined < 0.05)) if len(defined) else float("nan"),
         names=counts,
     )
 
