@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
+from fairjax.detect.rows import map_chunks
 from fairjax.nn.network import ApplyFn
 from fairjax.types import AnyArray, KeyArray, Variables
 
@@ -23,8 +24,8 @@ TOLERANCE = 1e-4
 class EmbeddedApply:
     """A network of tokens as one of token embeddings: an `ApplyFn` whose `x` comes from `embed`.
 
-    The table of embeddings is an array of the variables, in which each token is looked up. The row of a text is
-    computed with a table of its own, the embeddings of its tokens in their order, and with the tokens 0, 1, 2, ...
+    The table of embeddings is an array of the variables, in which each token is looked up. Texts are computed with
+    another table, whose first entries are the embeddings of all their tokens in order, and with the tokens 0, 1, 2, ...
     """
 
     apply: ApplyFn
@@ -48,18 +49,23 @@ class EmbeddedApply:
         if key is not None:
             raise ValueError("a network of token embeddings is for explanations: use the network of tokens to train")
 
-        def of_row(row: dict[str, Array]) -> Array:
-            embeddings = row[EMBEDDINGS]
-            own = _with_entry(variables, self.table, embeddings)
-            inputs: dict[str, Any] = {self.tokens: jnp.arange(embeddings.shape[0])[None]}
-            for name, value in row.items():
-                if name != EMBEDDINGS:
-                    whole = jnp.round(value).astype(jnp.int32) if name in self.integers else value
-                    inputs[name] = whole[None]
-            options: Any = {} if shifts is None else {"shifts": shifts}
-            return self.apply(own, inputs, **options)[0][0]
+        table = jnp.asarray(_entry(variables, self.table))
 
-        return jax.vmap(of_row)({name: jnp.asarray(value) for name, value in x.items()}), variables
+        def of_rows(rows: dict[str, Array]) -> Array:
+            embeddings = rows[EMBEDDINGS]
+            n, length, width = embeddings.shape
+            own = embeddings.reshape(n * length, width)
+            if len(own) <= len(table):  # of the same shape as before, which Flax checks
+                own = table.at[: len(own)].set(own.astype(table.dtype))
+            inputs: dict[str, Any] = {self.tokens: jnp.arange(n * length, dtype=jnp.int32).reshape(n, length)}
+            for name, value in rows.items():
+                if name != EMBEDDINGS:
+                    inputs[name] = jnp.round(value).astype(jnp.int32) if name in self.integers else value
+            options: Any = {} if shifts is None else {"shifts": shifts}
+            return self.apply(_with_entry(variables, self.table, own), inputs, **options)[0]
+
+        rows = {name: jnp.asarray(value) for name, value in x.items()}
+        return map_chunks(of_rows, rows, chunk=max(1, len(table) // rows[EMBEDDINGS].shape[1])), variables
 
 
 class Embedded(NamedTuple):
