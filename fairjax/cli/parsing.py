@@ -22,6 +22,9 @@ REGISTRY = tyro.constructors.ConstructorRegistry()
 FORMER_NAMES = {"lanes": "group_size"}
 """Settings that had other names, which still work."""
 
+SHORTHANDS = {"network": "file"}
+"""Groups of settings whose name alone is the flag of one of their settings."""
+
 _FORMER = re.compile(rf"^(--(?:\w+\.)*)({'|'.join(FORMER_NAMES)})(?==|$)")
 
 S = TypeVar("S")
@@ -85,6 +88,9 @@ def _from_flags(start: S, words: list[str], **texts: Any) -> S:
         SystemExit: after help.
     """
     words = [_FORMER.sub(lambda flag: f"{flag[1]}{FORMER_NAMES[flag[2]]}", word) for word in words]
+    for name, field in SHORTHANDS.items():
+        if hasattr(getattr(start, name, None), field):
+            words = [re.sub(f"^--{name}(?==|$)", f"--{name}.{field}", word) for word in words]
     kind = Annotated[type(start), tyro.conf.arg(name="")]  # type: ignore[valid-type]
     errors = io.StringIO()
     try:

@@ -1,7 +1,7 @@
 """Annotation of variables: which are sensitive with respect to fairness, and which are relevant to the task."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def annotate(
     names: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     *,
-    rule: Literal["strength", "test"] = "strength",
+    rule: str = "strength",
     strength: float = 0.1,
     level: float = 0.01,
     coverage: float = 0.95,

@@ -12,6 +12,9 @@ from fairjax.detect.variables import variable_codes
 _CHUNK = 65_536
 """Number of rows that are looked at at a time, in double precision."""
 
+FEW = 5
+"""Expected number of rows below which categories are pooled, or a table of two by two has Fisher's exact test."""
+
 
 class Association(NamedTuple):
     """Association of columns and variables with the group. A variable has one column, or several that are a code of it.
@@ -25,15 +28,15 @@ class Association(NamedTuple):
     """Of each column, the correlation with the group, 1 = privileged; it is phi for columns with two values. For more
     than two groups the correlation ratio, which has no sign."""
     strength: Float[np.ndarray, " v"]
-    """Of each variable, in [0, 1]: the absolute correlation of a single column; Cramér's V of one-hot columns; and the
-    largest absolute correlation of other sets of columns."""
+    """Of each variable, in [0, 1]: the absolute correlation of a single column; Cramér's V of one-hot columns, without
+    the bias that many categories give it; and the largest absolute correlation of other sets of columns."""
     p: Float[np.ndarray, " v"]
     """p-value of the test of no association with the variable."""
     p_holm: Float[np.ndarray, " v"]
     """The same after Holm's correction for all variables."""
     test: tuple[str, ...]
-    """The test of each variable: "chi-square", "t" (point-biserial correlation), "F" (analysis of variance), or "none"
-    where nothing varies."""
+    """The test of each variable: "chi-square" or "Fisher" for categories, "t" (point-biserial correlation) or "F"
+    (analysis of variance) for numbers, "least of columns" for other sets of columns, "none" where nothing varies."""
 
 
 def association(
@@ -48,8 +51,10 @@ def association(
 
     Variables with several columns are judged whole. Tests suppose independent rows: chi-square tests for columns with
     two values and for one-hot codes, without a correction for continuity; the t-test of the point-biserial correlation
-    for numbers; and an F-test for numbers if there are more than two groups. A set of columns that is no one-hot code,
-    such as a number and the indicator that it is missing, has the least p-value of its columns times their number.
+    for numbers; and an F-test for numbers if there are more than two groups. Categories that are expected to have fewer
+    than 5 rows in a group are pooled, and tables of two by two with fewer have Fisher's exact test. A set of columns
+    that is no one-hot code, such as a number and the indicator that it is missing, has the least p-value of its columns
+    times their number. Rows count alike, also if they have sample weights.
 
     Args:
         x: a matrix of features (n, d), standardised or not.
@@ -70,7 +75,10 @@ def association(
         >>> x = np.array([[1.0, 20.0], [1.0, 31.0], [0.0, 22.0], [0.0, 29.0]])
         >>> found = association(x, a=[1, 1, 0, 0], names=("sex", "age"))
         >>> found.strength.round(2).tolist(), found.test
-        ([1.0, 0.0], ('chi-square', 't'))
+        ([1.0, 0.0], ('Fisher', 't'))
+
+    References:
+        Bergsma (2013), A bias-correction for Cramér's V and Tschuprow's T.
     """
     x, a = np.asarray(checks.numeric("x", x)), checks.numeric("a", a)
     if x.ndim != 2 or 0 in x.shape or a.ndim != 1 or len(x) != len(a):
@@ -81,7 +89,7 @@ def association(
     names = tuple(f"x{k}" for k in range(1, d + 1)) if names is None else tuple(map(str, names))
     if len(names) != d:
         raise ValueError(f"names must name each of the {d} columns of x, found {len(names)} names")
-    labels, codes = variable_codes(names if columns is None else tuple(map(str, columns)), d)
+    labels, codes = variable_codes(names if columns is None else columns, d)
     groups = np.asarray(checks.group_column(a, num_groups)[0]).astype(np.int64)
     sizes = np.bincount(groups, minlength=num_groups)
     if not sizes.all():
@@ -146,7 +154,7 @@ def _sums(x: Shaped[np.ndarray, "n d"], groups: Any, num_groups: int, codes: Any
     d, shift = x.shape[1], x[:_CHUNK].mean(axis=0, dtype=np.float64)
     by_group, squares = np.zeros((num_groups, d)), np.zeros(d)
     is_binary, is_code = low < high, np.ones(count, bool)
-    variable = (codes[:, None] == np.arange(count)).astype(np.float64)
+    variable = ((codes[:, None] == np.arange(count)) & (low < high)[:, None]).astype(np.float64)
     for start in chunks:
         values = x[start : start + _CHUNK].astype(np.float64)
         is_high = values == high
@@ -182,20 +190,20 @@ def _tested(sums: _Sums, ratio: Any, sizes: Any, columns: Any, variable: int) ->
         counts = (sums.by_group[:, columns] + sizes[:, None] * (sums.shift - sums.low)[columns]) / span
         counts = np.rint(counts)  # of rows at the upper value, by group
         rest = sizes - counts.sum(axis=1)
-        return _chi_square(np.column_stack([counts, rest]) if rest.any() else counts)
-    single = [_one(sums, ratio[column], sizes, column) for column in columns]
+        table = np.column_stack([counts, rest]) if rest.any() else counts
+        kind, strength, p = _test_of_table(table)
+        return kind, float(np.sqrt(ratio[columns[0]])) if len(columns) == 1 else strength, p
+    single = [_test_of_column(float(ratio[column]), sizes) for column in columns]
     least = min(p for _, p in single)
     kind = single[0][0] if len(columns) == 1 else "least of columns"
     return kind, float(np.sqrt(ratio[columns].max())), min(1.0, len(columns) * least)
 
 
-def _one(sums: _Sums, ratio: float, sizes: Any, column: int) -> tuple[str, float]:
-    """Return the test and the p-value of one column."""
+def _test_of_column(ratio: float, sizes: Any) -> tuple[str, float]:
+    """Return the test and the p-value of a column, from the share of its variance that is between groups."""
     from scipy import stats
 
     n, groups = int(sizes.sum()), len(sizes)
-    if sums.is_binary[column]:
-        return "chi-square", float(stats.chi2.sf(n * ratio, groups - 1))
     if n <= groups:
         return "none", np.nan
     with np.errstate(divide="ignore"):
@@ -203,16 +211,34 @@ def _one(sums: _Sums, ratio: float, sizes: Any, column: int) -> tuple[str, float
     return "t" if groups == 2 else "F", float(stats.f.sf(f, groups - 1, n - groups))
 
 
-def _chi_square(table: Float[np.ndarray, "g k"]) -> tuple[str, float, float]:
-    """Return Cramér's V and the p-value of a table of counts."""
+def _test_of_table(table: Float[np.ndarray, "g k"]) -> tuple[str, float, float]:
+    """Return the test of a table of counts, Cramér's V without its bias, and the p-value."""
     from scipy import stats
 
-    table = table[:, table.any(axis=0)]
-    degrees = (table.shape[0] - 1) * (table.shape[1] - 1)
+    table = _pooled(table)
+    rows, columns = table.shape
+    n, degrees = table.sum(), (rows - 1) * (columns - 1)
     if not degrees:
         return "none", np.nan, np.nan
-    n = table.sum()
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / n
-    statistic = ((table - expected) ** 2 / expected).sum()
-    strength = np.sqrt(statistic / (n * min(table.shape[0] - 1, table.shape[1] - 1)))
-    return "chi-square", float(min(strength, 1.0)), float(stats.chi2.sf(statistic, degrees))
+    expected = _expected(table)
+    statistic = float(((table - expected) ** 2 / expected).sum())
+    excess = max(0.0, statistic / n - degrees / (n - 1))
+    fewest = min(side - (side - 1) ** 2 / (n - 1) for side in (rows, columns)) - 1
+    strength = min(1.0, np.sqrt(excess / fewest)) if fewest > 0 else np.nan
+    if table.shape == (2, 2) and expected.min() < FEW:
+        return "Fisher", strength, float(stats.fisher_exact(table.astype(np.int64))[1])
+    return "chi-square", strength, float(stats.chi2.sf(statistic, degrees))
+
+
+def _pooled(table: Float[np.ndarray, "g k"]) -> Float[np.ndarray, "g m"]:
+    """Pool the categories that are expected to have few rows in a group."""
+    table = table[:, table.any(axis=0)]
+    is_rare = (_expected(table) < FEW).any(axis=0)
+    if table.shape[1] <= 2 or is_rare.sum() < 2:
+        return table
+    return np.column_stack([table[:, ~is_rare], table[:, is_rare].sum(axis=1)])
+
+
+def _expected(table: Float[np.ndarray, "g k"]) -> Float[np.ndarray, "g k"]:
+    """Return the counts that are expected if category and group are independent."""
+    return table.sum(axis=1, keepdims=True) * table.sum(axis=0, keepdims=True) / table.sum()

@@ -52,5 +52,6 @@ def variable_codes(columns: Sequence[str], count: int) -> tuple[tuple[str, ...],
     if isinstance(columns, str) or len(columns) != count:
         found = repr(columns) if isinstance(columns, str) else f"{len(columns)} names"
         raise ValueError(f"columns must name the variable of each of the {count} columns of x, found {found}")
+    columns = tuple(map(str, columns))
     order = {name: code for code, name in enumerate(dict.fromkeys(columns))}
     return tuple(order), tuple(order[name] for name in columns)

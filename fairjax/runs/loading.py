@@ -14,6 +14,7 @@ from fairjax import data, datasets
 from fairjax.data.own_table import TableColumns, own_table
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.datasets import Simulator
+from fairjax.runs.memory import check_images_fit
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import Structure
 from fairjax.types import SHARED, Split
@@ -48,7 +49,7 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
         options |= {"protected": settings.protected} if settings.protected else {}
     dataset = benchmark(settings.path, **options)
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
-    return _split(settings, dataset, structure), SHARED, structure, _facts(dataset)
+    return _split(settings, dataset, structure), SHARED, structure, _facts(dataset) | _columns(settings, dataset)
 
 
 def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -59,6 +60,7 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     dataset = table.dataset
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = _facts(dataset) | {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
+    facts |= _columns(settings, dataset)
     return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
 
 
@@ -73,6 +75,7 @@ def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, 
         loaded = datasets.image_folder(
             settings.images, settings.layout, settings.label, settings.protected, name=settings.dataset, **options
         )
+    check_images_fit(loaded.dataset.x, len(settings.runs), settings.group_size)
     structure = Structure.of(loaded.dataset, settings.across, settings.rate_minimum)
     facts = _facts(loaded.dataset) | {"warnings": list(loaded.warnings)}
     return _split(settings, loaded.dataset, structure, loaded.identities), SHARED, structure, facts
@@ -89,6 +92,12 @@ def _facts(dataset: data.Dataset) -> dict[str, Any]:
     return facts
 
 
+def _columns(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
+    """Return the columns in the order in which a given network gets them, if there is one and the data are a table."""
+    is_table = isinstance(dataset.x, np.ndarray) and dataset.x.ndim == 2
+    return {"columns": list(dataset.features)} if is_table and settings.network.file is not None else {}
+
+
 def _weights_of_groups(dataset: data.Dataset) -> dict[str, list[float]]:
     """Return sums of weights and of squared weights of each group, from which effective numbers of rows follow."""
     a, weights = np.asarray(dataset.a), np.asarray(dataset.weights, np.float64)
@@ -98,15 +107,23 @@ def _weights_of_groups(dataset: data.Dataset) -> dict[str, list[float]]:
 
 def _split(settings: Settings, dataset: data.Dataset, structure: Structure, identities: Any = None) -> Split:
     """Split a data set for every seed."""
-    stratify, measure = STRATIFY if settings.stratify else None, structure.measure(settings.measure)
+    options: dict[str, Any] = {"stratify": STRATIFY if settings.stratify else None, "standardise": _scaled(settings)}
+    options |= {"measure": structure.measure(settings.measure), "identities": identities}
     try:
-        return data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure, identities=identities)
+        return data.split_seeds(dataset, settings.seeds, **options)
     except ValueError as error:
         if not structure.attributes:
             raise
         stratify = "" if settings.stratify or not settings.intersect else ", --stratify"
         flags = f"a larger --minimum, --small pool{stratify}"
         raise ValueError(f"{error}; on the command line: {flags}, other --seeds") from error
+
+
+def _scaled(settings: Settings) -> bool | None:
+    """Return whether features are standardised; None for what is usual for them."""
+    if settings.network.file is None or settings.benchmark.images:
+        return None
+    return settings.network.standardise
 
 
 def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -116,7 +133,8 @@ def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, St
     values = jnp.array([default if value is None else value for _, value in settings.runs])
     draw = jax.jit(jax.vmap(lambda key, value: simulator.draw(key, rows, value)))
     batch = draw(fold_in_all(keys, SIMULATION), values)
-    splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(fold_in_all(keys, STREAM), batch)
+    divide = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch, standardise=_scaled(settings))))
+    splits = divide(fold_in_all(keys, STREAM), batch)
     for i, (seed, _) in enumerate(settings.runs):
         one = jax.tree.map(operator.itemgetter(i), splits)
         data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])

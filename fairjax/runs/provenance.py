@@ -41,7 +41,7 @@ def provenance(run: RunContext, prepared: Prepared, seconds: float) -> dict[str,
         "seconds": {**_rounded(timings.seconds), "whole": round(seconds, 3)},
         "compilation_seconds": {**_rounded(compilation), "whole": round(sum(compilation.values()), 3)},
         "compilation_ahead_seconds": round(timings.ahead, 3),
-        "training_ms_per_seed_and_step": _per_step(run, prepared),
+        **({} if prepared.given else {"training_ms_per_seed_and_step": _per_step(run, prepared)}),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MEMORY_UNIT, 3),
     }
 

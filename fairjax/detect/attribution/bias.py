@@ -132,7 +132,7 @@ class BiasByFeature(NamedTuple):
         names = tuple(f"x{k}" for k in range(1, count + 1)) if names is None else tuple(map(str, names))
         if len(names) != count:
             raise ValueError(f"names must name each of the {count} columns of x, found {len(names)} names")
-        return (names, None) if columns is None else variable_codes(tuple(map(str, columns)), count)
+        return (names, None) if columns is None else variable_codes(columns, count)
 
 
 def leaf_codes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -88,6 +88,8 @@ def bias_by_feature(
         raise ValueError(f"pair must be two different groups from 0 to {num_groups - 1}, got {pair}")
     if draws < 0 or minimum < 1:
         raise ValueError(f"draws must not be negative and minimum positive, got draws {draws} and minimum {minimum}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be a positive number of rows, or None for all rows at once, got {chunk}")
     shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(x)]
     codes: tuple[int, ...] | None = None
     if not jax.tree_util.all_leaves([x]):
@@ -97,7 +99,7 @@ def bias_by_feature(
     elif columns is not None:
         if len(shapes[0]) != 1:
             raise ValueError(f"columns are for a matrix of features, found rows of shape {shapes[0]}")
-        codes = variable_codes(tuple(map(str, columns)), shapes[0][0])[1]
+        codes = variable_codes(columns, shapes[0][0])[1]
     count = 0 if key is None else draws
     options = (apply, nodes, count, codes, pair, minimum, target, chunk)
     return _bias(options, variables, x, baseline, members, valid, key)

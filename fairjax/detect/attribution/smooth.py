@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from fairjax.detect.attribution.gradients import logits_and_gradients
@@ -55,7 +56,7 @@ def smooth_gradients(
     """
     if samples < 1:
         raise ValueError(f"samples must be a positive number of noisy copies, got {samples}")
-    if not isinstance(scale, jax.core.Tracer) and not jnp.all(jnp.asarray(scale) >= 0):
+    if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) >= 0):
         raise ValueError(f"scale must be a standard deviation, which is not negative, got {scale}")
     x = attributable(x)
     check_row_wise(apply, variables, x)
