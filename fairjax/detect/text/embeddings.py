@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from fairjax.detect.rows import map_chunks
 from fairjax.nn.network import ApplyFn
@@ -80,7 +80,7 @@ class Embedded(NamedTuple):
 def embed(
     apply: ApplyFn,
     variables: Variables,
-    x: dict[str, AnyArray],
+    x: Any,
     *,
     tokens: str = "input_ids",
     table: str | None = None,
@@ -148,7 +148,7 @@ def embed(
     )
 
 
-def baseline(embedded: Embedded, replaced: AnyArray, embedding: Float[AnyArray, " width"] | None = None) -> dict:
+def baseline(embedded: Embedded, replaced: Any, embedding: Any = None) -> dict[str, Array]:
     """Return inputs in which the embeddings of some tokens are replaced, to compare texts with.
 
     Args:
@@ -177,7 +177,7 @@ def embedding_of(embedded: Embedded, variables: Variables, token: int) -> Float[
 
 
 def sum_by_word(
-    attributions: Float[AnyArray, "n length width"], numbers: Int[AnyArray, "n length"], count: int | None = None
+    attributions: Float[AnyArray, "n length width"], numbers: AnyArray, count: int | None = None
 ) -> Float[Array, "n words"]:
     """Sum attributions of token embeddings over the embedding's columns and over the tokens of each word.
 

@@ -43,7 +43,7 @@ def test_units_are_the_columns_of_each_layer_as_they_are_shown_shifted_and_cut(v
     assert jax.tree.map(np.shape, shown) == {f"layer_0{i}": {"units": {"keep": (2, 5, 6)}} for i in range(2)}
     last = shown["layer_01"]["units"]["keep"]
     moved = {**zeros, "layer_01": {"units": {"keep": zeros["layer_01"]["units"]["keep"].at[2].set(0.5)}}}
-    kept = TOKENS["attention_mask"][:, :, None]
+    kept = TOKENS["attention_mask"][:, :, None].astype(jnp.float32)
     mean = jnp.sum((last + 0.5 * jax.nn.one_hot(2, 6)[None, None]) * kept, axis=1) / jnp.sum(kept, axis=1)
     expected = mean / jnp.linalg.norm(mean, axis=1, keepdims=True)
     np.testing.assert_allclose(apply(variables, TOKENS, moved), expected, atol=1e-6)
