@@ -1,4 +1,4 @@
-"""The commands of `fairjax`: debias, audit, predict, report and methods."""
+"""The commands of `fairjax`: debias, detect, audit, predict, report and methods."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +10,7 @@ from fairjax.cli.help import method_help, methods_help
 from fairjax.cli.parsing import parse, pop_flag
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.report.extras import Extras
+from fairjax.runs.detecting.settings import DetectSettings, detect_type
 from fairjax.runs.devices import set_up
 from fairjax.runs.settings import Settings, debias_type
 from fairjax.runs.values import at_home
@@ -57,6 +58,38 @@ def debias_command(presets: Presets | None = None) -> Command:
         return 0
 
     return Command(run, "train networks on splits of a data set and debias them")
+
+
+def parse_detect(words: Sequence[str], program: str = "fairjax") -> DetectSettings:
+    """Parse the settings of `detect`.
+
+    Args:
+        words: the arguments; `--network DIR` is short for `--saved-network DIR`, and `--network FILE.py:FUNCTION` names
+            a network of the user's own, as for `debias`.
+        program: the name of the program, for help.
+
+    Raises:
+        ValueError: for invalid values and for files that cannot be read.
+        SystemExit: for flags that do not exist or do not parse, and after help.
+    """
+    network, words = pop_flag(list(words), "--network")
+    if network is not None:
+        is_function = ":" in network and not Path(network).exists()
+        words = [*words, "--network.file" if is_function else "--saved-network", network]
+    about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
+    return parse(program, "detect", detect_type()(), about, words)
+
+
+def _detect(program: Program, words: list[str], console: Console) -> int:
+    """Run `detect`: explain the bias of networks, and write tables and a page."""
+    settings = parse_detect(words, program.name)
+    set_up(settings)
+    from fairjax.cli import detect
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        detect.run(settings, console)
+    return 0
 
 
 def _audit(program: Program, words: list[str], console: Console) -> int:
@@ -111,6 +144,7 @@ METHODS_COMMAND = Command(
 
 COMMANDS = {
     "debias": debias_command(),
+    "detect": Command(_detect, "find out why networks are biased: features, proxies, layers, groups; and one page"),
     "audit": Command(_audit, "measure bias in a file of predictions: rates and gaps by group, and one page"),
     "predict": Command(_predict, "score new rows with networks that debias trained on your own table"),
     "report": report_command(),
