@@ -11,7 +11,9 @@ from fairjax.cli.parsing import parse, pop_flag
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.report.extras import Extras
 from fairjax.runs.detecting.settings import DetectSettings, detect_type
-from fairjax.runs.devices import set_up
+from fairjax.runs.detecting_text.settings import DATASET as TEXT
+from fairjax.runs.detecting_text.settings import TextSettings
+from fairjax.runs.devices import set_up, use_cores
 from fairjax.runs.settings import Settings, debias_type
 from fairjax.runs.values import at_home
 
@@ -82,6 +84,8 @@ def parse_detect(words: Sequence[str], program: str = "fairjax") -> DetectSettin
 
 def _detect(program: Program, words: list[str], console: Console) -> int:
     """Run `detect`: explain the bias of networks, and write tables and a page."""
+    if _dataset_of(words) == TEXT:
+        return _detect_text(program, words, console)
     settings = parse_detect(words, program.name)
     set_up(settings)
     from fairjax.cli import detect
@@ -89,6 +93,27 @@ def _detect(program: Program, words: list[str], console: Console) -> int:
 
     with stopping_on_sigterm():
         detect.run(settings, console)
+    return 0
+
+
+def _dataset_of(words: Sequence[str]) -> str | None:
+    """Return the data set that the arguments name."""
+    flag = "--dataset"
+    following = [after for word, after in zip(words, words[1:], strict=False) if word == flag]
+    joined = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    return next(iter(following + joined), None)
+
+
+def _detect_text(program: Program, words: list[str], console: Console) -> int:
+    """Run `detect --dataset snippets`: train and explain classifiers of text."""
+    about = f"--dataset {TEXT} trains them; --config FILE.yaml changes settings; flags come last."
+    settings = parse(program.name, "detect", TextSettings(), about, words)
+    use_cores()
+    from fairjax.cli import detect_text
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        detect_text.run(settings, console)
     return 0
 
 

@@ -6,7 +6,8 @@ from rich.console import Console
 
 from fairjax.report import detect_page
 from fairjax.report.detect_about import About
-from fairjax.runs.detecting.sections import Computed, compute_all
+from fairjax.runs.detecting.computing import Computed
+from fairjax.runs.detecting.sections import compute_all
 from fairjax.runs.detecting.settings import DetectSettings, detection_values
 from fairjax.runs.detecting.subject import Subject, open_subject
 from fairjax.runs.files import write_json

@@ -55,7 +55,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
             continue
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
-        if field.name in CHOICES:
+        if field.name in CHOICES and (field.name != "dataset" or value in DATASETS):
             words += f": {', '.join(CHOICES[field.name]())}"
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]

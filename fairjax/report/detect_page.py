@@ -10,7 +10,8 @@ from fairjax.report.detect_links import PAGE
 from fairjax.report.detect_sections import PARTS, Part
 from fairjax.report.layout import Fold, Section
 from fairjax.report.page import render
-from fairjax.runs.detecting.sections import SECTIONS, Computed
+from fairjax.runs.detecting.computing import Computed
+from fairjax.runs.detecting.sections import SECTIONS
 from fairjax.runs.files import write_text
 
 

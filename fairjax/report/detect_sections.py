@@ -12,7 +12,7 @@ from fairjax.report.detect_about import About
 from fairjax.report.detect_summary import interval, over_seeds, share_of_seeds
 from fairjax.report.layout import Section
 from fairjax.report.page import picture
-from fairjax.runs.detecting.sections import Tables
+from fairjax.runs.detecting.computing import Tables
 
 
 class Part(NamedTuple):

@@ -12,7 +12,8 @@ from fairjax.report import detect_page, detect_sections, detect_tables
 from fairjax.report.detect_about import About
 from fairjax.report.detect_links import links_of, why
 from fairjax.report.detect_summary import over_seeds, share_of_seeds
-from fairjax.runs.detecting.sections import SECTIONS, Computed
+from fairjax.runs.detecting.computing import Computed
+from fairjax.runs.detecting.sections import SECTIONS
 
 GROUPS = ("sex = 0", "sex = 1")
 SEEDS = (1, 2)

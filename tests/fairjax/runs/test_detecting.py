@@ -15,8 +15,9 @@ from fairjax import checkpoint
 from fairjax.nn import Mlp, from_linen
 from fairjax.runs.detecting import sections
 from fairjax.runs.detecting.columns import columns_of
+from fairjax.runs.detecting.computing import Section
 from fairjax.runs.detecting.saved import load_run
-from fairjax.runs.detecting.sections import SECTIONS, Section, compute_all
+from fairjax.runs.detecting.sections import SECTIONS, compute_all
 from fairjax.runs.detecting.settings import DetectSettings, detect_type, folder_identity
 from fairjax.runs.files import write_json
 from fairjax.runs.identity import identity
