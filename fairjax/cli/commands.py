@@ -78,7 +78,7 @@ def parse_detect(words: Sequence[str], program: str = "fairjax") -> DetectSettin
     if network is not None:
         is_function = ":" in network and not Path(network).exists()
         words = [*words, "--network.file" if is_function else "--saved-network", network]
-    about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
+    about = f"--config FILE.yaml changes settings (names as below); --dataset {TEXT} is about classifiers of text."
     return parse(program, "detect", detect_type()(), about, words)
 
 

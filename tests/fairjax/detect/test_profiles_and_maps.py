@@ -70,7 +70,8 @@ def test_all_permutations_of_few_rows_give_the_exact_p_values():
 
     drawn = permuted(difference, np.ones(6, bool), first, jax.random.key(0), 3000, 700)
     assert drawn.shape == (3001, 1)
-    exact = [values[list(c), 0].sum() / 2 - (15.5 - values[list(c), 0].sum()) / 4 for c in itertools.combinations(range(6), 2)]
+    sums = [values[list(rows), 0].sum() for rows in itertools.combinations(range(6), 2)]
+    exact = [chosen / 2 - (15.5 - chosen) / 4 for chosen in sums]
     expected = np.mean(np.abs(exact) >= abs(exact[1]) - 1e-6)  # the second combination is rows 0 and 2
     assert p_values(jnp.abs(drawn))[0] == pytest.approx(expected, abs=0.03)
     assert corrected_p_values(drawn)[0] == p_values(jnp.abs(drawn))[0]  # one difference needs no correction

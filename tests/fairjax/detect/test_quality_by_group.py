@@ -173,18 +173,14 @@ def test_whole_weights_count_rows_several_times():
     for name in weighted.values:
         both = ~np.isnan(weighted.values[name])
         np.testing.assert_allclose(weighted.values[name][both], copies.values[name][both], rtol=1e-9)
-    np.testing.assert_allclose(
-        np.nanmean(weighted.draws["accuracy"][:, 0]), weighted.values["accuracy"][0], atol=0.02
-    )
+    np.testing.assert_allclose(np.nanmean(weighted.draws["accuracy"][:, 0]), weighted.values["accuracy"][0], atol=0.02)
     assert np.isnan(copies.intervals["auc"]).all() and not np.isnan(copies.intervals["accuracy"][0]).any()
 
 
 def test_equal_rates_are_tested_as_scipy_does(quality):
     decisions, y, people, _, _ = draw()
     name = (people.sex + people.race).to_numpy()
-    counts = [
-        [(decisions == y)[name == g].sum(), (decisions != y)[name == g].sum()] for g in ("fa", "fb", "ma", "mb")
-    ]
+    counts = [[(decisions == y)[name == g].sum(), (decisions != y)[name == g].sum()] for g in ("fa", "fb", "ma", "mb")]
     expected = scipy.stats.chi2_contingency(counts, correction=False).pvalue
     assert quality.gaps().loc["accuracy", "p_value"] == pytest.approx(expected)
     assert quality.gaps().loc["error", "p_value"] == pytest.approx(expected)
