@@ -271,7 +271,9 @@ def test_a_section_is_computed_again_if_its_tables_or_settings_changed(subject, 
 
 
 def test_a_chosen_section_that_does_not_apply_is_refused(subject, calls, monkeypatch):
-    subject.settings = SimpleNamespace(sections=("third",))
+    settings = SimpleNamespace(**{field.name: None for field in dataclasses.fields(DetectSettings)})
+    settings.sections = ("third",)
+    subject.settings = settings
     with pytest.raises(ValueError, match="the section third is for text, found a table: leave it out of --sections"):
         compute_all(subject)
 
