@@ -79,6 +79,7 @@ def test_one_perturbation_a_function_jit_and_any_chunk_give_the_same(linear_effe
         counterfactual(linear, variables, x, flip(0), threshold=0.6),
         counterfactual(linear, variables, x, lambda x: x.at[:, 0].set(-0.4 - x[:, 0]), threshold=0.6, chunk=7),
         run(linear, variables, x, flip(0), threshold=0.6, chunk=None),
+        jax.jit(lambda variables: counterfactual(linear, variables, x, flip(0), threshold=0.6))(variables),
         run(linear, variables, x, {"flip": flip(0, values=(-1.2, 0.8))}, threshold=0.6)["flip"],
     ):
         jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, atol=1e-6), found, linear_effects["flip"])
