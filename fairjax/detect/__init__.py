@@ -1,5 +1,7 @@
 """Why a network is biased: attribution, counterfactuals, concepts, and quality by group."""
 
+from typing import TYPE_CHECKING, Any
+
 from fairjax.detect.annotation import annotate
 from fairjax.detect.association import Association, association, holm
 from fairjax.detect.attribution import (
@@ -31,18 +33,35 @@ from fairjax.detect.counterfactual import (
     swap_categories,
     swap_tokens,
 )
+from fairjax.detect.quality import (
+    MapsByGroup,
+    ProfileComparison,
+    cam,
+    compare_profiles,
+    grad_cam,
+    maps_by_group,
+    resized_maps,
+)
 from fairjax.detect.variables import variables_of
+
+if TYPE_CHECKING:
+    from fairjax.detect.quality import QualityByGroup, quality_by_group
 
 __all__ = [
     "Association",
     "BiasByFeature",
     "Effects",
     "GroupEffects",
+    "MapsByGroup",
     "Perturbation",
+    "ProfileComparison",
+    "QualityByGroup",
     "SimilarInstances",
     "annotate",
     "association",
     "bias_by_feature",
+    "cam",
+    "compare_profiles",
     "compose",
     "consistency",
     "convergence_delta",
@@ -50,13 +69,17 @@ __all__ = [
     "effects_by_group",
     "effects_in_strata",
     "flip",
+    "grad_cam",
     "gradient_times_input",
     "gradients",
     "group_effects",
     "holm",
     "integrated_gradients",
+    "maps_by_group",
     "permute_within",
+    "quality_by_group",
     "replace",
+    "resized_maps",
     "shift_to_group",
     "sign_flip_test",
     "similar_instances",
@@ -65,3 +88,12 @@ __all__ = [
     "swap_tokens",
     "variables_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `quality_by_group` and its result, which need pandas, on first use."""
+    if name in ("QualityByGroup", "quality_by_group"):
+        from fairjax.detect import quality
+
+        return getattr(quality, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
