@@ -1,5 +1,7 @@
 """Why a network is biased: attribution, counterfactuals, concepts, and quality by group."""
 
+from typing import TYPE_CHECKING, Any
+
 from fairjax.detect.annotation import annotate
 from fairjax.detect.association import Association, association, holm
 from fairjax.detect.attribution import (
@@ -52,7 +54,19 @@ from fairjax.detect.counterfactual import (
     swap_categories,
     swap_tokens,
 )
+from fairjax.detect.quality import (
+    MapsByGroup,
+    ProfileComparison,
+    cam,
+    compare_profiles,
+    grad_cam,
+    maps_by_group,
+    resized_maps,
+)
 from fairjax.detect.variables import variables_of
+
+if TYPE_CHECKING:
+    from fairjax.detect.quality import QualityByGroup, quality_by_group
 
 __all__ = [
     "Association",
@@ -61,14 +75,19 @@ __all__ = [
     "ConceptVector",
     "Effects",
     "GroupEffects",
+    "MapsByGroup",
     "Perturbation",
     "Probes",
+    "ProfileComparison",
+    "QualityByGroup",
     "Selectivity",
     "SimilarInstances",
     "Tcav",
     "annotate",
     "association",
     "bias_by_feature",
+    "cam",
+    "compare_profiles",
     "compose",
     "concept_addition",
     "concept_vector",
@@ -80,6 +99,7 @@ __all__ = [
     "effects_by_group",
     "effects_in_strata",
     "flip",
+    "grad_cam",
     "gradient_times_input",
     "gradients",
     "group_effects",
@@ -87,10 +107,13 @@ __all__ = [
     "integrated_gradients",
     "layer_names",
     "logistic_regression",
+    "maps_by_group",
     "permute_within",
     "probe",
     "probe_table",
+    "quality_by_group",
     "replace",
+    "resized_maps",
     "selectivity",
     "shift_to_group",
     "sign_flip_test",
@@ -105,3 +128,12 @@ __all__ = [
     "unit_gradients",
     "variables_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `quality_by_group` and its result, which need pandas, on first use."""
+    if name in ("QualityByGroup", "quality_by_group"):
+        from fairjax.detect import quality
+
+        return getattr(quality, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
