@@ -115,6 +115,12 @@ def test_a_process_may_open_a_folder_many_times_and_the_last_use_unlocks_it(tmp_
     assert [entry.name for entry in tmp_path.iterdir()] == ["configuration.json"]
 
 
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(FolderError, match="taken is not a folder; choose another with --out"):
+        RunFolder(tmp_path / "taken" / "r", {})
+
+
 def test_a_refused_folder_is_not_locked(tmp_path):
     RunFolder(tmp_path, ONE).close()
     (tmp_path / "states").mkdir()
