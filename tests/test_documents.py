@@ -290,7 +290,28 @@ def returned_by_a_file(names):
     assert list(inspect.signature(names["make"]).parameters) == ["example_x"]  # test_given_network_runs runs the block
 
 
+def bias_decomposed(names):
+    bias, table = names["bias"], names["bias"].table(names["names"], names["columns"])
+    assert bias.gap.shape == (2,)
+    np.testing.assert_allclose(table["difference"].sum(), np.mean(bias.gap + bias.completeness_gap), atol=1e-4)
+    assert "race" in set(table["feature"])
+
+
+def perturbed(names):
+    table = names["table"].set_index(["perturbation", "group"])["mean_effect"]
+    assert table["flip the attribute", "a=0"] > 0 > table["flip the attribute", "a=1"]
+
+
+def encoded_and_used(names):
+    probes, results = names["probes"], names["results"]
+    assert probes.layers["hidden_01"].auc > 0.75 and probes.input.auc > 0.95
+    assert results["hidden_00"]["group 0"].score < 0.5 and not results["hidden_00"]["group 0"].refused
+
+
 CHECKS = {
+    "Which features carry the bias": bias_decomposed,
+    "What if the inputs were different? Counterfactuals": perturbed,
+    "Is the group encoded in the layers, and does the network use it?": encoded_and_used,
     "Measure": measured_in_short,
     "Train with a parity loss": penalised,
     "Debias a trained network": debiased,
@@ -326,6 +347,7 @@ CHECKS = {
 }
 
 NEEDED = {
+    "Which features carry the bias": ("FAIRJAX_DATA",),
     "An Equinox model": ("equinox",),
     "A Keras model": ("keras",),
     "A PyTorch module": ("torch", "FAIRJAX_DATA"),

@@ -12,6 +12,7 @@ import pandas as pd
 from fairjax.metrics.intervals import interval_text
 from fairjax.report import noise, statistics
 from fairjax.report.card import CARD
+from fairjax.report.detect_links import why
 from fairjax.report.extras import Extras
 from fairjax.report.layout import (
     Cell,
@@ -100,6 +101,7 @@ def write(folder: Path, extras: Extras | None = None) -> Path:
             _comparisons(found, main),
             _groups(found, main, structure),
             _noise(found, main, epsilon),
+            why(folder),
             _costs(circumstances),
             _settings(folder, circumstances, results),
         ],

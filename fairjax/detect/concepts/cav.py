@@ -37,7 +37,7 @@ def concept_vector(
     concept: Any,
     *,
     method: Method = "logistic",
-    weights: Float[AnyArray, " n"] | Literal["balanced"] | None = "balanced",
+    weights: Any = "balanced",
     penalty: Number = 1.0,
 ) -> ConceptVector:
     """Find the direction that separates the rows of a concept from other rows in the activations of one layer.

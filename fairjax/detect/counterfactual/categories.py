@@ -25,7 +25,7 @@ class SwapCategories(Perturbation):
     levels: Any = None
     """The numbers that mean "no" and "yes", (2, columns); None for the smallest and greatest value of each column."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         values = jnp.stack([read_column(x, column).astype(jnp.result_type(float)) for column in self.columns], axis=1)
         if self.levels is None:

@@ -23,7 +23,7 @@ class Flip(Perturbation):
     values: Any = None
     """The two values; None for the smallest and the greatest value of the rows."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         column = read_column(x, self.column)
         wide = column.astype(jnp.int32) if column.dtype == bool else column

@@ -24,7 +24,6 @@ from fairjax.detect import (
 )
 from fairjax.detect.counterfactual.holm import holm
 from fairjax.detect.counterfactual.paired_tests import paired_t_test, wilcoxon_test
-from fairjax.nn import Mlp, from_linen
 
 N = 90
 KEY = jax.random.key(5)
@@ -78,7 +77,7 @@ def test_one_perturbation_a_function_jit_and_any_chunk_give_the_same(linear_effe
     run = jax.jit(counterfactual, static_argnames=("apply", "target", "chunk"))
     for found in (
         counterfactual(linear, variables, x, flip(0), threshold=0.6),
-        counterfactual(linear, variables, x, lambda x: x.at[:, 0].set(0.4 - x[:, 0]), threshold=0.6, chunk=7),
+        counterfactual(linear, variables, x, lambda x: x.at[:, 0].set(-0.4 - x[:, 0]), threshold=0.6, chunk=7),
         run(linear, variables, x, flip(0), threshold=0.6, chunk=None),
         run(linear, variables, x, {"flip": flip(0, values=(-1.2, 0.8))}, threshold=0.6)["flip"],
     ):
@@ -87,19 +86,17 @@ def test_one_perturbation_a_function_jit_and_any_chunk_give_the_same(linear_effe
 
 def test_effects_map_over_networks():
     x, a = rows()
-    network = from_linen(Mlp(widths=(4,)))
-    many = jax.vmap(lambda key: network.init(key, jnp.asarray(x)))(jax.random.split(KEY, 2))
+    weights = np.random.default_rng(2).normal(size=(2, 3)).astype(np.float32)
 
-    def averages(variables, x):
-        effects = counterfactual(network.apply, variables, x, flip(0), chunk=64)
+    def averages(weights, x):
+        effects = counterfactual(linear, {"params": weights}, x, flip(0), chunk=64)
         return effects, group_effects(effects, a)
 
-    effects, groups = jax.jit(jax.vmap(averages, in_axes=(0, None)))(many, jnp.asarray(x))
-    for seed in range(2):
-        one = counterfactual(network.apply, jax.tree.map(lambda leaf, s=seed: leaf[s], many), x, flip(0))
-        np.testing.assert_allclose(effects.effect[seed], one.effect, atol=1e-6)
-        expected = [one.effect[~a].mean(), one.effect[a].mean()]
-        np.testing.assert_allclose(groups.effect[seed], expected, atol=1e-6)
+    effects, groups = jax.jit(jax.vmap(averages, in_axes=(0, None)))(weights, x)
+    for w, effect, means in zip(weights, np.asarray(effects.effect), np.asarray(groups.effect), strict=True):
+        expected = expit(x @ w + w[0] * np.where(a, -2, 2)) - expit(x @ w)
+        np.testing.assert_allclose(effect, expected, atol=1e-6)
+        np.testing.assert_allclose(means, [expected[~a].mean(), expected[a].mean()], atol=1e-6)
 
 
 def test_several_classes_have_the_probability_of_the_target():
@@ -278,6 +275,8 @@ def test_other_invalid_arguments_are_refused(linear_effects):
     variables, one = {"params": jnp.asarray(W, jnp.float32)}, linear_effects["flip"]
     with pytest.raises(TypeError, match="must be a function of x such as flip.*got str"):
         counterfactual(linear, variables, x, "sex")
+    with pytest.raises(ValueError, match=r"threshold must be a score in \[0, 1\], got 2"):
+        counterfactual(linear, variables, x, flip(0), threshold=2)
     with pytest.raises(ValueError, match="x has missing or infinite values"):
         counterfactual(linear, variables, np.where(x > 2, np.nan, x), flip(0))
     with pytest.raises(ValueError, match="a must have one group per row, 90, found shape"):

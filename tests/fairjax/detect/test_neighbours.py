@@ -22,10 +22,9 @@ def few_rows_at_a_time(monkeypatch):
     monkeypatch.setattr(neighbours, "ROWS", 128)
 
 
-@pytest.mark.parametrize("chunk", [16, None])
-def test_neighbours_are_those_of_scikit_learn(chunk):
+def test_neighbours_are_those_of_scikit_learn():
     distances, indices = NearestNeighbors(n_neighbors=7).fit(X).kneighbors(QUERY)
-    for found in (search(X, QUERY, 7, chunk=chunk), similar_instances(X, QUERY, 7, chunk=chunk)):
+    for found in (search(X, QUERY, 7, chunk=16), search(X, QUERY, 7, chunk=None), similar_instances(X, QUERY, 7)):
         np.testing.assert_array_equal(found.indices, indices)
         np.testing.assert_allclose(found.distances, distances, rtol=1e-4)
 
@@ -43,15 +42,15 @@ def test_a_mask_and_the_query_s_own_row_leave_rows_out():
 
 def test_all_rows_can_be_neighbours_and_equal_rows_come_in_order():
     x = np.repeat(np.array([[0.0], [1.0]], np.float32), 4, axis=0)
-    found = similar_instances(x, x[:1], 8)
+    found = search(x, x[:1], 8)
     assert found.indices.tolist() == [list(range(8))]
     assert found.distances.tolist() == [[0.0] * 4 + [1.0] * 4]
-    assert similar_instances(x, x, 7, own_rows=np.arange(8)).indices[0].tolist() == list(range(1, 8))
+    assert search(x, x[:1], 7, own_rows=np.zeros(1, np.int32)).indices[0].tolist() == list(range(1, 8))
 
 
 def test_neighbours_map_over_tables_and_unknown_ones_are_nan():
     tables = jnp.stack([jnp.asarray(X), jnp.asarray(X[::-1])])
-    many = jax.vmap(lambda x: similar_instances(x, jnp.asarray(QUERY), 3))(tables)
+    many = jax.vmap(lambda x: search(x, QUERY, 3))(tables)
     np.testing.assert_array_equal(many.indices[1], 299 - many.indices[0])
     few = search(X, QUERY, 3, where=jnp.asarray(np.arange(300) < 2))
     assert np.isnan(np.asarray(few.distances)).sum() == 40

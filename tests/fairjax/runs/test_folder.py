@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -240,3 +241,13 @@ def test_a_users_own_entries_in_a_stage_stay(tmp_path):
 def test_a_stage_without_a_configuration_takes_any_state(tmp_path):
     SavedStates(tmp_path / "states" / "s").save(1, STATE)
     assert SavedStates(tmp_path / "states" / "s").restore(STATE, seeds.mesh(jax.devices()[:1]))[0] == 1
+
+
+def test_arrays_without_entries_are_restored_with_their_shapes(tmp_path):
+    state = {"w": jnp.ones(2), "statistics": jnp.zeros((3, 0)), "trace": np.zeros((0, 4), np.int32)}
+    SavedStates(tmp_path / "states" / "s").save(1, state)
+    _, restored = SavedStates(tmp_path / "states" / "s").restore(state, seeds.mesh(jax.devices()[:1]))
+    assert {name: (leaf.shape, leaf.dtype) for name, leaf in restored.items()} == {
+        name: (leaf.shape, leaf.dtype) for name, leaf in state.items()
+    }
+    np.testing.assert_array_equal(restored["w"], state["w"])
