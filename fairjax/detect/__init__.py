@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from fairjax.detect.annotation import annotate
-from fairjax.detect.association import Association, association, holm
+from fairjax.detect.association import Association, association
 from fairjax.detect.attribution import (
     BiasByFeature,
     bias_by_feature,
@@ -54,6 +54,7 @@ from fairjax.detect.counterfactual import (
     swap_categories,
     swap_tokens,
 )
+from fairjax.detect.holm import holm
 from fairjax.detect.quality import (
     MapsByGroup,
     ProfileComparison,
