@@ -23,7 +23,7 @@ from fairjax.detect import (
     swap_tokens,
 )
 from fairjax.detect.counterfactual.effects_in_strata import _sets
-from fairjax.detect.counterfactual.holm import holm
+from fairjax.detect.holm import holm
 from fairjax.detect.counterfactual.paired_tests import paired_t_test, wilcoxon_test
 
 N = 90
