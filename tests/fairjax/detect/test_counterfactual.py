@@ -23,8 +23,8 @@ from fairjax.detect import (
     swap_tokens,
 )
 from fairjax.detect.counterfactual.effects_in_strata import _sets
-from fairjax.detect.holm import holm
 from fairjax.detect.counterfactual.paired_tests import paired_t_test, wilcoxon_test
+from fairjax.detect.holm import holm
 
 N = 90
 KEY = jax.random.key(5)
