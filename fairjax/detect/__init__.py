@@ -1,7 +1,7 @@
 """Why a network is biased: attribution, counterfactuals, concepts, and quality by group."""
 
 from fairjax.detect.annotation import annotate
-from fairjax.detect.association import Association, association, holm
+from fairjax.detect.association import Association, association
 from fairjax.detect.attribution import (
     BiasByFeature,
     bias_by_feature,
@@ -12,20 +12,59 @@ from fairjax.detect.attribution import (
     integrated_gradients,
     smooth_gradients,
 )
+from fairjax.detect.counterfactual import (
+    Effects,
+    GroupEffects,
+    Perturbation,
+    SimilarInstances,
+    compose,
+    consistency,
+    counterfactual,
+    effects_by_group,
+    effects_in_strata,
+    flip,
+    group_effects,
+    permute_within,
+    replace,
+    shift_to_group,
+    sign_flip_test,
+    similar_instances,
+    swap_categories,
+    swap_tokens,
+)
+from fairjax.detect.counterfactual.holm import holm
 from fairjax.detect.variables import variables_of
 
 __all__ = [
     "Association",
     "BiasByFeature",
+    "Effects",
+    "GroupEffects",
+    "Perturbation",
+    "SimilarInstances",
     "annotate",
     "association",
     "bias_by_feature",
+    "compose",
+    "consistency",
     "convergence_delta",
+    "counterfactual",
     "deep_lift",
+    "effects_by_group",
+    "effects_in_strata",
+    "flip",
     "gradient_times_input",
     "gradients",
+    "group_effects",
     "holm",
     "integrated_gradients",
+    "permute_within",
+    "replace",
+    "shift_to_group",
+    "sign_flip_test",
+    "similar_instances",
     "smooth_gradients",
+    "swap_categories",
+    "swap_tokens",
     "variables_of",
 ]
