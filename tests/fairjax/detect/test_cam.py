@@ -20,12 +20,13 @@ def x():
 
 @functools.cache
 def cnn(site="activation", outputs=1):
-    """Return a network and variables with statistics that matter."""
+    """Return a network and variables with statistics that matter, and activations of either sign."""
     network = from_linen(Cnn(channels=(4, 6), site=site, outputs=outputs))
     variables = jax.jit(network.init)(jax.random.key(1), jnp.ones((1, 8, 8, 3)))
-    noise = jax.random.uniform(jax.random.key(2), (6,))
+    noise = jax.random.uniform(jax.random.key(2), (6,), minval=-0.3, maxval=0.3)
     stats = jax.tree.map(lambda leaf: leaf + jnp.resize(noise, leaf.shape), variables["batch_stats"])
-    return network, {**variables, "batch_stats": stats}
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, variables["params"])
+    return network, {**variables, "batch_stats": stats, "params": params}
 
 
 compiled_grad_cam = jax.jit(grad_cam, static_argnames=("network", "layer", "target", "relu", "chunk"))
@@ -77,7 +78,8 @@ def test_weights_are_the_mean_derivative_over_positions(x, site):
                 values.append(float(apply(variables, x[row][None], shifts=moved)[0][0]))
             slope = (values[0] - values[1]) / (2 * step)
             expected += slope / 4 * np.asarray(activations[row, :, :, k])
-        np.testing.assert_allclose(found[row], expected, atol=2e-3)
+        np.testing.assert_allclose(found[row], expected, atol=2e-3 * np.abs(expected).max() + 1e-4)
+        assert np.abs(expected).max() > 0.02
 
 
 @pytest.mark.parametrize("target", [None, 0])
@@ -89,6 +91,7 @@ def test_cam_adds_up_to_the_logit_and_is_grad_cam_times_positions(x, target):
     np.testing.assert_allclose(logits, sign * network.apply(variables, x)[0], atol=1e-5)
     maps_of_gradients = compiled_grad_cam(network, variables, x, "block_01", target, relu=False)
     np.testing.assert_allclose(maps / 4, maps_of_gradients, atol=1e-6)
+    assert (jnp.max(jnp.abs(maps), axis=(1, 2)) > 0.02).all()
 
 
 def test_classes_have_maps_of_their_own(x):
