@@ -101,8 +101,8 @@ def select(calls: Sequence[Layer], units: Selection = None) -> dict[str, Layer]:
 
     Args:
         calls: layers in order of calls; a layer that is called more than once appears more than once.
-        units: names, which may be none, as of a linear model; a predicate of name and layer; or None: every linear layer
-            and convolution except the last called.
+        units: names, which may be none, as of a linear model; a predicate of name and layer; or None for every linear
+            layer and convolution except the last called.
 
     Returns:
         The chosen layers by numbered name, such as `00 fcs.0`.

@@ -79,8 +79,8 @@ class Pruning(Method):
         del key
         if not masks.size(variables["masks"]):
             raise ValueError(
-                "pruning cuts hidden units, and this network has none: choose layers with units= when it is brought, or "
-                "use a method that tunes parameters, such as BiasGda"
+                "pruning cuts hidden units, and this network has none: choose layers with units= when it is brought, "
+                "or use a method that tunes parameters, such as BiasGda"
             )
         sign = sign_of_bias(evaluation)
         scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
