@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from fairjax.data import Dataset, split
-from fairjax.data.splits import STRATIFY, _required_rows
+from fairjax.data.splits import STRATIFY, required_rows
 from fairjax.debiasing import debias
 from fairjax.fitting import Fitted, fit
 from fairjax.methods import Method
@@ -148,7 +148,7 @@ def split_of_seed(splits: Split, seed: int) -> Split:
 
 def _check_parts(table: Dataset, measure: Measure, splits: Split, valid_size: float) -> None:
     """Check that no part lacks rows that the measure or balanced accuracy needs, and that features have a scale."""
-    required = _required_rows(measure, table.group_names, table.class_names, table.a)
+    required = required_rows(measure, table.group_names, table.class_names, table.a)
     for part in ("train", "valid"):
         for rows in np.asarray(getattr(splits, part)):
             for description, quantity, select in required:

@@ -329,7 +329,7 @@ def check_split(
     if is_binary:
         y, a = checks.indicator("y", y)[0], checks.indicator("a", a)[0]
     y, a = np.asarray(y), np.asarray(a)
-    required = _required_rows_of_two_groups() if is_binary else _required_rows(measure, groups, classes, a)
+    required = _required_rows_of_two_groups() if is_binary else required_rows(measure, groups, classes, a)
     advice = "" if is_binary else " leave small groups out or pool them (see fairjax.data.groups),"
     if not is_binary and stratify is None and a.ndim == 1:
         advice += f' stratify="{STRATIFY}",'
@@ -523,10 +523,26 @@ def _required_rows_of_two_groups() -> RequiredRows:
     ]
 
 
-def _required_rows(
+def required_rows(
     measure: Measure | None, groups: Sequence[str] | None, classes: Sequence[str] | None, a: AnyArray
 ) -> RequiredRows:
-    """Return the rows that a measure of any number of groups and classes requires."""
+    """Return the rows that a part must have for a measure, and balanced accuracy, to be defined on it.
+
+    Args:
+        measure: the measure; if omitted, all groups are required.
+        groups: names of the groups; two groups if omitted.
+        classes: names of the classes; two classes if omitted.
+        a: the protected attribute, codes (n,) or memberships (n, groups).
+
+    Returns:
+        Each kind of rows: its description, the quantity that is undefined without them, and a function of labels and
+        groups that selects them.
+
+    Example:
+        >>> entries = required_rows(None, ("f", "m"), None, np.array([0, 1]))
+        >>> [description for description, _, _ in entries]
+        ['label 0', 'label 1', 'group f', 'group m']
+    """
     names = ("unprivileged", "privileged") if groups is None else tuple(groups)
     labels = ("0", "1") if classes is None else tuple(classes)
     parity = None if measure is None else as_parity(measure)

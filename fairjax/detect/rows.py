@@ -1,4 +1,4 @@
-"""Functions of rows: the logit to explain, chunks that bound memory, and the check that rows do not depend on each other."""
+"""Functions of rows: the logit to explain, chunks that bound memory, and the check that rows are independent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -62,8 +62,8 @@ def logits_of(
             raise ValueError(f"target must be 0 or 1 for a network of two classes, got {target}")
         return -logits if target == 0 else logits
     if target is None or not 0 <= target < logits.shape[1]:
-        found = "none" if target is None else target
-        raise ValueError(f"target must name one of the {logits.shape[1]} classes, 0 to {logits.shape[1] - 1}, got {found}")
+        last = logits.shape[1] - 1
+        raise ValueError(f"target must name one of the {last + 1} classes, a number from 0 to {last}, got {target}")
     return logits[:, target]
 
 
@@ -116,14 +116,14 @@ def check_row_wise(apply: ApplyFn, variables: Variables, x: Inputs) -> None:
     """
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, x))):
         return
-    n = num_rows(x)
-    first, last = (jax.tree.map(lambda leaf: jnp.asarray(leaf)[row][None], x) for row in (0, n - 1))
-    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), first, last)
-    alone = np.concatenate([np.asarray(apply(variables, row)[0], np.float64) for row in (first, last)])
+    two = np.array([0, num_rows(x) - 1])
+    both = jax.tree.map(lambda leaf: jnp.asarray(leaf)[two], x)
+    rows = [jax.tree.map(lambda leaf, row=row: leaf[row][None], both) for row in range(2)]
+    alone = np.concatenate([np.asarray(apply(variables, row)[0], np.float64) for row in rows])
     beside = np.asarray(apply(variables, both)[0], np.float64)
     if not np.allclose(alone, beside, rtol=1e-3, atol=1e-4, equal_nan=True):
         gap = np.max(np.abs(alone - beside))
         raise ValueError(
-            f"the network's logit of a row depends on the other rows, it changes by {gap:.2g}: rows cannot be explained "
-            "one by one; bring the network in evaluation mode, with running instead of batch statistics"
+            f"the network's logit of a row depends on the other rows, it changes by {gap:.2g}, so rows cannot be "
+            "explained one by one: bring the network in evaluation mode, with running instead of batch statistics"
         )

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fairjax.metrics import gaps, rates, shrinkage
 from fairjax.metrics.accuracy import accuracy_from_table, balanced_accuracy
+from fairjax.metrics.bias_amplification import bias_amplification
 from fairjax.metrics.confusion import cell_sums, confusion, gram, solved
+from fairjax.metrics.differential_fairness import differential_fairness
 from fairjax.metrics.gaps import GAPS, Difference, Distance, Gap, Quotient, Smooth
 from fairjax.metrics.group_sums import GroupSums, from_group_sums, group_sums
 from fairjax.metrics.histograms import (
@@ -84,6 +86,7 @@ __all__ = [
     "as_parity",
     "average_odds_difference",
     "balanced_accuracy",
+    "bias_amplification",
     "by_group",
     "cell_sums",
     "checked",
@@ -92,6 +95,7 @@ __all__ = [
     "demographic_parity",
     "demographic_parity_ratio",
     "demographic_parity_shortfall",
+    "differential_fairness",
     "eod",
     "equal_opportunity",
     "equalized_odds",

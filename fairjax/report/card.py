@@ -12,8 +12,10 @@ from fairjax.data.expressions import NO_VALUE_NAME
 from fairjax.methods import METHODS
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import GroupReport, report_from_sums
+from fairjax.metrics.intervals import interval_text
 from fairjax.runs.identity import NOT_IN_IDENTITY, plain
 from fairjax.runs.labels import PORTFOLIO, label
+from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_ONLY_FIELDS
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import Structure
 
@@ -22,27 +24,34 @@ CARD = "card.md"
 _RATES = ("selection_rate", "true_positive_rate", "false_positive_rate", "precision", "accuracy")
 
 
-def card(settings: Settings, structure: Structure, results: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Return the card of a run on a user's own table.
+def card(
+    settings: Settings,
+    structure: Structure,
+    results: pd.DataFrame,
+    facts: Mapping[str, Any],
+    given: str | None = None,
+) -> str:
+    """Return the card of a run on a user's own table or images.
 
     Args:
         settings: the settings of the run.
         structure: its groups and classes.
         results: a table with the columns of `results.csv`.
         facts: what `run.json` says about the run.
+        given: what the network is, if a trained one was given.
     """
     data, main = facts["data"], settings.selection.rule
     test = results[(results["part"] == "test") & results["rule"].isin(["none", main])]
     weights = data.get("weights")
     parts = [
         f"# Model card: classifiers of {settings.label}",
-        _training(settings, structure, data),
+        _training(settings, structure, data, given),
         f"## {MEASURES.label(settings.measure)} and accuracy on test parts\n\n{_bias(test)}",
         f"## Rates by group on test parts\n\n{_WEIGHTED if weights else _UNWEIGHTED}",
     ]
     for method, rows in test.groupby("method", sort=False):
         parts.append(f"### {label(str(method))}\n\n{_by_group(_report(rows, structure, weights))}")
-    parts += [_LIMITS, _settings(settings), _versions(facts)]
+    parts += [_LIMITS.format(data="images" if settings.images else "table"), _settings(settings), _versions(facts)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -55,25 +64,56 @@ for which the weights of a group are assumed not to depend on its labels and dec
 share rows, so they do not make it narrower."""
 
 
-def _training(settings: Settings, structure: Structure, data: Mapping[str, Any]) -> str:
-    columns, files = [entry["column"] for entry in data["encoder"]], [Path(path).name for path in settings.table]
+def _training(settings: Settings, structure: Structure, data: Mapping[str, Any], given: str | None) -> str:
+    """Describe the data and the networks."""
     lines = [
-        f"* **Data**: {', '.join(files)}, {data['rows']:,} rows; {data['features']} features of the columns "
-        f"{', '.join(columns)}.",
+        f"* **Data**: {_data(settings, data)}.",
         f"* **Label**: {settings.label}" + (f", positive: {settings.positive}." if settings.positive else "."),
         f"* **Groups**: {data['protected']}"
         + (f", privileged: {settings.privileged}." if settings.privileged else f": {'; '.join(structure.groups)}."),
         f"* **Splits**: {len(settings.seeds)} random ones into train (60 %), validation (20 %) and test parts (20 %)"
         + (f", the rows of a {settings.split_by} in one part." if settings.split_by else "."),
-        f"* **Networks**: one per split, a multilayer perceptron of {len(settings.network.widths)} hidden layers of "
-        f"{', '.join(map(str, dict.fromkeys(settings.network.widths)))} units, dropout {settings.network.dropout:g}.",
+        f"* **Networks**: {given or f'one per split, {_network(settings)}'}.",
         f"* **Selection**: the rule {settings.selection.rule} on validation parts, with the bound "
         f"|bias| < {settings.selection.epsilon:g}.",
     ]
-    lines += _columns(settings, data)
+    lines += _columns(settings, data) if settings.table else []
+    lines += [_GIVEN] if given else []
     lines += [f"* **Warning**: {warning}." for warning in data["warnings"]]
     lines += [f"* **Not compared**: {name} ({reason})." for name, reason in structure.left_out]
-    return "## What the networks were trained on\n\n" + "\n".join(lines)
+    title = "What the network was debiased on" if given else "What the networks were trained on"
+    return f"## {title}\n\n" + "\n".join(lines)
+
+
+_GIVEN = """* **Overlap**: whether the network was trained on rows of these data is not known. If it was, the numbers on
+test parts are too good."""
+
+
+def _data(settings: Settings, data: Mapping[str, Any]) -> str:
+    """Describe the files."""
+    if settings.images:
+        sides = " x ".join(map(str, settings.image_size))
+        return (
+            f"the images in {settings.images.name}, {data['rows']:,} of {data['features']:,} numbers each, layout "
+            f"{settings.layout}, {settings.colours}" + (f", resized to {sides}" if sides else "")
+        )
+    columns, files = [entry["column"] for entry in data["encoder"]], [Path(path).name for path in settings.table]
+    return f"{', '.join(files)}, {data['rows']:,} rows; {data['features']} features of the columns {', '.join(columns)}"
+
+
+def _network(settings: Settings) -> str:
+    """Describe the networks that were trained."""
+    network = settings.network
+    kind = network.kind_for(bool(settings.images))
+    if kind == "mlp":
+        widths = ", ".join(map(str, dict.fromkeys(network.widths)))
+        what = f"a multilayer perceptron of {len(network.widths)} hidden layers of {widths} units"
+    elif kind == "cnn":
+        what = f"a convolutional network of layers of {', '.join(map(str, network.channels))} channels"
+    else:
+        blocks = "1 block" if network.blocks == 1 else f"{network.blocks} blocks"
+        what = f"a residual network of stages of {', '.join(map(str, network.channels))} channels, {blocks} each"
+    return f"{what}, dropout {network.dropout:g}"
 
 
 def _columns(settings: Settings, data: Mapping[str, Any]) -> list[str]:
@@ -123,7 +163,7 @@ def _mean(values: np.ndarray) -> str:
         return f"{mean:.3f}"
     deviation = values.std(ddof=1)
     half = stats.t.ppf(0.975, len(values) - 1) * deviation / np.sqrt(len(values))
-    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] ± {deviation:.3f}"
+    return f"{mean:.3f} {interval_text(mean - half, mean + half, '.3f')} ± {deviation:.3f}"
 
 
 def _report(rows: pd.DataFrame, structure: Structure, weights: Mapping[str, Any] | None) -> GroupReport:
@@ -161,7 +201,7 @@ def _by_group(report: GroupReport) -> str:
         cells.append(f"{report.sizes['selection_rate'][g]:,.0f}")
         for rate in _RATES:
             value, (low, high) = getattr(report, rate)[g], report.intervals[rate][g]
-            cells.append("–" if np.isnan(value) else f"{value:.2f} [{low:.2f}, {high:.2f}]")
+            cells.append("–" if np.isnan(value) else f"{value:.2f} {interval_text(low, high, '.2f')}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -171,13 +211,22 @@ def _settings(settings: Settings) -> str:
     ran = {*settings.methods, *(settings.portfolio if PORTFOLIO in settings.methods else ())}
     absent = {*NOT_IN_IDENTITY, "table", "simulation", *(name for name in METHODS if name not in ran)}
     absent |= set() if PORTFOLIO in settings.methods else {"portfolio"}
+    absent |= {"images", *(TABLE_ONLY_FIELDS if settings.images else IMAGE_FIELDS)}
+    is_given = settings.network.file is not None
+    absent |= {"training"} if is_given else set()
     lines = ["| setting | value |", "|---|---|"]
     for name, value in plain(settings).items():
         if name in absent:
             continue
         entries = {f"{name}.{key}": entry for key, entry in value.items()} if isinstance(value, dict) else {name: value}
+        if name == "network":
+            entries = {key: entry for key, entry in entries.items() if (key in _OF_GIVEN) == is_given}
         lines += [f"| {key} | {_shown(entry)} |" for key, entry in entries.items()]
     return "## Settings\n\n" + "\n".join(lines)
+
+
+_OF_GIVEN = ("network.file", "network.output", "network.standardise")
+"""Settings of a network that is given."""
 
 
 def _shown(value: Any) -> str:
@@ -188,8 +237,8 @@ def _shown(value: Any) -> str:
 
 _LIMITS = """## Limits
 
-* The numbers are about rows of this table. On other people, or later, they may differ.
-* Parity of one rate does not imply parity of another, and says nothing about groups that the table does not name.
+* The numbers are about the rows of this {data}. On other people, or later, they may differ.
+* Parity of one rate does not imply parity of another, and says nothing about groups that the {data} does not name.
 * If the labels carry a bias, a network that agrees with them repeats it.
 * A bound that is met on validation data is met elsewhere with some probability only; the table above says how often it
   was met on test parts.

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,13 +63,18 @@ def open_run(settings: Settings, folder: RunFolder, console: Console) -> Iterato
         yield RunContext(settings, folder, machine, console, timings, compiler)
 
 
-def open_folder(settings: Settings) -> RunFolder:
-    """Open the folder of a run, after checking that all processes have the same settings and versions."""
-    hosts.check_same_on_all_processes("the configuration", fingerprint(settings))
-    return RunFolder(settings.folder, identity(settings))
+def open_folder(settings: Settings, network: dict[str, Any] | None = None) -> RunFolder:
+    """Open the folder of a run, after checking that all processes have the same settings and versions.
+
+    Args:
+        settings: the settings of the run.
+        network: checksums of a given network.
+    """
+    hosts.check_same_on_all_processes("the configuration", fingerprint(settings, network))
+    return RunFolder(settings.folder, identity(settings, network))
 
 
-def fingerprint(settings: Settings) -> str:
+def fingerprint(settings: Settings, network: dict[str, Any] | None = None) -> str:
     """Return the settings and versions that must be the same in all processes."""
     versions = f"fairjax {fairjax.__version__}, jax {jax.__version__}"
-    return f"{identity(settings)}, group size {settings.group_size}, {versions}"
+    return f"{identity(settings, network)}, group size {settings.group_size}, {versions}"

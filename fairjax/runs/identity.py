@@ -22,14 +22,21 @@ TRAINING_FIELDS = (
 
 
 # Settings that older versions do not have; at their defaults, they are not part of the identity.
-LATER_FIELDS = {"network": ("kind", "channels", "blocks"), "simulation": ("bias",)}
+LATER_FIELDS = {
+    "network": ("file", "output", "standardise", "kind", "channels", "blocks"),
+    "simulation": ("bias",),
+}  # fmt: skip
 
 
-def identity(settings: Any) -> dict[str, Any]:
+def identity(settings: Any, network: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return everything that the numbers of a run depend on, as plain values.
 
     For a run with the two groups of a benchmark, the identity is the same as in versions without a choice of groups, so
     that folders written by those versions keep their identity.
+
+    Args:
+        settings: the settings of the run.
+        network: checksums of a given network, in place of the settings of one that is trained.
     """
     values = {name: value for name, value in plain(settings).items() if name not in NOT_IN_IDENTITY}
     if not isinstance(settings, Settings):
@@ -41,6 +48,10 @@ def identity(settings: Any) -> dict[str, Any]:
         usual = plain(default[name])
         given = values[name].items()
         values[name] = {field: value for field, value in given if field not in fields or value != usual.get(field)}
+    if network is not None:  # the content counts, not the name
+        chosen = settings.network
+        values["network"] = {"given": network, "output": chosen.output, "standardise": chosen.standardise}
+        del values["training"]
     if settings.table:
         values["table"] = _digests(settings.table)  # the content counts, not the name
         return values

@@ -14,6 +14,7 @@ from fairjax import data, datasets
 from fairjax.data.own_table import TableColumns, own_table
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.datasets import Simulator
+from fairjax.runs.memory import check_images_fit
 from fairjax.runs.settings import Settings
 from fairjax.runs.structure import Structure
 from fairjax.types import SHARED, Split
@@ -48,7 +49,7 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
         options |= {"protected": settings.protected} if settings.protected else {}
     dataset = benchmark(settings.path, **options)
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
-    return _split(settings, dataset, structure), SHARED, structure, _facts(dataset)
+    return _split(settings, dataset, structure), SHARED, structure, _facts(dataset) | _columns(settings, dataset)
 
 
 def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -59,6 +60,7 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     dataset = table.dataset
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = _facts(dataset) | {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
+    facts |= _columns(settings, dataset)
     return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
 
 
@@ -73,6 +75,7 @@ def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, 
         loaded = datasets.image_folder(
             settings.images, settings.layout, settings.label, settings.protected, name=settings.dataset, **options
         )
+    check_images_fit(loaded.dataset.x, len(settings.runs), settings.group_size)
     structure = Structure.of(loaded.dataset, settings.across, settings.rate_minimum)
     facts = _facts(loaded.dataset) | {"warnings": list(loaded.warnings)}
     return _split(settings, loaded.dataset, structure, loaded.identities), SHARED, structure, facts
@@ -82,11 +85,18 @@ def _facts(dataset: data.Dataset) -> dict[str, Any]:
     """Return facts about a data set for the folder of the run."""
     features = sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(dataset.x))
     facts: dict[str, Any] = {"rows": len(dataset.y), "features": features, "protected": dataset.protected}
+    facts["names"] = dataset.features
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
     if dataset.weights is not None:
         facts["weights"] = _weights_of_groups(dataset)
     return facts
+
+
+def _columns(settings: Settings, dataset: data.Dataset) -> dict[str, Any]:
+    """Return the columns in the order in which a given network gets them, if there is one and the data are a table."""
+    is_table = isinstance(dataset.x, np.ndarray) and dataset.x.ndim == 2
+    return {"columns": list(dataset.features)} if is_table and settings.network.file is not None else {}
 
 
 def _weights_of_groups(dataset: data.Dataset) -> dict[str, list[float]]:
@@ -98,15 +108,23 @@ def _weights_of_groups(dataset: data.Dataset) -> dict[str, list[float]]:
 
 def _split(settings: Settings, dataset: data.Dataset, structure: Structure, identities: Any = None) -> Split:
     """Split a data set for every seed."""
-    stratify, measure = STRATIFY if settings.stratify else None, structure.measure(settings.measure)
+    options: dict[str, Any] = {"stratify": STRATIFY if settings.stratify else None, "standardise": _scaled(settings)}
+    options |= {"measure": structure.measure(settings.measure), "identities": identities}
     try:
-        return data.split_seeds(dataset, settings.seeds, stratify=stratify, measure=measure, identities=identities)
+        return data.split_seeds(dataset, settings.seeds, **options)
     except ValueError as error:
         if not structure.attributes:
             raise
         stratify = "" if settings.stratify or not settings.intersect else ", --stratify"
         flags = f"a larger --minimum, --small pool{stratify}"
         raise ValueError(f"{error}; on the command line: {flags}, other --seeds") from error
+
+
+def _scaled(settings: Settings) -> bool | None:
+    """Return whether features are standardised; None for what is usual for them."""
+    if settings.network.file is None or settings.benchmark.images:
+        return None
+    return settings.network.standardise
 
 
 def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -116,13 +134,16 @@ def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, St
     values = jnp.array([default if value is None else value for _, value in settings.runs])
     draw = jax.jit(jax.vmap(lambda key, value: simulator.draw(key, rows, value)))
     batch = draw(fold_in_all(keys, SIMULATION), values)
-    splits = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch)))(fold_in_all(keys, STREAM), batch)
+    divide = jax.jit(jax.vmap(lambda key, batch: data.split(key, *batch, standardise=_scaled(settings))))
+    splits = divide(fold_in_all(keys, STREAM), batch)
     for i, (seed, _) in enumerate(settings.runs):
         one = jax.tree.map(operator.itemgetter(i), splits)
         data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
     axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
     structure = Structure(across=settings.across, minimum=settings.rate_minimum)
-    return splits, axes, structure, {"rows": rows, "features": math.prod(batch.x.shape[2:]), "protected": "a"}
+    features = math.prod(batch.x.shape[2:])
+    names = tuple(f"x{number}" for number in range(1, features + 1)) if batch.x.ndim == 3 else ("x",)
+    return splits, axes, structure, {"rows": rows, "features": features, "protected": "a", "names": names}
 
 
 def keys_of(settings: Settings) -> jax.Array:

@@ -12,6 +12,7 @@ from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Cnn, Mlp, ResNet
 from fairjax.runs.fields import Field, current, field_docs, with_fields
+from fairjax.runs.function_in_file import FunctionInFile
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, methods
 from fairjax.runs.own_data import check_own_data, own_benchmark
@@ -79,8 +80,18 @@ class Simulation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The classifier: a multilayer perceptron for tables, a convolutional or residual network for images."""
+    """The classifier: an MLP for tables, a convolutional network for images, or a trained network of your own."""
 
+    file: str | None = None
+    """Function that returns a trained network, FILE.py:FUNCTION. The network is debiased in place of networks that are
+    trained here; --network FILE.py:FUNCTION is the same. The function may require one argument, a few rows as an
+    example, and returns the result of fairjax.adapters.*.bring, a pair (network, variables), or a trained module of a
+    framework."""
+    output: Literal["logit", "probability"] = "logit"
+    """What the module in a file returns: logits or probabilities."""
+    standardise: bool = False
+    """Whether the features for the network in a file are standardised, with the mean and scale of each train part. By
+    default it gets them as they are."""
     kind: Literal["auto", "mlp", "cnn", "resnet"] = "auto"
     """Kind of network: a multilayer perceptron, a convolutional network, or a residual network. By default a multilayer
     perceptron for tables, and a convolutional network for images."""
@@ -96,6 +107,25 @@ class NetworkSettings:
     """Where the influence of a unit is measured: before the ReLU, after it, or after batch normalisation."""
     cut: Literal["incoming", "outgoing"] = "incoming"
     """Which weights of a pruned unit are removed."""
+
+    @property
+    def source(self) -> FunctionInFile | None:
+        """The function that returns a trained network, if there is one."""
+        return None if self.file is None else FunctionInFile.parse(self.file, "network.file")
+
+    def _check_file(self) -> None:
+        """Check that settings of a given network, and of one that is trained here, are not mixed."""
+        if self.file is not None and ":" not in self.file and "." not in self.file:
+            raise ValueError(
+                f"network.file must be FILE.py:FUNCTION, such as mymodule.py:make, got {self.file!r}: --network.kind "
+                "chooses a network that is trained here"
+            )
+        of_file = ("output", "standardise")
+        changed = [field.name for field in dataclasses.fields(self) if getattr(self, field.name) != field.default]
+        idle = [f"network.{name}" for name in changed if (name in of_file) == (self.source is None) and name != "file"]
+        if idle:
+            why = "without --network FILE.py:FUNCTION" if self.source is None else f"for the network of {self.file}"
+            raise ValueError(f"{' and '.join(idle)} would change nothing {why}: leave them out")
 
     def kind_for(self, images: bool) -> str:
         """Return the kind of network for images, or for tables.
@@ -127,6 +157,7 @@ class NetworkSettings:
     def __post_init__(self):
         """Validate the settings by building the networks."""
         check_values(self, "network.")
+        self._check_file()
         for name in ("widths", "channels"):
             if any(not 1 <= width <= 2**14 for width in getattr(self, name)):
                 value = short_repr(getattr(self, name))
@@ -310,7 +341,7 @@ class Settings:
             simulator.check_rows(self.simulation.rows, "simulation.rows")
             for value in self.simulation.sweep:
                 simulator.parameter.check(value, "simulation.sweep")
-        self.network.kind_for(self.benchmark.images)
+        self._check_network()
         for name in ("methods", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -323,6 +354,24 @@ class Settings:
             raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
         if self.group_size is not None and self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
+
+    def _check_network(self) -> None:
+        """Check that the network suits the data, and that settings of training are not given with a trained network."""
+        if self.network.file is None:
+            self.network.kind_for(self.benchmark.images)
+            return
+        if self.network.standardise and self.benchmark.images:
+            raise ValueError("network.standardise is for tables: images are given to the network as they are")
+        changed = [
+            f"training.{field.name}"
+            for field in dataclasses.fields(self.training)
+            if getattr(self.training, field.name) != field.default
+        ]
+        if changed:
+            raise ValueError(
+                f"{' and '.join(changed)} would change nothing for the network of {self.network.file}, which is not "
+                "trained here: leave them out"
+            )
 
     @property
     def benchmark(self) -> Benchmark:
@@ -383,7 +432,9 @@ class Settings:
     @property
     def folder(self) -> Path:
         """The folder of the results."""
-        names = (self.dataset, *self.protected, self.measure)
+        source = self.network.source
+        given = () if source is None else (source.file.stem,)
+        names = (self.dataset, *self.protected, self.measure, *given)
         return self.out or Path("results") / "-".join(re.sub(r"[^\w.-]+", "_", name) for name in names)
 
     @property

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from fairjax import seeds
+from fairjax.checkpoint import first_line
 from fairjax.debiasing import task_of
 from fairjax.methods import METHODS, Parts, Standard, Task
 from fairjax.nn.flat import FlatVariables
@@ -260,6 +261,22 @@ def compile_ahead(run: RunContext, task: Task, splits: Split, axes: Axes, networ
             saved = run.folder.stage(stage.name).has_checkpoint()  # not in the other thread: all processes ask in turn
             work = functools.partial(_compile, stage, shapes, call, saved)
             run.compiler.add(stage.name, work)
+
+
+def check_stages(run: RunContext, task: Task, splits: Split, axes: Axes, networks: FlatVariables) -> None:
+    """Check that all methods can be applied to networks, by tracing their programs.
+
+    Raises:
+        ValueError: naming the method that cannot, and why.
+    """
+    shapes = Originals.evaluate(run, task, networks, splits, axes, shapes_only)
+    for stage in stages_of(run, networks):
+        try:
+            stage.compile(shapes, shapes_only, saved=False)
+        except (TypeError, ValueError) as error:
+            reason, flag = first_line(error), f"--{stage.name.replace('_', '-')}.layers"
+            way_out = f"choose with {flag} or leave" if reason.startswith("layers must be") else "leave"
+            raise ValueError(f"{stage.name} cannot be applied: {reason}; {way_out} the method out") from error
 
 
 def _compile(stage: Stage, shapes: dict[str, Originals], call: Call, saved: bool) -> None:

@@ -150,18 +150,20 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _plain(leaf: Any) -> np.ndarray:
-    """Convert a leaf to a NumPy array; keys become their data."""
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    """Convert a leaf to a NumPy array; keys become their data, and arrays without entries one 0."""
+    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return array if array.size else np.zeros(1, array.dtype)  # orbax saves no arrays without entries
 
 
 def _empty_like(leaf: Any) -> np.ndarray:
     """Create an array with the shape and type that `_plain` returns for a leaf."""
     shape = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    return np.zeros(shape.shape, shape.dtype)
+    return np.zeros(shape.shape if 0 not in shape.shape else 1, shape.dtype)
 
 
 def _restored(like: Any, leaf: np.ndarray, mesh: jax.sharding.Mesh) -> Any:
     """Invert `_plain`: restore the type, key implementation and devices of a leaf."""
+    leaf = np.zeros(like.shape, leaf.dtype) if 0 in like.shape else leaf
     if isinstance(like, np.ndarray):
         return np.array(leaf)
     placed = seeds.replicate(leaf, mesh)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -10,30 +11,45 @@ import numpy as np
 from fairjax import seeds
 from fairjax.methods import Task
 from fairjax.nn import from_linen
+from fairjax.nn.flat import FlatVariables
 from fairjax.runs import hosts
 from fairjax.runs.compiler import lower_and_compile
 from fairjax.runs.context import RunContext
 from fairjax.runs.drive import SavingDrive
+from fairjax.runs.given_network import EXAMPLE_ROWS, Given
 from fairjax.runs.labels import PORTFOLIO, about
 from fairjax.runs.loading import TRAINING_STREAM, fold_in_all, keys_of, load
 from fairjax.runs.progress import progress_of
 from fairjax.runs.settings import Settings
-from fairjax.runs.stages import compile_ahead
+from fairjax.runs.stages import check_stages, compile_ahead
 from fairjax.runs.structure import Structure
-from fairjax.runs.trials import Prepared
+from fairjax.runs.trials import GivenNetworks, Prepared
 from fairjax.seeds import Axes
 from fairjax.training import TrainingState
-from fairjax.types import Split
+from fairjax.types import Inputs, Split
 
 SMALL_GROUPS = "the last few networks in training"
 """Name of the program for smaller groups of networks, which is compiled while the first epochs run."""
 
 
-def prepare(run: RunContext) -> Prepared:
+Data = tuple[Split, Split, Structure, dict[str, Any]]
+"""The splits of all seeds, their vmap axes, groups and classes, and facts about the data."""
+
+
+def prepare(
+    run: RunContext,
+    data: Data | None = None,
+    given: Given | None = None,
+    ahead: Callable[..., None] = compile_ahead,
+) -> Prepared:
     """Load the data and train the networks, or resume where an earlier call was interrupted.
 
     Args:
-        run: the run. Its background compiler compiles the programs of `debias_all` while networks train.
+        run: the run.
+        data: the data, if they were loaded before.
+        given: a trained network, which takes the place of all trained networks.
+        ahead: queues the programs that the run's background compiler compiles while networks train; by default those
+            of `debias_all`.
 
     Returns:
         The splits and the trained networks.
@@ -43,23 +59,33 @@ def prepare(run: RunContext) -> Prepared:
         FileNotFoundError: if there is no data file.
     """
     settings, mesh = run.settings, run.machine.mesh
+    if settings.network.file is not None and given is None:
+        raise ValueError(f"the network of {settings.network.file} is debiased by `debias` alone: leave it out here")
     with run.timings.stage("loading"):
-        splits, axes, structure, facts = _load(settings)
+        splits, axes, structure, facts = load_data(settings) if data is None else data
         check_methods(settings, structure, splits)
         splits = seeds.replicate(splits, mesh)
+    describe_data(run, structure, facts, given.warnings if given else ())
+    network = given.network if given else from_linen(settings.module(len(structure.classes)))
+    task = Task(network, structure.measure(settings.measure))
+    if given:
+        return Prepared(splits, axes, facts, structure, network, _copies(run, task, splits, Axes(axes), given), given)
+    trained = _train(run, task, splits, Axes(axes), ahead)
+    run.report_diverged(trained.diverged, "training")
+    return Prepared(splits, axes, facts, structure, network, trained)
+
+
+def describe_data(run: RunContext, structure: Structure, facts: dict[str, Any], warnings: Sequence[str] = ()) -> None:
+    """Print the size of the data, the number of networks, how groups are compared, and warnings."""
+    settings = run.settings
     run.console.print(
         f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
-        f"{mesh.size} {jax.devices()[0].platform} device(s)"
+        f"{run.machine.mesh.size} {jax.devices()[0].platform} device(s)"
     )
     for line in structure.explain(settings.measure):
         run.console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for line in facts.get("warnings", ()):
+    for line in (*facts.get("warnings", ()), *warnings):
         run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
-    network = from_linen(settings.module(len(structure.classes)))
-    task = Task(network, structure.measure(settings.measure))
-    trained = _train(run, task, splits, Axes(axes))
-    run.report_diverged(trained.diverged, "training")
-    return Prepared(splits, axes, facts, structure, network, trained)
 
 
 def check_methods(settings: Settings, structure: Structure, splits: Split) -> None:
@@ -86,7 +112,33 @@ def check_methods(settings: Settings, structure: Structure, splits: Split) -> No
         raise ValueError(f"{what}: leave them out, as in {' '.join(words)}")
 
 
-def _load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
+def example_of(data: Data) -> Inputs:
+    """Return a few rows, standardised if the networks get them so."""
+    splits, axes, _, _ = data
+
+    def rows(leaf: Any) -> np.ndarray:
+        return np.array((leaf if axes.x is None else leaf[0])[:EXAMPLE_ROWS])
+
+    if splits.mean is None or splits.scale is None:
+        return jax.tree.map(rows, splits.x)
+    return (rows(splits.x) - np.asarray(splits.mean[0])) / np.asarray(splits.scale[0])
+
+
+def _copies(run: RunContext, task: Task, splits: Split, axes: Axes, given: Given) -> GivenNetworks:
+    """Copy a given network for every run, and check that all methods can be applied to it before any begins."""
+    count, mesh = len(run.settings.runs), run.machine.mesh
+
+    def copies(leaf: Any) -> np.ndarray:
+        return np.broadcast_to(np.asarray(leaf), (count, *np.shape(leaf)))
+
+    networks = seeds.replicate(jax.tree.map(copies, FlatVariables.ravel(given.variables)), mesh)
+    check_stages(run, task, splits, axes, networks)
+    compile_ahead(run, task, splits, axes, networks, functools.partial(lower_and_compile, mesh=mesh))
+    run.compiler.start()
+    return GivenNetworks(networks, np.zeros(count, np.int32))
+
+
+def load_data(settings: Settings) -> Data:
     """Load the data and check that they are the same in all processes."""
     try:
         splits, axes, structure, facts = load(settings)
@@ -99,7 +151,7 @@ def _load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     return splits, axes, structure, facts
 
 
-def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingState:
+def _train(run: RunContext, task: Task, splits: Split, axes: Axes, ahead: Callable[..., None]) -> TrainingState:
     config, count, mesh = run.settings.training, len(run.settings.runs), run.machine.mesh
     stage = seeds.Fitting(task.network, config, axes, run.machine)
     keys = seeds.replicate(fold_in_all(keys_of(run.settings), TRAINING_STREAM), mesh)
@@ -109,7 +161,7 @@ def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingSt
         if stage.small != stage.machine and count > 2 * mesh.size:
             shapes = jax.eval_shape(lambda state: state, state)
             run.compiler.add(SMALL_GROUPS, lambda: stage.advance(splits, shapes, small_groups=True, call=call))
-        compile_ahead(run, task, splits, axes, state.best, call)
+        ahead(run, task, splits, axes, state.best, call)
 
     def before(state: TrainingState) -> None:
         if stage.few_unfinished(state):

@@ -9,6 +9,7 @@ from fairjax.nn import Network
 from fairjax.nn.flat import FlatVariables
 from fairjax.result import Trace
 from fairjax.runs import programs
+from fairjax.runs.given_network import Given
 from fairjax.runs.structure import Structure
 from fairjax.training import TrainingState
 from fairjax.types import Split
@@ -51,6 +52,15 @@ def best_of_trials(members: list[Trial], rule: Any) -> Trial:
     return Trial(joined, selected, chosen(*(trial.diverged for trial in members)), picked)
 
 
+class GivenNetworks(NamedTuple):
+    """Copies of a network that was trained elsewhere, one per run, in place of a `TrainingState`."""
+
+    best: FlatVariables
+    """The given variables."""
+    epoch: np.ndarray
+    """Number of epochs of training: 0."""
+
+
 class Prepared(NamedTuple):
     """The data and the trained networks."""
 
@@ -59,7 +69,9 @@ class Prepared(NamedTuple):
     facts: dict[str, Any]
     structure: Structure
     network: Network
-    trained: TrainingState
+    trained: TrainingState | GivenNetworks
+    given: Given | None = None
+    """The network that the user gave, if there is one."""
 
 
 class Outcome(NamedTuple):

@@ -78,6 +78,11 @@ def evaluate_tables(
     Returns:
         An evaluation with one entry per table.
     """
+    return _evaluate_tables(measure, threshold, table, squared, whole)
+
+
+@partial(jax.jit, static_argnums=0)  # tables have one shape whatever the number of rows, so this is traced once
+def _evaluate_tables(measure, threshold, table, squared, whole) -> Evaluation:
     bias = jax.vmap(partial(metrics.measure_from_table, measure))(table, squared, whole)
     comparable = jax.vmap(partial(metrics.is_defined, measure))(table, squared)
     return Evaluation(

@@ -54,6 +54,26 @@ def test_a_run_on_a_folder_of_images(faces, tmp_path, monkeypatch, capsys):
     assert main(["debias", *words, *network, *SMALL]) == 0
     assert "faces: 120 rows, 108 features" in capsys.readouterr().out
     assert isinstance(checkpoint.load(tmp_path / "r" / "networks" / "pruning").module, ResNet)
+    card = (tmp_path / "r" / "card.md").read_text()
+    assert "the images in faces, 120 of 108 numbers each, layout csv, RGB, resized to 6" in card
+    assert (
+        "a residual network of stages of 4 channels, 1 block each" in card
+        and "the rows of a person in one part" in card
+    )
+    assert "| layout | csv |" in card and "| weight |" not in card and str(tmp_path) not in card.split("Command:")[0]
+    (tmp_path / "new.csv").write_text("file\n0.png\n")
+    words = ["--network", str(tmp_path / "r" / "networks" / "pruning"), "--table", str(tmp_path / "new.csv")]
+    assert main(["predict", *words]) == 2
+    assert "was debiased on images, and predict scores tables" in capsys.readouterr().err
+
+
+def test_images_that_do_not_fit_into_memory_are_refused_before_anything_runs(faces, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("fairjax.runs.memory.free_bytes", lambda: 1000)
+    words = ["--images", str(faces), *COLUMNS, "--out", str(tmp_path / "r"), *SMALL]
+    assert main(["debias", *words]) == 2
+    error = capsys.readouterr().err
+    assert "120 images of 8 x 8 pixels and 3 channels need at least" in error and error.count("\n") == 1
 
 
 def test_an_attribute_that_does_not_exist_is_refused_with_those_there_are(faces, tmp_path, capsys):
