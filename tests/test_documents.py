@@ -308,7 +308,15 @@ def encoded_and_used(names):
     assert results["hidden_00"]["group 0"].score < 0.5 and not results["hidden_00"]["group 0"].refused
 
 
+def worse_for_some(names):
+    quality, where = names["quality"], names["where"]
+    assert quality.names == ("others", "women") and quality.worst("accuracy") == "others"
+    assert where.difference.shape == (1, 6, 6) and (where.corrected_p_value[0] < 0.05).any()
+    assert names["profiles"].table(["others", "women"])["total_variation"].iloc[0] > 0.05
+
+
 CHECKS = {
+    "For whom the network works worse": worse_for_some,
     "Which features carry the bias": bias_decomposed,
     "What if the inputs were different? Counterfactuals": perturbed,
     "Is the group encoded in the layers, and does the network use it?": encoded_and_used,

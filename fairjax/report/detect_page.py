@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from fairjax.report.detect_about import About
 from fairjax.report.detect_links import PAGE
-from fairjax.report.detect_sections import PARTS, Part
+from fairjax.report.detect_part import Part
+from fairjax.report.detect_sections import PARTS
 from fairjax.report.layout import Fold, Section
 from fairjax.report.page import render
 from fairjax.runs.detecting.computing import Computed

@@ -200,6 +200,7 @@ def quality_gaps(table: pd.DataFrame) -> Table:
             Cell(str(name).replace("_", " ")),
             Cell(shown(known["difference"].mean(), ".3f"), interval(known["low"].mean(), known["high"].mean(), ".3f")),
             Cell(shown(known["shrunk"].mean(), ".3f")),
+            Cell(f"{int((known['p_value'] < 0.05).sum())} of {int(known['p_value'].notna().sum())}"),
             Cell(str(worst.index[0])),
             Cell(f"{worst.iloc[0]} of {len(known)}"),
             Cell(shown(known["worst_value"].mean(), ".3f")),
@@ -208,10 +209,10 @@ def quality_gaps(table: pd.DataFrame) -> Table:
         rows.append(Row(cells))
     note = (
         "Gap: greatest less least value of a group, mean over networks, and the mean of the intervals of single test "
-        "parts. The extremes of noisy rates are too far apart; shrunk: after empirical Bayes. Worst: most frequently "
-        "so."
+        "parts. The extremes of noisy rates are too far apart; shrunk: after empirical Bayes. p: the test that all "
+        "groups have the same value. Worst: the group that most often is."
     )
-    columns = ["measure", "gap", "shrunk", "worst group", "worst in", "worst value", "best value"]
+    columns = ["measure", "gap", "shrunk", "p < 0.05 in", "worst group", "worst in", "worst value", "best value"]
     return Table(columns, rows, "Gaps between groups", note)
 
 

@@ -113,7 +113,7 @@ def check_methods(settings: Settings, structure: Structure, splits: Split) -> No
 
 
 def example_of(data: Data) -> Inputs:
-    """Return a few rows as a network gets them."""
+    """Return a few rows, standardised if the networks get them so."""
     splits, axes, _, _ = data
 
     def rows(leaf: Any) -> np.ndarray:

@@ -39,9 +39,7 @@ class ScoreSums(NamedTuple):
     high: Float[Array, " u"]
 
 
-def tcav_scores(
-    gradients: Float[AnyArray, "n u"], vectors: Float[AnyArray, "v u"], counted: Bool[AnyArray, " n"] | None = None
-) -> TcavScores:
+def tcav_scores(gradients: Float[AnyArray, "n u"], vectors: Float[AnyArray, "v u"], counted: Any = None) -> TcavScores:
     """Compute the TCAV score, mean sensitivity and relative magnitude of every vector by one matrix product.
 
     Args:

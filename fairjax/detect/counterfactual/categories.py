@@ -35,7 +35,7 @@ class SwapCategories(Perturbation):
         is_yes = (values > (0.5 * (no + yes))[None]) & (no < yes)[None]
         ways = list(self.swapped)
         valid = (jnp.sum(is_yes, axis=1) == 1) & jnp.all(no[jnp.array(ways)] < yes[jnp.array(ways)])
-        concrete = is_concrete(x, self.levels)
+        concrete = is_concrete(valid)  # even constants are traced inside of jit
         if concrete:
             self._check(np.asarray(is_yes), np.asarray(no < yes))
         for position, other in (ways, ways[::-1]):

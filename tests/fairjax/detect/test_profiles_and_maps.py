@@ -57,21 +57,23 @@ def test_p_values_are_those_of_scipys_permutation_test(compare):
         (rows[~a], rows[a]), distance, n_resamples=1000, alternative="greater", vectorized=False, rng=0
     )
     assert found.p_value[0] == pytest.approx(expected.pvalue, abs=0.05)
-    assert found.chance[0] == pytest.approx(expected.null_distribution.mean(), rel=0.05)
+    assert found.chance[0] == pytest.approx(expected.null_distribution.mean(), rel=0.1)
 
 
 def test_all_permutations_of_few_rows_give_the_exact_p_values():
     values = np.array([5.0, 1.0, 4.0, 2.0, 0.5, 3.0], np.float32)[:, None]
-    first = np.array([True, False, True, False, False, False])
+    first = jnp.array([True, False, True, False, False, False])
 
     def difference(labels):
         sums = labels @ values
         return sums / 2 - (values.sum() - sums) / 4
 
-    drawn = permuted(difference, np.ones(6, bool), first, jax.random.key(0), 3000, 700)
+    drawn = permuted(difference, jnp.ones(6, bool), first, jax.random.key(0), 3000, 700)
     assert drawn.shape == (3001, 1)
-    sums = [values[list(rows), 0].sum() for rows in itertools.combinations(range(6), 2)]
-    exact = [chosen / 2 - (15.5 - chosen) / 4 for chosen in sums]
+    exact = [
+        values[list(c), 0].sum() / 2 - (15.5 - values[list(c), 0].sum()) / 4
+        for c in itertools.combinations(range(6), 2)
+    ]
     expected = np.mean(np.abs(exact) >= abs(exact[1]) - 1e-6)  # the second combination is rows 0 and 2
     assert p_values(jnp.abs(drawn))[0] == pytest.approx(expected, abs=0.03)
     assert corrected_p_values(drawn)[0] == p_values(jnp.abs(drawn))[0]  # one difference needs no correction
@@ -79,8 +81,8 @@ def test_all_permutations_of_few_rows_give_the_exact_p_values():
 
 
 def test_labels_are_permuted_among_the_rows_of_both_groups_only():
-    members = np.array([True, True, False, True, False, True])
-    first = np.array([True, False, False, True, False, False])
+    members = jnp.array([True, True, False, True, False, True])
+    first = jnp.array([True, False, False, True, False, False])
     drawn = permuted(lambda labels: labels, members, first, jax.random.key(1), 50, None)
     assert (drawn[0] == first).all() and (drawn.sum(axis=1) == 2).all() and (drawn[:, ~members] == 0).all()
     assert len(np.unique(drawn, axis=0)) == 6  # all ways to choose 2 of 4
@@ -90,10 +92,10 @@ def test_several_groups_are_compared_in_pairs_as_two_groups_are():
     attributions, _ = draw(90)
     codes = np.repeat([0, 1, 2], 30)
     attributions[codes == 2] *= [4, 1, 1, 1, 1]
-    found = compare_profiles(attributions, codes, jax.random.key(0), 200, num_groups=3)
+    found = compare_profiles(attributions, codes, jax.random.key(0), 99, num_groups=3)
     for k, (i, j) in enumerate(pairs(3)):
         rows = (codes == i) | (codes == j)
-        alone = compare_profiles(attributions[rows], codes[rows] == j, jax.random.key(k), 200)
+        alone = compare_profiles(attributions[rows], codes[rows] == j, jax.random.key(k), 99)
         for name in ("total_variation", "rank_correlation", "difference"):
             np.testing.assert_allclose(getattr(found, name)[k], getattr(alone, name)[0], rtol=1e-5, atol=1e-6)
     assert found.feature_p_value[1, 0] < 0.02 and found.p_value[0] > 0.05

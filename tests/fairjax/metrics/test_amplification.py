@@ -38,8 +38,9 @@ def test_amplification_of_ten_rows_by_hand():
     other = (np.array([1, 1]), np.array([0, 1]))  # in these rows no group has more than half of the output
     assert bias_amplification(predictions, y, a, reference=other) == 0
     weights = np.array([1, 1, 1, 3, 1, 1, 1, 1, 1, 1.0])
-    # 3 of 6 are not more than half
-    assert bias_amplification(predictions, y, a, weights) == pytest.approx(0.0, abs=1e-7)
+    assert bias_amplification(predictions, y, a, weights) == pytest.approx(
+        0.0, abs=1e-7
+    )  # 3 of 6 are not more than half
 
 
 def test_outputs_that_are_never_predicted_are_left_out():

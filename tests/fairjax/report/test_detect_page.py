@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fairjax.report import detect_features, detect_page, detect_sections, detect_tables
 from fairjax.report import detect_figures as figures
-from fairjax.report import detect_page, detect_sections, detect_tables
 from fairjax.report.detect_about import About
 from fairjax.report.detect_links import links_of, why
 from fairjax.report.detect_summary import over_seeds, share_of_seeds
@@ -103,6 +103,7 @@ def quality():
             "low": 0.1,
             "high": 0.3,
             "shrunk": 0.15,
+            "p_value": 0.01,
             "worst_value": 0.7,
             "best_value": 0.9,
         }
@@ -235,7 +236,7 @@ def test_variables_that_may_be_associated_by_chance_are_not_found():
     made["proxies"]["p_holm"] = 1.0
     text = " ".join(detect_sections.features(made, ABOUT).findings)
     assert "No important variable beside the attribute is clearly associated with sex." in text
-    kinds = detect_tables.proxies(detect_sections.proxy_summary(made["proxies"]), "sex").rows
+    kinds = detect_tables.proxies(detect_features.proxy_summary(made["proxies"]), "sex").rows
     assert {row.cells[0].text: row.cells[5].text for row in kinds} == {
         "wife": "sensitive, or by chance",
         "sex": "the attribute",
