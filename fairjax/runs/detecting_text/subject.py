@@ -50,9 +50,13 @@ class TextSubject:
         """The seeds in the order of the variables."""
         return self.settings.seeds
 
-    def scores(self, name: str, texts: Sequence[str]) -> np.ndarray:
-        """Return the scores of texts, (seeds, texts)."""
-        return np.asarray(_scores(self.head, self.heads, jnp.asarray(self.encoder.embed(name, texts))))
+    def scores(self, name: str, texts: Sequence[str], length: int | None = None) -> np.ndarray:
+        """Return the scores of texts, (seeds, texts); see `Encoder.embed`."""
+        return self.scores_of(self.encoder.embed(name, texts, length))
+
+    def scores_of(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the scores of embedded texts, (seeds, texts)."""
+        return np.asarray(_scores(self.head, self.heads, jnp.asarray(embeddings)))
 
     def accuracies(self) -> np.ndarray:
         """Return the accuracy of each head on the test part of its split."""
