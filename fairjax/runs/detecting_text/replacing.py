@@ -47,7 +47,8 @@ def compute(subject: TextSubject) -> dict[str, pd.DataFrame]:
 
 
 def _rows(subject: TextSubject, what: str, group: str, effect: np.ndarray) -> list[dict]:
-    return [
+    """Return one row per seed; none if the group has no sentences."""
+    return [] if not effect.shape[1] else [
         {
             "seed": seed, "replaced": what, "group": group, "sentences": values.size,
             "mean_effect": values.mean(), "mean_absolute_effect": np.abs(values).mean(),

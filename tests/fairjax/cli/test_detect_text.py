@@ -29,7 +29,8 @@ def made_snippets(path=None, *, least=0.5, verify=True):
     generator = np.random.default_rng(0)
     valence = generator.uniform(0.6, 3, 300) * generator.choice([-1, 1], 300)
     valence[::10] = 0.1
-    words = [("good" if value > 0 else "bad") + f" {number}: she met him" for number, value in enumerate(valence)]
+    people = ("she met a man", "he met a woman", "it rained")
+    words = [f"{'good' if value > 0 else 'bad'} {row}: {people[row % 3]}" for row, value in enumerate(valence)]
     return Snippets(tuple(words), valence > 0, np.arange(300, dtype=np.int32) // 5, valence.astype(np.float32))
 
 
