@@ -1,11 +1,14 @@
 """Why a network is biased: attribution, counterfactuals, concepts, and quality by group."""
 
+from typing import TYPE_CHECKING, Any
+
 from fairjax.detect.annotation import annotate
-from fairjax.detect.association import Association, association, holm
+from fairjax.detect.association import Association, association
 from fairjax.detect.attribution import (
     BiasByFeature,
     bias_by_feature,
     convergence_delta,
+    deep_lift,
     gradient_times_input,
     gradients,
     integrated_gradients,
@@ -51,7 +54,20 @@ from fairjax.detect.counterfactual import (
     swap_categories,
     swap_tokens,
 )
+from fairjax.detect.holm import holm
+from fairjax.detect.quality import (
+    MapsByGroup,
+    ProfileComparison,
+    cam,
+    compare_profiles,
+    grad_cam,
+    maps_by_group,
+    resized_maps,
+)
 from fairjax.detect.variables import variables_of
+
+if TYPE_CHECKING:
+    from fairjax.detect.quality import QualityByGroup, quality_by_group
 
 __all__ = [
     "Association",
@@ -60,14 +76,19 @@ __all__ = [
     "ConceptVector",
     "Effects",
     "GroupEffects",
+    "MapsByGroup",
     "Perturbation",
     "Probes",
+    "ProfileComparison",
+    "QualityByGroup",
     "Selectivity",
     "SimilarInstances",
     "Tcav",
     "annotate",
     "association",
     "bias_by_feature",
+    "cam",
+    "compare_profiles",
     "compose",
     "concept_addition",
     "concept_vector",
@@ -75,9 +96,11 @@ __all__ = [
     "consistency",
     "convergence_delta",
     "counterfactual",
+    "deep_lift",
     "effects_by_group",
     "effects_in_strata",
     "flip",
+    "grad_cam",
     "gradient_times_input",
     "gradients",
     "group_effects",
@@ -85,10 +108,13 @@ __all__ = [
     "integrated_gradients",
     "layer_names",
     "logistic_regression",
+    "maps_by_group",
     "permute_within",
     "probe",
     "probe_table",
+    "quality_by_group",
     "replace",
+    "resized_maps",
     "selectivity",
     "shift_to_group",
     "sign_flip_test",
@@ -103,3 +129,12 @@ __all__ = [
     "unit_gradients",
     "variables_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `quality_by_group` and its result, which need pandas, on first use."""
+    if name in ("QualityByGroup", "quality_by_group"):
+        from fairjax.detect import quality
+
+        return getattr(quality, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

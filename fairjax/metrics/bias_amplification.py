@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fairjax.metrics.confusion import confusion
 
@@ -68,7 +68,7 @@ def bias_amplification(
     return jnp.where((count > 0) & ~invalid, mean, jnp.nan)
 
 
-def _shares(sums: Float[Array, "k G"]) -> tuple[Float[Array, "k G"], Float[Array, " k"]]:
+def _shares(sums: Float[Array, "k G"]) -> tuple[Float[Array, "k G"], Bool[Array, " k"]]:
     """Return the shares of the groups in each row, and whether the row has a positive sum."""
     total = jnp.sum(sums, axis=1)
     positive = total > 0

