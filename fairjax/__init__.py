@@ -13,6 +13,7 @@ A module imports only those above it in this list:
     selection     evaluations, the threshold search, and the rules that choose a candidate
     training      training steps, early stopping and hyperparameters
     streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows
+    detect        why a network is biased: attribution, counterfactuals, concepts, quality by group, text
     postprocess   group thresholds: decisions from scores and the protected attribute
     methods       the protocol of a method, and the methods: pruning, bias descent, fine-tuning, adversaries, searches
     result        the result of debiasing: the selected network and the evaluations of all candidates
@@ -98,7 +99,7 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import auditing, checkpoint, data, datasets, features
+    from fairjax import auditing, checkpoint, data, datasets, detect, features
     from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
@@ -162,6 +163,7 @@ __all__ = [
     "debias_many",
     "demographic_parity_ratio",
     "demographic_parity_shortfall",
+    "detect",
     "eod",
     "equalized_odds_difference",
     "false_positive_rate_difference",
@@ -192,7 +194,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "features"):
+    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features"):
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

@@ -166,11 +166,6 @@ def brought_from_nnx_and_back(names):
         np.testing.assert_allclose(model(x), names["brought"].network.apply(variables, x)[0], atol=1e-5)
 
 
-def brought_in_short(names):
-    logits, _ = names["brought"].network.apply(names["result"].variables, names["x"])
-    np.testing.assert_allclose(names["model"](names["x"])[:, 0], logits, atol=1e-5)
-
-
 def brought_from_equinox(names):
     result, model, state = names["result"], names["debiased"], names["debiased_state"]
     logits, _ = names["brought"].network.apply(result.variables, names["x"])
@@ -295,7 +290,36 @@ def returned_by_a_file(names):
     assert list(inspect.signature(names["make"]).parameters) == ["example_x"]  # test_given_network_runs runs the block
 
 
+def bias_decomposed(names):
+    bias, table = names["bias"], names["bias"].table(names["names"], names["columns"])
+    assert bias.gap.shape == (2,)
+    np.testing.assert_allclose(table["difference"].sum(), np.mean(bias.gap + bias.completeness_gap), atol=1e-4)
+    assert "race" in set(table["feature"])
+
+
+def perturbed(names):
+    table = names["table"].set_index(["perturbation", "group"])["mean_effect"]
+    assert table["flip the attribute", "a=0"] > 0 > table["flip the attribute", "a=1"]
+
+
+def encoded_and_used(names):
+    probes, results = names["probes"], names["results"]
+    assert probes.layers["hidden_01"].auc > 0.75 and probes.input.auc > 0.95
+    assert results["hidden_00"]["group 0"].score < 0.5 and not results["hidden_00"]["group 0"].refused
+
+
+def worse_for_some(names):
+    quality, where = names["quality"], names["where"]
+    assert quality.names == ("others", "women") and quality.worst("accuracy") == "others"
+    assert where.difference.shape == (1, 6, 6) and (where.corrected_p_value[0] < 0.05).any()
+    assert names["profiles"].table(["others", "women"])["total_variation"].iloc[0] > 0.05
+
+
 CHECKS = {
+    "For whom the network works worse": worse_for_some,
+    "Which features carry the bias": bias_decomposed,
+    "What if the inputs were different? Counterfactuals": perturbed,
+    "Is the group encoded in the layers, and does the network use it?": encoded_and_used,
     "Measure": measured_in_short,
     "Train with a parity loss": penalised,
     "Debias a trained network": debiased,
@@ -315,7 +339,6 @@ CHECKS = {
     "A Linen module": brought_from_linen,
     "An NNX module": brought_from_nnx,
     "From NNX and back on COMPAS": brought_from_nnx_and_back,
-    "Bring a network of another framework": brought_in_short,
     "An Equinox model": brought_from_equinox,
     "A Keras model": brought_from_keras,
     "A PyTorch module": brought_from_pytorch,
@@ -332,6 +355,7 @@ CHECKS = {
 }
 
 NEEDED = {
+    "Which features carry the bias": ("FAIRJAX_DATA",),
     "An Equinox model": ("equinox",),
     "A Keras model": ("keras",),
     "A PyTorch module": ("torch", "FAIRJAX_DATA"),

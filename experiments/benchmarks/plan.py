@@ -42,7 +42,14 @@ def contenders(settings: Bench) -> dict[str, Contender]:
         for framework, package in FRAMEWORKS.items():
             result[f"brought/{framework}"] = Contender("brought.mlp", {"framework": framework}, package)
         result["brought/resnet18"] = Contender("brought.resnet", {}, "torch")
-    tables = [*settings.shapes] if {"steps", "torch"} & {*settings.parts} else []
+    if "detection" in settings.parts:
+        for shape in settings.shapes:
+            result[f"detection/{shape}/fairjax"] = Contender("detection.all_networks", {"shape": shape})
+            for threads in settings.threads:
+                arguments = {"shape": shape, "threads": threads}
+                name = f"detection/{shape}/captum, {count_in_words(threads)}"
+                result[name] = Contender("torch_detection.one_network", arguments, "captum")
+    tables = [*settings.shapes] if {"steps", "torch", "detection"} & {*settings.parts} else []
     tables += ["compas"] if {"whole", "seeds", "pruned", "brought"} & {*settings.parts} else []
     preparation = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
     return preparation | result

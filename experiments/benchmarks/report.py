@@ -26,6 +26,10 @@ CURVES = {
 """The curves: part, measure, title, heading of the sizes, heading of the costs, and a factor that converts seconds."""
 
 
+DETECTION = {"integrated_gradients": "integrated gradients", "bias_by_feature": "bias by feature", "tcav": "TCAV"}
+"""Kinds of detection that are timed."""
+
+
 def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
     """Return the whole page.
 
@@ -42,7 +46,7 @@ def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
     sections += [*_whole(results)]
     for part in CURVES:
         sections += _curve(results, part)
-    sections += [*_pruned(results), *_brought(results), *_failures(results)]
+    sections += [*_pruned(results), *_brought(results), *_detection(results), *_failures(results)]
     if pictures:
         sections += ["## Figures", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
     return "\n\n".join(sections) + "\n"
@@ -305,6 +309,31 @@ def _brought(results: dict[str, Any]) -> Iterator[str]:
             f"largest difference is {facts['largest_difference']:.2g} of {facts['largest_influence']:.2g}. Peak memory "
             f"of the process, MiB: {memory['before']:.0f} before, {memory['bring']:.0f} after bring, "
             f"{memory['influence']:.0f} after influence."
+        )
+
+
+def _detection(results: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for shape in ("compas", "adult"):
+        ours = f"detection/{shape}/fairjax"
+        for measure, title in DETECTION.items():
+            value = view.value(results, ours, measure)
+            if value is None:
+                continue
+            best = view.best(results, f"detection/{shape}/captum", measure)
+            fastest = None if best is None else best[1]
+            rows.append((f"{shape}, {title}", number(value), number(fastest), number(view.ratio(fastest, value))))
+    if rows:
+        facts = next(
+            content["facts"] for key, content in results["contenders"].items()
+            if key.startswith("detection/") and key.endswith("/fairjax") and "facts" in content
+        )  # fmt: skip
+        yield "## Detection"
+        yield table(("table, what", "fairjax, s per network", "captum, s per network", "ratio"), rows)
+        yield (
+            f"On the test part. fairjax explains {facts['seeds']} networks in one program; captum explains one after "
+            "another, with the faster number of threads. TCAV: all layers, the concept's vectors and random ones; "
+            "captum uses scikit-learn's logistic regression, which is faster than its own classifier."
         )
 
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-BenchPart = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned", "brought"]
+BenchPart = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned", "brought", "detection"]
 Shape = Literal["compas", "adult"]
 
 SHAPES = {"compas": (6167, 401), "adult": (45222, 98)}
@@ -25,7 +25,8 @@ class Bench:
     parts: tuple[BenchPart, ...] = get_args(BenchPart)
     """Parts of the benchmark to run; others can be added to the same results later. steps: the steps of fairjax and the
     machine's limits. torch: the steps of PyTorch and scikit-learn. whole: a whole COMPAS run, including compilation.
-    seeds, rows, width, depth, pruned: how costs grow. brought: networks of other frameworks beside fairjax's own."""
+    seeds, rows, width, depth, pruned: how costs grow. brought: networks of other frameworks beside fairjax's own.
+    detection: attributions and concepts beside captum's."""
     shapes: tuple[Shape, ...] = get_args(Shape)
     """Tables that the parts steps and torch use."""
     data: Literal["found", "simulated"] = "found"
@@ -83,6 +84,12 @@ class Bench:
     """BenchPart brought: number of images for the influence of a ResNet-18's channels."""
     resnet_size: int = 64
     """BenchPart brought: height and width of these images."""
+    nodes: int = 50
+    """BenchPart detection: number of nodes of integrated gradients."""
+    concept_sets: int = 20
+    """BenchPart detection: number of concept vectors per layer, and of random ones."""
+    concept_rows: int = 500
+    """BenchPart detection: number of examples of a concept vector, and of other rows."""
     chunk: int = 65536
     """BenchPart rows: number of rows per chunk."""
     timeout: float = 3600.0

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -150,7 +150,7 @@ class Network(nn.Module):
     @property
     def linears(self) -> list[nn.Linear]:
         """Return the linear maps of the hidden layers, in order."""
-        return [self.fc0, *self.fcs]
+        return [self.fc0, *cast(Iterable[nn.Linear], self.fcs)]
 
     def forward(self, x: Tensor, preactivations: list[Tensor] | None = None) -> Tensor:
         """Compute logits (n,); if a list is given, append the pre-activations of the hidden layers to it."""

@@ -19,7 +19,8 @@ TOLERANCE = 1e-4
 """Largest difference from the original network's outputs that is accepted, relative to outputs above 1."""
 
 Selection = Sequence[str] | Callable[[str, Any], bool] | None
-"""Which layers have units: names of layers, a predicate of name and layer, or None for the default."""
+"""Which layers have units: names of layers, none for an empty list; a predicate of name and layer; or None for the
+default."""
 
 
 class Layer(NamedTuple):
@@ -100,7 +101,8 @@ def select(calls: Sequence[Layer], units: Selection = None) -> dict[str, Layer]:
 
     Args:
         calls: layers in order of calls; a layer that is called more than once appears more than once.
-        units: names, a predicate of name and layer, or None: every linear layer and convolution except the last called.
+        units: names, which may be none, as of a linear model; a predicate of name and layer; or None for every linear
+            layer and convolution except the last called.
 
     Returns:
         The chosen layers by numbered name, such as `00 fcs.0`.
@@ -116,8 +118,8 @@ def select(calls: Sequence[Layer], units: Selection = None) -> dict[str, Layer]:
         chosen = [name for name in layers if layers[name].is_default and name != default[-1]]
         if not chosen:
             raise ValueError(
-                "the network calls no linear layer or convolution before its last: name the layers that have units "
-                f"with units=[...], among {listed}"
+                "the network calls no linear layer or convolution before its last: bring it without units by units=[]"
+                + (f", or name the layers that have units, among {listed}" if layers else "")
             )
     elif callable(units):
         chosen = [name for name, layer in layers.items() if units(name, layer.layer)]
@@ -131,7 +133,7 @@ def select(calls: Sequence[Layer], units: Selection = None) -> dict[str, Layer]:
 
 def _named(layers: dict[str, Layer], units: Any, listed: str) -> list[str]:
     """Return the layers that are named, with or without a number, in order of calls."""
-    if isinstance(units, str) or not len(units):
+    if isinstance(units, str):
         raise ValueError(f"units must be a list of names, a predicate or None, got {units!r}; the layers are {listed}")
     names = {name if name in layers else name.partition(" ")[2] for name in units}
     unknown = [name for name in units if name not in layers and name.partition(" ")[2] not in layers]

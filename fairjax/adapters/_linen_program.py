@@ -17,6 +17,7 @@ from fairjax.adapters._heads import Head
 from fairjax.adapters._linen_layers import at, outputs_replaced
 from fairjax.adapters._sites import Counter, Path, Site, activations_of, merged, slots_of, stack, zeroed_features
 from fairjax.adapters._slots import tap
+from fairjax.random import vectorised
 from fairjax.types import KeyArray, Variables
 
 FEATURES = "fairjax_features"
@@ -54,7 +55,7 @@ class Program:
         changed = [name for name in self.collections if name != "params" and key is not None]
         options: Any = {"mutable": [*changed, FEATURES] if features else changed}
         if key is not None:
-            options["rngs"] = {"dropout": key, "params": jax.random.fold_in(key, 1)}
+            options["rngs"] = {"dropout": vectorised(key), "params": jax.random.fold_in(key, 1)}
         collections: Any = {name: variables[name] for name in self.collections}
         collections["params"] = self._with_handles(collections["params"], variables["masks"], shifts, slots)
         with outputs_replaced(_Handles(self.sites, self.last if features else None)):

@@ -13,6 +13,7 @@ from fairjax.adapters._final_activation import skip
 from fairjax.adapters._heads import Head
 from fairjax.adapters._nnx_layers import Handle, Placement, at, callable_layers, handled, record
 from fairjax.adapters._sites import Call, Counter, Path, Site, activations_of, slots_of, stack, zeroed_features
+from fairjax.random import vectorised
 from fairjax.types import KeyArray, Variables
 
 FILTERS = {"params": nnx.Param, "batch_stats": nnx.BatchStat, "rngs": nnx.RngState, "state": ...}
@@ -83,7 +84,7 @@ class Streams:
 
     def state(self, key: KeyArray | None) -> Any:
         """Make random state in which the key is folded into every key; a fixed one in evaluation mode."""
-        key = jax.random.key(0) if key is None else key
+        key = jax.random.key(0) if key is None else vectorised(key)
         leaves = []
         for number, (shape, dtype) in enumerate(self.shapes):
             own = jax.random.fold_in(key, number)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -121,7 +122,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # it prints graphs that failed
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -142,6 +142,14 @@ def _check(module: Any) -> None:
             f"module must be a torch.nn.Module with its weights, got {type(module).__name__}; of a state dictionary, "
             "make the module and load it with load_state_dict"
         )
+    halves = (torch.float16, torch.bfloat16)
+    half = next((name for name, tensor in module.named_parameters() if tensor.dtype in halves), None)
+    if half is not None:
+        dtype = str(module.get_parameter(half).dtype).removeprefix("torch.")
+        raise ValueError(
+            f"the parameter {half!r} is {dtype}, in which outputs are too coarse to be compared: bring module.float(), "
+            "a module in float32; what give_back returns can be loaded by a module of any type"
+        )
     lazy = torch.nn.modules.lazy.LazyModuleMixin
     for name, part in module.named_modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm) and part.momentum is None:

@@ -34,6 +34,7 @@ from fairjax.adapters._functions import TappedFunctions
 from fairjax.adapters._heads import Head, Output
 from fairjax.adapters._taps import collect
 from fairjax.nn.network import Network
+from fairjax.random import vectorised
 from fairjax.types import Inputs, KeyArray, Variables
 
 Call = Callable[[Any, Any, Any, KeyArray | None], Any]
@@ -63,7 +64,7 @@ def bring(
         call: how to apply the model to one row, `call(model, x, state, key)`. By default, `model(x)`, to which `state`
             and `key` are passed if its signature has parameters of these names.
         units: layers with units: names, a predicate of name and layer, or None for all linear layers and convolutions
-            except the last called. A unit of a convolution is a channel.
+            except the last called. A unit of a convolution is a channel. An empty list brings a network without units.
         output: whether the model returns logits or probabilities.
 
     Returns:
@@ -132,7 +133,7 @@ class _Program(TappedFunctions):
 
     def rows(self, model: Any, state: Any, x: Any, key: KeyArray | None = None) -> tuple[Any, Any]:
         """Apply the model to rows, and return outputs and the new state."""
-        keys = None if key is None else jax.random.split(key, num_rows(x))
+        keys = None if key is None else jax.random.split(vectorised(key), num_rows(x))
 
         def row(x: Any, key: KeyArray | None) -> tuple[Any, Any]:
             fresh = jax.tree.map(lambda leaf: leaf, state)  # since a state cannot be used again after an update

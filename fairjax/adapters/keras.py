@@ -51,7 +51,7 @@ def bring(model: Any, x: Inputs, *, units: Selection = None, output: Output = "l
             rows are enough.
         units: layers with units: names, a predicate of name and layer, or None for all `Dense`, `EinsumDense` and
             convolution layers except the last called. The unit of such a layer is its output before its own activation;
-            of a convolution, it is a channel.
+            of a convolution, it is a channel. An empty list brings a network without units.
         output: whether the model returns logits or probabilities.
 
     Returns:

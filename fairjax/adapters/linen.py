@@ -54,7 +54,7 @@ def bring(
         x: an example of a few rows, as the module takes them: an array, or a tree of arrays with rows on their first
             axes. On it, the network's outputs are compared with the module's.
         units: names of layers; a predicate of name and module; or None for all dense layers and convolutions except the
-            last that is called.
+            last that is called. An empty list brings a network without units.
         output: whether outputs are logits or probabilities. A final sigmoid or softmax is skipped.
         call: function of the bound module, x and whether the mode is training, which returns the output; for modules
             that need more than one argument or have another name for the mode.

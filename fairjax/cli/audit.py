@@ -1,13 +1,12 @@
 """One run of `audit`: count a table of predictions by group, and write tables and a page."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
-from fairjax.runs.files import FolderError
+from fairjax.runs.files import check_writable
 from fairjax.runs.values import expand_paths
 
 
@@ -94,7 +93,7 @@ def run(settings: AuditSettings, console: Console) -> None:
         ValueError, OSError: if the table or the folder cannot be used; the message says what to do.
     """
     settings.check()
-    _check_folder(settings.folder)
+    check_writable(settings.folder)
     from fairjax.auditing import audit
     from fairjax.report import audit_page
 
@@ -113,16 +112,3 @@ def run(settings: AuditSettings, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     names = ", ".join(sorted(table.name for table in tables))
     console.print(f"\ntables: {settings.folder} ({names})\npage: {page}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _check_folder(folder: Path) -> None:
-    """Check that a folder can be written, without making it.
-
-    Raises:
-        FolderError: if it or a folder above it is a file, or may not be written.
-    """
-    present = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
-    if not present.is_dir():
-        raise FolderError(f"{present} is not a folder; choose another with --out")
-    if not os.access(present, os.W_OK):
-        raise FolderError(f"the folder {present} is not writable; choose another with --out")

@@ -1,4 +1,4 @@
-"""The commands of `fairjax`: debias, audit, predict, report and methods."""
+"""The commands of `fairjax`: debias, detect, audit, predict, report and methods."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,10 @@ from fairjax.cli.help import method_help, methods_help
 from fairjax.cli.parsing import parse, pop_flag
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.report.extras import Extras
-from fairjax.runs.devices import set_up
+from fairjax.runs.detecting.settings import DetectSettings, detect_type
+from fairjax.runs.detecting_text.settings import DATASET as TEXT
+from fairjax.runs.detecting_text.settings import TextSettings
+from fairjax.runs.devices import set_up, use_cores
 from fairjax.runs.settings import Settings, debias_type
 from fairjax.runs.values import at_home
 
@@ -57,6 +60,61 @@ def debias_command(presets: Presets | None = None) -> Command:
         return 0
 
     return Command(run, "train networks on splits of a data set and debias them")
+
+
+def parse_detect(words: Sequence[str], program: str = "fairjax") -> DetectSettings:
+    """Parse the settings of `detect`.
+
+    Args:
+        words: the arguments; `--network DIR` is short for `--saved-network DIR`, and `--network FILE.py:FUNCTION` names
+            a network of the user's own, as for `debias`.
+        program: the name of the program, for help.
+
+    Raises:
+        ValueError: for invalid values and for files that cannot be read.
+        SystemExit: for flags that do not exist or do not parse, and after help.
+    """
+    network, words = pop_flag(list(words), "--network")
+    if network is not None:
+        is_function = ":" in network and not Path(network).exists()
+        words = [*words, "--network.file" if is_function else "--saved-network", network]
+    about = f"--config FILE.yaml changes settings (names as below); --dataset {TEXT} is about classifiers of text."
+    return parse(program, "detect", detect_type()(), about, words)
+
+
+def _detect(program: Program, words: list[str], console: Console) -> int:
+    """Run `detect`: explain the bias of networks, and write tables and a page."""
+    if _dataset_of(words) == TEXT:
+        return _detect_text(program, words, console)
+    settings = parse_detect(words, program.name)
+    set_up(settings)
+    from fairjax.cli import detect
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        detect.run(settings, console)
+    return 0
+
+
+def _dataset_of(words: Sequence[str]) -> str | None:
+    """Return the data set that the arguments name."""
+    flag = "--dataset"
+    following = [after for word, after in zip(words, words[1:], strict=False) if word == flag]
+    joined = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
+    return next(iter(following + joined), None)
+
+
+def _detect_text(program: Program, words: list[str], console: Console) -> int:
+    """Run `detect --dataset snippets`: train and explain classifiers of text."""
+    about = f"--dataset {TEXT} trains them; --config FILE.yaml changes settings; flags come last."
+    settings = parse(program.name, "detect", TextSettings(), about, words)
+    use_cores()
+    from fairjax.cli import detect_text
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        detect_text.run(settings, console)
+    return 0
 
 
 def _audit(program: Program, words: list[str], console: Console) -> int:
@@ -111,6 +169,7 @@ METHODS_COMMAND = Command(
 
 COMMANDS = {
     "debias": debias_command(),
+    "detect": Command(_detect, "find out why networks are biased: features, proxies, layers, groups; and one page"),
     "audit": Command(_audit, "measure bias in a file of predictions: rates and gaps by group, and one page"),
     "predict": Command(_predict, "score new rows with networks that debias trained on your own table"),
     "report": report_command(),

@@ -42,7 +42,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         note: further text for the introduction.
     """
     docs, lines, columns, of_images, groups = field_docs(type(settings)), [], [], [], []
-    for field in dataclasses.fields(settings):
+    for field in _settable(settings):
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             groups.append(field.name)
@@ -55,7 +55,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
             continue
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
-        if field.name in CHOICES:
+        if field.name in CHOICES and (field.name != "dataset" or value in DATASETS):
             words += f": {', '.join(CHOICES[field.name]())}"
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]
@@ -92,7 +92,7 @@ def setting_help(command: str, settings: Any, name: str) -> str:
     Raises:
         ValueError: if there is no such setting or group.
     """
-    known = Registry("setting", {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)})
+    known = Registry("setting", {field.name: getattr(settings, field.name) for field in _settable(settings)})
     name = name.replace("-", "_")
     if name not in known:
         raise ValueError(f"--help takes the name of a setting or all: {known.unknown(name)}")
@@ -101,6 +101,11 @@ def setting_help(command: str, settings: Any, name: str) -> str:
         return "\n".join([f"{command} --{name.replace('_', '-')} VALUE", "", *_fields(settings, "", [name])])
     head = [f"{command} --{name}.SETTING VALUE", "", *_wrapped(inspect.getdoc(type(value)) or ""), ""]
     return "\n".join([*head, *_fields(value, f"{name}.")])
+
+
+def _settable(settings: Any) -> list[dataclasses.Field[Any]]:
+    """Return the fields that the command line can set."""
+    return [field for field in dataclasses.fields(settings) if field.init]
 
 
 def methods_help(program: str) -> str:

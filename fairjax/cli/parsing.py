@@ -1,6 +1,7 @@
 """Read settings from flags and YAML files. Both are parsed by tyro, so both take the same names and values."""
 
 import contextlib
+import dataclasses
 import io
 import math
 import re
@@ -91,6 +92,7 @@ def _from_flags(start: S, words: list[str], **texts: Any) -> S:
     for name, field in SHORTHANDS.items():
         if hasattr(getattr(start, name, None), field):
             words = [re.sub(f"^--{name}(?==|$)", f"--{name}.{field}", word) for word in words]
+    _check_fixed(start, words)
     kind = Annotated[type(start), tyro.conf.arg(name="")]  # type: ignore[valid-type]
     errors = io.StringIO()
     try:
@@ -100,6 +102,19 @@ def _from_flags(start: S, words: list[str], **texts: Any) -> S:
         if not stopped.code:
             raise
         raise ValueError(_one_line(errors.getvalue(), type(start).__name__)) from stopped
+
+
+def _check_fixed(start: Any, words: Sequence[str]) -> None:
+    """Check that no flag sets a field that is not an argument of the settings class, which tyro would set.
+
+    Raises:
+        ValueError: if one does.
+    """
+    fixed = {field.name for field in dataclasses.fields(start) if not field.init}
+    for word in words:
+        name = re.split("[.=]", word.removeprefix("--"), maxsplit=1)[0].replace("-", "_")
+        if word.startswith("--") and (name in fixed or name.removeprefix("no_") in fixed):
+            raise ValueError(f"unrecognized option {word.partition('=')[0]}: this command has no such setting")
 
 
 def updated(start: S, content: dict[str, Any], source: Any = "the settings") -> S:

@@ -132,7 +132,7 @@ class _Job(NamedTuple):
     def convert(self) -> dict[str, Any]:
         """Decode all images, beginning where an earlier call stopped."""
         progress = self.root.with_suffix(".progress.json")
-        state = _read_json(progress)
+        state: dict[str, Any] | None = _read_json(progress)
         if state is None or not self.unfinished.is_file():
             state = {"next": 0, "unreadable": {}, "shape": None}
         array = None if state["shape"] is None else np.load(self.unfinished, mmap_mode="r+")

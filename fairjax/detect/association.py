@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from fairjax import checks
+from fairjax.detect.holm import holm
 from fairjax.detect.variables import variable_codes
 
 _CHUNK = 65_536
@@ -101,29 +102,6 @@ def association(
     return Association(
         labels, correlation, np.array(strengths, float), np.array(p, float), holm(np.array(p, float)), kinds
     )
-
-
-def holm(p: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-    """Correct p-values for the number of tests by Holm's procedure; tests that are NaN do not count.
-
-    Args:
-        p: p-values.
-
-    Returns:
-        The corrected p-values, at most 1.
-
-    Example:
-        >>> holm(np.array([0.01, np.nan, 0.04])).tolist()
-        [0.02, nan, 0.04]
-
-    References:
-        Holm (1979), A simple sequentially rejective multiple test procedure.
-    """
-    corrected = np.full(len(p), np.nan)
-    order = np.argsort(p, kind="stable")[: int((~np.isnan(p)).sum())]  # NaN is sorted to the end
-    factors = np.arange(len(order), 0, -1)
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1.0)
-    return corrected
 
 
 class _Sums(NamedTuple):

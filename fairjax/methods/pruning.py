@@ -71,8 +71,17 @@ class Pruning(Method):
     def init(
         self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
     ) -> PruningState:
-        """Start from the original network; by the sign of its bias, units that increase |bias| are cut first."""
+        """Start from the original network; by the sign of its bias, units that increase |bias| are cut first.
+
+        Raises:
+            ValueError: if the network has no units.
+        """
         del key
+        if not masks.size(variables["masks"]):
+            raise ValueError(
+                "pruning cuts hidden units, and this network has none: choose layers with units= when it is brought, "
+                "or use a method that tunes parameters, such as BiasGda"
+            )
         sign = sign_of_bias(evaluation)
         scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
         if self.influence == "static":

@@ -10,6 +10,25 @@ from fairjax.metrics.shrinkage import shrink
 Numbers = Any
 """An array or list of numbers, or a single number."""
 
+
+def interval_text(low: float, high: float, form: str) -> str:
+    """Format an interval; nothing if it is not known.
+
+    Args:
+        low: the lower end.
+        high: the upper end.
+        form: format of a number, such as ".2f".
+
+    Returns:
+        The text.
+
+    Example:
+        >>> interval_text(0.1, 0.25, ".2f"), interval_text(float("nan"), float("nan"), ".2f")
+        ('[0.10, 0.25]', '')
+    """
+    return "" if np.isnan(low) else f"[{low:{form}}, {high:{form}}]"
+
+
 _NUMBERS_PER_CHUNK = 2**22
 """Largest number of random numbers that are drawn at once."""
 

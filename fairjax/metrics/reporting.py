@@ -159,7 +159,7 @@ def _grouped(groups: Any, names: Sequence[str] | None) -> Groups:
     if len(result.attributes) != 1:
         raise ValueError("names are for one column of codes; put the values of several columns into the frame")
     codes = [level[0] for level in result.levels]
-    if not all(map(_is_code, codes)) or not 0 <= min(codes) <= max(codes) < len(names):
+    if not all(map(_is_whole, codes)) or not 0 <= min(codes) <= max(codes) < len(names):
         raise ValueError(f"with {len(names)} names, groups must be codes from 0 to {len(names) - 1}, found {codes}")
     present = {int(value): names[int(value)] for value in codes}
     left_out = {name: "no rows" for k, name in enumerate(names) if k not in present}
@@ -218,7 +218,7 @@ def _empty(groups: Groups) -> dict[str, str]:
     return {name: why for name, why in groups.left_out.items() if name not in groups.names}
 
 
-def _is_code(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, bool | int | float) and float(value).is_integer()
 
 

@@ -12,6 +12,7 @@ from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
 from fairjax.nn.resnet import ResNet
+from fairjax.nn.sentence_encoder import SentenceEncoder
 from fairjax.nn.unit_layers import HasUnitLayers, UnitLayer
 from fairjax.nn.with_head import join_head, part_of, with_head
 
@@ -28,6 +29,7 @@ __all__ = [
     "Mlp",
     "Network",
     "ResNet",
+    "SentenceEncoder",
     "UnitLayer",
     "Units",
     "dropout_masks",

@@ -1,6 +1,7 @@
 """Write a self-contained page on an audit: first what is known and how surely, then tables and figures."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fairjax.auditing.sentences import changes, findings, left_out
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.report import audit_figures as figures
 from fairjax.report import audit_tables as tables
+from fairjax.report.detect_links import links_of
 from fairjax.report.layout import Fold, Section
 from fairjax.report.page import picture, render
 from fairjax.runs.files import write_text
@@ -29,12 +31,17 @@ def write(audit: Audit, folder: Path) -> Path:
         The path of the page, `audit.html` in the folder.
     """
     path = folder / PAGE
-    write_text(path, page(audit))
+    write_text(path, page(audit, links_of(folder)))
     return path
 
 
-def page(audit: Audit) -> str:
-    """Return the HTML of the page."""
+def page(audit: Audit, links: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the HTML of the page.
+
+    Args:
+        audit: the audit.
+        links: links to pages of `detect`, as addresses and texts.
+    """
     counts, of = audit.counts, audit.columns
     total = int(counts.rows.sum())
     decided = f"decisions {of.decision}" if of.decision else f"scores {of.score} above {of.threshold:g}"
@@ -59,7 +66,7 @@ def page(audit: Audit) -> str:
             _calibration(audit),
             _thresholds(audit),
             _sizes(audit),
-            _limits(audit),
+            _limits(audit, links),
             _settings(audit),
         ],
     )
@@ -155,7 +162,7 @@ def _differences(audit: Audit) -> Section | None:
     return Section("differences", title, points=changes(audit), tables=tables.differences(audit))
 
 
-def _limits(audit: Audit) -> Section:
+def _limits(audit: Audit, links: Sequence[tuple[str, str]]) -> Section:
     points = []
     known = audit.gaps[audit.gaps["gap"].notna()]
     if len(known) and known["chance"].notna().any():
@@ -166,13 +173,15 @@ def _limits(audit: Audit) -> Section:
         )
     points += left_out(audit)
     points += _base_rates(audit)
-    return Section("limits", "What these data cannot tell", points=[*points, *_ALWAYS])
+    return Section("limits", "What these data cannot tell", points=[*points, *_ALWAYS], links=links)
 
 
 _ALWAYS = (
     "Whether the labels are right: if they carry a bias themselves, a model that agrees with them in all groups alike "
     "repeats it.",
-    "Why groups differ: a gap says that outcomes are unequal, not what causes it, and not whether it is justified.",
+    "Why groups differ: a gap says that outcomes are unequal, not what causes it, and not whether it is justified. "
+    "If the predictions are those of networks that debias trained, the command detect shows which features carry the "
+    "gap.",
     "Anything about people whom the table does not contain, or about groups that it does not name.",
     "Whether the same holds elsewhere or later: intervals describe other samples of the same population.",
 )

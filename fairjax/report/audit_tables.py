@@ -9,6 +9,7 @@ from fairjax.auditing.counts import Counts
 from fairjax.auditing.group_rates import ORDER, report
 from fairjax.auditing.sentences import p_value_text
 from fairjax.metrics import MEASURES
+from fairjax.metrics.intervals import interval_text
 from fairjax.report.layout import Cell, Row, Table, shown
 
 _RATE_NAMES = {
@@ -30,7 +31,7 @@ def gaps(audit: Audit) -> Table:
         p_value = shown(row.p_value, ".2g") if np.isnan(row.p_value) else p_value_text(row.p_value, audit.draws)
         cells = [
             Cell(f"{MEASURES.label(row.measure)} by {row.groups}"),
-            Cell(shown(row.gap, ".3f"), ends(row.low, row.high, ".3f")),
+            Cell(shown(row.gap, ".3f"), interval_text(row.low, row.high, ".3f")),
             Cell(shown(row.shrunk, ".3f")),
             Cell(shown(row.chance, ".3f")),
             Cell(p_value),
@@ -53,16 +54,6 @@ def gaps(audit: Audit) -> Table:
     return Table(["measure", "gap", "shrunk", "chance", "p", "lowest rate", "highest rate"], rows, note=note)
 
 
-def ends(low: float, high: float, form: str) -> str:
-    """Format an interval; nothing if it is not known.
-
-    Example:
-        >>> ends(0.1, 0.25, ".2f"), ends(float("nan"), float("nan"), ".2f")
-        ('[0.10, 0.25]', '')
-    """
-    return "" if np.isnan(low) else f"[{low:{form}}, {high:{form}}]"
-
-
 def rates(counts: Counts, minimum: int, of_class: int | None = None) -> Table:
     """Return the rates of each group, those of too few rows marked.
 
@@ -79,7 +70,7 @@ def rates(counts: Counts, minimum: int, of_class: int | None = None) -> Table:
         for rate in ORDER:
             value, (low, high) = getattr(by_group, rate)[g], by_group.intervals[rate][g]
             mark = "" if compared[rate][g] else "*"
-            interval = "" if np.isnan(value) else ends(low, high, ".2f")
+            interval = "" if np.isnan(value) else interval_text(low, high, ".2f")
             cells.append(Cell(shown(value, ".2f") + mark, interval, "uncertain" if mark else ""))
         if by_group.auc is not None:
             cells.append(Cell(shown(by_group.auc[g], ".2f")))
@@ -115,7 +106,7 @@ def calibration_bins(counts: Counts) -> Table:
                 Cell(f"{row.bin:.1f} to {row.bin + 0.1:.1f}"),
                 Cell(f"{row.size:,.0f}"),
                 Cell(shown(row.mean_score, ".3f")),
-                Cell(shown(row.positive_rate, ".3f"), ends(row.low, row.high, ".3f")),
+                Cell(shown(row.positive_rate, ".3f"), interval_text(row.low, row.high, ".3f")),
             ]
             rows.append(Row(cells))
     size = "effective rows" if counts.weighted else "rows"
@@ -155,7 +146,7 @@ def differences(audit: Audit) -> list[Table]:
             [
                 Cell(f"{MEASURES.label(row.measure)} by {row.groups}"),
                 *(Cell(shown(abs(each), ".3f")) for each in (row.old, row.new)),
-                Cell(shown(row.difference, "+.3f"), ends(row.low, row.high, "+.3f")),
+                Cell(shown(row.difference, "+.3f"), interval_text(row.low, row.high, "+.3f")),
             ]
         )
         for row in audit.differences.gaps.itertuples()
@@ -177,7 +168,7 @@ def _changed_rates(frame: pd.DataFrame) -> Table:
     for name, of_group in frame.groupby("group", sort=False):
         cells = [Cell(str(name))]
         for row in of_group.set_index("rate").loc[names].itertuples():
-            cells.append(Cell(shown(row.difference, "+.3f"), ends(row.low, row.high, "+.3f")))
+            cells.append(Cell(shown(row.difference, "+.3f"), interval_text(row.low, row.high, "+.3f")))
         rows.append(Row(cells))
     title = f"Changes of rates by {frame['groups'].iloc[0]}"
     return Table(["group", *(_RATE_NAMES[rate] for rate in names)], rows, title)

@@ -12,6 +12,7 @@ from fairjax.data.expressions import NO_VALUE_NAME
 from fairjax.methods import METHODS
 from fairjax.metrics import MEASURES
 from fairjax.metrics.group_report import GroupReport, report_from_sums
+from fairjax.metrics.intervals import interval_text
 from fairjax.runs.identity import NOT_IN_IDENTITY, plain
 from fairjax.runs.labels import PORTFOLIO, label
 from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_ONLY_FIELDS
@@ -162,7 +163,7 @@ def _mean(values: np.ndarray) -> str:
         return f"{mean:.3f}"
     deviation = values.std(ddof=1)
     half = stats.t.ppf(0.975, len(values) - 1) * deviation / np.sqrt(len(values))
-    return f"{mean:.3f} [{mean - half:.3f}, {mean + half:.3f}] ± {deviation:.3f}"
+    return f"{mean:.3f} {interval_text(mean - half, mean + half, '.3f')} ± {deviation:.3f}"
 
 
 def _report(rows: pd.DataFrame, structure: Structure, weights: Mapping[str, Any] | None) -> GroupReport:
@@ -200,7 +201,7 @@ def _by_group(report: GroupReport) -> str:
         cells.append(f"{report.sizes['selection_rate'][g]:,.0f}")
         for rate in _RATES:
             value, (low, high) = getattr(report, rate)[g], report.intervals[rate][g]
-            cells.append("–" if np.isnan(value) else f"{value:.2f} [{low:.2f}, {high:.2f}]")
+            cells.append("–" if np.isnan(value) else f"{value:.2f} {interval_text(low, high, '.2f')}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -88,7 +88,8 @@ def trajectory_panel(axis, curves: pd.DataFrame, chosen: pd.DataFrame, epsilon: 
     axis.axhspan(-epsilon, epsilon, color=BIAS, alpha=0.10, lw=0, label=f"|bias| < {epsilon:g}")
     axis.axhline(0, color="0.4", lw=0.6)
     for column, colour, name in (("balanced_accuracy", ACCURACY, "balanced accuracy"), ("bias", BIAS, "bias")):
-        table = curves.pivot(index="step", columns="seed", values=column)
+        runs = [name for name in ("seed", "parameter") if name in curves]  # a sweep has runs of one seed
+        table = curves.pivot(index="step", columns=runs, values=column)
         axis.plot(table.index, table.to_numpy(), color=colour, lw=0.5, alpha=0.3)
         axis.plot(table.index, table.median(axis=1), color=colour, lw=2.2, label=name)
     if len(chosen):

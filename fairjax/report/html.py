@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from fairjax.metrics.intervals import interval_text
 from fairjax.report import noise, statistics
 from fairjax.report.card import CARD
+from fairjax.report.detect_links import why
 from fairjax.report.extras import Extras
 from fairjax.report.layout import (
     Cell,
@@ -99,6 +101,7 @@ def write(folder: Path, extras: Extras | None = None) -> Path:
             _comparisons(found, main),
             _groups(found, main, structure),
             _noise(found, main, epsilon),
+            why(folder),
             _costs(circumstances),
             _settings(folder, circumstances, results),
         ],
@@ -120,7 +123,7 @@ def _findings(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str, 
         text = (
             f"{heading_of(column)}: {label(best['method'], best['rule'], main)} has the highest median of the methods "
             "that do not need the protected attribute at test time, "
-            f"{best['median']:.2f} [{best['low']:.2f}, {best['high']:.2f}]; it meets the bound on "
+            f"{best['median']:.2f} {interval_text(best['low'], best['high'], '.2f')}; it meets the bound on "
             f"{share['share']:.0%} of the test splits, where a classifier without any bias would on "
             f"{share['noise_share']:.0%}."
         )
@@ -151,7 +154,7 @@ def _objectives(results: pd.DataFrame, found: dict[str, pd.DataFrame], main: str
 
     def cell(row) -> Cell:
         mark = {1.0: "best", 2.0: "second"}.get(row["blind_rank"], "") if row["median"] > 0 else ""
-        return Cell(f"{row['median']:.2f}", f"[{row['low']:.2f}, {row['high']:.2f}]", mark)
+        return Cell(f"{row['median']:.2f}", interval_text(row["low"], row["high"], ".2f"), mark)
 
     note = (
         "Median [25 %, 75 %] over test splits. Best of the methods that do not need the protected attribute at test "
@@ -187,7 +190,8 @@ def _pictures(folder: Path, known: Mapping[str, tuple[str, str]]) -> Section | N
 
 def _shares(found: dict[str, pd.DataFrame], main: str, epsilon: float, structure: Structure) -> Section:
     def cell(row) -> Cell:
-        return Cell(f"{row['share']:.0%}", f"[{row['low']:.0%}, {row['high']:.0%}] noise {row['noise_share']:.0%}")
+        interval = interval_text(row["low"], row["high"], ".0%")
+        return Cell(f"{row['share']:.0%}", f"{interval} noise {row['noise_share']:.0%}")
 
     note = (
         f"Share of test splits with |bias| < {epsilon:g}, its 95 % Wilson interval, and after it the share that a "
@@ -212,7 +216,7 @@ def _comparisons(found: dict[str, pd.DataFrame], main: str) -> Section | None:
         for row in statistics.against(frame, column, wanted).itertuples():
             other = (row.other_method, row.other_rule)
             cells = [heading_of(column), label(*wanted, main), label(*other, main), f"{row.mean:+.3f}"]
-            cells += [f"[{row.low:+.3f}, {row.high:+.3f}]", f"{row.wilcoxon_p:.2g}", f"{row.holm_p:.2g}"]
+            cells += [interval_text(row.low, row.high, "+.3f"), f"{row.wilcoxon_p:.2g}", f"{row.holm_p:.2g}"]
             rows.append(Row([Cell(text) for text in cells], needs_group(other[0])))
     columns = ["column", "best", "other", "mean difference", "95 % bootstrap", "Wilcoxon p", "Holm p"]
     note = (

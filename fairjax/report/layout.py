@@ -65,6 +65,10 @@ class Section(NamedTuple):
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
     folds: Sequence[Fold] = ()
+    pictures_first: bool = False
+    """Whether pictures are above the tables."""
+    links: Sequence[tuple[str, str]] = ()
+    """Links to other pages: address and text."""
 
 
 def columns_of(frame: pd.DataFrame) -> list[tuple[str, str]]:

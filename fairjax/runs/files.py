@@ -14,6 +14,19 @@ class FolderError(ValueError):
     """A folder that cannot be used for a run."""
 
 
+def check_writable(folder: Path) -> None:
+    """Check that a folder can be written, or made where there is none, without making it.
+
+    Raises:
+        FolderError: if it or a folder above it is a file, or may not be written.
+    """
+    present = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not present.is_dir():
+        raise FolderError(f"{present} is not a folder; choose another with --out")
+    if not os.access(present, os.W_OK):
+        raise FolderError(f"the folder {present} is not writable; choose another with --out")
+
+
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; it replaces `path` if the block succeeds, and is removed otherwise."""

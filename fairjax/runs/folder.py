@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from fairjax.runs import hosts
-from fairjax.runs.files import UNFINISHED, FolderError, clear, refuse_link
+from fairjax.runs.files import UNFINISHED, FolderError, check_writable, clear, refuse_link
 from fairjax.runs.lock import LOCK, lock_folder
 from fairjax.runs.states import SavedStates
 
@@ -47,12 +47,11 @@ class RunFolder:
             self._release()
 
     def _open(self, identity: dict[str, Any]) -> str:
+        check_writable(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FolderError(f"cannot make the folder {self.path}: {error}; choose another with --out") from error
-        if not os.access(self.path, os.W_OK):
-            raise FolderError(f"the folder {self.path} is not writable; choose another with --out")
         lock = lock_folder(self.path)
         if lock is not None:
             self._release = weakref.finalize(self, lock.release)

@@ -85,6 +85,7 @@ def _facts(dataset: data.Dataset) -> dict[str, Any]:
     """Return facts about a data set for the folder of the run."""
     features = sum(int(np.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(dataset.x))
     facts: dict[str, Any] = {"rows": len(dataset.y), "features": features, "protected": dataset.protected}
+    facts["names"] = dataset.features
     if dataset.groups is not None:
         facts["group_rows"] = dict(zip(dataset.group_names, map(int, dataset.groups.counts), strict=True))
     if dataset.weights is not None:
@@ -140,7 +141,9 @@ def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, St
         data.check_split(one._replace(train=one.train[None], valid=one.valid[None], test=one.test[None]), [seed])
     axes = jax.tree.map(lambda _: 0, SHARED._replace(x=0, y=0, a=0))
     structure = Structure(across=settings.across, minimum=settings.rate_minimum)
-    return splits, axes, structure, {"rows": rows, "features": math.prod(batch.x.shape[2:]), "protected": "a"}
+    features = math.prod(batch.x.shape[2:])
+    names = tuple(f"x{number}" for number in range(1, features + 1)) if batch.x.ndim == 3 else ("x",)
+    return splits, axes, structure, {"rows": rows, "features": features, "protected": "a", "names": names}
 
 
 def keys_of(settings: Settings) -> jax.Array:

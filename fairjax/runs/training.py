@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -35,13 +36,20 @@ Data = tuple[Split, Split, Structure, dict[str, Any]]
 """The splits of all seeds, their vmap axes, groups and classes, and facts about the data."""
 
 
-def prepare(run: RunContext, data: Data | None = None, given: Given | None = None) -> Prepared:
+def prepare(
+    run: RunContext,
+    data: Data | None = None,
+    given: Given | None = None,
+    ahead: Callable[..., None] = compile_ahead,
+) -> Prepared:
     """Load the data and train the networks, or resume where an earlier call was interrupted.
 
     Args:
-        run: the run. Its background compiler compiles the programs of `debias_all` while networks train.
+        run: the run.
         data: the data, if they were loaded before.
         given: a trained network, which takes the place of all trained networks.
+        ahead: queues the programs that the run's background compiler compiles while networks train; by default those
+            of `debias_all`.
 
     Returns:
         The splits and the trained networks.
@@ -57,21 +65,27 @@ def prepare(run: RunContext, data: Data | None = None, given: Given | None = Non
         splits, axes, structure, facts = load_data(settings) if data is None else data
         check_methods(settings, structure, splits)
         splits = seeds.replicate(splits, mesh)
-    run.console.print(
-        f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
-        f"{mesh.size} {jax.devices()[0].platform} device(s)"
-    )
-    for line in structure.explain(settings.measure):
-        run.console.print(line, soft_wrap=True, markup=False, highlight=False)
-    for line in (*facts.get("warnings", ()), *(given.warnings if given else ())):
-        run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
+    describe_data(run, structure, facts, given.warnings if given else ())
     network = given.network if given else from_linen(settings.module(len(structure.classes)))
     task = Task(network, structure.measure(settings.measure))
     if given:
         return Prepared(splits, axes, facts, structure, network, _copies(run, task, splits, Axes(axes), given), given)
-    trained = _train(run, task, splits, Axes(axes))
+    trained = _train(run, task, splits, Axes(axes), ahead)
     run.report_diverged(trained.diverged, "training")
     return Prepared(splits, axes, facts, structure, network, trained)
+
+
+def describe_data(run: RunContext, structure: Structure, facts: dict[str, Any], warnings: Sequence[str] = ()) -> None:
+    """Print the size of the data, the number of networks, how groups are compared, and warnings."""
+    settings = run.settings
+    run.console.print(
+        f"{settings.dataset}: {facts['rows']:,} rows, {facts['features']} features, {len(settings.runs)} networks on "
+        f"{run.machine.mesh.size} {jax.devices()[0].platform} device(s)"
+    )
+    for line in structure.explain(settings.measure):
+        run.console.print(line, soft_wrap=True, markup=False, highlight=False)
+    for line in (*facts.get("warnings", ()), *warnings):
+        run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
 
 
 def check_methods(settings: Settings, structure: Structure, splits: Split) -> None:
@@ -99,7 +113,7 @@ def check_methods(settings: Settings, structure: Structure, splits: Split) -> No
 
 
 def example_of(data: Data) -> Inputs:
-    """Return a few rows as a network gets them."""
+    """Return a few rows, standardised if the networks get them so."""
     splits, axes, _, _ = data
 
     def rows(leaf: Any) -> np.ndarray:
@@ -137,7 +151,7 @@ def load_data(settings: Settings) -> Data:
     return splits, axes, structure, facts
 
 
-def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingState:
+def _train(run: RunContext, task: Task, splits: Split, axes: Axes, ahead: Callable[..., None]) -> TrainingState:
     config, count, mesh = run.settings.training, len(run.settings.runs), run.machine.mesh
     stage = seeds.Fitting(task.network, config, axes, run.machine)
     keys = seeds.replicate(fold_in_all(keys_of(run.settings), TRAINING_STREAM), mesh)
@@ -147,7 +161,7 @@ def _train(run: RunContext, task: Task, splits: Split, axes: Axes) -> TrainingSt
         if stage.small != stage.machine and count > 2 * mesh.size:
             shapes = jax.eval_shape(lambda state: state, state)
             run.compiler.add(SMALL_GROUPS, lambda: stage.advance(splits, shapes, small_groups=True, call=call))
-        compile_ahead(run, task, splits, axes, state.best, call)
+        ahead(run, task, splits, axes, state.best, call)
 
     def before(state: TrainingState) -> None:
         if stage.few_unfinished(state):

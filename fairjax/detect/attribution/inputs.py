@@ -36,8 +36,8 @@ def attributable(x: Inputs) -> Inputs:
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(
                 f"x{keystr(path)} holds {array.dtype}, with respect to which a logit has no derivative: pass "
-                "numbers as floats, masks as 0.0 and 1.0, and, to the part of the network that follows its embedding "
-                "layer, embeddings in place of tokens"
+                "numbers as floats, pixels as the network scales them (0 to 1), masks as 0.0 and 1.0, and, to the part "
+                "of the network that follows its embedding layer, embeddings in place of tokens"
             )
         return array
 

@@ -1,6 +1,6 @@
 """Logistic regression with an L2 penalty, by Newton's method, so that many regressions are one program."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +45,7 @@ def logistic_regression(
     h: Float[AnyArray, "n u"],
     y: Any,
     *,
-    weights: Float[AnyArray, " n"] | Literal["balanced"] | None = None,
+    weights: Any = None,
     penalty: Number = 1.0,
 ) -> LogisticRegression:
     """Minimise sum_i w_i log(1 + exp(-s_i f(h_i))) + penalty |coef|^2 / 2, where f is linear and s_i = +1 or -1.

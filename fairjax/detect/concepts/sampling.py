@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.types import KeyArray
 
-HELD_OUT = 1 / 3
-"""Share of a concept's examples, and of the others, that no vector sees."""
+HELD_OUT = 3
+"""One in so many of a concept's examples, and of the others, is seen by no vector."""
 
 
 class ConceptSets(NamedTuple):
@@ -68,8 +68,7 @@ def random_sets(key: KeyArray, n: int, draws: int, size: int) -> Int[Array, "dra
 def _first_third(members: Bool[Array, " n"], order: Int[Array, " n"]) -> Bool[Array, " n"]:
     """Return the members that come first in an order: a third of them."""
     rank = jnp.cumsum(members[order].astype(jnp.int32))
-    count = jnp.floor(rank[-1] * HELD_OUT).astype(jnp.int32)
-    first = members[order] & (rank <= count)
+    first = members[order] & (rank <= rank[-1] // HELD_OUT)
     return jnp.zeros(members.shape, bool).at[order].set(first)
 
 
@@ -87,7 +86,7 @@ def kept_rows(count: int) -> int:
         >>> kept_rows(10)
         7
     """
-    return count - int(count * HELD_OUT)
+    return count - count // HELD_OUT
 
 
 def mean_over(values: Float[Array, "... draws"]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:

@@ -1,5 +1,6 @@
 """Welch's t-test of two sets of numbers, as an array operation."""
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc
 from jaxtyping import Array, Float
@@ -7,6 +8,7 @@ from jaxtyping import Array, Float
 from fairjax.types import AnyArray
 
 
+@jax.jit
 def welch_test(
     first: Float[AnyArray, "... m"], second: Float[AnyArray, "... k"]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:

@@ -3,11 +3,13 @@
 from fairjax.detect.counterfactual.categories import swap_categories
 from fairjax.detect.counterfactual.columns import Column
 from fairjax.detect.counterfactual.composing import compose
-from fairjax.detect.counterfactual.effects import Effects, GroupEffects, counterfactual, group_effects
+from fairjax.detect.counterfactual.consistency import consistency
+from fairjax.detect.counterfactual.effects import Effects, counterfactual
 from fairjax.detect.counterfactual.effects_by_group import effects_by_group
 from fairjax.detect.counterfactual.effects_in_strata import effects_in_strata
 from fairjax.detect.counterfactual.flipping import flip
-from fairjax.detect.counterfactual.neighbours import SimilarInstances, consistency, similar_instances
+from fairjax.detect.counterfactual.group_effects import GroupEffects, group_effects
+from fairjax.detect.counterfactual.neighbours import SimilarInstances, similar_instances
 from fairjax.detect.counterfactual.permuting import permute_within
 from fairjax.detect.counterfactual.perturbation import Perturbation
 from fairjax.detect.counterfactual.replacing import replace

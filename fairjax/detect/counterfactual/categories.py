@@ -25,7 +25,7 @@ class SwapCategories(Perturbation):
     levels: Any = None
     """The numbers that mean "no" and "yes", (2, columns); None for the smallest and greatest value of each column."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         values = jnp.stack([read_column(x, column).astype(jnp.result_type(float)) for column in self.columns], axis=1)
         if self.levels is None:
@@ -35,7 +35,7 @@ class SwapCategories(Perturbation):
         is_yes = (values > (0.5 * (no + yes))[None]) & (no < yes)[None]
         ways = list(self.swapped)
         valid = (jnp.sum(is_yes, axis=1) == 1) & jnp.all(no[jnp.array(ways)] < yes[jnp.array(ways)])
-        concrete = is_concrete(x, self.levels)
+        concrete = is_concrete(valid)  # even constants are traced inside of jit
         if concrete:
             self._check(np.asarray(is_yes), np.asarray(no < yes))
         for position, other in (ways, ways[::-1]):

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
@@ -58,6 +59,41 @@ def write_column(x: Inputs, column: Column, values: Array) -> Inputs:
     if not isinstance(x, dict):
         return changed
     return {**x, (column[0] if isinstance(column, tuple) else column): changed}
+
+
+def matrix_columns(x: Inputs, columns: tuple[Column, ...]) -> np.ndarray | None:
+    """Return the numbers of columns of a matrix, so that all can be changed by one operation; None for other inputs.
+
+    Hundreds of one-hot columns that are changed one by one take minutes to compile.
+
+    Raises:
+        ValueError: if there is no such column.
+
+    Example:
+        >>> matrix_columns(jnp.ones((2, 3)), (0, -1)).tolist(), matrix_columns({"age": jnp.ones(2)}, ("age",))
+        ([0, -1], None)
+    """
+    if isinstance(x, dict):
+        return None
+    for column in columns:
+        _located(x, column)
+    return np.array(columns, np.int32)
+
+
+def take_rows(x: Inputs, columns: tuple[Column, ...], rows: Array) -> Inputs:
+    """Return inputs whose columns have the values of other rows, given by their numbers.
+
+    Example:
+        >>> take_rows(jnp.array([[1.0, 2.0], [3.0, 4.0]]), (1,), jnp.array([1, 1])).tolist()
+        [[1.0, 4.0], [3.0, 4.0]]
+    """
+    numbers = matrix_columns(x, columns)
+    if numbers is not None:
+        table = jnp.asarray(x)
+        return table.at[:, numbers].set(table[:, numbers][rows])
+    for column in columns:
+        x = write_column(x, column, read_column(x, column)[rows])
+    return x
 
 
 def check_distinct(columns: tuple[Column, ...]) -> tuple[Column, ...]:

@@ -14,16 +14,16 @@ class Compose(Perturbation):
 
     parts: tuple[Any, ...] = ()
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         valid = None
         for part in self.parts:
-            x, those = part.changed(x)
+            x, those = part.perturbed(x)
             valid = those if valid is None else valid if those is None else valid & those
         return x, valid
 
 
-def compose(*parts: Perturbation) -> Compose:
+def compose(*parts: Any) -> Compose:
     """Make a perturbation that applies several, one after another.
 
     Inputs that depend on each other can so be changed together, such as the sex of a person and the category "husband"

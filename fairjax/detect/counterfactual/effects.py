@@ -1,4 +1,4 @@
-"""Effects of a perturbation on a network's scores and decisions, per row and per group."""
+"""Effects of a perturbation on a network's scores and decisions, per row."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -7,17 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_flatten_with_path
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
-from fairjax.checks import checked_inputs, codes, indicator, vector
+from fairjax.checks import checked_inputs
 from fairjax.detect.counterfactual.columns import is_concrete
 from fairjax.detect.counterfactual.perturbation import Perturbation
 from fairjax.detect.rows import CHUNK, check_row_wise, logits_of, map_chunks, num_rows
 from fairjax.nn.network import ApplyFn
 from fairjax.types import Inputs, Number, Variables
-
-MINIMUM = 20
-"""Default least number of changed rows of a group for its effects to be estimated."""
 
 
 class Effects(NamedTuple):
@@ -35,23 +32,6 @@ class Effects(NamedTuple):
     """The decision after."""
     changed: Bool[Array, " n"]
     """Whether the perturbation changed the inputs of the row. Only these rows count in means and tests."""
-
-
-class GroupEffects(NamedTuple):
-    """Effects of a perturbation on each group; NaN where too few rows were changed."""
-
-    rows: Int[Array, "*g"]
-    """Number of rows."""
-    changed: Int[Array, "*g"]
-    """Number of rows whose inputs changed; means and shares are over these rows."""
-    effect: Float[Array, "*g"]
-    """Mean change of the score."""
-    logit_effect: Float[Array, "*g"]
-    """Mean change of the logit."""
-    to_positive: Float[Array, "*g"]
-    """Share of rows whose decision became positive."""
-    to_negative: Float[Array, "*g"]
-    """Share of rows whose decision became negative."""
 
 
 def counterfactual(
@@ -86,7 +66,8 @@ def counterfactual(
 
     Raises:
         ValueError: if a row cannot be perturbed, a perturbation changes no row or returns other shapes, a value of `x`
-            is not finite, the network's rows depend on each other, or the target is not a class.
+            is not finite, the network's rows depend on each other, the target is not a class, or the threshold is not
+            in [0, 1].
         TypeError: if `perturb` is no function, or `x` holds anything but numbers.
 
     Example:
@@ -105,6 +86,8 @@ def counterfactual(
     inputs, valid = checked_inputs("x", x)
     check_row_wise(apply, variables, inputs)
     inputs = jax.tree.map(jnp.asarray, inputs)
+    if np.shape(threshold) or (is_concrete(threshold) and not 0 <= threshold <= 1):
+        raise ValueError(f"threshold must be a score in [0, 1], got {threshold}: pass a logit through jax.nn.sigmoid")
     several = isinstance(perturb, Mapping)
     if several and not perturb:
         raise ValueError("perturb must hold at least one perturbation, got an empty mapping")
@@ -150,11 +133,12 @@ def _effects(
     called = "the perturbation" if name is None else f"the perturbation {name!r}"
     if not callable(perturb) or isinstance(perturb, type):
         raise TypeError(f"{called} must be a function of x such as flip('sex'), got {type(perturb).__name__}")
-    perturbed, valid = perturb.changed(x) if isinstance(perturb, Perturbation) else (perturb(x), None)
+    perturbed, valid = perturb.perturbed(x) if isinstance(perturb, Perturbation) else (perturb(x), None)
     _check_shapes(called, x, perturbed)
     n = num_rows(x)
     perturbed = jax.tree.map(jnp.asarray, perturbed)
-    differs = [jnp.any((old != new).reshape(n, -1), axis=1) for old, new in _leaves(x, perturbed)]
+    leaves = zip(jax.tree.leaves(x), jax.tree.leaves(perturbed), strict=True)
+    differs = [jnp.any((old != new).reshape(n, -1), axis=1) for old, new in leaves]
     changed = jnp.any(jnp.stack(differs), axis=0)
     if is_concrete(changed) and not np.any(changed):
         raise ValueError(
@@ -170,10 +154,6 @@ def _effects(
     return Effects(effect, logit_effect, before.score, before.decision, after.decision, changed)
 
 
-def _leaves(x: Inputs, perturbed: Inputs) -> list[tuple[Array, Array]]:
-    return list(zip(jax.tree.leaves(x), jax.tree.leaves(perturbed), strict=True))
-
-
 def _check_shapes(called: str, x: Inputs, perturbed: Inputs) -> None:
     if jax.tree.structure(x) != jax.tree.structure(perturbed):
         raise ValueError(
@@ -186,71 +166,3 @@ def _check_shapes(called: str, x: Inputs, perturbed: Inputs) -> None:
                 f"{called} must return x{keystr(path)} with the shape and dtype that it has, {np.shape(old)} of "
                 f"{old.dtype}, found {np.shape(new)} of {new.dtype}"
             )
-
-
-def group_effects(effects: Effects, a: Any, *, num_groups: int = 2, minimum: int = MINIMUM) -> GroupEffects:
-    """Average effects over the rows of each group.
-
-    Args:
-        effects: the effects of one perturbation.
-        a: the group of each row: true or 1 in the privileged group, or codes below `num_groups`.
-        num_groups: number of groups.
-        minimum: least number of changed rows for a group's effects to be estimated.
-
-    Returns:
-        One entry per group code; the unprivileged group (a = 0) comes first. Map it with `jax.vmap` over networks.
-
-    Raises:
-        ValueError: if groups are no codes, or their number differs from that of the rows.
-
-    Example:
-        >>> yes, no = jnp.array([True, True]), jnp.array([False, False])
-        >>> effects = Effects(jnp.array([0.5, -0.25]), jnp.ones(2), jnp.ones(2), no, yes, yes)
-        >>> group_effects(effects, jnp.array([True, False]), minimum=1).effect.tolist()
-        [-0.25, 0.5]
-    """
-    members, valid = group_masks(a, effects.effect.shape[0], num_groups)
-    result = jax.vmap(lambda rows: summary(effects, rows, minimum))(members)
-    if valid is None:
-        return result
-    return jax.tree.map(lambda each: each if each.dtype == jnp.int32 else jnp.where(valid, each, jnp.nan), result)
-
-
-def group_masks(a: Any, n: int, num_groups: int) -> tuple[Bool[Array, "g n"], Bool[Array, ""] | None]:
-    """Return which rows belong to each group, and whether the groups are valid if they are traced, else None.
-
-    Raises:
-        ValueError: if groups are no codes, or their number is not n.
-
-    Example:
-        >>> group_masks(jnp.array([True, False]), 2, 2)[0].tolist()
-        [[False, True], [True, False]]
-    """
-    column = vector("a", a)
-    if column.shape != (n,):
-        raise ValueError(f"a must have one group per row, {n}, found shape {column.shape}")
-    groups, valid = indicator("a", column) if num_groups == 2 else codes("a", column, num_groups)
-    return groups.astype(jnp.int32)[None] == jnp.arange(num_groups, dtype=jnp.int32)[:, None], valid
-
-
-def summary(effects: Effects, rows: Bool[Array, " n"], minimum: int) -> GroupEffects:
-    """Average effects over the given rows that the perturbation changed; NaN if there are fewer than `minimum`."""
-    counted = rows & effects.changed
-    count = jnp.sum(counted, dtype=jnp.int32)
-    enough = count >= max(minimum, 1)
-
-    def mean(values: Float[Array, " n"] | Bool[Array, " n"]) -> Float[Array, ""]:
-        values = values.astype(effects.effect.dtype)
-        total = jnp.sum(jnp.where(counted, values, 0))
-        return jnp.where(enough, total / jnp.where(enough, count, 1).astype(total.dtype), jnp.nan)
-
-    # a row without an effect has no decision afterwards
-    known = jnp.where(jnp.isnan(effects.effect), jnp.nan, 1.0).astype(effects.effect.dtype)
-    shares = [mean(known * (new & ~old)) for old, new in _both_ways(effects.before, effects.after)]
-    return GroupEffects(
-        jnp.sum(rows, dtype=jnp.int32), count, mean(effects.effect), mean(effects.logit_effect), shares[0], shares[1]
-    )
-
-
-def _both_ways(before: Bool[Array, " n"], after: Bool[Array, " n"]) -> tuple[tuple[Array, Array], ...]:
-    return (before, after), (after, before)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from fairjax.detect.counterfactual.effects import MINIMUM, Effects, group_masks
+from fairjax.detect.counterfactual.effects import Effects
+from fairjax.detect.counterfactual.group_effects import MINIMUM, group_masks
 from fairjax.detect.counterfactual.paired_tests import check_one_network, corrected, describe
 from fairjax.hyperparameters import check_at_least
 from fairjax.types import KeyArray

@@ -6,7 +6,8 @@ import numpy as np
 
 from fairjax.checks import numeric
 from fairjax.detect.counterfactual.columns import is_concrete
-from fairjax.detect.counterfactual.effects import MINIMUM, Effects
+from fairjax.detect.counterfactual.effects import Effects
+from fairjax.detect.counterfactual.group_effects import MINIMUM
 from fairjax.detect.counterfactual.paired_tests import check_one_network, corrected, describe
 from fairjax.hyperparameters import check_at_least
 from fairjax.types import KeyArray

@@ -23,7 +23,7 @@ class Flip(Perturbation):
     values: Any = None
     """The two values; None for the smallest and the greatest value of the rows."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         column = read_column(x, self.column)
         wide = column.astype(jnp.int32) if column.dtype == bool else column
@@ -35,7 +35,7 @@ class Flip(Perturbation):
         is_low, is_high = (_is_near(wide, value, high - low, near) for value in (low, high))
         flipped = jnp.where(is_low, high, jnp.where(is_high, low, wide))
         valid = jnp.reshape((is_low | is_high) & (low != high), (column.shape[0], -1)).all(axis=1)
-        if not is_concrete(x, self.values):
+        if not is_concrete(valid):  # even constants are traced inside of jit
             return write_column(x, self.column, flipped), valid
         self._check(np.asarray(column), np.asarray(valid))
         return write_column(x, self.column, flipped), None

@@ -1,4 +1,4 @@
-"""Similar instances by nearest neighbours, and individual consistency."""
+"""Similar instances by nearest neighbours."""
 
 from typing import Any, NamedTuple
 
@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax.checks import all_valid, nan_unless, numeric, scores, vector
-from fairjax.checks.columns import floating
+from fairjax.checks import floating, numeric
 from fairjax.detect.counterfactual.columns import is_concrete
 from fairjax.detect.rows import map_chunks
 from fairjax.hyperparameters import check_at_least
@@ -65,7 +64,7 @@ def similar_instances(
         [[2, 1]]
     """
     check_at_least("k", k, 1)
-    table, points = _matrix("x", x), _matrix("query", query)
+    table, points = feature_matrix("x", x), feature_matrix("query", query)
     n, q = table.shape[0], points.shape[0]
     if table.shape[1] != points.shape[1]:
         raise ValueError(f"query must have the {table.shape[1]} columns of x, found shape {points.shape}")
@@ -128,7 +127,17 @@ def _ordered(
     return jnp.take_along_axis(candidates, places, axis=1), found
 
 
-def _matrix(name: str, x: Any) -> Float[Array, "n d"]:
+def feature_matrix(name: str, x: Any) -> Float[Array, "n d"]:
+    """Check features whose distances are computed.
+
+    Raises:
+        ValueError: if they are no matrix, or a concrete value is not finite.
+        TypeError: if they are anything but numbers.
+
+    Example:
+        >>> feature_matrix("x", [[1, 2]]).dtype
+        dtype('float32')
+    """
     array = numeric(name, x)
     if array.ndim != 2 or not array.size:
         raise ValueError(
@@ -140,45 +149,3 @@ def _matrix(name: str, x: Any) -> Float[Array, "n d"]:
         if wrong.any():
             raise ValueError(f"{name} has missing or infinite values, the first in row {np.argwhere(wrong)[0][0]}")
     return floating(array)
-
-
-def consistency(
-    decisions: Any, x: Any, k: int = 5, *, include_self: bool = True, chunk: int | None = QUERIES
-) -> Float[Array, ""]:
-    """Compute individual consistency: how close the decisions on similar rows are.
-
-    It is 1 - mean_i |d_i - mean of d over the k nearest neighbours of x_i|. Consistency says nothing about groups: a
-    constant decision has consistency 1, and a classifier that copies a feature which separates the groups may as well.
-
-    Args:
-        decisions: decisions in {0, 1} or scores in [0, 1], one per row.
-        x: features, (n, d), standardised; see `similar_instances` for what they should be.
-        k: number of neighbours.
-        include_self: whether a row counts as its own first neighbour, as in AIF360's `consistency`, which looks up the
-            neighbours of the rows among the same rows. Zemel et al. do not say; without it, consistency is lower.
-        chunk: number of rows whose neighbours are searched at a time.
-
-    Returns:
-        The consistency, in [0, 1].
-
-    Raises:
-        ValueError: if numbers of rows differ, a decision is not in [0, 1], or there are too few rows.
-        TypeError: if an argument holds anything but numbers and booleans.
-
-    Example:
-        >>> x = jnp.array([[0.0], [0.1], [5.0], [5.1]])
-        >>> consistency([1, 1, 0, 0], x, k=2).item(), consistency([1, 0, 1, 0], x, k=2).item()
-        (1.0, 0.5)
-
-    References:
-        Zemel, Wu, Swersky, Pitassi, Dwork (2013), Learning fair representations, ICML.
-    """
-    d, valid = scores(vector("decisions", decisions))
-    table = _matrix("x", x)
-    if d.shape[0] != table.shape[0]:
-        raise ValueError(f"decisions must be one per row of x, {table.shape[0]}, found {d.shape[0]}")
-    own = None if include_self else jnp.arange(d.shape[0], dtype=jnp.int32)
-    neighbours = similar_instances(table, table, k, own_rows=own, chunk=chunk)
-    known = None if is_concrete(neighbours.distances) else ~jnp.isnan(neighbours.distances).any()
-    result = 1 - jnp.mean(jnp.abs(d - jnp.mean(d[neighbours.indices], axis=1)))
-    return nan_unless(all_valid(valid, known), result)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float64, Int
 
-from fairjax.detect.counterfactual.effects import Effects, GroupEffects, summary
-from fairjax.detect.counterfactual.holm import holm
+from fairjax.detect.counterfactual.effects import Effects
+from fairjax.detect.counterfactual.group_effects import GroupEffects, summary
 from fairjax.detect.counterfactual.sign_flips import sign_flip_test
+from fairjax.detect.holm import holm
 from fairjax.types import KeyArray
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from fairjax.checks import vector
-from fairjax.detect.counterfactual.columns import Column, as_columns, is_concrete, read_column, write_column
+from fairjax.detect.counterfactual.columns import Column, as_columns, is_concrete, take_rows
 from fairjax.detect.counterfactual.perturbation import Perturbation, first_rows, perturbation
 from fairjax.detect.rows import num_rows
 from fairjax.hyperparameters import static
@@ -25,32 +25,30 @@ class PermuteWithin(Perturbation):
     """The stratum of each row; None if all rows are one."""
     key: Any = None
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         n = num_rows(x)
-        strata = jnp.zeros(n, jnp.int32) if self.strata is None else jnp.asarray(self.strata)
+        strata = np.zeros(n, np.int32) if self.strata is None else self.strata
         if strata.shape != (n,):
             raise ValueError(f"strata must have one number per row of x, {n}, found shape {strata.shape}")
-        alone = _is_alone(strata)
         concrete = is_concrete(strata)
-        if concrete and np.any(alone):
+        alone = _is_alone(np if concrete else jnp, strata)  # even constants are traced inside of jit
+        if concrete and alone.any():
             raise ValueError(
                 f"strata must have two rows or more each, since a single row cannot be permuted, found "
                 f"{first_rows(alone)} alone: merge small strata, or leave these rows out"
             )
         # the same permutation whenever the perturbation is called
         numbers = jax.random.bits(jax.random.clone(self.key), (n,), jnp.uint32)
-        ordered, shuffled = jnp.argsort(strata, stable=True), jnp.lexsort((numbers, strata))
+        ordered, shuffled = jnp.argsort(jnp.asarray(strata), stable=True), jnp.lexsort((numbers, strata))
         source = jnp.zeros(n, ordered.dtype).at[ordered].set(shuffled)
-        for column in self.columns:
-            x = write_column(x, column, read_column(x, column)[source])
-        return x, None if concrete else ~alone
+        return take_rows(x, self.columns, source), None if concrete else ~alone
 
 
-def _is_alone(strata: Array) -> Bool[Array, " n"]:
-    """Return whether each row is the only one of its stratum."""
-    ordered = jnp.sort(strata)
-    ends = [jnp.searchsorted(ordered, strata, side=side) for side in ("left", "right")]
+def _is_alone(xp: Any, strata: Any) -> Any:
+    """Return whether each row is the only one of its stratum, for NumPy's or JAX's arrays."""
+    ordered = xp.sort(xp.asarray(strata))
+    ends = [xp.searchsorted(ordered, xp.asarray(strata), side=side) for side in ("left", "right")]
     return ends[1] - ends[0] < 2
 
 

@@ -30,7 +30,7 @@ class Perturbation:
     floating-point inputs become NaN.
     """
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs.
 
         Returns:
@@ -43,7 +43,7 @@ class Perturbation:
 
     def __call__(self, x: Inputs) -> Inputs:
         """Return the changed inputs."""
-        changed, valid = self.changed(x)
+        changed, valid = self.perturbed(x)
         return changed if valid is None else _nan_unless(valid, changed)
 
 

@@ -22,15 +22,17 @@ class Replace(Perturbation):
     values: Any = ()
     """One number per column."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         valid = None
         for column, value in zip(self.columns, self.values, strict=True):
             before = read_column(x, column)
-            kept = jnp.asarray(value).astype(before.dtype)
+            xp = np if is_concrete(value) else jnp  # even constants are traced inside of jit
+            with np.errstate(over="ignore", invalid="ignore"):
+                kept = xp.asarray(value).astype(before.dtype)
             is_float = jnp.issubdtype(before.dtype, jnp.floating)
-            fits = jnp.isfinite(kept) if is_float else kept.astype(jnp.result_type(float)) == value
-            if not is_concrete(value):
+            fits = xp.isfinite(kept) if is_float else kept.astype(jnp.result_type(float)) == value
+            if xp is jnp:
                 valid = fits if valid is None else valid & fits
             elif not fits:
                 raise ValueError(

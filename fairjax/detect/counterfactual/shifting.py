@@ -8,7 +8,14 @@ import numpy as np
 from jaxtyping import Array, Bool
 
 from fairjax.checks import check_rows, indicator, vector
-from fairjax.detect.counterfactual.columns import Column, as_columns, is_concrete, read_column, write_column
+from fairjax.detect.counterfactual.columns import (
+    Column,
+    as_columns,
+    is_concrete,
+    matrix_columns,
+    read_column,
+    write_column,
+)
 from fairjax.detect.counterfactual.perturbation import Perturbation, perturbation
 from fairjax.detect.rows import num_rows
 from fairjax.hyperparameters import static
@@ -27,7 +34,7 @@ class ShiftToGroup(Perturbation):
     valid: Any = None
     """Which rows can be shifted, if the groups were traced."""
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         n = num_rows(x)
         if self.a.shape != (n,):
@@ -35,6 +42,11 @@ class ShiftToGroup(Perturbation):
                 f"the groups given to shift_to_group are those of {self.a.shape[0]} rows, found {n} rows in x: give "
                 "the groups of these rows as rows_a"
             )
+        numbers = matrix_columns(x, self.columns)
+        if numbers is not None:
+            table = jnp.asarray(x)
+            shift = jnp.asarray(self.differences)[None].astype(table.dtype)
+            return table.at[:, numbers].add(jnp.where(self.a[:, None], -shift, shift)), self.valid
         for column, difference in zip(self.columns, self.differences, strict=True):
             before = read_column(x, column)
             a = self.a.reshape(-1, *[1] * (before.ndim - 1))
@@ -75,15 +87,15 @@ def shift_to_group(columns: Column | Sequence[Column], x: Inputs, a: Any, *, row
         raise ValueError(f"a must have one group per row of x, {n}, found shape {groups.shape}")
     if is_concrete(groups) and np.asarray(groups).all() | ~np.asarray(groups).any():
         raise ValueError(f"both groups must have rows, found only a = {int(groups[0])}: pass rows of both")
-    differences = []
-    for column in chosen:
-        values = read_column(x, column)
+    numbers = matrix_columns(x, chosen)
+    parts = [read_column(x, column) for column in chosen] if numbers is None else [jnp.asarray(x)[:, numbers]]
+    for column, values in zip(chosen, parts, strict=False):
         if not jnp.issubdtype(values.dtype, jnp.floating):
             raise ValueError(f"column {column!r} holds {values.dtype} and cannot be shifted: use permute_within")
-        differences.append(_mean(values, groups) - _mean(values, ~groups))
+    differences = [_mean(values, groups) - _mean(values, ~groups) for values in parts]
     conditions = [jnp.broadcast_to(each, moved.shape) for each in (valid, valid_moved) if each is not None]
     all_valid = jnp.all(jnp.stack(conditions), axis=0) if conditions else None
-    return ShiftToGroup(chosen, tuple(differences), moved, all_valid)
+    return ShiftToGroup(chosen, tuple(differences) if numbers is None else differences[0], moved, all_valid)
 
 
 def _mean(values: Array, rows: Bool[Array, " n"]) -> Array:

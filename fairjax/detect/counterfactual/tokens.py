@@ -19,7 +19,7 @@ class SwapTokens(Perturbation):
     pairs: tuple[tuple[int, int], ...] = static(())
     column: Column | None = static(None)
 
-    def changed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
+    def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:
         """Change the inputs, as described for `Perturbation`."""
         if self.column is None and isinstance(x, dict):
             raise ValueError(f"x is a dictionary: name the column of tokens, one of {', '.join(map(repr, x))}")

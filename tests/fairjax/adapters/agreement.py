@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from fairjax import Batch, BiasGda, Pruning, Split, selection, spd
 from fairjax.adapters._bringing import Brought
@@ -162,12 +163,12 @@ def fine_tuning_runs(case: Case, unchanged: tuple[str, ...] = ()) -> Any:
 
     found = epoch(jax.random.key(1), case.brought.variables, parts).variables.variables()
     for name, collection in case.brought.variables.items():
-        moved = []
+        changes = []
         for before, after in zip(jax.tree.leaves(collection), jax.tree.leaves(found[name]), strict=True):
             assert before.dtype == after.dtype and before.shape == after.shape
             assert np.isfinite(np.asarray(after, np.float64)).all()
-            moved.append(not np.array_equal(before, after))
-        assert any(moved) == (name not in ("masks", *unchanged)), name
+            changes.append(not np.array_equal(before, after))
+        assert any(changes) == (name not in ("masks", *unchanged)), name
     return found
 
 
@@ -242,8 +243,100 @@ def activations_agree(case: Case) -> dict[str, Any]:
     return found
 
 
+def logits_of(outputs: Any) -> np.ndarray:
+    """Return logits (n,) from outputs (n,), (n, 1), or (n, 2) of two classes."""
+    outputs = np.asarray(outputs)
+    if outputs.ndim == 1:
+        return outputs
+    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
+
+
+def moved(tree: Any, seed: int) -> Any:
+    """Add random positive numbers to parameters and statistics, as if they were trained."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed + 10), len(leaves))
+    pairs = zip(keys, leaves, strict=True)
+    return jax.tree.unflatten(structure, [leaf + 0.3 * jax.random.uniform(key, leaf.shape) for key, leaf in pairs])
+
+
+REFUSED = [
+    ("batch", "output for a row changes by .* with the other rows"),
+    ("tuple", "must return one array of logits or probabilities, found tuple"),
+    ("rows", r"must return outputs of shape \(24,\)"),
+    ("axes", r"found shape \(1, 24, 1\)"),
+    ("classes", "must return floating-point numbers, found bool"),
+]
+"""Kinds of outputs that are refused, as `wrong_outputs` makes them, and the message."""
+
+
+def wrong_outputs(kind: str, logits: Any) -> Any:
+    """Return outputs that no network may have, from logits (n, 1)."""
+    outputs = {
+        "batch": lambda: logits - logits.mean(axis=0, keepdims=True),
+        "tuple": lambda: (logits, logits),
+        "rows": lambda: logits[1:],
+        "axes": lambda: logits[None],
+        "classes": lambda: logits > 0,
+    }
+    return outputs.get(kind, lambda: logits)()
+
+
+def without_units_agrees(bring: Callable[..., Brought], x: Any, expected: Any) -> Any:
+    """A linear model has no units: it is brought on request, measured and tuned, and pruning refuses.
+
+    Args:
+        bring: function of `units` that brings the model.
+        x: rows, an even number.
+        expected: the model's own logits.
+
+    Returns:
+        What `give_back` returned of the tuned variables, and their logits.
+    """
+    with pytest.raises(ValueError, match=r"before its last: bring it without units by units=\[\]"):
+        bring(units=None)
+    case = Case(bring(units=[]), x, np.asarray(expected), lambda model, x: expected)
+    assert case.brought.units == case.brought.variables["masks"] == {}
+    logits_agree(case)
+    network, variables = case.brought.network, case.brought.variables
+    assert influence(spd, network.apply, variables, case.batch) == network.activations(variables, x) == {}
+    collections = {name for name in variables if jax.tree.leaves(variables[name])}
+    tuned = fine_tuning_runs(case, unchanged=tuple({*variables} - {"params"} if collections == {"params"} else ()))
+    with pytest.raises(ValueError, match="pruning cuts hidden units, and this network has none: choose layers with"):
+        Pruning().init(Task(network, spd), jax.random.key(0), variables, Parts.of(case.split), evaluated(case))
+    return case.brought.give_back(tuned), network.apply(tuned, x)[0]
+
+
 def features_agree(case: Case) -> None:
     """The function of features returns the same logits, and one vector per row."""
     features, logits, _ = jax.jit(case.brought.network.features)(case.brought.variables, case.x)
     np.testing.assert_allclose(logits, case.logits, atol=1e-5)
     assert features.ndim == 2 and features.shape[0] == case.n
+
+
+class Agreement:
+    """The tests of every case; a test module derives a class from it and defines the fixture `case`."""
+
+    def test_logits(self, case):
+        logits_agree(case)
+
+    def test_influence(self, case):
+        influence_agrees(case)
+
+    def test_pruning_order(self, case):
+        pruning_order_agrees(case)
+
+    def test_fine_tuning(self, case):
+        fine_tuning_runs(case)
+
+    def test_seeds(self, case):
+        seeds_agree(case, case.models)
+
+    def test_give_back(self, case):
+        given = give_back_agrees(case)
+        assert jax.tree.structure(given) == jax.tree.structure(case.models[0])
+
+    def test_activations(self, case):
+        activations_agree(case)
+
+    def test_features(self, case):
+        features_agree(case)

@@ -1,5 +1,7 @@
 """Equinox models are brought in, agree with Equinox, and are given back."""
 
+import functools
+
 import agreement
 import jax
 import jax.numpy as jnp
@@ -290,6 +292,14 @@ def test_one_network_has_other_calls_and_trees_of_columns():
     assert brought.units == {"00 first": 4}
     expected = jnp.stack([pair.score(jax.tree.map(lambda leaf, i=i: leaf[i], columns)) - 5 for i in range(6)])
     np.testing.assert_allclose(brought.network.apply(brought.variables, columns)[0], expected, atol=1e-6)
+
+
+def test_a_linear_model_has_no_units():
+    model = eqx.nn.Linear(6, "scalar", key=jax.random.key(0))
+    given, logits = agreement.without_units_agrees(
+        functools.partial(equinox.bring, model, FEATURES), FEATURES, jax.vmap(model)(FEATURES)
+    )
+    np.testing.assert_allclose(jax.vmap(given)(FEATURES), logits, atol=1e-6)
 
 
 class Tied(eqx.Module):

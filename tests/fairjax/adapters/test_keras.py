@@ -283,6 +283,12 @@ def test_cuts_that_zeros_cannot_express_are_refused():
         brought.give_back({**brought.variables, "masks": masks})
 
 
+def test_a_linear_model_has_no_units():
+    x, model = MODELS["mlp"][1], keras.Sequential([layers.Input((6,)), layers.Dense(1)])
+    given, logits = agreement.without_units_agrees(functools.partial(adapter.bring, model, x), x, model(x)[:, 0])
+    np.testing.assert_allclose(given(x)[:, 0], logits, atol=1e-6)
+
+
 class Lambda(keras.Model):
     """A model with an argument that Keras cannot save."""
 

@@ -1,5 +1,7 @@
 """Linen modules are brought in, agree with their own library, and are given back."""
 
+import functools
+
 import agreement
 import flax.linen as nn
 import jax
@@ -77,31 +79,28 @@ class Scanned(nn.Module):
         return nn.Dense(1, name="out")(h)[:, 0]
 
 
-def logits_of(outputs):
-    outputs = np.asarray(outputs)
-    if outputs.ndim == 1:
-        return outputs
-    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
-
-
 FEATURES = jax.random.normal(jax.random.key(5), (N, 6))
 MODELS = {
     "mlp": (Net(), FEATURES, {"train": False}),
     "cnn": (Residual(), jax.random.normal(jax.random.key(6), (N, 8, 8, 2)), {}),
     "tokens": (Tokens(), jax.random.randint(jax.random.key(7), (N, 5), 0, 7), {}),
-    "scan": (Scanned(), FEATURES, {}),
-    "remat": (Scanned(remat=True), FEATURES, {}),
+    "scan": (Scanned(remat=True), FEATURES, {}),
 }
+
+
+@functools.cache
+def initialised(module, shape, dtype, **options):
+    """Return the function of a seed that makes variables, compiled once for equal modules."""
+
+    def initialise(seed):
+        return agreement.moved(module.init(jax.random.key(seed), jnp.zeros(shape, dtype), **options), seed)
+
+    return jax.jit(initialise)
 
 
 def trained(module, x, options, seed=0):
     """Return variables with random parameters and statistics, as if trained."""
-    key = jax.random.key(seed)
-    variables = jax.jit(lambda key: module.init(key, x, **options))(key)
-    leaves, structure = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.fold_in(key, 1), len(leaves))
-    moved = [leaf + 0.3 * jax.random.uniform(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(structure, moved)
+    return initialised(module, x.shape, x.dtype, **options)(seed)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,46 +114,18 @@ def usual_promotion():
 def case(request):
     module, x, options = MODELS[request.param]
     variables = trained(module, x, options)
+    apply = jax.jit(lambda variables, x: module.apply(variables, x, **options))
 
     def predict(variables, x):
-        return logits_of(jax.jit(lambda v, x: module.apply(v, x, **options))(variables, x))
+        return agreement.logits_of(apply(variables, x))
 
     case = Case(linen.bring(module, variables, x), x, predict(variables, x), predict)
     case.name, case.models = request.param, [trained(module, x, options, seed) for seed in range(3)]
     return case
 
 
-def test_logits(case):
-    agreement.logits_agree(case)
-
-
-def test_influence(case):
-    agreement.influence_agrees(case)
-
-
-def test_pruning_order(case):
-    agreement.pruning_order_agrees(case)
-
-
-def test_fine_tuning(case):
-    agreement.fine_tuning_runs(case)
-
-
-def test_seeds(case):
-    agreement.seeds_agree(case, case.models)
-
-
-def test_give_back(case):
-    given = agreement.give_back_agrees(case)
-    assert jax.tree.structure(given) == jax.tree.structure(case.models[0])
-
-
-def test_activations(case):
-    agreement.activations_agree(case)
-
-
-def test_features(case):
-    agreement.features_agree(case)
+class TestLinen(agreement.Agreement):
+    """Every model agrees with Linen."""
 
 
 @pytest.fixture(scope="module")
@@ -163,10 +134,11 @@ def mlp():
     return module, trained(module, x, options), x
 
 
-def test_training_mode_is_the_module_s_own(mlp, key):
+@pytest.mark.parametrize("case", ["mlp"], indirect=True)
+def test_training_mode_is_the_module_s_own(case, mlp, key):
     """Logits with dropout, and running statistics, are those of the module with the same key."""
     module, variables, x = mlp
-    brought = linen.bring(module, variables, x)
+    brought = case.brought
     logits, updated = brought.network.apply(brought.variables, x, key=key)
     expected, statistics = module.apply(variables, x, train=True, rngs={"dropout": key}, mutable=["batch_stats"])
     np.testing.assert_allclose(logits, expected[:, 0], atol=1e-6)
@@ -176,25 +148,22 @@ def test_training_mode_is_the_module_s_own(mlp, key):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "tokens"])
-def test_activations_are_those_that_linen_captures(name):
-    module, x, options = MODELS[name]
-    variables = trained(module, x, options)
-    brought = linen.bring(module, variables, x)
-    _, captured = module.apply(variables, x, **options, capture_intermediates=True, mutable=["intermediates"])
-    for site, found in brought.network.activations(brought.variables, x).items():
+@pytest.mark.parametrize("case", ["mlp", "cnn", "tokens"], indirect=True)
+def test_activations_are_those_that_linen_captures(case):
+    module, x, options = MODELS[case.name]
+    options = {**options, "capture_intermediates": True, "mutable": ["intermediates"]}
+    _, captured = jax.jit(lambda variables: module.apply(variables, x, **options))(case.models[0])
+    for site, found in jax.jit(case.brought.network.activations)(case.brought.variables, x).items():
         expected = captured["intermediates"]
         for part in site.partition(" ")[2].split("."):
             expected = expected[part]
         np.testing.assert_allclose(found, expected["__call__"][0].reshape(found.shape), atol=1e-5)
 
 
-def test_activations_in_a_loop_and_of_a_layer_called_twice():
-    module, x, options = MODELS["remat"]
-    variables = trained(module, x, options)
-    brought = linen.bring(module, variables, x)
-    found = brought.network.activations(brought.variables, x)
-    params = variables["params"]
+@pytest.mark.parametrize("case", ["scan"], indirect=True)
+def test_activations_in_a_loop_and_of_a_layer_called_twice(case):
+    x, params = case.x, case.models[0]["params"]
+    found = jax.jit(case.brought.network.activations)(case.brought.variables, x)
     first = x @ params["shared"]["kernel"] + params["shared"]["bias"]
     h = jnp.tanh(first) @ params["shared"]["kernel"] + params["shared"]["bias"]
     np.testing.assert_allclose(found["00 shared"], jnp.stack([first, h], axis=1), atol=1e-5)
@@ -224,7 +193,7 @@ def test_units_are_chosen(mlp):
         linen.bring(module, variables, x, units=["fc"])
     with pytest.raises(ValueError, match="units matches no layer"):
         linen.bring(module, variables, x, units=lambda name, layer: False)
-    scanned, x, options = MODELS["scan"]
+    scanned, x, options = Scanned(), FEATURES, {}
     variables = trained(scanned, x, options)
     assert linen.bring(scanned, variables, x, units=["blocks.up"]).units == {
         f"0{i} blocks.up[{i}]": 5 for i in range(3)
@@ -267,31 +236,28 @@ class Wrong(nn.Module):
     @nn.compact
     def __call__(self, x):
         h = nn.Dense(4)(x)
-        if self.kind == "batch":
-            h = h - h.mean(axis=0, keepdims=True)
         if self.kind == "dropout":
             h = nn.Dropout(0.5, deterministic=False)(h)
-        logits = nn.Dense(1)(nn.relu(nn.Dense(4)(h)))
-        outputs = {"tuple": (logits, h), "rows": logits[1:], "classes": logits > 0, "axes": logits[None]}
-        return outputs.get(self.kind, logits)
+        return agreement.wrong_outputs(self.kind, nn.Dense(1)(nn.relu(h)))
 
 
 @pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("batch", "output for a row changes by .* with the other rows"),
-        ("dropout", "cannot be applied to the example in evaluation mode"),
-        ("tuple", "must return one array of logits or probabilities, found tuple"),
-        ("rows", r"must return outputs of shape \(24,\)"),
-        ("axes", r"found shape \(1, 24, 1\)"),
-        ("classes", "must return floating-point numbers, found bool"),
-    ],
+    ("kind", "message"), [("dropout", "cannot be applied to the example in evaluation mode"), *agreement.REFUSED]
 )
 def test_modules_that_are_refused(kind, message, key):
     module = Wrong(kind)
     variables = Wrong("").init(key, FEATURES)
     with pytest.raises(ValueError, match=message):
         linen.bring(module, variables, FEATURES)
+
+
+def test_a_linear_model_has_no_units(key):
+    module = nn.Dense(1)
+    variables = module.init(key, FEATURES)
+    given, logits = agreement.without_units_agrees(
+        functools.partial(linen.bring, module, variables, FEATURES), FEATURES, module.apply(variables, FEATURES)[:, 0]
+    )
+    np.testing.assert_allclose(module.apply(given, FEATURES)[:, 0], logits, atol=1e-6)
 
 
 class Tied(nn.Module):

@@ -1,7 +1,10 @@
 """NNX modules are brought in, agree with their own library, and are given back."""
 
+import functools
+
 import agreement
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from agreement import Case
@@ -91,13 +94,6 @@ class Scanned(nnx.Module):
         return self.out(loop(h, self.blocks))[:, 0]
 
 
-def logits_of(outputs):
-    outputs = np.asarray(outputs)
-    if outputs.ndim == 1:
-        return outputs
-    return outputs[:, 0] if outputs.shape[1] == 1 else outputs[:, 1] - outputs[:, 0]
-
-
 FEATURES = jax.random.normal(jax.random.key(5), (N, 6))
 MODELS = {
     "mlp": (Net, FEATURES),
@@ -117,57 +113,136 @@ def usual_promotion():
 def trained(kind, seed=0):
     """Return a module with random parameters and statistics, as if trained."""
     model = kind(nnx.Rngs(seed))
-    state = nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat))
-    leaves, structure = jax.tree.flatten(state)
-    keys = jax.random.split(jax.random.key(seed + 10), len(leaves))
-    moved = [leaf + 0.3 * jax.random.uniform(k, leaf.shape) for k, leaf in zip(keys, leaves, strict=True)]
-    nnx.update(model, jax.tree.unflatten(structure, moved))
+    nnx.update(model, agreement.moved(nnx.state(model, nnx.Any(nnx.Param, nnx.BatchStat)), seed))
     return model
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluated(graphdef, state, x):
+    """Evaluate a module, compiled once for equal modules."""
+    return nnx.merge(graphdef, state)(x)
 
 
 def predict(model, x):
     model = nnx.clone(model)
     model.eval()
-    graphdef, state = nnx.split(model)
-    return logits_of(jax.jit(lambda state, x: nnx.merge(graphdef, state)(x))(state, x))
+    return agreement.logits_of(evaluated(*nnx.split(model), x))
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def case(request):
     kind, x = MODELS[request.param]
-    model = trained(kind)
-    case = Case(adapter.bring(model, x), x, predict(model, x), predict)
-    case.name, case.models = request.param, [trained(kind, seed) for seed in range(3)]
-    return case
+    models = [trained(kind, seed) for seed in range(3)]
+    brought = adapter.bring(models[0], x)
+    return Case(brought, x, predict(models[0], x), predict, name=request.param, models=models)
 
 
-def test_logits(case):
-    agreement.logits_agree(case)
+class TestNnx(agreement.Agreement):
+    """Every model agrees with NNX."""
 
 
-def test_influence(case):
-    agreement.influence_agrees(case)
+@pytest.mark.parametrize("case", ["mlp", "cnn", "tokens"], indirect=True)
+def test_training_mode_is_nnxs_own(case, key):
+    """Logits with dropout, and running statistics, are those of the module with the same keys."""
+    model = nnx.clone(case.models[0])
+    model.train()
+    leaves, structure = jax.tree.flatten(nnx.state(model, nnx.RngState))
+    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    folded = [jax.random.fold_in(key, number) if found else 0 * leaves[number] for number, found in enumerate(is_key)]
+    nnx.update(model, jax.tree.unflatten(structure, folded))
+    expected = agreement.logits_of(nnx.jit(lambda model: model(case.x))(model))
+    logits, updated = jax.jit(case.brought.network.apply)(case.brought.variables, case.x, key=key)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    assert np.abs(logits - case.logits).max() > 0.01
+    expected = case.brought.variables_of(model)
+    assert ("batch_stats" in expected) == (case.name != "tokens")
+    statistics = (tree.get("batch_stats", {}) for tree in (updated, expected, case.brought.variables))
+    for found, leaf, before in zip(*map(jax.tree.leaves, statistics), strict=True):
+        np.testing.assert_allclose(found, leaf, atol=1e-6)
+        assert not np.array_equal(found, before)
 
 
-def test_pruning_order(case):
-    agreement.pruning_order_agrees(case)
+@pytest.mark.parametrize("case", ["mlp", "cnn", "tokens"], indirect=True)
+def test_activations_are_what_layers_return(case, monkeypatch):
+    model, captured = nnx.clone(case.models[0]), {}
+    model.eval()
+    names = {id(part): ".".join(map(str, path)) for path, part in nnx.iter_graph(model)}
+
+    def watched(original):
+        def call(self, *args, **options):
+            captured[names[id(self)]] = original(self, *args, **options)
+            return captured[names[id(self)]]
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for kind in (nnx.Linear, nnx.LinearGeneral, nnx.Conv):
+            patch.setattr(kind, "__call__", watched(kind.__call__))
+        model(case.x)
+    found = jax.jit(case.brought.network.activations)(case.brought.variables, case.x)
+    for name, values in found.items():
+        expected = captured[name.partition(" ")[2]]
+        np.testing.assert_allclose(values, expected.reshape(values.shape), atol=1e-5, err_msg=name)
 
 
-def test_fine_tuning(case):
-    agreement.fine_tuning_runs(case)
+def test_units_are_chosen():
+    model = trained(Net)
+    assert adapter.bring(model, FEATURES, units=["fcs.1"]).units == {"00 fcs.1": 8}
+    chosen = adapter.bring(model, FEATURES, units=lambda name, layer: isinstance(layer, nnx.BatchNorm))
+    assert chosen.units == {"00 bns.0": 8, "01 bns.1": 8}
+    with pytest.raises(ValueError, match="units names no layer: 'fc'; the layers are fcs.0, bns.0, dropout, fcs.1"):
+        adapter.bring(model, FEATURES, units=["fc"])
+    with pytest.raises(ValueError, match="units matches no layer"):
+        adapter.bring(model, FEATURES, units=lambda name, layer: False)
+    with pytest.raises(ValueError, match="units must be a list of names, a predicate or None, got 'fcs.0'"):
+        adapter.bring(model, FEATURES, units="fcs.0")
 
 
-def test_seeds(case):
-    agreement.seeds_agree(case, case.models)
+class Wrong(nnx.Module):
+    """Modules that are refused, by name."""
+
+    def __init__(self, kind):
+        self.kind, self.fc, self.out = kind, nnx.Linear(6, 4, rngs=nnx.Rngs(0)), nnx.Linear(4, 1, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return agreement.wrong_outputs(self.kind, self.out(nnx.relu(self.fc(x))))
 
 
-def test_give_back(case):
-    agreement.give_back_agrees(case)
+@pytest.mark.parametrize(("kind", "message"), agreement.REFUSED)
+def test_modules_that_are_refused(kind, message):
+    with pytest.raises(ValueError, match=message):
+        adapter.bring(Wrong(kind), FEATURES)
 
 
-def test_activations(case):
-    agreement.activations_agree(case)
+class Pair(Wrong):
+    """A module of two arguments."""
+
+    def __call__(self, x, factor):
+        return super().__call__(x) * factor
 
 
-def test_features(case):
-    agreement.features_agree(case)
+def test_bad_input_is_named_in_one_line(key):
+    brought = adapter.bring(Pair("none"), FEATURES, call=lambda model, x, train: model(x, 9.0))
+    with pytest.raises(ValueError, match=r"cannot be called with the example .*: say how with call=lambda model, x"):
+        adapter.bring(Pair("none"), FEATURES)
+    with pytest.raises(ValueError, match="model must be a flax.nnx module, got str; fairjax.adapters has linen"):
+        adapter.bring("model", FEATURES)
+    with pytest.raises(ValueError, match="the example must be arrays with one row or more"):
+        adapter.bring(Wrong("none"), {"a": FEATURES, "b": FEATURES[:3]})
+    with pytest.raises(ValueError, match="model must be a flax.nnx module, got dict"):
+        brought.variables_of({})
+    with pytest.raises(ValueError, match="must have the same structure as the one brought, but params/"):
+        brought.variables_of(trained(Net))
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), brought.variables)
+    with pytest.raises(ValueError, match="these hold 2 seeds: choose one with jax.tree.map"):
+        brought.give_back(stacked)
+    with pytest.raises(ValueError, match="already trained and has no initialisation"):
+        brought.network.init(key, FEATURES)
+
+
+def test_a_linear_model_has_no_units():
+    model = nnx.Linear(6, 1, rngs=nnx.Rngs(0))
+    given, logits = agreement.without_units_agrees(
+        functools.partial(adapter.bring, model, FEATURES), FEATURES, model(FEATURES)[:, 0]
+    )
+    np.testing.assert_allclose(given(FEATURES)[:, 0], logits, atol=1e-6)

@@ -451,6 +451,15 @@ def test_gradients_stop_where_pytorch_stops_them():
     assert jax.grad(total)(brought.variables["params"], None)["frozen"]["weight"].any()
 
 
+def test_a_linear_model_has_no_units():
+    x, model = numbers(N, 6), nn.Linear(6, 1)
+    given, logits = agreement.without_units_agrees(
+        lambda units: bring(model, x, units=units), arrays(x), model(x)[:, 0].detach()
+    )
+    model.load_state_dict(given)
+    np.testing.assert_allclose(model(x)[:, 0].detach(), logits, atol=1e-6)
+
+
 class Branches(nn.Module):
     def forward(self, x):
         return x.sum(1) if x.sum() > 0 else x[:, 0]
@@ -493,7 +502,7 @@ class Two(nn.Module):
         return self.fc(x), x
 
 
-def test_errors_say_what_was_found_and_the_way_out():
+def test_errors_say_what_was_found_and_the_way_out(capfd):
     x = numbers(4, 6)
     cumulative = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, momentum=None), nn.Linear(4, 1))
     cases = [
@@ -503,6 +512,8 @@ def test_errors_say_what_was_found_and_the_way_out():
         (Eigenvalues(), "operations that fairjax has not written in JAX: aten._linalg_eigh.default; replace them"),
         (Noisy(), "aten.native_dropout.default in evaluation mode, which makes outputs random"),
         (Two(), "must return one array of logits or probabilities"),
+        (nn.Linear(6, 1).half(), r"parameter 'weight' is float16, .* bring module.float\(\), a module in float32"),
+        (nn.Linear(6, 1).bfloat16(), "parameter 'weight' is bfloat16"),
         (cumulative, "batch normalisation '1' has momentum=None.*set its momentum"),
         (nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 1)), "the layer '0' has no weights yet"),
         (nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 1)).state_dict(), "got OrderedDict; of a state dictionary"),
@@ -513,6 +524,7 @@ def test_errors_say_what_was_found_and_the_way_out():
         with pytest.raises(ValueError, match=message) as caught:
             bring(module, x)
         assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # nor does PyTorch print the graphs that it could not trace
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

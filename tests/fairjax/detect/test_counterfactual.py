@@ -22,9 +22,9 @@ from fairjax.detect import (
     similar_instances,
     swap_tokens,
 )
-from fairjax.detect.counterfactual.holm import holm
+from fairjax.detect.counterfactual.effects_in_strata import _sets
 from fairjax.detect.counterfactual.paired_tests import paired_t_test, wilcoxon_test
-from fairjax.nn import Mlp, from_linen
+from fairjax.detect.holm import holm
 
 N = 90
 KEY = jax.random.key(5)
@@ -41,6 +41,10 @@ def embedding(variables, x, *, shifts=None, key=None):
     return jnp.sum(variables["params"][x], axis=1), variables
 
 
+run = jax.jit(counterfactual, static_argnames=("apply", "target", "chunk"))
+average = jax.jit(group_effects, static_argnames=("num_groups", "minimum"))
+
+
 def rows():
     """Return features, of which the first is the group, standardised."""
     rng = np.random.default_rng(0)
@@ -54,7 +58,7 @@ def linear_effects():
     """Return the effects of three perturbations of a linear network."""
     x, a = rows()
     perturbations = {"flip": flip(0), "replace": replace(1, 0.0), "shift": shift_to_group(2, x, a)}
-    return counterfactual(linear, {"params": jnp.asarray(W, jnp.float32)}, x, perturbations, threshold=0.6, chunk=32)
+    return run(linear, {"params": jnp.asarray(W, jnp.float32)}, x, perturbations, threshold=0.6, chunk=32)
 
 
 def test_effects_of_a_linear_network_are_those_by_hand(linear_effects):
@@ -72,40 +76,41 @@ def test_effects_of_a_linear_network_are_those_by_hand(linear_effects):
         assert np.all(found.changed)
 
 
-def test_one_perturbation_a_function_jit_and_any_chunk_give_the_same(linear_effects):
+def test_one_perturbation_a_function_eager_and_any_chunk_give_the_same(linear_effects):
     x, _ = rows()
     variables = {"params": jnp.asarray(W, jnp.float32)}
-    run = jax.jit(counterfactual, static_argnames=("apply", "target", "chunk"))
+    by_hand = jax.jit(
+        lambda variables: counterfactual(
+            linear, variables, x, lambda x: x.at[:, 0].set(-0.4 - x[:, 0]), threshold=0.6, chunk=7
+        )
+    )
     for found in (
-        counterfactual(linear, variables, x, flip(0), threshold=0.6),
-        counterfactual(linear, variables, x, lambda x: x.at[:, 0].set(0.4 - x[:, 0]), threshold=0.6, chunk=7),
-        run(linear, variables, x, flip(0), threshold=0.6, chunk=None),
-        run(linear, variables, x, {"flip": flip(0, values=(-1.2, 0.8))}, threshold=0.6)["flip"],
+        counterfactual(linear, variables, x, flip(0, values=(-1.2, 0.8)), threshold=0.6),
+        by_hand(variables),
+        jax.jit(lambda variables: counterfactual(linear, variables, x, {"a": flip(0)}, threshold=0.6))(variables)["a"],
     ):
         jax.tree.map(lambda *pair: np.testing.assert_allclose(*pair, atol=1e-6), found, linear_effects["flip"])
 
 
 def test_effects_map_over_networks():
     x, a = rows()
-    network = from_linen(Mlp(widths=(4,)))
-    many = jax.vmap(lambda key: network.init(key, jnp.asarray(x)))(jax.random.split(KEY, 2))
+    weights = np.random.default_rng(2).normal(size=(2, 3)).astype(np.float32)
 
-    def averages(variables, x):
-        effects = counterfactual(network.apply, variables, x, flip(0), chunk=64)
+    def averages(weights, x):
+        effects = counterfactual(linear, {"params": weights}, x, flip(0), chunk=64)
         return effects, group_effects(effects, a)
 
-    effects, groups = jax.jit(jax.vmap(averages, in_axes=(0, None)))(many, jnp.asarray(x))
-    for seed in range(2):
-        one = counterfactual(network.apply, jax.tree.map(lambda leaf, s=seed: leaf[s], many), x, flip(0))
-        np.testing.assert_allclose(effects.effect[seed], one.effect, atol=1e-6)
-        expected = [one.effect[~a].mean(), one.effect[a].mean()]
-        np.testing.assert_allclose(groups.effect[seed], expected, atol=1e-6)
+    effects, groups = jax.jit(jax.vmap(averages, in_axes=(0, None)))(weights, x)
+    for w, effect, means in zip(weights, np.asarray(effects.effect), np.asarray(groups.effect), strict=True):
+        expected = expit(x @ w + w[0] * np.where(a, -2, 2)) - expit(x @ w)
+        np.testing.assert_allclose(effect, expected, atol=1e-6)
+        np.testing.assert_allclose(means, [expected[~a].mean(), expected[a].mean()], atol=1e-6)
 
 
 def test_several_classes_have_the_probability_of_the_target():
     x, _ = rows()
     weights = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
-    found = counterfactual(linear, {"params": jnp.asarray(weights)}, x, replace(0, 0.0), target=2)
+    found = run(linear, {"params": weights}, x, replace(0, 0.0), target=2)
     changed = x * [0, 1, 1]
     before, after = softmax(x @ weights, axis=1), softmax(changed @ weights, axis=1)
     np.testing.assert_allclose(found.effect, (after - before)[:, 2], atol=1e-5)
@@ -116,17 +121,17 @@ def test_several_classes_have_the_probability_of_the_target():
 
 def test_the_effect_on_class_0_is_the_negative(linear_effects):
     x, _ = rows()
-    zero = counterfactual(linear, {"params": jnp.asarray(W, jnp.float32)}, x, flip(0), target=0, threshold=0.6)
+    zero = run(linear, {"params": jnp.asarray(W, jnp.float32)}, x, flip(0), target=0, threshold=0.6)
     np.testing.assert_allclose(zero.effect, -linear_effects["flip"].effect, atol=1e-6)
     np.testing.assert_array_equal(zero.before, ~linear_effects["flip"].before)
 
 
 def test_only_rows_with_the_tokens_count():
     x = np.array([[1, 2], [3, 3], [2, 1], [4, 4]], np.int32)
-    found = counterfactual(embedding, {"params": jnp.array([0.0, 0.5, 2.0, 1.0, -1.0])}, x, swap_tokens([(1, 3)]))
+    found = run(embedding, {"params": np.array([0.0, 0.5, 2.0, 1.0, -1.0], np.float32)}, x, swap_tokens([(1, 3)]))
     assert found.changed.tolist() == [True, True, True, False]
     np.testing.assert_allclose(found.logit_effect, [0.5, -1.0, 0.5, 0.0], atol=1e-6)
-    groups = group_effects(found, np.array([0, 0, 0, 1]), minimum=1)
+    groups = average(found, np.array([0, 0, 0, 1]), minimum=1)
     assert groups.rows.tolist() == [3, 1] and groups.changed.tolist() == [3, 0]
     np.testing.assert_allclose(groups.logit_effect, [0, np.nan], atol=1e-6)
     assert np.isnan(groups.to_positive[1])
@@ -137,7 +142,7 @@ def test_groups_are_averaged_as_pandas_does(linear_effects):
     codes[codes == 3] = 2
     codes[0] = 3  # a group of one row
     effects = linear_effects["replace"]
-    found = jax.jit(lambda effects, a: group_effects(effects, a, num_groups=4))(effects, codes)
+    found = average(effects, codes, num_groups=4)
     frame = pd.DataFrame({name: np.asarray(column) for name, column in effects._asdict().items()})
     frame["up"], frame["down"] = frame.after & ~frame.before, frame.before & ~frame.after
     expected = frame.groupby(codes).mean()
@@ -146,7 +151,7 @@ def test_groups_are_averaged_as_pandas_does(linear_effects):
         np.testing.assert_allclose(getattr(found, name)[:3], expected[column][:3], atol=1e-6)
         assert np.isnan(getattr(found, name)[3])
     np.testing.assert_allclose(found.to_negative[:3], expected["down"][:3], atol=1e-6)
-    wrong = jax.jit(lambda effects, a: group_effects(effects, a, num_groups=4))(effects, codes + 1)
+    wrong = average(effects, codes + 1, num_groups=4)
     assert np.isnan(np.asarray(wrong.effect)).all()
 
 
@@ -195,8 +200,6 @@ def test_strata_are_tested_as_if_they_were_alone(linear_effects):
         assert row.mean_effect == pytest.approx(effect[codes == row.stratum].mean(), abs=1e-6)
         assert row.t_p == pytest.approx(stats.ttest_1samp(effect[codes == row.stratum], 0).pvalue, rel=1e-4)
     np.testing.assert_allclose(table["t_holm"][:3], multipletests(table["t_p"][:3], method="holm")[1], rtol=1e-6)
-    mask = effects_in_strata(effects, codes == 6, key=KEY)
-    assert mask["rows"].tolist() == [30] and mask["mean_effect"][0] == pytest.approx(table["mean_effect"][1], abs=1e-6)
     x, _ = rows()
     neighbours = similar_instances(x[:, 1:], x[:2, 1:], 8).indices
     near = effects_in_strata(effects, neighbours, key=KEY, minimum=8)
@@ -205,6 +208,13 @@ def test_strata_are_tested_as_if_they_were_alone(linear_effects):
         assert near["mean_effect"][query] == pytest.approx(those.mean(), abs=1e-6)
         exact = stats.permutation_test((those,), np.mean, permutation_type="samples", n_resamples=np.inf)
         assert near["sign_flip_p"][query] == pytest.approx(exact.pvalue, abs=1e-6)
+
+
+def test_a_mask_is_one_stratum():
+    mask = np.arange(N) % 3 == 1
+    names, indices, members = _sets(mask, N)
+    assert names.tolist() == [1] and members.all()
+    np.testing.assert_array_equal(indices[0], np.flatnonzero(mask))
 
 
 def test_paired_tests_of_differences_without_spread():
@@ -226,21 +236,19 @@ def test_holm_is_that_of_statsmodels_and_ignores_tests_that_were_not_made():
 
 
 def test_traced_rows_that_cannot_be_flipped_have_no_effect_and_are_not_left_out():
-    x = jnp.array([[0.0, 1, 0], [1, 1, 0], [0.5, 1, 0]])
-    variables = {"params": jnp.asarray(W, jnp.float32)}
-    found = jax.jit(lambda x: counterfactual(linear, variables, x, flip(0)))(x)
-    assert np.isnan(np.asarray(found.effect)).tolist() == [False, False, True] and found.changed[2]
-    groups = group_effects(found, np.array([1, 1, 0]), minimum=1)
+    variables = {"params": np.asarray(W, np.float32)}
+    x = np.array([[0, 1, 0], [1, 1, 0], [0.5, 1, 0], [1, 1, 0]], np.float32)
+    found = run(linear, variables, x, flip(0))
+    assert np.isnan(np.asarray(found.effect)).tolist() == [False, False, True, False] and found.changed[2]
+    groups = average(found, np.array([1, 1, 0, 0]), minimum=1)
     assert np.isnan(np.asarray(groups.effect)).tolist() == [True, False] and np.isnan(groups.to_positive[0])
-    tokens = jnp.array([[1, 2], [2, 3]])
-    codes = jax.jit(lambda x: counterfactual(embedding, {"params": jnp.ones(9)}, x, flip(0)))(tokens)
-    assert not np.isnan(np.asarray(codes.effect)).any()
-    several = jax.jit(lambda x: counterfactual(embedding, {"params": jnp.ones(9)}, x, flip(0)))(tokens.at[0].set(8))
-    assert not np.isnan(np.asarray(several.effect)).any()
-    constant = jax.jit(lambda x: counterfactual(embedding, {"params": jnp.ones(9)}, x, flip(0)))(jnp.ones_like(tokens))
-    assert np.isnan(np.asarray(constant.effect)).all() and np.all(constant.changed)
-    infinite = jax.jit(lambda x: counterfactual(linear, variables, x, replace(0, 1.0)))(x.at[0, 1].set(jnp.nan))
-    assert np.isnan(np.asarray(infinite.effect)).all()
+    unknown = run(linear, variables, np.where([0, 1, 0], np.nan, x).astype(np.float32), flip(0))
+    assert np.isnan(np.asarray(unknown.effect)).all()
+    tokens = np.array([[1, 2], [1, 2], [1, 4], [1, 4]], np.int32)  # integers cannot be NaN, and their effects can
+    weights = {"params": np.array([0.0, 0.5, 2.0, 1.0, -1.0], np.float32)}
+    several = run(embedding, weights, tokens, {"constant": flip(0), "varies": flip(1)})
+    assert np.isnan(np.asarray(several["constant"].effect)).all() and np.all(several["constant"].changed)
+    np.testing.assert_allclose(several["varies"].logit_effect, [-3, -3, 3, 3], atol=1e-6)
 
 
 def centred(variables, x, *, shifts=None, key=None):
@@ -278,6 +286,8 @@ def test_other_invalid_arguments_are_refused(linear_effects):
     variables, one = {"params": jnp.asarray(W, jnp.float32)}, linear_effects["flip"]
     with pytest.raises(TypeError, match="must be a function of x such as flip.*got str"):
         counterfactual(linear, variables, x, "sex")
+    with pytest.raises(ValueError, match=r"threshold must be a score in \[0, 1\], got 2"):
+        counterfactual(linear, variables, x, flip(0), threshold=2.0)
     with pytest.raises(ValueError, match="x has missing or infinite values"):
         counterfactual(linear, variables, np.where(x > 2, np.nan, x), flip(0))
     with pytest.raises(ValueError, match="a must have one group per row, 90, found shape"):

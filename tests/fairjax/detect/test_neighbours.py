@@ -22,10 +22,9 @@ def few_rows_at_a_time(monkeypatch):
     monkeypatch.setattr(neighbours, "ROWS", 128)
 
 
-@pytest.mark.parametrize("chunk", [16, None])
-def test_neighbours_are_those_of_scikit_learn(chunk):
+def test_neighbours_are_those_of_scikit_learn():
     distances, indices = NearestNeighbors(n_neighbors=7).fit(X).kneighbors(QUERY)
-    for found in (search(X, QUERY, 7, chunk=chunk), similar_instances(X, QUERY, 7, chunk=chunk)):
+    for found in (search(X, QUERY, 7, chunk=16), similar_instances(X, QUERY, 7, chunk=None)):
         np.testing.assert_array_equal(found.indices, indices)
         np.testing.assert_allclose(found.distances, distances, rtol=1e-4)
 
@@ -43,27 +42,28 @@ def test_a_mask_and_the_query_s_own_row_leave_rows_out():
 
 def test_all_rows_can_be_neighbours_and_equal_rows_come_in_order():
     x = np.repeat(np.array([[0.0], [1.0]], np.float32), 4, axis=0)
-    found = similar_instances(x, x[:1], 8)
+    found = search(x, x[:1], 8)
     assert found.indices.tolist() == [list(range(8))]
     assert found.distances.tolist() == [[0.0] * 4 + [1.0] * 4]
-    assert similar_instances(x, x, 7, own_rows=np.arange(8)).indices[0].tolist() == list(range(1, 8))
+    assert search(x, x[:1], 7, own_rows=np.zeros(1, np.int32)).indices[0].tolist() == list(range(1, 8))
 
 
 def test_neighbours_map_over_tables_and_unknown_ones_are_nan():
     tables = jnp.stack([jnp.asarray(X), jnp.asarray(X[::-1])])
-    many = jax.vmap(lambda x: similar_instances(x, jnp.asarray(QUERY), 3))(tables)
+    many = jax.vmap(lambda x: search(x, QUERY, 3))(tables)
     np.testing.assert_array_equal(many.indices[1], 299 - many.indices[0])
     few = search(X, QUERY, 3, where=jnp.asarray(np.arange(300) < 2))
     assert np.isnan(np.asarray(few.distances)).sum() == 40
     assert np.isnan(np.asarray(search(np.where(X > 100, np.nan, X), QUERY, 3).distances)).all()
 
 
-@pytest.mark.parametrize("k", [1, 5])
-def test_consistency_with_the_row_itself_is_that_of_aif360(k):
-    decisions = (X[:, 0] + X[:, 3] > 0).astype(int)
-    found = jax.jit(consistency, static_argnames=("k", "include_self"))(decisions, X, k=k)
-    assert found.item() == pytest.approx(consistency_score(X, decisions, n_neighbors=k), abs=1e-6)
-    assert consistency(decisions.astype(bool), X, k).item() == pytest.approx(found.item(), abs=1e-6)
+measure = jax.jit(consistency, static_argnames=("k", "include_self"))
+
+
+def test_consistency_with_the_row_itself_is_that_of_aif360():
+    decisions = (X[:, 0] + X[:, 3] > 0).astype(np.float32)
+    assert measure(decisions, X).item() == pytest.approx(consistency_score(X, decisions), abs=1e-6)
+    assert consistency(decisions[:9] == 1, X[:9], 1).item() == 1  # each row's only neighbour is itself
 
 
 def test_consistency_without_the_row_itself_is_that_of_a_loop():
@@ -72,11 +72,10 @@ def test_consistency_without_the_row_itself_is_that_of_a_loop():
     np.fill_diagonal(distances, np.inf)
     nearest = np.argsort(distances, axis=1)[:, :5]
     expected = 1 - np.mean([abs(scores[i] - scores[nearest[i]].mean()) for i in range(300)])
-    assert consistency(scores, X, include_self=False).item() == pytest.approx(expected, abs=1e-6)
+    assert measure(scores, X, include_self=False).item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_consistency_of_invalid_traced_values_is_nan():
-    measure = jax.jit(consistency)
     assert np.isnan(measure(np.full(300, 2.0), X).item())
     assert np.isnan(measure(np.ones(300), np.where(X > 100, np.nan, X)).item())
     assert measure(np.ones(300), X).item() == 1

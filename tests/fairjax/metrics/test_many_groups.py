@@ -105,6 +105,7 @@ def bias_by_hand(name, logits, threshold):
 
 
 run = jax.jit(loop.run, static_argnums=1)
+summed_influence = jax.jit(functools.partial(influence, reduction="sum"), static_argnums=(0, 1))
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,8 @@ def test_whole_weights_are_rows_repeated_and_rows_of_weight_0_are_not_there(name
     measure, values, y, a, _ = CASES[name]
     weights = WEIGHTS.astype(np.float32)
     repeated = [np.repeat(column, WEIGHTS, axis=0) for column in (values, y, a)]
-    assert measure(values, y, a, weights) == pytest.approx(float(measure(*repeated)), abs=1e-5)
+    compiled = jax.jit(measure)
+    assert compiled(values, y, a, weights) == pytest.approx(float(compiled(*repeated)), abs=1e-5)
     one, other = best(measure, values, y, a, count=COUNT, weights=weights), best(measure, *repeated, count=COUNT)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-4, atol=2e-5), counted(one), counted(other))
 
@@ -216,7 +218,8 @@ def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows(tr
     weights = WEIGHTS.astype(np.float32)
     weighed, repeated = split(Y, CODES, weights), split(Y, CODES, repeated=WEIGHTS)
     variables, net = trained["codes"], network()
-    losses = [training.loss(net.apply, variables, s.part("train")) for s in (weighed, repeated)]
+    loss = jax.jit(functools.partial(training.loss, net.apply))
+    losses = [loss(variables, s.part("train")) for s in (weighed, repeated)]
     assert losses[0] == pytest.approx(float(losses[1]), rel=1e-5)
     task = loop.Task(net, SETTINGS["codes"][0])
     judged = [
@@ -224,9 +227,7 @@ def test_training_and_a_run_with_whole_weights_see_the_table_of_repeated_rows(tr
     ]
     for one, other in zip(judged[0][:2], judged[1][:2], strict=True):
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), counted(one), counted(other))
-    sums = [
-        influence(task.measure, net.apply, variables, s.part("train"), reduction="sum") for s in (weighed, repeated)
-    ]
+    sums = [summed_influence(task.measure, net.apply, variables, s.part("train")) for s in (weighed, repeated)]
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), *sums)
 
 
@@ -242,9 +243,9 @@ def test_rows_by_chunks_are_all_rows(name, trained):
     repeated = streaming.chunks(types.Batch(*(np.repeat(column, WEIGHTS, axis=0) for column in (X, y, groups))), 150)
     scores = metrics.probabilities(net.apply(variables, whole.x)[0])
     proxies = [streaming.measure(measure, net.apply, variables, each) for each in (source, repeated)]
-    assert np.ptp([*map(float, proxies), float(measure(scores, *whole[1:]))]) < 1e-5
+    assert np.ptp([*map(float, proxies), float(jax.jit(measure)(scores, *whole[1:]))]) < 1e-5
     found = streaming.influence(measure, net.apply, variables, source, reduction="sum")
-    expected = influence(measure, net.apply, variables, whole, reduction="sum")
+    expected = summed_influence(measure, net.apply, variables, whole)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-5), found, expected)
     evaluated = streaming.evaluate(measure, net.apply, variables, source)
     same = best(measure, scores, y, groups, weights=weights)
@@ -255,7 +256,7 @@ def test_rows_by_chunks_are_all_rows(name, trained):
         logits = net.apply({**variables, "params": params}, whole.x)[0]
         return losses.cross_entropy(logits, whole) + 2.0 * measure(metrics.probabilities(logits), *whole[1:])
 
-    value, slopes = jax.value_and_grad(objective_)(variables["params"])
+    value, slopes = jax.jit(jax.value_and_grad(objective_))(variables["params"])
     by_chunks = streaming.value_and_grad(
         measure, net.apply, variables, source, loss=losses.cross_entropies, penalty=lambda bias: 2.0 * bias
     )
@@ -277,7 +278,7 @@ def test_influence_of_many_groups_is_that_of_finite_differences(name, trained):
         logits = net.apply(variables, batch.x, shifts={"hidden_00": {"units": {"keep": shift}}})[0]
         return measure(metrics.probabilities(logits), batch.y, batch.a)
 
-    found = influence(measure, net.apply, variables, batch, reduction="sum")["hidden_00"]["units"]["keep"]
+    found = summed_influence(measure, net.apply, variables, batch)["hidden_00"]["units"]["keep"]
     step = 2e-2
     expected = [(shifted(step * e) - shifted(-step * e)) / (2 * step) for e in jnp.eye(5)]
     np.testing.assert_allclose(found, expected, atol=2e-3)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -112,6 +113,12 @@ def test_a_process_may_open_a_folder_many_times_and_the_last_use_unlocks_it(tmp_
     del other
     assert not (tmp_path / LOCK).exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["configuration.json"]
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(FolderError, match="taken is not a folder; choose another with --out"):
+        RunFolder(tmp_path / "taken" / "r", {})
 
 
 def test_a_refused_folder_is_not_locked(tmp_path):
@@ -234,3 +241,13 @@ def test_a_users_own_entries_in_a_stage_stay(tmp_path):
 def test_a_stage_without_a_configuration_takes_any_state(tmp_path):
     SavedStates(tmp_path / "states" / "s").save(1, STATE)
     assert SavedStates(tmp_path / "states" / "s").restore(STATE, seeds.mesh(jax.devices()[:1]))[0] == 1
+
+
+def test_arrays_without_entries_are_restored_with_their_shapes(tmp_path):
+    state = {"w": jnp.ones(2), "statistics": jnp.zeros((3, 0)), "trace": np.zeros((0, 4), np.int32)}
+    SavedStates(tmp_path / "states" / "s").save(1, state)
+    _, restored = SavedStates(tmp_path / "states" / "s").restore(state, seeds.mesh(jax.devices()[:1]))
+    assert {name: (leaf.shape, leaf.dtype) for name, leaf in restored.items()} == {
+        name: (leaf.shape, leaf.dtype) for name, leaf in state.items()
+    }
+    np.testing.assert_array_equal(restored["w"], state["w"])

@@ -1,0 +1,1 @@
+"""Detection of bias in the networks of a run: one file per section, and what they share."""
