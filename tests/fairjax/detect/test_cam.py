@@ -91,6 +91,7 @@ def test_cam_adds_up_to_the_logit_and_is_grad_cam_times_positions(x, target):
     assert (jnp.max(jnp.abs(maps), axis=(1, 2)) > 0.02).all()
 
 
+@pytest.mark.slow
 def test_classes_have_maps_of_their_own(x):
     network, variables = cnn(outputs=3)
     kernel = variables["params"]["output"]["kernel"]
