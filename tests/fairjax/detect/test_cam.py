@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from fairjax.detect.quality import cam, grad_cam, resized_maps
-from fairjax.nn import Cnn, Mlp, Network, ResNet, from_linen
-
-SITES = ("preactivation", "activation")
+from fairjax.nn import Cnn, Mlp, Network, from_linen
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +60,8 @@ def test_grad_cam_and_cam_are_captums_on_a_network_from_pytorch():
     np.testing.assert_allclose(maps / 16, found, atol=1e-7)
 
 
-@pytest.mark.parametrize("site", SITES)
-def test_weights_are_the_mean_derivative_over_positions(x, site):
-    network, variables = cnn(site)
+def test_weights_are_the_mean_derivative_over_positions(x):
+    network, variables = cnn("preactivation")
     found = compiled_grad_cam(network, variables, x, "block_01", relu=False)
     activations = network.activations(variables, x)["block_01"]["units"]["keep"]
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
@@ -94,13 +91,13 @@ def test_cam_adds_up_to_the_logit_and_is_grad_cam_times_positions(x, target):
     assert (jnp.max(jnp.abs(maps), axis=(1, 2)) > 0.02).all()
 
 
+@pytest.mark.slow
 def test_classes_have_maps_of_their_own(x):
     network, variables = cnn(outputs=3)
     kernel = variables["params"]["output"]["kernel"]
     activations = network.activations(variables, x)["block_01"]["units"]["keep"]
-    for target in (0, 2):
-        maps = compiled_cam(network, variables, x, "block_01", target)
-        np.testing.assert_allclose(maps, activations @ kernel[:, target], atol=1e-5)
+    maps = compiled_cam(network, variables, x, "block_01", 2)
+    np.testing.assert_allclose(maps, activations @ kernel[:, 2], atol=1e-5)
     with pytest.raises(ValueError, match="target must name one of the 3 classes"):
         grad_cam(network, variables, x, "block_01")
 
@@ -150,10 +147,6 @@ def test_a_network_with_more_layers_after_the_maps_has_no_cam(x):
     with pytest.raises(ValueError, match="not linear in the means of the channels of 'block_01'.*use grad_cam"):
         cam(network, variables, x, "block_01")
     assert jnp.isnan(compiled_cam(network, variables, x, "block_01")).all()
-    residual = from_linen(ResNet(channels=(4, 8)))
-    variables = jax.jit(residual.init)(jax.random.key(0), x)
-    with pytest.raises(ValueError, match="not linear"):
-        cam(residual, variables, x, "block_01.second")
 
 
 def test_layers_without_positions_and_unknown_ones_are_named(x):

@@ -120,11 +120,11 @@ def test_small_groups_and_groups_without_attributions_are_not_compared(compare):
 def test_seeds_are_one_program_and_invalid_traced_groups_give_nan(compare):
     attributions, a = draw()
     keys = jax.random.split(jax.random.key(0), 2)
-    both = jax.vmap(lambda attributions, key: compare_profiles(attributions, a, key, 30), (0, 0))(
+    both = jax.vmap(lambda attributions, key: compare(attributions, a, key))(
         np.stack([attributions, 2 * attributions]), keys
     )
     np.testing.assert_allclose(both.profiles[0], both.profiles[1], rtol=1e-5)
-    alone = compare_profiles(attributions, a, jax.random.split(jax.random.key(0), 2)[0], 30)
+    alone = compare(attributions, a, jax.random.split(jax.random.key(0), 2)[0])
     np.testing.assert_allclose(both.p_value[0], alone.p_value, rtol=1e-5)
     with pytest.raises(ValueError, match="a table holds one comparison, found 2"):
         both.table()
