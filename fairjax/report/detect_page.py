@@ -58,6 +58,8 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
     )
     if len(about.groups) == 2:
         lead += f"Differences are {about.difference}. "
+        if about.groups == tuple(f"{about.protected} = {code}" for code in (0, 1)):
+            lead += f"The code 1 is the group that the data set calls privileged, for {about.protected} and others. "
     if about.classes == 2:
         lead += f"A decision is positive if the score is above {about.threshold:g}. "
     if len(about.seeds) > 1:

@@ -187,8 +187,12 @@ def _worst(gaps: pd.DataFrame, view: str) -> list[str]:
     clear = int((rows["p_value"] < 0.05).sum())
     return [
         f"By {view}, accuracy is worst for {worst.index[0]} (in {worst.iloc[0]} of {len(rows)} networks): "
-        f"{row['worst_value'].mean():.3f}, against {row['best_value'].mean():.3f} where it is best. Chance does not "
-        f"explain the difference in {clear} of {len(rows)} networks."
+        f"{row['worst_value'].mean():.3f}, against {row['best_value'].mean():.3f} where it is best. "
+        + (
+            f"In {clear} of {len(rows)} networks, chance does not explain the difference."
+            if clear
+            else "This may be chance."
+        )
     ]
 
 

@@ -36,7 +36,7 @@ def over_seeds(table: pd.DataFrame, by: str | Sequence[str], column: str) -> pd.
 
 
 def share_of_seeds(table: pd.DataFrame, by: str | Sequence[str], met: pd.Series) -> pd.Series:
-    """Count in how many seeds a condition is met, as text such as "18 of 20".
+    """Count in how many seeds a condition is met, as text such as "18 of 20"; a dash if none has a value.
 
     Args:
         table: one row per seed and key.
@@ -51,7 +51,9 @@ def share_of_seeds(table: pd.DataFrame, by: str | Sequence[str], met: pd.Series)
     key = [by] if isinstance(by, str) else list(by)
     counted = table[key].assign(met=met.astype(float).to_numpy(), known=met.notna().to_numpy())
     grouped = counted.groupby(by if isinstance(by, str) else key, sort=False)
-    return grouped["met"].sum().astype(int).astype(str) + " of " + grouped["known"].sum().astype(str)
+    known = grouped["known"].sum()
+    texts = grouped["met"].sum().astype(int).astype(str) + " of " + known.astype(str)
+    return texts.where(known > 0, "–")
 
 
 def interval(low: float, high: float, form: str) -> str:

@@ -110,7 +110,9 @@ def gaps(table: pd.DataFrame) -> Table:
     columns = ["perturbation", "score gap", "after", "gap of positive decisions", "after"]
     note = (
         "Difference between groups of the mean score, and of the share of positive decisions, before and after the "
-        "perturbation of both groups; means over networks."
+        "perturbation of both groups; means over networks. A flip or a shift lets the groups change places, so that a "
+        "gap that these inputs carry alone changes its sign; permuted inputs no longer differ between groups, so that "
+        "the gap that they carry vanishes, but for what labels differ."
     )
     return Table(columns, rows, "Gaps between groups before and after", note)
 
@@ -122,6 +124,7 @@ def layers(probes: pd.DataFrame, tcav: pd.DataFrame, addition: pd.DataFrame, gro
     found = {name: over_seeds(tcav, "layer", name) for name in ("score", "random_score", "sensitivity")}
     significant = share_of_seeds(tcav, "layer", (tcav["p"] < 0.05).where(tcav["p"].notna()))
     notes = layer_notes(tcav)
+    noted = any(notes.values())
     added = {group: over_seeds(addition, "layer", f"effect, {group}") for group in groups}
     rows = []
     for layer in dict.fromkeys(probes["layer"]):
@@ -135,12 +138,12 @@ def layers(probes: pd.DataFrame, tcav: pd.DataFrame, addition: pd.DataFrame, gro
             change = found["sensitivity"].loc[layer]
             cells.append(Cell(shown(change["mean"], "+.3f"), interval(change["low"], change["high"], "+.3f")))
             cells += [Cell(shown(added[group].loc[layer]["mean"], "+.3f")) for group in groups]
-            cells.append(Cell(notes.get(layer, "")))
         else:
-            cells += [Cell("–")] * (5 + len(groups))
+            cells += [Cell("–")] * (4 + len(groups))
+        cells += [Cell(notes.get(layer, ""))] if noted else []
         rows.append(Row(cells))
     columns = ["layer", "probe", "random weights", "TCAV", "random", "p < 0.05 in", "sensitivity"]
-    columns += [*(f"step, {group}" for group in groups), "note"]
+    columns += [*(f"step, {group}" for group in groups), *(["note"] if noted else [])]
     note = (
         "Probe: balanced accuracy on test rows of a logistic regression that predicts the group (0.5 is chance), and "
         "the same in the layer with random weights; in brackets: 95 % t interval over networks. TCAV: share of test "
@@ -193,14 +196,15 @@ def quality_gaps(table: pd.DataFrame) -> Table:
     rows = []
     for name, of_measure in table.groupby("measure", sort=False):
         known = of_measure[of_measure["difference"].notna()]
-        if known.empty:
+        if known.empty or name == "error":  # 1 less the accuracy
             continue
+        tested = int(known["p_value"].notna().sum())
         worst = known["worst"].value_counts()
         cells = [
-            Cell(str(name).replace("_", " ")),
+            Cell(_MEASURES.get(str(name)) or str(name).replace("_", " ").replace("brier", "Brier")),
             Cell(shown(known["difference"].mean(), ".3f"), interval(known["low"].mean(), known["high"].mean(), ".3f")),
             Cell(shown(known["shrunk"].mean(), ".3f")),
-            Cell(f"{int((known['p_value'] < 0.05).sum())} of {int(known['p_value'].notna().sum())}"),
+            Cell(f"{int((known['p_value'] < 0.05).sum())} of {tested}" if tested else "–"),
             Cell(str(worst.index[0])),
             Cell(f"{worst.iloc[0]} of {len(known)}"),
             Cell(shown(known["worst_value"].mean(), ".3f")),

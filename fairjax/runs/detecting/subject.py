@@ -95,7 +95,7 @@ class Subject:
         arguments = (self.variables, self.splits, keys, *shared)
         axes = (0, self.axes, 0, *(None for _ in shared))
         size = self.settings.group_size or self.run.machine.group_size
-        mesh = self.run.machine.mesh
+        mesh = mesh_of(self.run)
 
         @jax.jit
         def all_seeds(*arguments: Any) -> Any:
@@ -122,6 +122,17 @@ class Subject:
         made = pd.DataFrame(columns)
         made.insert(0, "seed", self.seeds[number])
         return made
+
+
+def mesh_of(run: RunContext) -> jax.sharding.Mesh:
+    """Return the devices on which detection is computed: those of the run, but a single one on CPU.
+
+    Programs with hundreds of results were seen to wait forever on several CPU devices of one process, all of whose
+    threads were idle. The operations of one device use all cores.
+    """
+    mesh = run.machine.mesh
+    is_cpu = mesh.devices.flat[0].platform == "cpu"
+    return seeds.mesh([mesh.devices.flat[0]]) if is_cpu else mesh
 
 
 @contextmanager
@@ -200,7 +211,6 @@ def _given(settings: DetectSettings) -> tuple[Callable[[RunContext], Subject], D
 
 def _of_data(run: RunContext, data: Data, network: Network, variables: Variables) -> Subject:
     splits, axes, structure, facts = data
-    splits = seeds.replicate(splits, run.machine.mesh)
     return _subject(
         run, network=network, variables=variables, splits=splits, axes=axes, structure=structure, facts=facts
     )
@@ -211,5 +221,5 @@ def _subject(run: RunContext, *, splits: Split, axes: Split, facts: dict[str, An
     structure = others["structure"]
     names = structure.attributes or (facts["protected"],)
     columns = columns_of(facts, *first, names)
-    variables = seeds.replicate(others.pop("variables"), run.machine.mesh)
+    variables, splits = seeds.replicate((others.pop("variables"), splits), mesh_of(run))
     return Subject(run=run, splits=splits, axes=axes, facts=facts, columns=columns, variables=variables, **others)

@@ -264,7 +264,7 @@ def test_means_over_seeds_have_t_intervals():
     assert summary.loc["b", "mean"] == 0.9 and np.isnan(summary.loc["b", "low"])
     missing = made.assign(p=[0.01, np.nan, 0.2, np.nan])
     met = (missing["p"] < 0.05).where(missing["p"].notna())
-    assert share_of_seeds(missing, "layer", met).to_dict() == {"a": "1 of 2", "b": "0 of 0"}
+    assert share_of_seeds(missing, "layer", met).to_dict() == {"a": "1 of 2", "b": "–"}
 
 
 def test_pages_of_runs_link_to_those_of_detect(tmp_path):
