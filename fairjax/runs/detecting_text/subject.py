@@ -96,8 +96,9 @@ def open_text_subject(settings: TextSettings, console: Console) -> Iterator[Text
         with timings.stage("training"):
             splits = _splits(settings, corpus, x, more)
             head = from_linen(Mlp(widths=settings.widths))
+            training = Training(epochs=settings.epochs, check_every=1, stopping_patience=5)
             keys = jax.vmap(jax.random.key)(jnp.asarray(settings.seeds, jnp.uint32))
-            fitted = fairjax.fit_many(head, splits, keys=keys, training=Training(epochs=settings.epochs))
+            fitted = fairjax.fit_many(head, splits, keys=keys, training=training)
         frozen = [seed for seed, diverged in zip(settings.seeds, np.asarray(fitted.diverged), strict=True) if diverged]
         if frozen:
             console.print(f"training: the outputs of seeds {', '.join(map(str, frozen))} stopped being finite")
