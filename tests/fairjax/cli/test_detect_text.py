@@ -76,7 +76,7 @@ def test_a_run_writes_tables_and_a_page_and_is_continued(tiny, tmp_path, capsys,
     assert set(pd.read_csv(out / "replacements.csv")["replaced"]) == {
         *("name by [MASK]", "name by X", "words of gender swapped")
     }
-    page = re.sub("base64,[^\"]*", "", (out / "detect.html").read_text(encoding="utf-8"))
+    page = re.sub('base64,[^"]*', "", (out / "detect.html").read_text(encoding="utf-8"))
     for part in ("Names in templates", "What the names contribute", "Words replaced", "Names in representations"):
         assert part in page
     assert "larger by 0.5 for white names" in page and "nan" not in page.lower().replace("nancy", "")
