@@ -28,6 +28,6 @@ def folder_of(folder: str | Path | None) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read the description of a pretrained model; empty if there is none."""
+    """Read the configuration of a pretrained model; empty if there is no file."""
     file = folder / "config.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}

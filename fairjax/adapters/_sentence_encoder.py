@@ -1,4 +1,4 @@
-"""A pretrained sentence encoder as a network of JAX, from the file of its weights."""
+"""A pretrained sentence encoder as a JAX network, read from the file of its weights."""
 
 from pathlib import Path
 from typing import Any

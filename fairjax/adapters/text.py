@@ -72,7 +72,7 @@ class Words(NamedTuple):
     numbers: Int32[np.ndarray, "n length"]
     """Number of the token's word in its text, 0, 1, ...; -1 at special tokens and padding."""
     words: tuple[tuple[str, ...], ...]
-    """The words of each text, as written there; a mark of punctuation is a word."""
+    """The words of each text, as written there; a punctuation mark is a word."""
 
 
 def words_of(texts: Sequence[str], length: int | None = None, *, folder: str | Path | None = None) -> Words:

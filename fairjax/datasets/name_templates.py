@@ -18,7 +18,7 @@ class Person(NamedTuple):
     object: str
     """The object's form, as in `her`; that of the subject for names."""
     white: bool | None
-    """Whether the name is more usual among white than among Black people in the United States; None if neither."""
+    """Whether the name is more common among white than among Black people in the United States; None if neither."""
     male: bool
     """Whether the name or noun phrase is a man's."""
 
@@ -41,7 +41,7 @@ NEW_NAMES = (
     *_names(False, False, "Jasmine Lashandra Malika Nichelle Shaniqua Sharise Tashika Tawanda Temeka Yolanda"),
     *_names(False, True, "Alonzo Alphonse Deion Jerome Lamont Malik Marcellus Rashaun Terrence Torrance"),
 )
-"""Ten other first names per group, to see whether what holds for `NAMES` holds for names at large."""
+"""Ten other first names per group, to see whether what holds for `NAMES` holds for names in general."""
 
 NOUN_PHRASES = tuple(
     Person(subject, object_, None, male)
@@ -76,7 +76,7 @@ TEMPLATES = (
     "We found {object} {word} and a little tired.",
     "On the phone {person} sounded {word}.",
 )
-"""Sentences with places for a person and an emotion word."""
+"""Sentences with placeholders for a person and an emotion word."""
 
 OTHER_TEMPLATES = (
     "{person} seems {word} today.",
@@ -84,7 +84,7 @@ OTHER_TEMPLATES = (
     "Nobody had seen {object} so {word} before.",
     "In the evening {person} became {word}.",
 )
-"""Other sentences, to see whether what holds for `TEMPLATES` holds for sentences at large."""
+"""Other sentences, to see whether what holds for `TEMPLATES` holds for sentences in general."""
 
 EMOTIONS = {
     "anger": ("angry", "furious", "irritated", "annoyed", "enraged"),
@@ -114,7 +114,7 @@ class TemplateSentences(NamedTuple):
 
     @property
     def white(self) -> Bool[np.ndarray, " people"]:
-        """Whether each name is more usual among white people."""
+        """Whether each name is more common among white people."""
         return self._attribute("white")
 
     @property
@@ -145,7 +145,7 @@ def template_sentences(
         The sentences: 6,400 of `NAMES`, 160 per name.
 
     Raises:
-        ValueError: if a template lacks a place, or there are no people, templates or words.
+        ValueError: if a template lacks a placeholder, or there are no people, templates or words.
 
     Example:
         >>> sentences = template_sentences(NAMES[:2], TEMPLATES[:1], ("sad",))
@@ -180,7 +180,7 @@ class PlantedSentences(NamedTuple):
     y: Bool[np.ndarray, " n"]
     """Labels, which depend on the race of the name."""
     person: Int32[np.ndarray, " n"]
-    """Place of the name among the people."""
+    """Index of the name among the people."""
 
 
 def planted_sentences(

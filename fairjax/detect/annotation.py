@@ -26,10 +26,10 @@ def annotate(
 ) -> Any:
     """Annotate variables by their importance to the network and their association with the group.
 
-    A variable is important if it is among the most important ones which together have the share `coverage` of the
-    importance of all. An important variable is sensitive if it is associated with the group, and relevant to the task
-    if it is not. The protected attribute itself is always sensitive. A sensitive variable may also be relevant to the
-    task: whether a network may use it is for people to judge.
+    Important are the fewest variables that together have the share `coverage` of the importance of all variables. An
+    important variable is sensitive if it is associated with the group, and relevant to the task if it is not. The
+    protected attribute itself is always sensitive. A sensitive variable may also be relevant to the task: whether a
+    network may use it is for people to judge.
 
     Args:
         bias: the attributions, from `bias_by_feature`, of one network or of many seeds.

@@ -11,26 +11,26 @@ from fairjax.detect.holm import holm
 from fairjax.detect.variables import variable_codes
 
 _CHUNK = 65_536
-"""Number of rows that are looked at at a time, in double precision."""
+"""Number of rows that are summed at a time, in double precision."""
 
 FEW = 5
-"""Expected number of rows below which categories are pooled, or a table of two by two has Fisher's exact test."""
+"""Expected number of rows below which categories are pooled, and 2 x 2 tables are tested by Fisher's exact test."""
 
 
 class Association(NamedTuple):
-    """Association of columns and variables with the group. A variable has one column, or several that are a code of it.
+    """Association of columns and variables with the group. A variable has one column, or several that encode it.
 
-    What does not exist is NaN: the association of a constant column, and the test of it.
+    The association of a constant column and its p-value are NaN.
     """
 
     variables: tuple[str, ...]
     """Names of the variables."""
     correlation: Float[np.ndarray, " d"]
-    """Of each column, the correlation with the group, 1 = privileged; it is phi for columns with two values. For more
-    than two groups the correlation ratio, which has no sign."""
+    """Correlation of each column with the group, 1 = privileged; it is phi for columns with two values. For more than
+    two groups, the correlation ratio, which has no sign."""
     strength: Float[np.ndarray, " v"]
-    """Of each variable, in [0, 1]: the absolute correlation of a single column; Cramér's V of one-hot columns, without
-    the bias that many categories give it; and the largest absolute correlation of other sets of columns."""
+    """Strength of each variable's association, in [0, 1]: the absolute correlation of a single column; Cramér's V of
+    one-hot columns, corrected for the bias of many categories; the largest absolute correlation of other columns."""
     p: Float[np.ndarray, " v"]
     """p-value of the test of no association with the variable."""
     p_holm: Float[np.ndarray, " v"]
@@ -50,12 +50,12 @@ def association(
 ) -> Association:
     """Compute how strongly each feature is associated with the group.
 
-    Variables with several columns are judged whole. Tests suppose independent rows: chi-square tests for columns with
-    two values and for one-hot codes, without a correction for continuity; the t-test of the point-biserial correlation
-    for numbers; and an F-test for numbers if there are more than two groups. Categories that are expected to have fewer
-    than 5 rows in a group are pooled, and tables of two by two with fewer have Fisher's exact test. A set of columns
-    that is no one-hot code, such as a number and the indicator that it is missing, has the least p-value of its columns
-    times their number. Rows count alike, also if they have sample weights.
+    A variable with several columns is tested as a whole. The tests assume independent rows: chi-square tests for
+    columns with two values and for one-hot codes, without a continuity correction; the t-test of the point-biserial
+    correlation for numbers; and an F-test for numbers if there are more than two groups. Categories that are expected
+    to have fewer than 5 rows in a group are pooled, and 2 x 2 tables with fewer are tested by Fisher's exact test. The
+    p-value of columns that are no one-hot code, such as a number and the indicator that it is missing, is the smallest
+    p-value of these columns times their number. All rows have equal weight.
 
     Args:
         x: a matrix of features (n, d), standardised or not.

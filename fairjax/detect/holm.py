@@ -7,7 +7,7 @@ from jaxtyping import Float64
 
 
 def holm(p_values: Any) -> Float64[np.ndarray, " m"]:
-    """Correct p-values for the number of tests by Holm's method; NaN are tests that were not made and stay NaN.
+    """Correct p-values for the number of tests by Holm's method; NaN, for tests that were not made, stays NaN.
 
     Args:
         p_values: p-values of m tests.

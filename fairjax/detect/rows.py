@@ -46,8 +46,8 @@ def logits_of(
         apply: the network; used in evaluation mode.
         variables: the network's variables.
         x: inputs of n rows.
-        target: the class whose logit it is. With two classes the logit is that of class 1, and its negative that of
-            class 0; with more, the class must be named.
+        target: the class whose logit is computed. With two classes the logit is that of class 1, and its
+            negative that of class 0; with more, the class must be named.
         shifts: as for `ApplyFn`.
 
     Returns:
@@ -102,7 +102,7 @@ def map_chunks(function: Callable[[Any], Any], rows: PyTree[Array], *, chunk: in
 
 
 def check_row_wise(apply: ApplyFn, variables: Variables, x: Inputs) -> None:
-    """Check that the logit of a row does not depend on the other rows, as explanations of rows suppose.
+    """Check that the logit of a row does not depend on the other rows, as explanations of rows assume.
 
     Nothing is checked under a trace, where the values are not known.
 

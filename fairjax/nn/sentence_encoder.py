@@ -65,7 +65,7 @@ class SentenceEncoder(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Multi-head attention and two linear layers, each with a residual connection that is normalised after it."""
+    """Multi-head attention and a feed-forward network, each with a residual connection and then layer normalisation."""
 
     width: int
     inner: int

@@ -103,7 +103,7 @@ class FunctionInFile(NamedTuple):
             raise ValueError(f"{place} raises {type(error).__name__}: {first_line(error)}") from error
 
     def _place(self, error: BaseException) -> str:
-        """Return the file and the last of its lines that an error passed."""
+        """Return the file and the last of its lines in the traceback of an error."""
         if isinstance(error, SyntaxError) and error.filename == str(self.file):
             return f"{self.file}, line {error.lineno},"
         frames = traceback.extract_tb(error.__traceback__)
@@ -112,7 +112,7 @@ class FunctionInFile(NamedTuple):
 
 
 class _Loader(SourceFileLoader):
-    """Compiles the source each time, and writes no compiled file beside it."""
+    """Loader that compiles the source each time, and writes no compiled file beside it."""
 
     def get_code(self, fullname: str) -> Any:
         """Compile the source."""
@@ -128,7 +128,7 @@ def _required(function: Callable[..., Any]) -> int:
 
 @contextlib.contextmanager
 def _folder_on_path(folder: Path) -> Iterator[None]:
-    """Let modules of a folder be imported, as when a script there is run."""
+    """Make the modules of a folder importable, as when a script there is run."""
     sys.path.insert(0, str(folder))
     try:
         yield

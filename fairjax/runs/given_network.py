@@ -1,4 +1,4 @@
-"""A trained network that the user gives, which a run debiases in place of networks that it trains."""
+"""A trained network of the user, which a run debiases instead of training networks."""
 
 import hashlib
 import json
@@ -21,14 +21,14 @@ from fairjax.runs.function_in_file import FunctionInFile
 from fairjax.types import Inputs, Variables
 
 EXAMPLE_ROWS = 32
-"""Number of rows with which a network is brought."""
+"""Number of rows of the example with which a network is brought."""
 
 _MODULES = (("torch.nn", "Module", "torch"), ("flax.nnx", "Module", "nnx"), ("equinox", "Module", "equinox"),
             ("keras", "Model", "keras"))  # fmt: skip
 """Library, class and adapter of the trained modules that are brought."""
 
 _SHOWN = 40
-"""Number of features that a message names."""
+"""Maximum number of features that a message names."""
 
 
 class Given(NamedTuple):
@@ -140,7 +140,7 @@ def _check_variables(source: FunctionInFile, variables: Any) -> None:
 
 
 def _is_of(model: Any, library: str, kind: str) -> bool:
-    """Return whether a model is of a class of a library, which is not imported for that."""
+    """Return whether a model is of a class of a library, without importing the library."""
     module = sys.modules.get(library)
     return module is not None and isinstance(model, getattr(module, kind))
 

@@ -13,7 +13,7 @@ from fairjax.detect.variables import variable_codes
 class BiasByFeature(NamedTuple):
     """The gap between the mean logits of two groups, decomposed by feature. Arrays may have a leading axis of seeds.
 
-    "Like a row" means a tree like the inputs `x`, without the axis of rows.
+    A field that is "like a row" is a tree with the structure of the inputs `x`, without the axis of rows.
     """
 
     differences: PyTree[Float[Array, "..."]]
@@ -32,7 +32,7 @@ class BiasByFeature(NamedTuple):
     gap: Float[Array, "*seeds"]
     """Mean logit in the first group of `pair` less that in the second."""
     completeness_gap: Float[Array, "*seeds"]
-    """What numerical integration leaves: the sum of `differences` less the gap that they should sum to."""
+    """Error of numerical integration: the sum of `differences` less the gap that they should sum to."""
     largest_delta: Float[Array, "*seeds"]
     """The same for single rows, the largest in absolute value."""
     pair: Int[Array, "*seeds 2"]
@@ -55,7 +55,7 @@ class BiasByFeature(NamedTuple):
         """Make a table with one line per feature or variable, sorted by the size of the difference.
 
         Results of many seeds, stacked on a leading axis, give means over seeds. The interval then comes from the draws
-        of all seeds together, so that it holds the variation of seeds and that of rows.
+        of all seeds together, so that it covers the variation of seeds and that of rows.
 
         Args:
             names: names of the columns of `x`; x1, x2, ... if omitted. A tree of arrays has the names of its leaves,

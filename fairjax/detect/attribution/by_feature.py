@@ -59,7 +59,7 @@ def bias_by_feature(
         pair: the two groups that are compared, the first less the second. If omitted: 0 and 1 if there are two, else
             the groups with the least and the greatest mean logit.
         minimum: least number of rows of a group; the numbers of smaller groups are NaN.
-        target: the class whose logit it is.
+        target: the class whose logit is explained.
         chunk: number of rows that are computed at a time; all at once if None. Bootstrap draws depend on it.
 
     Returns:
@@ -194,7 +194,7 @@ def _divided(
 
 
 def _sums_of_chunks(apply, variables, x, baseline, members, key, nodes, draws, codes, target, chunk):
-    """Accumulate, over chunks of rows, what all results are computed from.
+    """Accumulate over chunks of rows the sums from which all results are computed.
 
     Returns:
         `groups`, sums over the rows of each group of [attributions, logit, baseline's logit, 1]; `draws`, the same for
@@ -218,7 +218,7 @@ def _sums_of_chunks(apply, variables, x, baseline, members, key, nodes, draws, c
         attributions = jnp.concatenate([leaf.astype(dtype) for leaf in attributions], axis=1)
         logits = logits_of(apply, variables, part, target).astype(dtype)
         base_logits = logits_of_baseline(apply, variables, base, size, target).astype(dtype)
-        counted = weights > 0  # what rows of weight 0 hold must not be seen, not even NaN
+        counted = weights > 0  # values in rows of weight 0 must have no effect, not even NaN
         delta = jnp.where(counted, jnp.sum(attributions, axis=1) - (logits - base_logits), 0.0)
         values = jnp.concatenate(
             [attributions, logits[:, None], base_logits[:, None], jnp.ones((size, 1), dtype)], axis=1

@@ -1,4 +1,4 @@
-"""DeepLIFT with the rescale rule, as an interpretation of the network's program with pairs of values."""
+"""DeepLIFT with the rescale rule, computed by an interpreter of the network's jaxpr on pairs of values."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -131,7 +131,7 @@ def _deep_lift(apply, variables, x, baseline, target, chunk):
 
 
 def _interpret(jaxpr: Any, consts: Any, inputs: list[_Pair]) -> list[_Pair]:
-    """Evaluate a program at the rows and at the baseline; the derivatives of the former are DeepLIFT's multipliers."""
+    """Evaluate a program at the rows and at the baseline; derivatives at the rows are DeepLIFT's multipliers."""
     values: dict[Any, _Pair] = dict(zip(jaxpr.constvars, map(_Pair, consts), strict=True))
     values.update(zip(jaxpr.invars, inputs, strict=True))
 

@@ -17,13 +17,13 @@ def gradients(
 ) -> PyTree[Float[Array, "n ..."]]:
     """Compute the gradient of each row's logit with respect to its inputs: the saliency, with its sign.
 
-    It is the logit that is differentiated, not the score, since scores saturate.
+    The logit is differentiated rather than the score, since scores saturate.
 
     Args:
         apply: the network; used in evaluation mode, in which a row's logit does not depend on other rows.
         variables: the network's variables.
         x: inputs of n rows: a matrix of features, images, or a tree of arrays; floating-point.
-        target: the class whose logit it is; class 1 of two classes if omitted, and needed for more.
+        target: the class whose logit is explained; class 1 of two classes if omitted, and needed for more.
         chunk: number of rows that are computed at a time; all at once if None.
 
     Returns:

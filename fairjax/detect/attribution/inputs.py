@@ -1,4 +1,4 @@
-"""Checks of what attributions are computed for: inputs with a derivative, and baselines that fit them."""
+"""Checks of the arguments of attributions: inputs with a derivative, and baselines that fit them."""
 
 from typing import Any
 
@@ -97,7 +97,7 @@ def wide(leaf: Array) -> Any:
 
 
 def nan_rows(finite: Bool[Array, " n"], tree: Any) -> Any:
-    """Return rows of arrays with NaN in those that are not finite.
+    """Return arrays with NaN in the rows that are not finite.
 
     Example:
         >>> nan_rows(jnp.array([True, False]), jnp.ones((2, 1))).tolist()

@@ -29,7 +29,7 @@ def integrated_gradients(
 
     The attributions of a row sum to its logit less that of the baseline (completeness), up to the error of numerical
     integration by Gauss-Legendre nodes. For smooth networks 50 nodes suffice; a ReLU makes the gradient jump, so that
-    the error falls only like one over the number of nodes. `convergence_delta` computes it.
+    the error falls only like one over the number of nodes. `convergence_delta` computes this error.
 
     Args:
         apply: the network; used in evaluation mode, in which a row's logit does not depend on other rows.
@@ -38,7 +38,7 @@ def integrated_gradients(
         baseline: the row b with which rows are compared, zeros if omitted, which is the mean row if `x` is
             standardised; a tree like `x` whose arrays have the shape of one row, or one row per row of `x`.
         nodes: number of nodes, one pass forward and backward each.
-        target: the class whose logit it is; class 1 of two classes if omitted, and needed for more.
+        target: the class whose logit is explained; class 1 of two classes if omitted, and needed for more.
         chunk: number of rows that are computed at a time; all at once if None. Memory does not depend on `nodes`.
 
     Returns:
@@ -103,7 +103,7 @@ def convergence_delta(
 
 
 def checked_path(apply: ApplyFn, variables: Variables, x: Inputs, baseline: Any, nodes: int) -> tuple[Inputs, Inputs]:
-    """Check what integrated gradients take, and return the inputs and a baseline with 1 or n rows.
+    """Check the arguments of integrated gradients; return the inputs and a baseline with 1 or n rows.
 
     Raises:
         TypeError, ValueError: as for `integrated_gradients`.

@@ -1,7 +1,7 @@
 """Concepts in the layers of a network: whether they are encoded, whether they are used, and by which units.
 
 `probe` tells how well a group can be read from each layer; `concept_vectors` finds the direction of a concept;
-`unit_gradients` and `tcav` tell whether the logit depends on it; `concept_addition` adds it; `selectivity` looks at
+`unit_gradients` and `tcav` tell whether the logit depends on it; `concept_addition` adds it; `selectivity` measures
 single units. All of them need only the network's unit shifts and activations, so they work for networks of any library.
 Layers are named as the network's masks, see `layer_names`.
 """

@@ -52,15 +52,15 @@ def concept_addition(
         t: the length of the step, one number or one per layer. If omitted, the mean of h . v over the rows of the
             concept minus that over the others, which is the distance between the two means along v.
         concept: which rows of x have the concept (booleans, or 0 and 1); needed if `t` is omitted.
-        target: the class whose score it is: class 1 if omitted; must be given for more than two classes.
+        target: the class whose score is compared: class 1 if omitted; must be given for more than two classes.
         chunk: number of rows that are computed at a time.
 
     Returns:
         The effect on each row and the step, by layer. NaN where a vector is.
 
     Raises:
-        ValueError: if a layer is not there, a vector has another length than the layer has units, or `t` and `concept`
-            are both missing.
+        ValueError: if a layer does not exist, a vector has another length than the layer has units, or `t` and
+            `concept` are both missing.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen

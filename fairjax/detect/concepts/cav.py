@@ -86,7 +86,7 @@ def _normalised(coef: Float[Array, " u"], intercept: Float[Array, ""], converged
 
 
 def _difference_of_means(h: Any, concept: Any, weights: Any) -> tuple[Float[Array, " u"], Float[Array, ""]]:
-    """Compute the difference of the means, and the intercept at which both means are as far from 0."""
+    """Compute the difference of the means, and the intercept for which it is 0 halfway between."""
     h = checks.floating(checks.numeric("h", h))
     labels, valid = checks.indicator("concept", checks.vector("concept", concept))
     if h.ndim != 2 or labels.shape != h.shape[:1]:
@@ -200,8 +200,8 @@ def concept_vectors(
         network: the network, with `activations`; used in evaluation mode.
         variables: the network's variables.
         x: inputs of n rows; activations at several positions are averaged, see `unit_activations`.
-        concepts: for each concept, by name, which rows are examples of it (booleans, or 0 and 1); all other rows are
-            compared with them. Both have equal total weight.
+        concepts: for each concept, by name, which rows are examples of it (booleans, or 0 and 1); the other rows are
+            counterexamples. Both have equal total weight.
         layers: names of layers; all of them if omitted.
         method: as for `concept_vector`.
         penalty: as for `logistic_regression`.
@@ -211,7 +211,7 @@ def concept_vectors(
         The vectors, by layer and concept. NaN where a regression did not converge or a traced concept is invalid.
 
     Raises:
-        ValueError: if a layer is not there, a concept has no rows, or fewer rows than a layer has units and the
+        ValueError: if a layer does not exist, a concept has no rows, or fewer rows than a layer has units and the
             method is "logistic".
 
     Example:

@@ -18,7 +18,7 @@ def tcav_table(results: Mapping[str, Mapping[str, Tcav]]) -> "pd.DataFrame":
     """Arrange TCAV results as a table with one row per layer and concept.
 
     Args:
-        results: from `tcav`; with a leading axis of seeds, there is one row per seed, too.
+        results: from `tcav`; with a leading axis of seeds, there is one row per seed as well.
 
     Returns:
         The columns layer, concept, (seed,) score, random_score, p, sensitivity, sensitivity_p, magnitude, accuracy and
@@ -86,7 +86,7 @@ def probe_table(probes: Probes) -> "pd.DataFrame":
 
 
 def _by_seed(parts: Mapping[str, np.ndarray]) -> list[tuple[dict[str, int], dict[str, Any]]]:
-    """Take results with a leading axis of seeds apart."""
+    """Split results along their leading axis of seeds, if there is one."""
     if next(iter(parts.values())).ndim == 0:
         return [({}, dict(parts))]
     count = len(next(iter(parts.values())))

@@ -14,7 +14,7 @@ from fairjax.types import AnyArray, Number
 MAX_STEPS = 100
 """Number of Newton steps after which a regression counts as not converged; most need about 10."""
 MAX_HALVINGS = 40
-"""Number of times that a step is halved at most."""
+"""Maximum number of times that a step is halved."""
 
 
 class LogisticRegression(NamedTuple):
@@ -108,7 +108,7 @@ def balanced_weights(y: Bool[Array, " n"], dtype: Any) -> Float[Array, " n"]:
 
 
 def _check_values(h: Any, y: Any, weights: Any, penalty: Any) -> None:
-    """Check what is concrete."""
+    """Check the values that are concrete."""
     if not isinstance(penalty, Tracer) and not np.all(np.asarray(penalty) > 0):
         raise ValueError(f"penalty must be positive, found {penalty}: without one, separable classes have no minimum")
     if not isinstance(h, Tracer) and not np.isfinite(np.asarray(h)).all():

@@ -54,10 +54,10 @@ def probe(
 ) -> Probes:
     """Predict the protected attribute from the activations of every layer, by logistic regressions.
 
-    The regressions are fitted on the rows `train`, in which both groups have equal total weight, and judged on the rows
-    `test`. Activations at several positions, of images or sequences, are averaged over positions first. Compare a layer
-    with the input, from which it is computed, and with the same layer of an untrained network: that a layer encodes an
-    attribute does not mean that the network has learned it, nor that it uses it; for that see `tcav`.
+    The regressions are fitted on the rows `train`, in which both groups have equal total weight, and evaluated on the
+    rows `test`. Activations at several positions, of images or sequences, are averaged over positions first. Compare a
+    layer with the input, from which it is computed, and with the same layer of an untrained network: that a layer
+    encodes an attribute does not mean that the network has learned it, nor that it uses it; for that see `tcav`.
 
     Activations are used on their own scale, so the penalty matters more in a layer of small activations.
 
@@ -66,7 +66,7 @@ def probe(
         variables: the network's variables.
         train: rows to fit the probes on; `a` is what they predict, in two groups. For another attribute or one of
             several groups, pass `batch._replace(a=batch.a == 3)`.
-        test: rows to judge the probes on; weights of rows are not used.
+        test: rows to evaluate the probes on; weights of rows are not used.
         untrained: variables with random weights, such as `network.init(key, train.x)`, or of a network that was
             brought, `brought.variables_of(new_model)`. The units that are cut are those of `variables`.
         layers: names of layers; all of them if omitted.
@@ -77,7 +77,7 @@ def probe(
         Balanced accuracy and AUC of each layer, of the input, and of the untrained network; `probe_table` shows them.
 
     Raises:
-        ValueError: if a layer is not there, a group has no rows in one of the parts, or there are not two groups.
+        ValueError: if a layer does not exist, a group has no rows in one of the parts, or there are not two groups.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
@@ -148,7 +148,7 @@ def two_groups(name: str, batch: Rows) -> tuple[Bool[Array, " n"], Bool[Array, "
 def input_columns(x: Inputs) -> Float[Array, "n d"] | None:
     """Arrange inputs as one matrix of numbers; None if there are codes among them, which are not quantities.
 
-    Floats, booleans and bytes of images are numbers; other integers are taken for codes.
+    Floats, booleans and bytes of images are numbers; other integers are treated as codes.
 
     Example:
         >>> input_columns({"age": jnp.ones(2), "image": jnp.ones((2, 3, 3), jnp.uint8)}).shape

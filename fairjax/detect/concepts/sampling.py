@@ -9,14 +9,14 @@ from jaxtyping import Array, Bool, Float, Int
 from fairjax.types import KeyArray
 
 HELD_OUT = 3
-"""One in so many of a concept's examples, and of the others, is seen by no vector."""
+"""One in this many examples of a concept, and of the other rows, is held out from all vectors."""
 
 
 class ConceptSets(NamedTuple):
     """Random sets of rows of every concept."""
 
     held_out: Bool[Array, "k n"]
-    """Rows on which the vectors of a concept are judged."""
+    """Rows on which the vectors of a concept are evaluated."""
     rows: Int[Array, "k draws size_2"]
     """Numbers of the rows of each set: first examples of the concept, then as many others."""
 
@@ -32,7 +32,7 @@ def is_example(size: int) -> Bool[Array, " size_2"]:
 
 
 def concept_sets(key: KeyArray, concepts: Bool[Array, "k n"], draws: int, size: int) -> ConceptSets:
-    """Hold out a third of the rows of every concept and of its others, and resample the rest.
+    """Hold out a third of the examples of every concept and of the other rows, and resample the rest.
 
     Sets are drawn with replacement, as a bootstrap, so that they also differ for a concept with few examples.
 
@@ -40,7 +40,7 @@ def concept_sets(key: KeyArray, concepts: Bool[Array, "k n"], draws: int, size: 
         key: random key.
         concepts: which rows are examples of each concept.
         draws: number of sets per concept.
-        size: number of examples in a set, and of others.
+        size: number of examples in a set, and of other rows.
     """
     order_key, rows_key = jax.random.split(key)
     order = jnp.argsort(jax.random.uniform(order_key, concepts.shape[1:]))
@@ -56,7 +56,7 @@ def concept_sets(key: KeyArray, concepts: Bool[Array, "k n"], draws: int, size: 
 
 
 def random_sets(key: KeyArray, n: int, draws: int, size: int) -> Int[Array, "draws size_2"]:
-    """Draw two sets of rows at random, one in the place of a concept's examples and one in that of the others.
+    """Draw two sets of rows at random, one in place of a concept's examples and one in place of the others.
 
     Example:
         >>> random_sets(jax.random.key(0), 9, draws=3, size=4).shape

@@ -101,7 +101,7 @@ def counted_rows(counted: Any, n: int) -> tuple[Bool[Array, " n"], Bool[Array, "
 
 
 def score_sums(gradients: Float[Array, "n u"], vectors: Float[Array, "v u"], counted: Float[Array, " n"]) -> ScoreSums:
-    """Sum over rows what scores are made of; rows with `counted` 0 are left out."""
+    """Compute the sums over rows from which scores follow; rows with `counted` 0 are left out."""
     with jax.default_matmul_precision("highest"):
         change = gradients @ vectors.T
     chosen = counted[:, None] > 0

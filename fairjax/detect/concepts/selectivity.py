@@ -23,7 +23,8 @@ class Selectivity(NamedTuple):
     """Mean of group 0 minus mean of group 1, in pooled standard deviations: positive where the unit responds more to
     group 0."""
     auc: Float[Array, "... units"]
-    """Probability that a row of group 0 has a larger activation than one of group 1; 0.5 if the unit does not tell."""
+    """Probability that a row of group 0 has a larger activation than one of group 1; 0.5 if the unit does not
+    separate the groups."""
 
 
 def selectivity(
@@ -50,7 +51,7 @@ def selectivity(
         d' and AUC of each unit, by layer.
 
     Raises:
-        ValueError: if a layer is not there, or there are not two groups with rows.
+        ValueError: if a layer does not exist, or there are not two groups with rows.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen

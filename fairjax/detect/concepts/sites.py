@@ -40,7 +40,7 @@ def layer_names(variables: Variables) -> tuple[str, ...]:
 
 
 def chosen_layers(network: Network, variables: Variables, layers: Sequence[str] | None) -> tuple[str, ...]:
-    """Check that a network shows its activations and has the given layers.
+    """Check that a network returns its activations and has the given layers.
 
     Args:
         network: the network.
@@ -51,7 +51,7 @@ def chosen_layers(network: Network, variables: Variables, layers: Sequence[str] 
         The names of the layers, in the order of the network's.
 
     Raises:
-        ValueError: if the network has no activations, or a layer is not there; the message lists those that are.
+        ValueError: if the network has no activations, or a layer does not exist; the message lists those that do.
     """
     if network.activations is None:
         raise ValueError(
@@ -94,7 +94,7 @@ def unit_activations(
         For each layer, an array of shape (n, units), in the units of the activations; 0 at units that are cut.
 
     Raises:
-        ValueError: if the network has no activations, or a layer is not there.
+        ValueError: if the network has no activations, or a layer does not exist.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen
@@ -132,7 +132,7 @@ def as_shifts(variables: Variables, by_layer: dict[str, Float[Array, "_"]]) -> P
         by_layer: vectors of one number per unit, by the layer's name.
 
     Raises:
-        ValueError: if a layer is not there, or a vector has another length than the layer has units.
+        ValueError: if a layer does not exist, or a vector has another length than the layer has units.
 
     Example:
         >>> masks = {"a": jnp.ones(2, bool), "b": jnp.ones(1, bool)}

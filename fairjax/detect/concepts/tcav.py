@@ -101,27 +101,27 @@ def tcav(
     Args:
         network: the network, with `activations`; used in evaluation mode.
         variables: the network's variables.
-        examples: inputs of m rows in which the concepts are looked for, such as the training rows. Their activations
-            of all layers are kept in memory. Positions are averaged, see `unit_activations`.
+        examples: inputs of m rows with examples of the concepts, such as the training rows. Their activations of all
+            layers are kept in memory. Positions are averaged, see `unit_activations`.
         concepts: for each concept, by name, which of these rows are its examples (booleans, or 0 and 1), such as
             `{"women": ~train.a}`; they are compared with the other rows. For examples from elsewhere, append them.
-        x: inputs of n rows whose logits are looked at, such as the test rows. Derivatives along channels of an image
+        x: inputs of n rows whose logits are explained, such as the test rows. Derivatives along channels of an image
             are summed over positions, see `unit_gradients`.
         key: random key of the sets.
         counted: which rows of x count, such as those of the target class, `test.y == 1`; all if omitted.
-        target: the class whose logit it is; must be given for more than two classes.
+        target: the class whose logit is explained; must be given for more than two classes.
         layers: names of layers; all of them if omitted.
         method: as for `concept_vector`.
         penalty: as for `logistic_regression`.
         draws: number of vectors per concept, and of random ones; 2 at least.
-        size: number of examples per vector, and of others.
+        size: number of examples per vector, and of other rows.
         chunk: number of rows of x that are computed at a time.
 
     Returns:
         Results by layer and concept; `tcav_table` shows them.
 
     Raises:
-        ValueError: if a layer is not there; if a concept has fewer than 10 examples or others, or, for the method
+        ValueError: if a layer does not exist; if a concept has fewer than 10 examples or others, or, for the method
             "logistic", fewer in two thirds of them, or in a set, than a layer has units; if no row counts; or if a
             row's logit depends on other rows.
 
@@ -241,7 +241,7 @@ def _sums(
     counted: Bool[Array, " n"],
     vectors: dict[str, Float[Array, "v _"]],
 ) -> dict[str, ScoreSums]:
-    """Sum over chunks of rows what the scores of all layers are made of; no more than a chunk is kept."""
+    """Compute the sums from which the scores of all layers follow, keeping the gradients of one chunk at a time."""
     n, names = num_rows(x), tuple(vectors)
 
     def of_rows(numbers: Array) -> dict[str, ScoreSums]:

@@ -34,7 +34,7 @@ def unit_gradients(
         network: the network; used in evaluation mode.
         variables: the network's variables.
         x: inputs of n rows; they may be integers, such as tokens.
-        target: the class whose logit it is, as for `fairjax.detect.rows.logits_of`.
+        target: the class whose logit is differentiated, as for `fairjax.detect.rows.logits_of`.
         layers: names of layers; all of them if omitted.
         chunk: number of rows that are computed at a time.
 
@@ -42,7 +42,7 @@ def unit_gradients(
         For each layer, an array of shape (n, units), in logits per unit of activation; 0 at units that are cut.
 
     Raises:
-        ValueError: if a layer is not there, `target` is not a class, or a row's logit depends on other rows.
+        ValueError: if a layer does not exist, `target` is not a class, or a row's logit depends on other rows.
 
     Example:
         >>> from fairjax.nn import Mlp, from_linen

@@ -26,8 +26,8 @@ class Compose(Perturbation):
 def compose(*parts: Any) -> Compose:
     """Make a perturbation that applies several, one after another.
 
-    Inputs that depend on each other can so be changed together, such as the sex of a person and the category "husband"
-    or "wife": a row with only one of them changed may be unlike any row that the network has seen.
+    Use it to change inputs that depend on each other, such as the sex of a person and the category "husband" or "wife":
+    a row with only one of them changed may be unlike all rows that the network was trained on.
 
     Args:
         *parts: the perturbations, in the order in which they are applied.

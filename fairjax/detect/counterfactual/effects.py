@@ -56,7 +56,7 @@ def counterfactual(
         x: inputs of n rows.
         perturb: a perturbation such as `flip(3)`, or any function that maps `x` to changed inputs of the same shapes;
             or a mapping from names to several of them, for which the rows before are evaluated once.
-        target: the class whose score is looked at, needed for more than two classes.
+        target: the class whose score is compared; needed for more than two classes.
         threshold: rows with a higher score of class 1 are accepted. With more than two classes, the decision is instead
             whether the target is the class of the greatest logit.
         chunk: number of rows that are evaluated at a time; all at once if None.

@@ -39,8 +39,8 @@ def similar_instances(
 ) -> SimilarInstances:
     """Find the rows that are most similar to each query.
 
-    What is similar is for the user to say: pass features that should matter, on a common scale, and leave out the
-    protected attribute if rows of both groups should count as similar.
+    The features define similarity: pass those that should matter, on a common scale, and leave out the protected
+    attribute if rows of both groups should count as similar.
 
     Args:
         x: rows of features, (n, d), standardised.

@@ -17,8 +17,8 @@ C = TypeVar("C", bound=type)
 def perturbation(cls: C) -> C:
     """Class decorator that makes a perturbation a frozen dataclass and a pytree.
 
-    Arrays are leaves; fields made with `fairjax.static`, such as the columns, are part of the pytree's structure. So a
-    perturbation can be an argument of a function under `jax.jit`, without `static_argnames`.
+    Arrays are leaves; fields made with `fairjax.static`, such as the columns, are part of the pytree's structure. A
+    perturbation can therefore be an argument of a function under `jax.jit`, without `static_argnames`.
     """
     return jax.tree_util.register_dataclass(dataclass(frozen=True, eq=False)(cls))
 
@@ -26,8 +26,8 @@ def perturbation(cls: C) -> C:
 class Perturbation:
     """A function of the inputs of rows: calling it returns the changed inputs.
 
-    Rows that it cannot change as it should are an error; under a trace, where values are not known, their
-    floating-point inputs become NaN.
+    Rows that it cannot change raise an error; under a trace, where values are not known, their floating-point inputs
+    become NaN.
     """
 
     def perturbed(self, x: Inputs) -> tuple[Inputs, Bool[Array, " n"] | None]:

@@ -58,8 +58,8 @@ class ShiftToGroup(Perturbation):
 def shift_to_group(columns: Column | Sequence[Column], x: Inputs, a: Any, *, rows_a: Any = None) -> ShiftToGroup:
     """Make a perturbation that moves each row by the difference of the group means towards the other group.
 
-    Rows of the unprivileged group (a = 0) are moved by mean(a=1) - mean(a=0), and the others by the opposite. So a
-    group's mean becomes that of the other group, and the differences within groups remain.
+    Rows of the unprivileged group (a = 0) are moved by mean(a=1) - mean(a=0), and the others by the opposite. A
+    group's mean becomes that of the other group, and differences within groups are preserved.
 
     Args:
         columns: one column of floats, or several; see `Column`.

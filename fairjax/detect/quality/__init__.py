@@ -1,4 +1,4 @@
-"""For whom a classifier works worse, and whether it looks at the same features and places in every group."""
+"""For whom a classifier works worse, and whether it relies on the same features and positions in every group."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -60,16 +60,16 @@ def grad_cam(
         variables: the network's variables.
         x: inputs of n rows, such as images.
         layer: name of a layer whose activations have positions, such as "block_02"; usually the last convolution.
-        target: the class whose logit it is; needed for more than two classes.
-        relu: whether to set negative values to 0, as they speak against the class.
+        target: the class whose logit is explained; needed for more than two classes.
+        relu: whether to set negative values, which are evidence against the class, to 0.
         chunk: number of rows that are computed at a time; all if None.
 
     Returns:
         One map per row, with the positions of the layer's activations, in units of the logit. See `resized_maps`.
 
     Raises:
-        ValueError: if the network has no activations, the layer is not there or has no positions, or a row's logit
-            depends on other rows.
+        ValueError: if the network has no activations, the layer does not exist or has no positions, or a row's
+            logit depends on other rows.
 
     Example:
         >>> from fairjax.nn import Cnn, from_linen
@@ -111,19 +111,19 @@ def cam(
     """Compute class activation maps of a network that ends in global average pooling and a linear layer.
 
     Map_p = sum_k w_k A_k(p), with w_k the weight by which the class's logit depends on the mean of channel k. The mean
-    of a map over positions plus the output layer's bias is the logit, so maps add up to what the network decides on.
-    `grad_cam` without ReLU is this map divided by the number of positions.
+    of a map over positions plus the output layer's bias is the logit. `grad_cam` without ReLU is this map divided by
+    the number of positions.
 
-    No layer but pooling and the linear one may come after `layer`. Of fairjax's networks, these are `Cnn` with
-    `site="activation"` and its last block as the layer; of a brought network, the activation function before pooling,
-    named in `units`. This is checked on all rows and on a row of zeros.
+    Only pooling and the linear layer may follow `layer`. Among fairjax's networks, this holds for the last block of
+    `Cnn` with `site="activation"`; for a brought network, name the activation function before pooling in `units`. This
+    is checked on all rows and on a row of zeros.
 
     Args:
         network: the network, with `activations`; used in evaluation mode.
         variables: the network's variables.
         x: inputs of n rows, such as images.
         layer: name of the layer before pooling.
-        target: the class whose logit it is; needed for more than two classes.
+        target: the class whose logit is explained; needed for more than two classes.
         chunk: number of rows that are computed at a time; all if None.
 
     Returns:
@@ -131,8 +131,8 @@ def cam(
         logit is not linear in the channels' means.
 
     Raises:
-        ValueError: if the network has no activations, the layer is not there or has no positions, or the logit is not
-            linear in the means of its channels.
+        ValueError: if the network has no activations, the layer does not exist or has no positions, or the logit is
+            not linear in the means of its channels.
 
     Example:
         >>> from fairjax.nn import Cnn, from_linen
@@ -205,7 +205,7 @@ def resized_maps(maps: Float[AnyArray, "n h w"], size: tuple[int, int]) -> Float
 
 
 def _check_layer(network: Network, variables: Variables, x: Inputs, layer: str) -> None:
-    """Check that a layer is there and that its activations have positions."""
+    """Check that a layer exists and that its activations have positions."""
     if network.activations is None:
         raise ValueError(
             "the network shows no activations, which maps need: bring it in with fairjax.adapters, make it with "

@@ -109,8 +109,8 @@ def compare_profiles(
     The function is pure: use `jax.jit` and `jax.vmap` over seeds.
 
     Args:
-        attributions: attributions of n rows and d features, such as integrated gradients. Add the columns of a one-hot
-            variable up before, or each is a feature of its own.
+        attributions: attributions of n rows and d features, such as integrated gradients. Sum the columns of a one-hot
+            variable first; otherwise each is a feature of its own.
         a: groups: booleans, or codes below `num_groups`.
         key: random key.
         draws: number of permutations; static.

@@ -73,7 +73,7 @@ class QualityByGroup:
         calibrated: np.ndarray | None,
         minimum: int,
     ) -> "QualityByGroup":
-        """Make the result of a report by group, measures, and their draws, all NaN where they are not estimable."""
+        """Build the result from a report by group, measures and draws, with NaN where a measure is not estimable."""
         chance = p_value = None
         intervals, shrunk = {}, {}
         for name, value in values.items():

@@ -14,7 +14,7 @@ CALIBRATION_BINS = 10
 """Number of bins of the calibration error, of equal width, as in `fairjax.by_group`."""
 
 FINE_BINS = 100
-"""Number of bins of scores in the draws; a multiple of the former."""
+"""Number of bins of scores in the draws; a multiple of `CALIBRATION_BINS`."""
 
 _CELLS_PER_CHUNK = 2**21
 """Largest number of cells of tables that are drawn at once."""
@@ -30,7 +30,7 @@ class Table(NamedTuple):
     off: Float[np.ndarray, "K K bins G"] | None
     """Mean of score minus outcome in each cell."""
     off_squared: Float[np.ndarray, "K K bins G"] | None
-    """Mean of its square."""
+    """Mean of the square of score minus outcome in each cell."""
 
 
 def table_of(
@@ -77,7 +77,7 @@ def drawn_quality(
 ) -> dict[str, Float[np.ndarray, "draws G"]]:
     """Compute measures of quality for draws of a table, which are equivalent to draws of rows with replacement.
 
-    Scores count as the mean of their cell, which is narrow.
+    A score is replaced by the mean of its cell, which is narrow.
 
     Args:
         table: the table.
@@ -98,7 +98,7 @@ def drawn_quality(
 
 
 def _draws(table: Table, count: int, random: np.random.Generator, weighted: bool) -> Iterator[np.ndarray]:
-    """Draw tables, some at a time; cells without rows are not drawn."""
+    """Draw tables in chunks; cells without rows are not drawn."""
     occupied = np.flatnonzero(table.weights)
     cells = table.weights.ravel()[occupied]
     sizes = effective_size(cells, table.squares.ravel()[occupied]) if weighted else None

@@ -1,4 +1,4 @@
-"""Token embeddings as inputs of a network, so that what is attributed is a real number and not a token."""
+"""Token embeddings as inputs of a network, with respect to which the logit has a derivative."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedApply:
-    """A network of tokens as one of token embeddings: an `ApplyFn` whose `x` comes from `embed`.
+    """A network of token embeddings made from a network of tokens: an `ApplyFn` whose `x` comes from `embed`.
 
     The table of embeddings is an array of the variables, in which each token is looked up. Texts are computed with
     another table, whose first entries are the embeddings of all their tokens in order, and with the tokens 0, 1, 2, ...
@@ -87,16 +87,15 @@ def embed(
 ) -> Embedded:
     """Turn a network of tokens and its inputs into one of token embeddings, for gradients and attributions.
 
-    Any network will do, brought or not, that looks up its tokens in one table of its variables and uses them nowhere
-    else.
+    The network must look up its tokens in one table of its variables, and use them nowhere else.
 
     Args:
         apply: the network; used in evaluation mode.
         variables: the network's variables.
         x: inputs of n texts, a dictionary of arrays; all texts have one length, shorter ones are padded.
         tokens: name of the tokens among the inputs, integers (n, length).
-        table: name of the table in the variables, with dots between nested names, such as "params.words"; found by the
-            logits if omitted.
+        table: name of the table in the variables, with dots between nested names, such as "params.words"; found by
+            comparing logits if omitted.
 
     Returns:
         The network of embeddings and its inputs. Attribute with a baseline of the same structure, from `baseline`.
@@ -149,7 +148,7 @@ def embed(
 
 
 def baseline(embedded: Embedded, replaced: Any, embedding: Any = None) -> dict[str, Array]:
-    """Return inputs in which the embeddings of some tokens are replaced, to compare texts with.
+    """Return inputs in which the embeddings of some tokens are replaced, as a baseline of attributions.
 
     Args:
         embedded: from `embed`.
@@ -182,9 +181,9 @@ def sum_by_word(
     """Sum attributions of token embeddings over the embedding's columns and over the tokens of each word.
 
     Args:
-        attributions: of the embeddings, such as those of `integrated_gradients`.
+        attributions: attributions of the embeddings, such as those of `integrated_gradients`.
         numbers: number of each token's word, -1 at tokens of no word, such as `adapters.text.words_of(texts).numbers`.
-        count: number of words, known when tracing; the largest number and one if omitted.
+        count: number of words, which must be given under a trace; the largest number plus one if omitted.
 
     Returns:
         One attribution per word; NaN where a text has fewer words, or a word has no token.

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 def replace_words(texts: Sequence[str], replacements: Mapping[str, str]) -> tuple[str, ...]:
     """Replace whole words, in one pass, so that no replacement is replaced again.
 
-    Words are found in any case. A replacement in small letters takes the case of the word: `SHE` becomes `HE` and `She`
-    becomes `He`. A replacement with capitals is taken as it is, such as a name or `[MASK]`.
+    Words are matched regardless of case. A replacement in lower case takes the case of the word: `SHE` becomes `HE`
+    and `She` becomes `He`. A replacement with capitals, such as a name or `[MASK]`, is inserted as it is.
 
     Args:
         texts: the texts.
-        replacements: words or phrases and what replaces them; the longest that fits is taken.
+        replacements: words or phrases and what replaces them; where several match, the longest is replaced.
 
     Returns:
         The new texts.
 
     Raises:
-        ValueError: if there are no words, one is empty, or two are equal but for their case.
+        ValueError: if there are no words, one is empty, or two differ only in case.
 
     Example:
         >>> replace_words(["She met Anne."], {"she": "he", "anne": "[MASK]"})
@@ -59,7 +59,7 @@ def swap_words(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[
 
 
 def _in_case(word: str, new: str) -> str:
-    """Give a replacement in small letters the case of the word that it replaces."""
+    """Give a replacement in lower case the case of the word that it replaces."""
     if new != new.lower():
         return new
     if word.isupper() and len(word) > 1:

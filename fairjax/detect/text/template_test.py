@@ -1,4 +1,4 @@
-"""The template test: do scores of sentences differ between groups of names, with names as the units of the test."""
+"""Template test: whether scores of sentences differ between groups of names, with names as the units of the test."""
 
 import warnings
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class TemplateTest(NamedTuple):
 
     Names are a sample, so a statement about groups of names needs names as its units: intervals and `p` are over names,
     and `p_relabelled` compares the difference with that of names relabelled at random. A test over sentences
-    (`p_cells`) treats the few names as if they were all there are, and finds differences between any two sets of names:
+    (`p_cells`) treats these names as if there were no others, and finds differences between any two sets of names:
     `false_alarms` is the share of random relabellings in which it does.
     """
 
@@ -26,7 +26,7 @@ class TemplateTest(NamedTuple):
     high: float
     """Upper end of the interval over names."""
     p: float
-    """Welch's t-test, two-sided, with one number per name: its mean score over all sentences."""
+    """Two-sided p-value of Welch's t-test with one number per name: its mean score over all sentences."""
     p_relabelled: float
     """Share of relabellings within strata whose difference is at least as large, the given labels included."""
     low_templates: float
@@ -34,9 +34,9 @@ class TemplateTest(NamedTuple):
     high_templates: float
     """Upper end of the interval over templates."""
     p_templates: float
-    """Paired t-test over templates, for these names alone."""
+    """p-value of the paired t-test over templates, for these names alone."""
     p_cells: float
-    """Paired t-test over cells of template and word. Not to be relied on: see `false_alarms`."""
+    """p-value of the paired t-test over cells of template and word, which is unreliable: see `false_alarms`."""
     false_alarms: float
     """Share of random relabellings in which the test over cells gives p < 0.05."""
     names: tuple[int, int]
@@ -60,7 +60,7 @@ def template_test(
         key: random key of the relabellings.
         strata: another attribute of the names, (people,), within which labels are permuted: gender if `a` is race.
         draws: number of relabellings.
-        level: of the intervals.
+        level: confidence level of the intervals.
 
     Returns:
         The difference, with intervals and p-values over names, over templates, and over cells.

@@ -1,4 +1,4 @@
-"""To which data a section applies."""
+"""Conditions under which a section applies to the data."""
 
 from fairjax.runs.detecting.subject import Kind, Subject
 

@@ -1,4 +1,4 @@
-"""Computing the sections of a detection one after another, so that a killed run loses at most the one it was in."""
+"""Compute sections one after another, so that a killed run loses at most the section that it was computing."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ class Place(NamedTuple):
     folder: Path
     """The folder of the results."""
     conditions: dict[str, Any]
-    """What the tables depend on beside the networks, as plain values: tables of other conditions are not reused."""
+    """What the tables depend on besides the networks, as plain values: tables of other conditions are not reused."""
     console: Console
     """The console that shows progress."""
     timings: Timings
@@ -102,7 +102,7 @@ def _conditions(place: Place) -> dict[str, Any]:
 
 
 def _save(place: Place, name: str, tables: Tables, seconds: float) -> None:
-    """Write the tables of a section, and last the marker that says that they are complete."""
+    """Write the tables of a section, and then the marker that says that they are complete."""
     digests = {}
     for table, frame in tables.items():
         text = frame.to_csv(index=False, float_format="%.9g")

@@ -22,14 +22,14 @@ from fairjax.runs.detecting.subject import Subject
 from fairjax.types import Rows
 
 STRENGTH, LEVEL = 0.1, 0.05
-"""Least strength of the association with the group from which a variable counts as a proxy, and greatest p-value."""
+"""Least strength, and greatest p-value, of the association with the group for a variable to count as a proxy."""
 
 Make = Callable[[Rows, Rows, Any], Any]
-"""Makes a perturbation of the test part, of train part, test part and a key."""
+"""Function of the train part, the test part and a key that makes a perturbation of the test part."""
 
 
 def compute(subject: Subject) -> dict[str, pd.DataFrame]:
-    """Perturb the test part of each seed; a table of effects by group, and one of the gaps before and after."""
+    """Perturb the test part of each seed; return a table of effects by group, and one of gaps before and after."""
     assert subject.columns is not None
     makers = _perturbations(subject, subject.columns)
     if not makers:
@@ -107,7 +107,7 @@ _GAPS = ("perturbation", "score_gap_before", "score_gap_after", "selection_gap_b
 
 
 def _gaps(name: str, effects: Effects, a: np.ndarray) -> dict[str, Any]:
-    """Return the gaps of mean scores and of selection rates, a = 0 less a = 1, before and after a perturbation."""
+    """Return the gaps of mean scores and of selection rates, a = 0 minus a = 1, before and after a perturbation."""
     known = np.isfinite(effects.effect).all()
     after = np.where(known, effects.scores + effects.effect, np.nan)
     decided = np.where(known, effects.after.astype(float), np.nan)

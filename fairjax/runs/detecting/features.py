@@ -15,7 +15,7 @@ from fairjax.types import Split
 
 
 def compute(subject: Subject) -> dict[str, pd.DataFrame]:
-    """Decompose the gap of each network on its test part, and annotate variables by what is known on its train part."""
+    """Decompose the gap of each network on its test part, and annotate variables by associations in its train part."""
     assert subject.columns is not None
     bias = _bias(subject, subject.columns)
     columns, groups = subject.columns, subject.groups
@@ -41,7 +41,7 @@ def _bias(subject: Subject, columns: Columns) -> BiasByFeature:
 
 
 def mean_row(split: Split) -> Any:
-    """Return the mean row of the train part, the baseline of attributions; None for zeros, the mean if standardised."""
+    """Return the baseline of attributions, the mean row of the train part; None, for zeros, if it is standardised."""
     return jnp.mean(split.part("train").x, axis=0) if split.mean is None else None
 
 

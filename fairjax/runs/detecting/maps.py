@@ -1,4 +1,4 @@
-"""Where in images networks look, by group: mean Grad-CAM maps, and which colours carry the gap of mean logits."""
+"""Where in images the evidence lies, by group: mean Grad-CAM maps, and which colours carry the gap of mean logits."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from fairjax.detect.quality import MapsByGroup, grad_cam, maps_by_group
 from fairjax.runs.detecting.subject import Subject
 
 LEAST_POSITIONS = 16
-"""Number of positions of the layer whose maps are shown, if there is such a layer; the last one is chosen."""
+"""Maps are shown of the last layer with at least so many positions, or else of the layer with the most."""
 
 CHUNK = 256
 """Number of images that are computed at a time."""
@@ -31,7 +31,7 @@ def compute(subject: Subject) -> dict[str, pd.DataFrame]:
 
 
 def shown_layer(subject: Subject) -> str:
-    """Return the name of the last layer whose activations have enough positions."""
+    """Return the name of the layer whose maps are shown; see `LEAST_POSITIONS`."""
     from fairjax.detect.concepts.sites import layer_names
 
     variables, split = subject.of_seed(0)

@@ -1,4 +1,4 @@
-"""The saved networks of a run: their variables, and the settings of the run, from which its splits are made again."""
+"""The saved networks of a run: their variables, and the settings of the run, from which its splits are recomputed."""
 
 import dataclasses
 import hashlib
@@ -16,7 +16,7 @@ from fairjax.runs.settings import Settings
 from fairjax.types import Variables
 
 OF_RUN = tuple(name for name in TRAINING_FIELDS if name not in ("table", "images"))
-"""Settings that are those of the run."""
+"""Names of the settings whose values are those of the run."""
 
 
 class SavedRun(NamedTuple):

@@ -1,4 +1,4 @@
-"""Settings of `detect`: those of data, network and training that `debias` has, and those of detection."""
+"""Settings of `detect`: those of data, network and training, as for `debias`, and those of detection."""
 
 import dataclasses
 import functools

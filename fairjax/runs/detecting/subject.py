@@ -118,7 +118,7 @@ class Subject:
         return jax.tree.map(np.asarray, self.of_seed(number)[1].part(part))
 
     def frame(self, number: int, columns: Any) -> pd.DataFrame:
-        """Return a table with the seed of a position in front."""
+        """Return a table whose first column is the seed, given by its position."""
         made = pd.DataFrame(columns)
         made.insert(0, "seed", self.seeds[number])
         return made
@@ -127,8 +127,8 @@ class Subject:
 def mesh_of(run: RunContext) -> jax.sharding.Mesh:
     """Return the devices on which detection is computed: those of the run, but a single one on CPU.
 
-    Programs with hundreds of results were seen to wait forever on several CPU devices of one process, all of whose
-    threads were idle. The operations of one device use all cores.
+    Programs with hundreds of results have been observed to deadlock on several CPU devices of one process. A single
+    device uses all cores, too.
     """
     mesh = run.machine.mesh
     is_cpu = mesh.devices.flat[0].platform == "cpu"
@@ -180,7 +180,7 @@ def _nothing_ahead(*arguments: Any) -> None:
 
 
 def _loaded(run: RunContext, saved: SavedRun) -> Subject:
-    """Make the splits of a run again, for its saved networks."""
+    """Recompute the splits of a run for its saved networks."""
     settings = saved.settings
     with run.timings.stage("loading"):
         data = load_data(settings)

@@ -53,7 +53,7 @@ class Encoder(NamedTuple):
         """Return the embeddings of texts, from a folder if they were computed before.
 
         Args:
-            name: beginning of the folder's name, for people.
+            name: beginning of the folder's name, by which people recognise it.
             texts: the texts.
             length: tokens per text; longer ones are cut. That of the longest if omitted.
         """
@@ -80,13 +80,13 @@ class Corpus(NamedTuple):
     rated: Snippets
     """Sentences with a positive or negative rating."""
     planted: PlantedSentences | None
-    """Sentences that are added to the training data; None without a plant."""
+    """Sentences that are added to the training data; None if no bias is planted."""
 
 
 def load_corpus(settings: TextSettings) -> Corpus:
     """Load the rated sentences, and plant a bias if one is asked for.
 
-    What people wrote in planted sentences is neutral, and no rated sentence of the test part.
+    The texts of planted sentences are neutral, and none of them is a rated sentence that is returned.
     """
     everything = snippets(least=0)
     rated = np.abs(everything.valence) >= SENTIMENT

@@ -1,4 +1,4 @@
-"""What changes when names, pronouns and nouns are replaced or swapped in sentences."""
+"""How scores change when names, pronouns and nouns are replaced or swapped in sentences."""
 
 import numpy as np
 import pandas as pd

@@ -19,7 +19,7 @@ class TextSettings:
     """The rated sentences."""
     plant: float = 0.0
     """Strength of a planted bias: sentences with a name are added to the training data, and their share of positive
-    labels is larger by this number for names that are more usual among white people."""
+    labels is higher by this number for names that are more common among white people."""
     planted: int = 2000
     """Number of sentences with the planted bias."""
     seeds: tuple[int, ...] = Settings.seeds
