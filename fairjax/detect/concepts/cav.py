@@ -86,7 +86,7 @@ def _normalised(coef: Float[Array, " u"], intercept: Float[Array, ""], converged
 
 
 def _difference_of_means(h: Any, concept: Any, weights: Any) -> tuple[Float[Array, " u"], Float[Array, ""]]:
-    """Compute the difference of the means, and the intercept for which it is 0 halfway between."""
+    """Compute the difference of the means, and the intercept that puts the boundary halfway between them."""
     h = checks.floating(checks.numeric("h", h))
     labels, valid = checks.indicator("concept", checks.vector("concept", concept))
     if h.ndim != 2 or labels.shape != h.shape[:1]:

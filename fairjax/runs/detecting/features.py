@@ -41,7 +41,7 @@ def _bias(subject: Subject, columns: Columns) -> BiasByFeature:
 
 
 def mean_row(split: Split) -> Any:
-    """Return the baseline of attributions, the mean row of the train part; None, for zeros, if it is standardised."""
+    """Return the baseline of attributions: the mean row of the train part, or None, for zeros, if standardised."""
     return jnp.mean(split.part("train").x, axis=0) if split.mean is None else None
 
 
