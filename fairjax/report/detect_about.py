@@ -30,7 +30,7 @@ class About(NamedTuple):
     threshold: float = 0.5
     """Scores above it are positive decisions."""
     site: str = ""
-    """Where in a layer units are looked at."""
+    """Where in a layer the activations of units are recorded."""
     classes: int = 2
     """Number of classes."""
     settings: dict[str, Any] = {}

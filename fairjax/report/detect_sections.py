@@ -24,9 +24,9 @@ def counterfactuals(found: Tables, about: About) -> Part:
         text = "The attribute is not among the features, and no variable is clearly associated with it."
         return Part([Section("counterfactuals", title, text=text)], [])
     text = (
-        "The inputs of test rows are changed and the networks are asked again. Flip: the attribute gets its other "
-        "value. Permute: a variable gets the values of other rows with the same label, of both groups. Shift: the "
-        "associated variables are moved by the difference of the group means."
+        "The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute gets its "
+        "other value. Permute: a variable gets the values of other rows with the same label, of both groups. Shift: "
+        "the associated variables are moved by the difference of the group means."
     )
     points = meaning(
         "what the networks would answer.",

@@ -77,7 +77,7 @@ def _names(tables: Tables) -> tuple[list[Section], list[str]]:
             f"{attribute.capitalize()}: mean scores of {FIRST[attribute]} differ by {row['difference']:+.3f} "
             f"{interval(row['low'], row['high'], '+.3f')} over names (p = {p_text(row['p'])}); with other names "
             f"{other['difference']:+.3f} {interval(other['low'], other['high'], '+.3f')}. "
-            + ("This is more than names of one group differ by chance." if differs else "Chance explains it.")
+            + ("This is more than names of one group differ by chance." if differs else "Chance can explain it.")
         )
     alarms = whole[whole["people"] == "names"]["false_alarms"].mean()
     rows = []
@@ -104,9 +104,9 @@ def _names(tables: Tables) -> tuple[list[Section], list[str]]:
     ]  # fmt: skip
     note = (
         "Scores are means over networks. In brackets: 95 % intervals. p, names: Welch's t-test with one number per "
-        "name. p, relabelled: labels permuted within the other attribute. Over templates: interval for these very "
-        "names. p, cells: t-test over cells of template and word, which is not to be relied on: false alarms is the "
-        "share of random relabellings in which it gives p < 0.05."
+        "name. p, relabelled: labels permuted within the other attribute. Over templates: interval for these names "
+        "alone. p, cells: t-test over cells of template and word, which is unreliable: false alarms is the share of "
+        "random relabellings in which it gives p < 0.05."
     )
     text = (
         "Every name is put into the same sentences. Names are a sample of all names, so they are the units of the "
@@ -149,7 +149,7 @@ def _pieces(people: pd.DataFrame) -> Table:
         cells += [Cell(str(int((~group["white"].astype(bool)).sum())))]
         rows.append(Row(cells))
     note = (
-        "Rare names are cut into several pieces, and names that are more usual among Black people are rarer in texts."
+        "Rare names are cut into several pieces, and names that are more common among Black people are rarer in texts."
     )
     return Table(["word pieces of the name", "names", "mean score", "of them Black"], rows, "By word pieces", note)
 
@@ -202,7 +202,7 @@ def _replaced(tables: Tables) -> tuple[list[Section], list[str]]:
         )
         for (what, group), row in mean.iterrows()
     ]
-    text = "Words of a sentence are replaced, and the classifiers are asked again."
+    text = "Words of a sentence are replaced, and the classifiers are evaluated again."
     points = (
         "What it means: what the classifiers would answer.",
         "What it does not mean: that the new sentence is one that people write. Small differences remain for any "
@@ -232,8 +232,8 @@ def _concepts(tables: Tables) -> tuple[list[Section], list[str]]:
             cells += [Cell("")] * 3
         rows.append(Row(cells))
     note = (
-        "Probes are fitted on sentences with the first list of names and judged on the new names; in brackets: 95 % t "
-        "interval over networks. TCAV: share of sentences whose logit rises towards Black names, or women's, beside "
+        "Probes are fitted on sentences with the first list of names and evaluated on the new names; in brackets: 95 % "
+        "t interval over networks. TCAV: share of sentences whose logit rises towards Black names, or women's, beside "
         "random directions; p is after Bonferroni's correction."
     )
     columns = ["attribute, layer", "probe", "untrained head", "TCAV", "random", "networks with p < 0.05"]
@@ -257,6 +257,6 @@ def _concepts(tables: Tables) -> tuple[list[Section], list[str]]:
 
 _LIMITS = (
     "Whether other encoders, heads or training data would do the same: all numbers are of these networks.",
-    "How people with these names are treated: the sentences are made, and nobody wrote them.",
+    "How people with these names are treated: the sentences are made from templates, and nobody wrote them.",
     "Anything about groups that names do not tell apart.",
 )
