@@ -35,7 +35,7 @@ def tokenise(
         ImportError: naming what to install.
         FileNotFoundError: if the folder holds no tokeniser.
         ValueError: if a text is too long for `length` or for the model's positions, or there are no texts.
-        TypeError: if a text is no string.
+        TypeError: if a text is not a string.
     """
     if isinstance(texts, str):
         raise TypeError("texts must be a sequence of strings, got one string: pass [text]")

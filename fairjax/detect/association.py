@@ -54,8 +54,8 @@ def association(
     columns with two values and for one-hot codes, without a continuity correction; the t-test of the point-biserial
     correlation for numbers; and an F-test for numbers if there are more than two groups. Categories that are expected
     to have fewer than 5 rows in a group are pooled, and 2 x 2 tables with fewer are tested by Fisher's exact test. The
-    p-value of columns that are no one-hot code, such as a number and the indicator that it is missing, is the smallest
-    p-value of these columns times their number. All rows have equal weight.
+    p-value of columns that are not a one-hot code, such as a number and the indicator that it is missing, is the
+    smallest p-value of these columns times their number. All rows have equal weight.
 
     Args:
         x: a matrix of features (n, d), standardised or not.

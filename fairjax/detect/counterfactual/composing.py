@@ -37,7 +37,7 @@ def compose(*parts: Any) -> Compose:
 
     Raises:
         ValueError: if there is none.
-        TypeError: if a part is no perturbation of this package.
+        TypeError: if a part is not a perturbation of this package.
 
     Example:
         >>> import jax.numpy as jnp

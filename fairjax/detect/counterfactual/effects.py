@@ -68,7 +68,7 @@ def counterfactual(
         ValueError: if a row cannot be perturbed, a perturbation changes no row or returns other shapes, a value of `x`
             is not finite, the network's rows depend on each other, the target is not a class, or the threshold is not
             in [0, 1].
-        TypeError: if `perturb` is no function, or `x` holds anything but numbers.
+        TypeError: if `perturb` is not a function, or `x` holds anything but numbers.
 
     Example:
         >>> from fairjax.detect.counterfactual import flip

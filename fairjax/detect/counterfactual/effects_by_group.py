@@ -46,7 +46,7 @@ def effects_by_group(
         number of perturbations, separately for each group.
 
     Raises:
-        ValueError: if numbers of rows or of names differ, groups are no codes, or effects are of several networks.
+        ValueError: if numbers of rows or of names differ, groups are not codes, or effects are of several networks.
         TypeError: if `effects` is something else.
 
     Example:

@@ -36,7 +36,7 @@ def effects_in_strata(
         single row, is listed with NaN.
 
     Raises:
-        ValueError: if shapes do not agree, strata are no whole numbers, or effects are of several networks.
+        ValueError: if shapes do not agree, strata are not whole numbers, or effects are of several networks.
         TypeError: if `effects` is something else, or strata hold anything but numbers and booleans.
 
     Example:

@@ -43,7 +43,7 @@ def group_effects(effects: Effects, a: Any, *, num_groups: int = 2, minimum: int
         One entry per group code; the unprivileged group (a = 0) comes first. Map it with `jax.vmap` over networks.
 
     Raises:
-        ValueError: if groups are no codes, or their number differs from that of the rows.
+        ValueError: if groups are not codes, or their number differs from that of the rows.
 
     Example:
         >>> yes, no = jnp.array([True, True]), jnp.array([False, False])
@@ -62,7 +62,7 @@ def group_masks(a: Any, n: int, num_groups: int) -> tuple[Bool[Array, "g n"], Bo
     """Return which rows belong to each group, and whether the groups are valid if they are traced, else None.
 
     Raises:
-        ValueError: if groups are no codes, or their number is not n.
+        ValueError: if groups are not codes, or their number is not n.
 
     Example:
         >>> group_masks(jnp.array([True, False]), 2, 2)[0].tolist()

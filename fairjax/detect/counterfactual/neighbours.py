@@ -131,7 +131,7 @@ def feature_matrix(name: str, x: Any) -> Float[Array, "n d"]:
     """Check features whose distances are computed.
 
     Raises:
-        ValueError: if they are no matrix, or a concrete value is not finite.
+        ValueError: if they are not a matrix, or a concrete value is not finite.
         TypeError: if they are anything but numbers.
 
     Example:

@@ -101,7 +101,7 @@ def embed(
         The network of embeddings and its inputs. Attribute with a baseline of the same structure, from `baseline`.
 
     Raises:
-        ValueError: if the inputs are no dictionary with these tokens, the table does not exist, or the logits of
+        ValueError: if the inputs are not a dictionary with these tokens, the table does not exist, or the logits of
             embeddings are not those of the tokens.
 
     Example:

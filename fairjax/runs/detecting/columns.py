@@ -36,7 +36,7 @@ class Columns:
 
 
 def columns_of(facts: dict[str, Any], x: Any, a: Any, attributes: Sequence[str] = ()) -> Columns | None:
-    """Return the columns of a table of features; None if the features are no table.
+    """Return the columns of a table of features; None if the features are not a table.
 
     Args:
         facts: facts about the data, with the names of the columns, and the encoder if the table is a user's own.
