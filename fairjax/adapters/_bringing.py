@@ -101,7 +101,7 @@ def select(calls: Sequence[Layer], units: Selection = None) -> dict[str, Layer]:
 
     Args:
         calls: layers in order of calls; a layer that is called more than once appears more than once.
-        units: names, which may be none, as of a linear model; a predicate of name and layer; or None: every linear
+        units: names, which may be none, as of a linear model; a predicate of name and layer; or None for every linear
             layer and convolution except the last called.
 
     Returns:

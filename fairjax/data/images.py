@@ -132,7 +132,7 @@ class _Job(NamedTuple):
     def convert(self) -> dict[str, Any]:
         """Decode all images, beginning where an earlier call stopped."""
         progress = self.root.with_suffix(".progress.json")
-        state: dict[str, Any] | None = _read_json(progress)
+        state = _read_json(progress)
         if state is None or not self.unfinished.is_file():
             state = {"next": 0, "unreadable": {}, "shape": None}
         array = None if state["shape"] is None else np.load(self.unfinished, mmap_mode="r+")
@@ -152,7 +152,7 @@ class _Job(NamedTuple):
                         whole = (len(self.files), *image.shape)
                         array = np.lib.format.open_memmap(self.unfinished, "w+", np.uint8, whole)
                     if list(image.shape) != state["shape"]:
-                        raise ValueError(self._different_sizes(state["first"], state["shape"], number, image.shape))
+                        raise ValueError(self._different_sizes(state["first"], array.shape[1:], number, image.shape))
                     array[number - len(state["unreadable"])] = image
                 state["next"] = numbers.stop
                 if array is not None:

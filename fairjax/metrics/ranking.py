@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from fairjax import checks
 
@@ -34,9 +34,14 @@ def area_under_curve(values: Any, y: Any) -> Float[Array, ""]:
     labels, valid = checks.indicator("y", checks.vector("y", y))
     if values.shape != labels.shape:
         raise ValueError(f"values and y must be vectors of one length, found shapes {values.shape} and {labels.shape}")
-    n = values.shape[0]
-    if n == 0:
+    if values.shape[0] == 0:
         return jnp.full((), jnp.nan, values.dtype)
+    return checks.nan_unless(valid, _area(values, labels))
+
+
+@jax.jit
+def _area(values: Float[Array, " n"], labels: Bool[Array, " n"]) -> Float[Array, ""]:
+    n = values.shape[0]
     order = jnp.argsort(values)
     ordered, positive = values[order], labels[order]
     negatives = jnp.cumsum((~positive).astype(jnp.int32))
@@ -51,4 +56,4 @@ def area_under_curve(values: Any, y: Any) -> Float[Array, ""]:
     share = (below + up_to).astype(values.dtype) / (2.0 * jnp.where(count > 0, count, jnp.nan))
     positives = jnp.sum(positive, dtype=values.dtype)
     area = jnp.sum(jnp.where(positive, share, 0.0)) / jnp.where(positives > 0, positives, jnp.nan)
-    return checks.nan_unless(valid, jnp.where(jnp.any(jnp.isnan(values)), jnp.nan, area))
+    return jnp.where(jnp.any(jnp.isnan(values)), jnp.nan, area)

@@ -78,11 +78,18 @@ def evaluate_tables(
     Returns:
         An evaluation with one entry per table.
     """
-    return _evaluate_tables(measure, threshold, table, squared, whole)
+    # A user's own function may depend on more than its arguments, so only those of known measures are traced once.
+    evaluate = _evaluate_tables if metrics.as_parity(measure) is None else _evaluate_tables_of_known
+    return evaluate(measure, threshold, table, squared, whole)
 
 
-@partial(jax.jit, static_argnums=0)  # tables have one shape whatever the number of rows, so this is traced once
-def _evaluate_tables(measure, threshold, table, squared, whole) -> Evaluation:
+def _evaluate_tables(
+    measure: Measure,
+    threshold: Float[AnyArray, " t"],
+    table: Float[Array, "t P Y G"],
+    squared: Float[Array, "t P Y G"] | None,
+    whole: Float[Array, "t P Y"] | None,
+) -> Evaluation:
     bias = jax.vmap(partial(metrics.measure_from_table, measure))(table, squared, whole)
     comparable = jax.vmap(partial(metrics.is_defined, measure))(table, squared)
     return Evaluation(
@@ -93,6 +100,10 @@ def _evaluate_tables(measure, threshold, table, squared, whole) -> Evaluation:
         table=table,
         rates=_rates(measure, table, squared),
     )
+
+
+_evaluate_tables_of_known = jax.jit(_evaluate_tables, static_argnums=0)
+"""The same, traced once per measure and shape of the tables, which does not depend on the number of rows."""
 
 
 def has_range(measure: Measure) -> bool:

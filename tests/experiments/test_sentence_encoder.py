@@ -68,6 +68,15 @@ def test_all_linear_layers_but_the_last_have_units(module, brought, tokens):
     np.testing.assert_allclose(logits, outputs(module, tokens), atol=1e-5)
 
 
+def test_the_encoder_in_jax_gives_the_embeddings_of_the_one_in_pytorch(module, tokens):
+    network, variables = text.sentence_encoder()
+    with torch.no_grad():
+        expected = module.embed(**{name: torch.as_tensor(array) for name, array in tokens.items()}).numpy()
+    found = jax.jit(lambda variables: network.apply(variables, tokens)[0])(variables)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert {np.shape(keep) for keep in jax.tree.leaves(variables["masks"])} == {(384,)}
+
+
 def test_influence_is_that_of_torch_autograd_and_keys_have_none(module, brought, tokens, influences):
     shifts = {name: torch.zeros(width, requires_grad=True) for name, width in brought.units.items()}
     hooks = [

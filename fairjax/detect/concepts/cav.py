@@ -69,10 +69,14 @@ def concept_vector(
     check_method(method)
     if method == "logistic":
         regression = logistic_regression(h, concept, weights=weights, penalty=penalty)
-        coef, intercept, converged = regression.coef, regression.intercept, regression.converged
-    else:
-        coef, intercept = _difference_of_means(h, concept, weights)
-        converged = jnp.all(jnp.isfinite(coef))
+        return _normalised(regression.coef, regression.intercept, regression.converged)
+    coef, intercept = _difference_of_means(h, concept, weights)
+    return _normalised(coef, intercept, jnp.all(jnp.isfinite(coef)))
+
+
+@jax.jit
+def _normalised(coef: Float[Array, " u"], intercept: Float[Array, ""], converged: Bool[Array, ""]) -> ConceptVector:
+    """Divide a vector by its norm; NaN if it is 0 or was not found."""
     largest = jnp.max(jnp.abs(coef))  # the norm of small numbers would be 0 in float32
     scaled = coef / jnp.where(largest > 0, largest, jnp.nan)
     norm = jnp.sqrt(jnp.sum(scaled**2))
@@ -93,12 +97,17 @@ def _difference_of_means(h: Any, concept: Any, weights: Any) -> tuple[Float[Arra
         weights = jnp.ones(h.shape[0], h.dtype)
     row_weights, valid_weights = checks.sample_weights(weights, h)
     assert row_weights is not None
+    coef, intercept = _between_means(h, labels, row_weights)
+    return checks.nan_unless(checks.all_valid(valid, valid_weights), coef), intercept
+
+
+@jax.jit
+def _between_means(h: Float[Array, "n u"], labels: Bool[Array, " n"], weights: Float[Array, " n"]):
     with jax.default_matmul_precision("highest"):
-        sums = jnp.stack([jnp.where(labels, 0.0, row_weights), jnp.where(labels, row_weights, 0.0)])
-        counts = jnp.sum(sums, axis=1)
-        other, positive = (sums / jnp.where(counts > 0, counts, jnp.nan)[:, None]) @ h
-        difference = checks.nan_unless(checks.all_valid(valid, valid_weights), positive - other)
-        return difference, -jnp.dot(difference, positive + other) / 2
+        weights = jnp.stack([jnp.where(labels, 0.0, weights), jnp.where(labels, weights, 0.0)])
+        counts = jnp.sum(weights, axis=1)
+        other, positive = (weights / jnp.where(counts > 0, counts, jnp.nan)[:, None]) @ h
+        return positive - other, -jnp.dot(positive - other, positive + other) / 2
 
 
 def check_method(method: str) -> None:

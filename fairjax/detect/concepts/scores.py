@@ -71,8 +71,13 @@ def tcav_scores(gradients: Float[AnyArray, "n u"], vectors: Float[AnyArray, "v u
             f"{gradients.shape} and vectors {vectors.shape}"
         )
     rows, valid = counted_rows(counted, gradients.shape[0])
-    scores = scores_of(score_sums(gradients, vectors, rows.astype(gradients.dtype)))
+    scores = _scores(gradients, vectors, rows)
     return scores if valid is None else TcavScores(*(checks.nan_unless(valid, part) for part in scores))
+
+
+@jax.jit
+def _scores(gradients: Float[Array, "n u"], vectors: Float[Array, "v u"], rows: Bool[Array, " n"]) -> TcavScores:
+    return scores_of(score_sums(gradients, vectors.astype(gradients.dtype), rows.astype(gradients.dtype)))
 
 
 def counted_rows(counted: Any, n: int) -> tuple[Bool[Array, " n"], Bool[Array, ""] | None]:

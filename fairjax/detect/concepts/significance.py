@@ -1,5 +1,6 @@
 """Welch's t-test of two sets of numbers, as an array operation."""
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import betainc
 from jaxtyping import Array, Float
@@ -7,6 +8,7 @@ from jaxtyping import Array, Float
 from fairjax.types import AnyArray
 
 
+@jax.jit
 def welch_test(
     first: Float[AnyArray, "... m"], second: Float[AnyArray, "... k"]
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
@@ -21,7 +23,7 @@ def welch_test(
 
     Example:
         >>> t, p = welch_test(jnp.array([1.0, 2.0, 3.0]), jnp.array([1.0, 2.0, 3.0]))
-        >>> t.item(), p.item()
+        >>> round(abs(t.item()), 3), round(p.item(), 3)
         (0.0, 1.0)
 
     References:

@@ -204,7 +204,8 @@ def _vectors(
             )
             return found.vector, found.intercept
 
-        def accuracy(vectors: Array, intercepts: Array, concept: Array, held_out: Array) -> Array:
+        def accuracy(parts: tuple[Array, Array, Array, Array]) -> Array:
+            vectors, intercepts, concept, held_out = parts
             with jax.default_matmul_precision("highest"):
                 logits = h @ vectors.T + intercepts[None]
             weights = held_out.astype(h.dtype)
@@ -215,7 +216,7 @@ def _vectors(
         least = max(MINIMUM_ROWS, kept_units(h.shape[1]) if method == "logistic" else 0)
         enough = jnp.append(fewer >= least, True)
         vectors = jnp.where(enough[:, None, None], vectors, jnp.nan)
-        return _Vectors(vectors, jax.vmap(accuracy)(vectors[:-1], intercepts[:-1], concepts, sets.held_out))
+        return _Vectors(vectors, jax.lax.map(accuracy, (vectors[:-1], intercepts[:-1], concepts, sets.held_out)))
 
     return map_layers(of_layer, activations)
 

@@ -73,9 +73,9 @@ def grad_cam(
 
     Example:
         >>> from fairjax.nn import Cnn, from_linen
-        >>> network, x = from_linen(Cnn(channels=(4, 8))), jnp.ones((2, 8, 8, 3))
+        >>> network, x = from_linen(Cnn(channels=(4,))), jnp.ones((2, 4, 4, 1))
         >>> variables = network.init(jax.random.key(0), x)
-        >>> grad_cam(network, variables, x, "block_01").shape
+        >>> grad_cam(network, variables, x, "block_00").shape
         (2, 2, 2)
 
     References:
@@ -136,9 +136,9 @@ def cam(
 
     Example:
         >>> from fairjax.nn import Cnn, from_linen
-        >>> network, x = from_linen(Cnn(channels=(4, 8), site="activation")), jnp.ones((2, 8, 8, 3))
+        >>> network, x = from_linen(Cnn(channels=(4,), site="activation")), jnp.ones((2, 4, 4, 1))
         >>> variables = network.init(jax.random.key(0), x)
-        >>> evidence = jnp.mean(cam(network, variables, x, "block_01"), axis=(1, 2))
+        >>> evidence = jnp.mean(cam(network, variables, x, "block_00"), axis=(1, 2))
         >>> logits = evidence + variables["params"]["output"]["bias"]
         >>> jnp.allclose(logits, network.apply(variables, x)[0]).item()
         True

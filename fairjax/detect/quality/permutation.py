@@ -12,6 +12,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 from fairjax.checks import group_column, numeric
 from fairjax.types import KeyArray
 
+ROUNDING = 4e-6
+"""Relative difference below which two means in single precision count as equal."""
+
 TOLERANCE = 1e-5
 """Relative tolerance within which a permuted statistic counts as equal to the observed one, since both are rounded."""
 
@@ -112,6 +115,17 @@ def _smallest(bits: UInt32[Array, "c n"], count: Int[Array, ""]) -> UInt32[Array
 def label_product(labels: Float[Array, "c n"], values: Float[Array, "n p"]) -> Float[Array, "c p"]:
     """Sum the values of the rows with label 1, for each row of labels."""
     return jnp.matmul(labels, values, precision="highest")
+
+
+def rounded_difference(first: Float[Array, "c p"], second: Float[Array, "c p"]) -> Float[Array, "c p"]:
+    """Subtract means; differences that rounding explains are 0, so that they are not taken for differences of groups.
+
+    Example:
+        >>> rounded_difference(jnp.array([[1.0, 1.0]]), jnp.array([[1.0 + 1e-6, 0.5]])).tolist()
+        [[0.0, 0.5]]
+    """
+    difference = first - second
+    return jnp.where(jnp.abs(difference) <= ROUNDING * (jnp.abs(first) + jnp.abs(second)), 0.0, difference)
 
 
 def p_values(statistics: Float[Array, "draws ..."]) -> Float[Array, "..."]:

@@ -18,6 +18,7 @@ from fairjax.detect.quality.permutation import (
     p_values,
     pairs,
     permuted,
+    rounded_difference,
 )
 from fairjax.types import AnyArray, KeyArray
 
@@ -167,7 +168,7 @@ def _compared(
 
         def difference(labels: Float[Array, "c n"]) -> Float[Array, "c d"]:
             sums = label_product(labels, sizes)
-            return _normalised(sums) - _normalised(total[None] - sums)
+            return rounded_difference(_normalised(sums), _normalised(total[None] - sums))
 
         of_pair_key = jax.random.fold_in(key, number)
         differences = permuted(difference, members, of_group[i], of_pair_key, draws, chunk)

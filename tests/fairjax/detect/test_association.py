@@ -4,12 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from fairjax.detect import annotate, association, bias_by_feature, holm, variables_of
+from fairjax.detect import annotate, association, bias_by_feature, variables_of
 from fairjax.detect import association as associate
 
 N = 400
@@ -133,16 +131,6 @@ def test_what_does_not_vary_has_no_association():
     one_hot = association(np.column_stack([np.zeros(20), a, 1 - a]), a, columns=["job"] * 3)  # an empty category
     assert one_hot.test == ("chi-square",)
     assert one_hot.strength[0] == pytest.approx(1.0)
-
-
-@settings(max_examples=10)
-@given(st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1, max_size=8))
-def test_holms_correction_is_that_of_statsmodels(p):
-    p = np.array(p)
-    found, known = holm(p), ~np.isnan(p)
-    assert np.isnan(found[~known]).all()
-    if known.any():
-        np.testing.assert_allclose(found[known], multipletests(p[known], method="holm")[1], rtol=1e-12)
 
 
 def test_columns_belong_to_variables_by_their_names():

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from fairjax.detect.quality import cam, grad_cam, resized_maps
-from fairjax.nn import Cnn, Mlp, Network, ResNet, from_linen
-
-SITES = ("preactivation", "activation")
+from fairjax.nn import Cnn, Mlp, Network, from_linen
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +18,13 @@ def x():
 
 @functools.cache
 def cnn(site="activation", outputs=1):
-    """Return a network and variables with statistics that matter."""
+    """Return a network and variables with statistics that matter, and activations of either sign."""
     network = from_linen(Cnn(channels=(4, 6), site=site, outputs=outputs))
     variables = jax.jit(network.init)(jax.random.key(1), jnp.ones((1, 8, 8, 3)))
-    noise = jax.random.uniform(jax.random.key(2), (6,))
+    noise = jax.random.uniform(jax.random.key(2), (6,), minval=-0.3, maxval=0.3)
     stats = jax.tree.map(lambda leaf: leaf + jnp.resize(noise, leaf.shape), variables["batch_stats"])
-    return network, {**variables, "batch_stats": stats}
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, variables["params"])
+    return network, {**variables, "batch_stats": stats, "params": params}
 
 
 compiled_grad_cam = jax.jit(grad_cam, static_argnames=("network", "layer", "target", "relu", "chunk"))
@@ -61,9 +60,8 @@ def test_grad_cam_and_cam_are_captums_on_a_network_from_pytorch():
     np.testing.assert_allclose(maps / 16, found, atol=1e-7)
 
 
-@pytest.mark.parametrize("site", SITES)
-def test_weights_are_the_mean_derivative_over_positions(x, site):
-    network, variables = cnn(site)
+def test_weights_are_the_mean_derivative_over_positions(x):
+    network, variables = cnn("preactivation")
     found = compiled_grad_cam(network, variables, x, "block_01", relu=False)
     activations = network.activations(variables, x)["block_01"]["units"]["keep"]
     shifts = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
@@ -77,7 +75,8 @@ def test_weights_are_the_mean_derivative_over_positions(x, site):
                 values.append(float(apply(variables, x[row][None], shifts=moved)[0][0]))
             slope = (values[0] - values[1]) / (2 * step)
             expected += slope / 4 * np.asarray(activations[row, :, :, k])
-        np.testing.assert_allclose(found[row], expected, atol=2e-3)
+        np.testing.assert_allclose(found[row], expected, atol=2e-3 * np.abs(expected).max() + 1e-4)
+        assert np.abs(expected).max() > 0.02
 
 
 @pytest.mark.parametrize("target", [None, 0])
@@ -89,15 +88,16 @@ def test_cam_adds_up_to_the_logit_and_is_grad_cam_times_positions(x, target):
     np.testing.assert_allclose(logits, sign * network.apply(variables, x)[0], atol=1e-5)
     maps_of_gradients = compiled_grad_cam(network, variables, x, "block_01", target, relu=False)
     np.testing.assert_allclose(maps / 4, maps_of_gradients, atol=1e-6)
+    assert (jnp.max(jnp.abs(maps), axis=(1, 2)) > 0.02).all()
 
 
+@pytest.mark.slow
 def test_classes_have_maps_of_their_own(x):
     network, variables = cnn(outputs=3)
     kernel = variables["params"]["output"]["kernel"]
     activations = network.activations(variables, x)["block_01"]["units"]["keep"]
-    for target in (0, 2):
-        maps = compiled_cam(network, variables, x, "block_01", target)
-        np.testing.assert_allclose(maps, activations @ kernel[:, target], atol=1e-5)
+    maps = compiled_cam(network, variables, x, "block_01", 2)
+    np.testing.assert_allclose(maps, activations @ kernel[:, 2], atol=1e-5)
     with pytest.raises(ValueError, match="target must name one of the 3 classes"):
         grad_cam(network, variables, x, "block_01")
 
@@ -147,10 +147,6 @@ def test_a_network_with_more_layers_after_the_maps_has_no_cam(x):
     with pytest.raises(ValueError, match="not linear in the means of the channels of 'block_01'.*use grad_cam"):
         cam(network, variables, x, "block_01")
     assert jnp.isnan(compiled_cam(network, variables, x, "block_01")).all()
-    residual = from_linen(ResNet(channels=(4, 8)))
-    variables = jax.jit(residual.init)(jax.random.key(0), x)
-    with pytest.raises(ValueError, match="not linear"):
-        cam(residual, variables, x, "block_01.second")
 
 
 def test_layers_without_positions_and_unknown_ones_are_named(x):

@@ -86,18 +86,29 @@ def test_a_layer_that_is_not_there_is_refused_with_the_names_of_those_that_are(v
 
 
 def test_activations_at_positions_are_averaged_and_gradients_summed():
+    def apply(variables, x, *, shifts=None, key=None):
+        h = x if shifts is None else x + shifts["only"][None, None]
+        return jnp.tanh(h).sum(axis=(1, 2)), variables
+
+    network = LINEAR._replace(apply=apply)
+    images = jax.random.normal(OF_OTHER, (5, 4, 3))  # four positions of three channels
+    pooled = unit_activations(network, LINEAR_VARIABLES, images, chunk=2)["only"]
+    np.testing.assert_allclose(pooled, np.asarray(images).mean(axis=1), rtol=1e-5, atol=1e-6)
+    gradients = unit_gradients(network, LINEAR_VARIABLES, images, chunk=2)["only"]
+    np.testing.assert_allclose(gradients, (1 - np.tanh(images) ** 2).sum(axis=1), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_convolutional_network_shows_its_channels():
     network = from_linen(Cnn(channels=(2, 3), site="activation"))
-    x = jax.random.normal(OF_OTHER, (3, 6, 6, 1))
+    x = jax.random.normal(jax.random.clone(OF_OTHER), (3, 6, 6, 1))
     variables = jax.jit(network.init)(jax.random.clone(OF_NETWORK), x)
-    pooled = unit_activations(network, variables, x, chunk=2)
-    gradients = unit_gradients(network, variables, x, chunk=2)
-    for name, full in zip(LAYERS, jax.tree.leaves(network.activations(variables, x)), strict=True):
-        name = name.replace("hidden", "block")
+    pooled, gradients = unit_activations(network, variables, x), unit_gradients(network, variables, x, chunk=2)
+    for name, full in zip(pooled, jax.tree.leaves(network.activations(variables, x)), strict=True):
         np.testing.assert_allclose(pooled[name], np.asarray(full).mean(axis=(1, 2)), rtol=1e-5, atol=1e-6)
-        assert gradients[name].shape == pooled[name].shape
-    step, zeros = 1e-2, jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
-    zeros["block_01"]["units"]["keep"] = zeros["block_01"]["units"]["keep"].at[1].set(step)
-    change = network.apply(variables, x, shifts=zeros)[0] - network.apply(variables, x)[0]
+    step, shifts = 1e-2, jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
+    shifts["block_01"]["units"]["keep"] = shifts["block_01"]["units"]["keep"].at[1].set(step)
+    change = network.apply(variables, x, shifts=shifts)[0] - network.apply(variables, x)[0]
     np.testing.assert_allclose(gradients["block_01"][:, 1], change / step, rtol=2e-3, atol=1e-4)
 
 
@@ -117,6 +128,7 @@ def test_gradients_are_those_of_each_row_alone(variables, gradients):
     assert np.all(np.asarray(gradients["hidden_00"])[:, 2] == 0)
 
 
+@pytest.mark.slow
 def test_chunks_jit_and_seeds_do_not_change_gradients(variables, gradients):
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), variables)
     mapped = jax.jit(jax.vmap(lambda variables: unit_gradients(MLP, variables, X, chunk=50)))(stacked)
@@ -253,6 +265,7 @@ def test_the_table_of_probes_has_a_row_per_layer(probes):
     assert probe_table(stacked).seed.tolist() == [0, 1] * 3
 
 
+@pytest.mark.slow
 def test_probes_run_under_jit_and_over_seeds_and_invalid_groups_give_nan():
     def run(a):
         batch = Batch(X, BATCH.y, a)

@@ -92,9 +92,7 @@ def test_attributions_of_fairjaxs_networks_are_complete(name, rows):
     close(mapped[0], found)
 
 
-@pytest.mark.parametrize(
-    "activation", [jax.nn.gelu, jax.nn.softplus, jax.nn.elu, jnp.square], ids=lambda function: function.__name__
-)
+@pytest.mark.parametrize("activation", [jax.nn.gelu, jax.nn.elu], ids=lambda function: function.__name__)
 def test_activation_functions_of_several_operations_have_one_slope(activation):
     def apply(variables, x, *, shifts=None, key=None):
         return 2 * jax.jit(activation)(x[:, 0] - 3 * x[:, 1]), variables

@@ -126,6 +126,7 @@ def test_results_agree_with_gradients_and_have_a_row_each_in_the_table(variables
     assert float(one.random_score) == float(results["hidden_00"]["noise"].random_score)
 
 
+@pytest.mark.slow
 def test_chunks_jit_and_seeds_do_not_change_results(variables, results):
     def run(variables, a, key, counted):
         concepts = {"a": a, "noise": CONCEPTS["noise"]}
@@ -165,10 +166,9 @@ def test_bad_arguments_are_refused(variables):
             tcav(MLP, variables, X, concepts, X, key=jax.random.clone(key), **options)
 
 
-torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
-
-
-def test_gradients_and_scores_are_those_of_captum_on_a_network_of_pytorch():
+@pytest.mark.slow
+def test_gradients_and_scores_are_those_of_captum_on_a_network_of_pytorch(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch, the extra `torch`, is not installed")
     concept = pytest.importorskip("captum.concept", reason="captum is not installed")
     from captum.concept._utils.classifier import Classifier
 
@@ -198,11 +198,8 @@ def test_gradients_and_scores_are_those_of_captum_on_a_network_of_pytorch():
     first, second = (
         concept.Concept(i, name, torch.utils.data.DataLoader(rows[i], batch_size=5)) for i, name in enumerate("ab")
     )
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        explainer = concept.TCAV(module, ["0"], classifier=Given(), save_path=folder, show_progress=False)
-        scores = explainer.interpret(torch.tensor(np.asarray(X)), [[first, second]], target=1)["0-1"]["0"]
+    explainer = concept.TCAV(module, ["0"], classifier=Given(), save_path=str(tmp_path), show_progress=False)
+    scores = explainer.interpret(torch.tensor(np.asarray(X)), [[first, second]], target=1)["0-1"]["0"]
     brought = bring(module, np.asarray(X[:8]), units=["0"])
     logit_difference = unit_gradients(brought.network, brought.variables, X)  # two logits are one: their difference
     (layer,) = logit_difference

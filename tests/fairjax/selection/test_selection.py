@@ -121,6 +121,18 @@ def test_the_search_can_maximise_a_rule_and_use_other_grids():
     assert selection.best_threshold(spd, scores, y, a, count=11).threshold in np.asarray(metrics.threshold_grid(11))
 
 
+def test_a_users_function_is_called_again_with_what_it_depends_on():
+    scores, y, a = rows(6)
+    factor = [1.0]
+
+    def scaled(values, y, a, weights=None):
+        return factor[0] * spd(values, y, a, weights)
+
+    plain = selection.evaluate_at(scaled, scores, y, a, 0.5).bias
+    factor[0] = 2.0
+    assert selection.evaluate_at(scaled, scores, y, a, 0.5).bias == pytest.approx(2 * plain.item()) != 0
+
+
 def test_the_bound_of_equation_3_is_strict():
     rule = ConstrainedObjective(epsilon=0.05, margin=0.0)
     for bias, expected in ((0.0, 0.8), (0.0499, 0.8), (-0.0499, 0.8), (0.05, 0.0), (-0.05, 0.0), (0.3, 0.0)):
