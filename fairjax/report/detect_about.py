@@ -31,6 +31,8 @@ class About(NamedTuple):
     """Scores above it are positive decisions."""
     site: str = ""
     """Where in a layer the activations of units are recorded."""
+    is_given: bool = False
+    """Whether all seeds have the same network, which the user gave."""
     classes: int = 2
     """Number of classes."""
     settings: dict[str, Any] = {}
@@ -57,6 +59,7 @@ class About(NamedTuple):
             attribute="" if columns is None else next(iter(columns.attribute_variables), ""),
             threshold=settings.threshold,
             site="" if settings.network.file is not None else settings.network.site,
+            is_given=settings.network.file is not None,
             classes=len(subject.structure.classes),
             settings={**training_identity(settings), **detection_values(settings)} | {"seeds": plain(subject.seeds)},
         )
@@ -64,6 +67,8 @@ class About(NamedTuple):
     @property
     def networks(self) -> str:
         """The number of networks in words."""
+        if self.is_given:
+            return "the same network on all splits"
         return "one network" if len(self.seeds) == 1 else f"{len(self.seeds)} networks"
 
     @property

@@ -262,7 +262,7 @@ def maps_figure(maps: pd.DataFrame, images: pd.DataFrame, groups: Sequence[str])
     pictures = [grid_of(images[images["group"] == group], "brightness") for group in groups]
     means = [grid_of(maps, f"mean, {group}") for group in groups]
     difference = grid_of(maps, "difference")
-    figure = _figure(9.0, 3.0)
+    figure = _figure(9.0, 2.4)
     axes = figure.subplots(1, 5)
     for axis, picture, group in zip(axes, pictures, groups, strict=False):
         axis.imshow(picture, cmap="gray", vmin=0, vmax=max(each.max() for each in pictures) or 1)

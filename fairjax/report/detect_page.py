@@ -62,7 +62,9 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
             lead += f"The code 1 is the group that the data set calls privileged, for {about.protected} and others. "
     if about.classes == 2:
         lead += f"A decision is positive if the score is above {about.threshold:g}. "
-    if len(about.seeds) > 1:
+    if about.is_given:
+        lead += "What is called networks below are the splits, whose test parts share rows."
+    elif len(about.seeds) > 1:
         lead += (
             "Test parts of different networks share rows, so intervals over networks say how far a number depends on "
             "the random split and initialisation, and not how it would vary among other people."

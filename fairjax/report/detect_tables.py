@@ -128,7 +128,8 @@ def layers(probes: pd.DataFrame, tcav: pd.DataFrame, addition: pd.DataFrame, gro
     added = {group: over_seeds(addition, "layer", f"effect, {group}") for group in groups}
     rows = []
     for layer in dict.fromkeys(probes["layer"]):
-        row = accuracy.loc[layer]
+        row = accuracy.loc[layer].copy()
+        row[["low", "high"]] = row[["low", "high"]].clip(0, 1)
         cells = [Cell(layer), Cell(shown(row["mean"], ".3f"), interval(row["low"], row["high"], ".3f"))]
         cells.append(Cell(shown(untrained.loc[layer]["mean"], ".3f")))
         if layer in found["score"].index:

@@ -12,7 +12,7 @@ from fairjax.cli import main
 from fairjax.cli.commands import parse_detect
 
 SMALL = (
-    "--dataset loh --seeds 1 2 --simulation.rows 240 --simulation.alpha 3 --network.widths 4 3 --training.epochs 4"
+    "--dataset loh --seeds 1 2 --simulation.rows 240 --simulation.alpha 3 --network.widths 4 4 --training.epochs 4"
 ).split()
 QUICK = "--draws 100 --nodes 4 --concept-sets 2 --concept-rows 20".split()
 
