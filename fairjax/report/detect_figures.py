@@ -100,7 +100,7 @@ def proxies_figure(proxies: pd.DataFrame, attribute: str) -> Figure:
         proxies: one row per variable with `variable`, `strength`, `importance` and `sensitive`, means over seeds.
         attribute: name of the variable that is the protected attribute; empty if it is not a feature.
     """
-    known = proxies[proxies["strength"].notna()]
+    known = proxies[proxies["strength"].notna() & proxies["importance"].notna()]
     figure = _figure(6.6, 4.4)
     axis = figure.subplots()
     sensitive = known["sensitive"] >= 0.5
@@ -109,7 +109,8 @@ def proxies_figure(proxies: pd.DataFrame, attribute: str) -> Figure:
     axis.axvline(0.1, color="0.4", lw=0.9, ls=":", label="association 0.1")
     named = known.assign(score=known["strength"].rank() + known["importance"].rank())
     named = named[sensitive | (named["importance"].rank(ascending=False) <= 3)].nlargest(12, "score")
-    height = known["importance"].max() or 1.0
+    height = known["importance"].max()
+    height = height if height > 0 else 1.0
     used: list[tuple[float, float]] = []
     for row in named.sort_values("importance", ascending=False).itertuples():
         y = row.importance

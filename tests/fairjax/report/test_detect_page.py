@@ -221,6 +221,28 @@ def test_a_page_of_one_section_and_one_network_needs_no_other(name):
     assert "One network for Made" in text and "nan" not in re.sub(r'src="[^"]*"', "", text).lower()
 
 
+def without_nan(part):
+    """Check that no sentence, table or description of a figure says nan, and return all of it."""
+    shown = [
+        section._replace(pictures=[each._replace(data="") for each in section.pictures]) for section in part.sections
+    ]
+    text = "\n".join([*part.findings, *map(str, shown)])
+    assert not re.search(r"\bnan\b", text)
+    return text
+
+
+def test_a_gap_that_is_not_estimable_is_said_and_not_drawn():
+    made = features()
+    made["logit_gap"].loc[0, ["gap", "all_low", "all_high"]] = np.nan
+    made["bias_by_variable"][["difference", "low", "high", "mean, sex = 0"]] = np.nan
+    made["proxies"]["difference"] = np.nan
+    part = detect_sections.features(made, ABOUT)
+    text = without_nan(part)
+    assert "not estimable: in 1 of 2 test parts, a group has fewer than 10 rows" in part.findings[0]
+    assert "wife (0.60)" in part.findings[1] and "carries" not in part.findings[1]
+    assert "What carries the bias" in text and not part.sections[0].pictures
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)
