@@ -228,10 +228,15 @@ QUALITY = {
 """Measures that are drawn, and how they are called."""
 
 
+def estimable(quality: pd.DataFrame) -> list[str]:
+    """Return the measures that are known of some group."""
+    return [name for name in QUALITY if name in quality.columns and quality[name].notna().any()]
+
+
 def quality_figure(quality: pd.DataFrame) -> Figure:
     """Draw the quality of each group: dots are seeds, lines the mean of the intervals over rows."""
     groups = list(dict.fromkeys(quality["group"]))
-    measures = [name for name in QUALITY if name in quality.columns and quality[name].notna().any()]
+    measures = estimable(quality)
     columns = min(3, len(measures))
     lines = -(-len(measures) // columns)
     figure = _figure(8.6, (0.34 * len(groups) + 1.0) * lines)

@@ -159,8 +159,9 @@ def quality(found: Tables, about: About) -> Part:
         shown.append(tables.quality(by_group[by_group["attributes"] == view])._replace(title=f"By {view}"))
         shown.append(tables.quality_gaps(gaps[gaps["attributes"] == view])._replace(title=f"Gaps by {view}"))
     here = by_group[by_group["attributes"] == finest]
-    means = here.groupby("group", sort=False)["accuracy"].mean()
-    alt = f"Accuracy by {finest}: " + "; ".join(f"{group} {value:.3f}" for group, value in means.items())
+    means = here.groupby("group", sort=False)["accuracy"].mean().dropna()
+    listed = "; ".join(f"{group} {value:.3f}" for group, value in means.items()) or "not estimable"
+    alt = f"Accuracy by {finest}: {listed}."
     caption = (
         f"By {finest}. Large dots: means over networks; small dots: networks; lines: mean 95 % intervals over rows."
     )
@@ -170,7 +171,10 @@ def quality(found: Tables, about: About) -> Part:
             "Attribution profiles, at the end, compare on which variables decisions on each group rest. Groups whose "
             "inputs are distributed differently have different profiles even under a network that ignores the group."
         )
-    pictures = [picture(figures.quality_figure(here), f"{alt}.", caption)]
+    is_known = bool(figures.estimable(here))
+    pictures = [picture(figures.quality_figure(here), alt, caption)] if is_known else []
+    if not is_known:
+        text += f" By {finest}, nothing is estimable: every group has too few rows."
     section = Section(
         "quality", "Quality by subgroup", text=text, points=points, tables=shown, pictures=pictures, pictures_first=True
     )

@@ -243,6 +243,19 @@ def test_a_gap_that_is_not_estimable_is_said_and_not_drawn():
     assert "What carries the bias" in text and not part.sections[0].pictures
 
 
+def test_quality_that_is_not_estimable_is_said_and_not_drawn():
+    made = quality()
+    finest = made["quality"]["attributes"] == "sex and race"
+    made["quality"].loc[finest, [name for name in made["quality"] if name.startswith(("accuracy", "precision"))]] = (
+        np.nan
+    )
+    finest = made["quality_gaps"]["attributes"] == "sex and race"
+    made["quality_gaps"].loc[finest, ["difference", "low", "high", "shrunk", "p_value", "worst_value"]] = np.nan
+    part = detect_sections.quality(made, ABOUT)
+    assert "By sex and race, nothing is estimable" in without_nan(part)
+    assert not part.findings and not part.sections[0].pictures
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)
