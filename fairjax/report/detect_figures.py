@@ -271,15 +271,15 @@ def maps_figure(maps: pd.DataFrame, images: pd.DataFrame, groups: Sequence[str])
     figure = _figure(9.0, 2.4)
     axes = figure.subplots(1, 5)
     for axis, picture, group in zip(axes, pictures, groups, strict=False):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=max(each.max() for each in pictures) or 1)
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=greatest(*pictures) or 1)
         axis.set_title(f"mean image\n{group}", fontsize=9)
-    top = max(each.max() for each in means) or 1.0
+    top = greatest(*means) or 1.0
     extent = (-0.5, size[1] - 0.5, size[0] - 0.5, -0.5)
     for axis, mean, group in zip(axes[2:], means, groups, strict=False):
         shown = axis.imshow(mean, cmap="viridis", vmin=0, vmax=top, extent=extent)
         axis.set_title(f"mean map\n{group}", fontsize=9)
     figure.colorbar(shown, ax=axes[3], shrink=0.6)
-    edge = np.abs(difference).max() or 1.0
+    edge = greatest(np.abs(difference)) or 1.0
     shown = axes[4].imshow(difference, cmap="RdBu_r", vmin=-edge, vmax=edge, extent=extent)
     axes[4].set_title("difference\nof the maps", fontsize=9)
     figure.colorbar(shown, ax=axes[4], shrink=0.6)
@@ -287,6 +287,17 @@ def maps_figure(maps: pd.DataFrame, images: pd.DataFrame, groups: Sequence[str])
         axis.set_xticks([])
         axis.set_yticks([])
     return figure
+
+
+def greatest(*grids: np.ndarray) -> float:
+    """Return the greatest number of grids; 0 if all is missing.
+
+    Example:
+        >>> greatest(np.array([[0.5, np.nan]]), np.array([[np.nan]])), greatest(np.array([np.nan]))
+        (0.5, 0.0)
+    """
+    known = np.concatenate([grid[~np.isnan(grid)] for grid in grids])
+    return float(known.max()) if known.size else 0.0
 
 
 def grid_of(table: pd.DataFrame, column: str) -> np.ndarray:

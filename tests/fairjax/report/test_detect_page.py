@@ -256,6 +256,20 @@ def test_quality_that_is_not_estimable_is_said_and_not_drawn():
     assert not part.findings and not part.sections[0].pictures
 
 
+def test_maps_of_a_group_with_too_few_images_are_not_said_to_be_equal():
+    made = maps()
+    made["maps"][["corrected_p_value", "difference", "mean, sex = 0"]] = np.nan
+    made["bias_by_channel"][["difference", "gap"]] = np.nan
+    part = detect_sections.maps(made, ABOUT)
+    assert "%" not in " ".join(part.findings) and " ".join(part.findings).count("not estimable") == 2
+    assert "A group has too few maps." in without_nan(part)
+    some = maps()
+    some["maps"].loc[some["maps"]["seed"] == 2, "corrected_p_value"] = np.nan
+    assert "at 25% of the positions of block_01 (corrected p < 0.05, mean over networks, known of 1 of 2)" in " ".join(
+        detect_sections.maps(some, ABOUT).findings
+    )
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)
