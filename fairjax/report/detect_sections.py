@@ -88,6 +88,8 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
 def concepts(found: Tables, about: About) -> Part:
     """Show whether layers encode the group, and whether the logit depends on it."""
     probes, tcav, units = found["probes"], found["tcav"], found["units"]
+    if "untrained_balanced_accuracy" not in probes:  # a given network, which cannot be initialised
+        probes = probes.assign(untrained_balanced_accuracy=np.nan)
     accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"].dropna()
     untrained = over_seeds(probes, "layer", "untrained_balanced_accuracy")["mean"]
     last = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"][-1]
@@ -102,10 +104,14 @@ def concepts(found: Tables, about: About) -> Part:
         "which share of the rows with a positive label the logit rises along the direction; sensitivity: by how "
         f"much. Units are looked at {where.get(about.site, 'as brought')}."
     )
+    learned = (
+        "; whether it has learned to is not known without a probe of random weights."
+        if probes["untrained_balanced_accuracy"].isna().all()
+        else ", and has learned to if the probe is also above that of random weights."
+    )
     points = [
         *meaning(
-            "a layer encodes the group as far as its probe is above chance, and has learned to if the probe is also "
-            "above that of random weights. The logit depends on the group as far as scores and sensitivities differ "
+            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as far as scores and sensitivities differ "
             "from those of random directions.",
             "that the networks look for the group itself: a direction also holds everything that goes along with the "
             "group, and layers of random weights pass much of the input on.",

@@ -323,7 +323,7 @@ def test_effects_and_probes_that_are_missing_are_left_out_of_sentences():
     )
     made = concepts()
     made["probes"].loc[made["probes"]["layer"] == "input", "balanced_accuracy"] = np.nan
-    made["probes"]["untrained_balanced_accuracy"] = np.nan
+    made["probes"] = made["probes"].drop(columns="untrained_balanced_accuracy")
     assert "balanced accuracy of 0.80 (0.50 by chance)." in without_nan(detect_sections.concepts(made, ABOUT))
     made["probes"]["balanced_accuracy"] = np.nan
     assert "is not estimable." in without_nan(detect_sections.concepts(made, ABOUT))
