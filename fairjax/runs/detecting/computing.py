@@ -103,13 +103,20 @@ def _conditions(place: Place) -> dict[str, Any]:
 
 def _save(place: Place, name: str, tables: Tables, seconds: float) -> None:
     """Write the tables of a section, and then the marker that says that they are complete."""
-    digests = {}
+    digests, text_columns = {}, {}
     for table, frame in tables.items():
         text = frame.to_csv(index=False, float_format="%.9g")
         write_text(place.folder / f"{table}.csv", text)
         digests[table] = hashlib.sha256(text.encode()).hexdigest()
-    content = {"conditions": _conditions(place), "tables": digests, "seconds": round(seconds, 3)}
+        text_columns[table] = _text_columns(frame)
+    content = {"conditions": _conditions(place), "tables": digests, "text": text_columns, "seconds": round(seconds, 3)}
     write_json(_marker(place.folder, name), content)
+
+
+def _text_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the names of the columns that hold text, which may look like numbers: groups may be called 0 and 1."""
+    other = [name for name in frame.columns if not pd.api.types.is_numeric_dtype(frame[name])]
+    return [name for name in other if any(isinstance(value, str) for value in frame[name])]
 
 
 def _finished(place: Place, name: str) -> tuple[Tables, float] | None:
@@ -123,19 +130,23 @@ def _finished(place: Place, name: str) -> tuple[Tables, float] | None:
             file = place.folder / f"{table}.csv"
             if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
                 return None
-            tables[table] = read_table(file)
+            tables[table] = read_table(file, content["text"][table])
         return tables, float(content["seconds"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def read_table(file: Path) -> pd.DataFrame:
+def read_table(file: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table of a section; names such as NA stay text.
+
+    Args:
+        file: the file.
+        text: names of the columns that hold text, even if all of it looks like numbers.
 
     Raises:
         ValueError: if it cannot be read.
     """
     try:
-        return pd.read_csv(file, keep_default_na=False, na_values=[""])
+        return pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, str))
     except pd.errors.ParserError as error:
         raise ValueError(f"{file} cannot be read ({first_line(error)})") from error

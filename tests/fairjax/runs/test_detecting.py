@@ -251,6 +251,20 @@ def test_a_stopped_run_computes_only_the_sections_that_were_not_finished(subject
     assert len(calls) == 3
 
 
+def test_names_that_look_like_numbers_stay_text(subject, monkeypatch):
+    made = pd.DataFrame({
+        "seed": [1, 2, 3], "group": ["0", "1", "NA"], "variable": ["True", "False", "True"], "worst": ["01", np.nan, None],
+        "is_attribute": [True, False, True], "count": [3, 4, 5], "mixed": ["all", 1, 2],
+    })  # fmt: skip
+    monkeypatch.setattr(sections, "SECTIONS", (Section("first", lambda _: {"one": made}, lambda _: None),))
+    for _ in range(2):  # computed, and read again
+        found = compute_all(subject).tables["one"]
+        assert found["group"].tolist() == ["0", "1", "NA"] and found["variable"].tolist() == ["True", "False", "True"]
+        assert found["worst"][0] == "01" and found["worst"].isna().tolist() == [False, True, True]
+        assert found["mixed"].tolist() == ["all", "1", "2"], "as names of networks beside the row of all"
+        assert found[["seed", "is_attribute", "count"]].dtypes.astype(str).tolist() == ["int64", "bool", "int64"]
+
+
 @pytest.mark.parametrize("change", ["table", "marker", "settings", "version"])
 def test_a_section_is_computed_again_if_its_tables_or_settings_changed(subject, calls, tmp_path, monkeypatch, change):
     calls.append("second")  # so that it does not fail
