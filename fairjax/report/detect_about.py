@@ -67,9 +67,7 @@ class About(NamedTuple):
     @property
     def networks(self) -> str:
         """The number of networks in words."""
-        if self.is_given:
-            return "the same network on all splits"
-        return "one network" if len(self.seeds) == 1 else f"{len(self.seeds)} networks"
+        return "one network" if self.is_given or len(self.seeds) == 1 else f"{len(self.seeds)} networks"
 
     @property
     def difference(self) -> str:

@@ -62,8 +62,14 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
             lead += f"The code 1 is the group that the data set calls privileged, for {about.protected} and others. "
     if about.classes == 2:
         lead += f"A decision is positive if the score is above {about.threshold:g}. "
-    if about.is_given:
-        lead += "What is called networks below are the splits, whose test parts share rows."
+    if about.is_given and len(about.seeds) > 1:
+        lead += (
+            f"It is the same network on {len(about.seeds)} test parts: read networks below as test parts. They share "
+            "rows, so intervals over them say how far a number depends on the random split, and not how it would vary "
+            "for a network that is trained again, or among other people."
+        )
+    elif about.is_given:
+        lead += "One test part says nothing about how numbers vary with the random split."
     elif len(about.seeds) > 1:
         lead += (
             "Test parts of different networks share rows, so intervals over networks say how far a number depends on "

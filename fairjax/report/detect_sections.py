@@ -93,16 +93,11 @@ def concepts(found: Tables, about: About) -> Part:
     accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"].dropna()
     untrained = over_seeds(probes, "layer", "untrained_balanced_accuracy")["mean"]
     last = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"][-1]
-    where = {
-        "preactivation": "before the ReLU",
-        "normalised": "after batch normalisation",
-        "activation": "after the ReLU",
-    }
     text = (
         f"In each layer, a logistic regression separates the rows of {about.groups[0]} from the others; its normal is "
         "the direction of that group. Probe: how well the regression recognises the group on test rows. TCAV: for "
         "which share of the rows with a positive label the logit rises along the direction; sensitivity: by how "
-        f"much. Units are looked at {where.get(about.site, 'as brought')}."
+        f"much. Units are looked at {_where(about)}."
     )
     learned = (
         "; whether it has learned to is not known without a probe of random weights."
@@ -111,8 +106,8 @@ def concepts(found: Tables, about: About) -> Part:
     )
     points = [
         *meaning(
-            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as far as scores and sensitivities differ "
-            "from those of random directions.",
+            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as "
+            "far as scores and sensitivities differ from those of random directions.",
             "that the networks look for the group itself: a direction also holds everything that goes along with the "
             "group, and layers of random weights pass much of the input on.",
         ),
@@ -154,6 +149,16 @@ def concepts(found: Tables, about: About) -> Part:
         pictures_first=True,
     )
     return Part([section], [finding])
+
+
+def _where(about: About) -> str:
+    """Say where in a layer activations are recorded."""
+    where = {
+        "preactivation": "before the ReLU",
+        "normalised": "after batch normalisation",
+        "activation": "after the ReLU",
+    }
+    return where.get(about.site, "as brought")
 
 
 def _units(units: pd.DataFrame) -> str:
@@ -235,11 +240,10 @@ def maps(found: Tables, about: About) -> Part:
     layer = str(table["layer"].iloc[0])
     p = table["corrected_p_value"]
     tested = (p < 0.05)[p.notna()].groupby(table["seed"]).mean()  # by network, without those with too few maps
-    site = {"preactivation": "before the ReLU", "activation": "after the ReLU"}.get(about.site, "after normalisation")
     text = (
-        f"Grad-CAM weights the channels of {layer}, {site}, by how much the logit depends on them: a map is bright "
-        "where an image holds evidence for the positive label. Maps are divided by their maximum and averaged by "
-        "group."
+        f"Grad-CAM weights the channels of {layer}, {_where(about)}, by how much the logit depends on them: a map is "
+        "bright where an image holds evidence for the positive label. Maps are divided by their maximum and averaged "
+        "by group."
     )
     points = meaning(
         "where, on average, the networks find evidence in the images of each group.",
@@ -272,8 +276,8 @@ def maps(found: Tables, about: About) -> Part:
         f"{group}: {row['empty']:.0f} of {row['maps'] + row['empty']:.0f}" for group, row in counts.iterrows()
     )
     caption = (
-        f"Means over test images and networks; on the right, {about.difference}. Maps without any evidence are left "
-        f"out ({empty})."
+        "Mean images: over all images of the data set. Mean maps: over test images and networks; on the right, "
+        f"{about.difference}. Maps without any evidence are left out ({empty})."
     )
     largest = figures.greatest(np.abs(figures.grid_of(table, "difference")))
     alt = "Mean images and mean maps of both groups."

@@ -270,6 +270,18 @@ def test_maps_of_a_group_with_too_few_images_are_not_said_to_be_equal():
     )
 
 
+def test_the_page_of_a_given_network_does_not_speak_of_several(page):
+    about = ABOUT._replace(is_given=True, site="", source="returned by model.py:make")
+    several = detect_page.page([], {}, about)
+    assert "One network for Made" in several and "the same network on 2 test parts" in several
+    assert "initialisation" not in several and "random split and initialisation" in page
+    one = detect_page.page([], {}, about._replace(seeds=(1,)))
+    assert "One test part says nothing" in one and "initialisation" not in one
+    section = detect_sections.maps(maps(), about).sections[0]
+    assert "block_01, as brought, by" in section.text
+    assert section.pictures[0].caption.startswith("Mean images: over all images of the data set.")
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)
