@@ -99,9 +99,8 @@ def concepts(found: Tables, about: About) -> Part:
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
             "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
         )
-    known = (
-        f"{untrained[last]:.2f} with random weights, {accuracy.get('input', np.nan):.2f} from the input, 0.50 by chance"
-    )
+    others = {"with random weights": untrained[last], "from the input": accuracy.get("input", np.nan), "by chance": 0.5}
+    known = ", ".join(f"{value:.2f} {what}" for what, value in others.items() if np.isfinite(value))
     finding = (
         f"From the last layer, {last}, a linear probe tells the groups apart with a balanced accuracy of "
         f"{accuracy[last]:.2f} ({known})."

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +12,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fairjax import checkpoint
+from fairjax import adapters, checkpoint
+from fairjax.detect.concepts import ProbeQuality, Probes
 from fairjax.nn import Mlp, from_linen
-from fairjax.runs.detecting import sections
+from fairjax.runs.detecting import concepts, sections
 from fairjax.runs.detecting.columns import columns_of
 from fairjax.runs.detecting.computing import Section
 from fairjax.runs.detecting.saved import load_run
@@ -253,8 +255,8 @@ def test_a_stopped_run_computes_only_the_sections_that_were_not_finished(subject
 
 def test_names_that_look_like_numbers_stay_text(subject, monkeypatch):
     made = pd.DataFrame({
-        "seed": [1, 2, 3], "group": ["0", "1", "NA"], "variable": ["True", "False", "True"], "worst": ["01", np.nan, None],
-        "is_attribute": [True, False, True], "count": [3, 4, 5], "mixed": ["all", 1, 2],
+        "seed": [1, 2, 3], "group": ["0", "1", "NA"], "variable": ["True", "False", "True"],
+        "worst": ["01", np.nan, None], "is_attribute": [True, False, True], "count": [3, 4, 5], "mixed": ["all", 1, 2],
     })  # fmt: skip
     monkeypatch.setattr(sections, "SECTIONS", (Section("first", lambda _: {"one": made}, lambda _: None),))
     for _ in range(2):  # computed, and read again
@@ -290,6 +292,30 @@ def test_a_chosen_section_that_does_not_apply_is_refused(subject, calls, monkeyp
     subject.settings = settings
     with pytest.raises(ValueError, match="the section third is for text, found a table: leave it out of --sections"):
         compute_all(subject)
+
+
+# Networks that were brought.
+
+
+class Reader(nn.Module):
+    """A Linen module without units of fairjax."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.relu(nn.Dense(3)(x)))[:, 0]
+
+
+def test_a_brought_network_has_no_layers_of_random_weights():
+    x, key = jnp.ones((4, 2)), jax.random.key(0)
+    module = Reader()
+    brought = adapters.linen.bring(module, module.init(jax.random.key(1), x), x)
+    assert concepts._untrained(brought.network, key, x) is None
+    own = from_linen(Mlp(widths=(3,)))
+    assert set(concepts._untrained(own, jax.random.key(0), x)) >= {"params", "masks"}
+    found = ProbeQuality(np.array([0.7, 0.8]), np.array([0.75, 0.85]), np.array([True, True]))
+    table = concepts._probes(SimpleNamespace(seeds=(3, 5)), Probes({"hidden": found}, found, None))
+    assert table["seed"].tolist() == [3, 5, 3, 5] and table["balanced_accuracy"].notna().all()
+    assert table[["untrained_balanced_accuracy", "untrained_auc"]].isna().all(axis=None)
 
 
 def test_names_of_sections_differ():
