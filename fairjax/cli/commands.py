@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fairjax.cli.help import method_help, methods_help
-from fairjax.cli.parsing import parse, pop_flag
+from fairjax.cli.parsing import parse, pop_flag, read_yaml
 from fairjax.cli.program import Command, Program, reading_files
 from fairjax.report.extras import Extras
 from fairjax.runs.detecting.settings import DetectSettings, detect_type
@@ -97,11 +97,12 @@ def _detect(program: Program, words: list[str], console: Console) -> int:
 
 
 def _dataset_of(words: Sequence[str]) -> str | None:
-    """Return the data set that the arguments name."""
-    flag = "--dataset"
-    following = [after for word, after in zip(words, words[1:], strict=False) if word == flag]
-    joined = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
-    return next(iter(following + joined), None)
+    """Return the data set that the arguments name, or the file of settings that they name."""
+    named, _ = pop_flag(list(words), "--dataset")
+    file, _ = pop_flag(list(words), "--config")
+    if named is not None or file is None:
+        return named
+    return read_yaml(at_home("config", Path(file))).get("dataset")
 
 
 def _detect_text(program: Program, words: list[str], console: Console) -> int:

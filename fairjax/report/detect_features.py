@@ -16,11 +16,15 @@ from fairjax.runs.detecting.computing import Tables
 def features(found: Tables, about: About) -> Part:
     """Show what carries the bias, and which variables are proxies."""
     by_variable, gaps = found["bias_by_variable"], found["logit_gap"]
-    gap = float(gaps["gap"].mean())
+    gap = float(gaps["gap"].mean(skipna=False))
     low, high = float(gaps["all_low"].iloc[0]), float(gaps["all_high"].iloc[0])
     others = by_variable[by_variable["variable"] != about.attribute]
     listed = ", ".join(f"{row.variable} ({row.difference:+.2f})" for row in others.head(3).itertuples())
     first, second = about.groups
+    proxies, finding_of_proxies = _proxies(found, about, gap)
+    if np.isnan(gap):
+        section = Section("features", "What carries the bias", text=_not_estimable(gaps))
+        return Part([section, proxies], [_not_estimable(gaps), finding_of_proxies])
     finding = (
         f"The mean logit of {first} is {abs(gap):.2f} {'below' if gap < 0 else 'above'} that of {second}, a gap of "
         f"{gap:+.2f} {interval(low, high, '+.2f')}. "
@@ -54,8 +58,15 @@ def features(found: Tables, about: About) -> Part:
         tables=[tables.bias(by_variable, gap, about.attribute, about.groups)],
         pictures_first=True,
     )
-    proxies, finding_of_proxies = _proxies(found, about, gap)
     return Part([carries, proxies], [finding, finding_of_proxies])
+
+
+def _not_estimable(gaps: pd.DataFrame) -> str:
+    """Say why the gap of mean logits, and so the parts of variables, are missing."""
+    return (
+        f"The gap of the mean logits is not estimable: in {int(gaps['gap'].isna().sum())} of {len(gaps)} test parts, a "
+        "group has fewer than 10 rows, or logits are not numbers. logit_gap.csv has the numbers of rows."
+    )
 
 
 def _proxies(found: Tables, about: About, gap: float) -> tuple[Section, str]:
@@ -70,10 +81,13 @@ def _proxies(found: Tables, about: About, gap: float) -> tuple[Section, str]:
         share = f", {part / gap:.0%} of it" if gap else ""
         finding = (
             f"{len(clear)} important variable{'s are' if several else ' is'} associated with {about.protected} and can "
-            f"stand in for it: {names}{', ...' if len(clear) > 5 else ''}. "
-            f"{'With the attribute, ' if about.attribute else ''}{'they carry' if several else 'it carries'}"
-            f" {part:+.2f} of the gap of {gap:+.2f}{share}."
+            f"stand in for it: {names}{', ...' if len(clear) > 5 else ''}."
         )
+        if not np.isnan(gap):
+            finding += (
+                f" {'With the attribute, ' if about.attribute else ''}{'they carry' if several else 'it carries'}"
+                f" {part:+.2f} of the gap of {gap:+.2f}{share}."
+            )
     else:
         finding = (
             f"No important variable {'beside the attribute ' if about.attribute else ''}is clearly associated with "

@@ -100,7 +100,7 @@ def proxies_figure(proxies: pd.DataFrame, attribute: str) -> Figure:
         proxies: one row per variable with `variable`, `strength`, `importance` and `sensitive`, means over seeds.
         attribute: name of the variable that is the protected attribute; empty if it is not a feature.
     """
-    known = proxies[proxies["strength"].notna()]
+    known = proxies[proxies["strength"].notna() & proxies["importance"].notna()]
     figure = _figure(6.6, 4.4)
     axis = figure.subplots()
     sensitive = known["sensitive"] >= 0.5
@@ -109,7 +109,8 @@ def proxies_figure(proxies: pd.DataFrame, attribute: str) -> Figure:
     axis.axvline(0.1, color="0.4", lw=0.9, ls=":", label="association 0.1")
     named = known.assign(score=known["strength"].rank() + known["importance"].rank())
     named = named[sensitive | (named["importance"].rank(ascending=False) <= 3)].nlargest(12, "score")
-    height = known["importance"].max() or 1.0
+    height = known["importance"].max()
+    height = height if height > 0 else 1.0
     used: list[tuple[float, float]] = []
     for row in named.sort_values("importance", ascending=False).itertuples():
         y = row.importance
@@ -227,10 +228,15 @@ QUALITY = {
 """Measures that are drawn, and how they are called."""
 
 
+def estimable(quality: pd.DataFrame) -> list[str]:
+    """Return the measures that are known of some group."""
+    return [name for name in QUALITY if name in quality.columns and quality[name].notna().any()]
+
+
 def quality_figure(quality: pd.DataFrame) -> Figure:
     """Draw the quality of each group: dots are seeds, lines the mean of the intervals over rows."""
     groups = list(dict.fromkeys(quality["group"]))
-    measures = [name for name in QUALITY if name in quality.columns and quality[name].notna().any()]
+    measures = estimable(quality)
     columns = min(3, len(measures))
     lines = -(-len(measures) // columns)
     figure = _figure(8.6, (0.34 * len(groups) + 1.0) * lines)
@@ -265,15 +271,15 @@ def maps_figure(maps: pd.DataFrame, images: pd.DataFrame, groups: Sequence[str])
     figure = _figure(9.0, 2.4)
     axes = figure.subplots(1, 5)
     for axis, picture, group in zip(axes, pictures, groups, strict=False):
-        axis.imshow(picture, cmap="gray", vmin=0, vmax=max(each.max() for each in pictures) or 1)
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=greatest(*pictures) or 1)
         axis.set_title(f"mean image\n{group}", fontsize=9)
-    top = max(each.max() for each in means) or 1.0
+    top = greatest(*means) or 1.0
     extent = (-0.5, size[1] - 0.5, size[0] - 0.5, -0.5)
     for axis, mean, group in zip(axes[2:], means, groups, strict=False):
         shown = axis.imshow(mean, cmap="viridis", vmin=0, vmax=top, extent=extent)
         axis.set_title(f"mean map\n{group}", fontsize=9)
     figure.colorbar(shown, ax=axes[3], shrink=0.6)
-    edge = np.abs(difference).max() or 1.0
+    edge = greatest(np.abs(difference)) or 1.0
     shown = axes[4].imshow(difference, cmap="RdBu_r", vmin=-edge, vmax=edge, extent=extent)
     axes[4].set_title("difference\nof the maps", fontsize=9)
     figure.colorbar(shown, ax=axes[4], shrink=0.6)
@@ -281,6 +287,17 @@ def maps_figure(maps: pd.DataFrame, images: pd.DataFrame, groups: Sequence[str])
         axis.set_xticks([])
         axis.set_yticks([])
     return figure
+
+
+def greatest(*grids: np.ndarray) -> float:
+    """Return the greatest number of grids; 0 if all is missing.
+
+    Example:
+        >>> greatest(np.array([[0.5, np.nan]]), np.array([[np.nan]])), greatest(np.array([np.nan]))
+        (0.5, 0.0)
+    """
+    known = np.concatenate([grid[~np.isnan(grid)] for grid in grids])
+    return float(known.max()) if known.size else 0.0
 
 
 def grid_of(table: pd.DataFrame, column: str) -> np.ndarray:

@@ -158,8 +158,9 @@ def quality(found: Tables, about: About) -> Part:
         shown.append(tables.quality(by_group[by_group["attributes"] == view])._replace(title=f"By {view}"))
         shown.append(tables.quality_gaps(gaps[gaps["attributes"] == view])._replace(title=f"Gaps by {view}"))
     here = by_group[by_group["attributes"] == finest]
-    means = here.groupby("group", sort=False)["accuracy"].mean()
-    alt = f"Accuracy by {finest}: " + "; ".join(f"{group} {value:.3f}" for group, value in means.items())
+    means = here.groupby("group", sort=False)["accuracy"].mean().dropna()
+    listed = "; ".join(f"{group} {value:.3f}" for group, value in means.items()) or "not estimable"
+    alt = f"Accuracy by {finest}: {listed}."
     caption = (
         f"By {finest}. Large dots: means over networks; small dots: networks; lines: mean 95 % intervals over rows."
     )
@@ -169,7 +170,10 @@ def quality(found: Tables, about: About) -> Part:
             "Attribution profiles, at the end, compare on which variables decisions on each group rest. Groups whose "
             "inputs are distributed differently have different profiles even under a network that ignores the group."
         )
-    pictures = [picture(figures.quality_figure(here), f"{alt}.", caption)]
+    is_known = bool(figures.estimable(here))
+    pictures = [picture(figures.quality_figure(here), alt, caption)] if is_known else []
+    if not is_known:
+        text += f" By {finest}, nothing is estimable: every group has too few rows."
     section = Section(
         "quality", "Quality by subgroup", text=text, points=points, tables=shown, pictures=pictures, pictures_first=True
     )
@@ -199,7 +203,8 @@ def maps(found: Tables, about: About) -> Part:
     """Show where in images networks look, by group."""
     table, images, channels = found["maps"], found["mean_images"], found["bias_by_channel"]
     layer = str(table["layer"].iloc[0])
-    significant = float((table["corrected_p_value"] < 0.05).groupby(table["seed"]).mean().mean())
+    p = table["corrected_p_value"]
+    tested = (p < 0.05)[p.notna()].groupby(table["seed"]).mean()  # by network, without those with too few maps
     site = {"preactivation": "before the ReLU", "activation": "after the ReLU"}.get(about.site, "after normalisation")
     text = (
         f"Grad-CAM weights the channels of {layer}, {site}, by how much the logit depends on them: a map is bright "
@@ -215,12 +220,23 @@ def maps(found: Tables, about: About) -> Part:
     gap = float(channels.groupby("seed")["gap"].first().mean())
     listed = ", ".join(f"{name} {value:+.2f}" for name, value in shares.items())
     first, second = about.groups
-    finding = [
-        f"The mean logit of {first} is {abs(gap):.2f} {'below' if gap < 0 else 'above'} that of {second}; by colour "
-        f"channel: {listed}.",
-        f"The mean maps of the groups differ at {significant:.0%} of the positions of {layer} (corrected p < 0.05, "
-        "mean over networks).",
-    ]
+    finding = []
+    if np.isnan(gap):
+        finding.append("The gap of the mean logits is not estimable: a group has too few test images.")
+    else:
+        finding.append(
+            f"The mean logit of {first} is {abs(gap):.2f} {'below' if gap < 0 else 'above'} that of {second}; by "
+            f"colour channel: {listed}."
+        )
+    if tested.empty:
+        finding.append("Whether the mean maps of the groups differ is not estimable: a group has too few maps.")
+    else:
+        several = table["seed"].nunique()
+        which = "mean over networks" + (f", known of {len(tested)} of {several}" if len(tested) < several else "")
+        finding.append(
+            f"The mean maps of the groups differ at {tested.mean():.0%} of the positions of {layer} (corrected p < "
+            f"0.05, {which})."
+        )
     counts = found["maps_by_group"].groupby("group", sort=False)[["maps", "empty"]].mean()
     empty = "; ".join(
         f"{group}: {row['empty']:.0f} of {row['maps'] + row['empty']:.0f}" for group, row in counts.iterrows()
@@ -229,8 +245,9 @@ def maps(found: Tables, about: About) -> Part:
         f"Means over test images and networks; on the right, {about.difference}. Maps without any evidence are left "
         f"out ({empty})."
     )
-    largest = np.abs(figures.grid_of(table, "difference")).max()
-    alt = f"Mean images and mean maps of both groups. The maps differ by up to {largest:.2f}."
+    largest = figures.greatest(np.abs(figures.grid_of(table, "difference")))
+    alt = "Mean images and mean maps of both groups."
+    alt += f" The maps differ by up to {largest:.2f}." if len(tested) else " A group has too few maps."
     section = Section(
         "maps",
         "Where networks look",

@@ -47,7 +47,7 @@ def write(computed: Computed, settings: dict[str, Any], sentences: int, folder: 
     )
     lead += (
         f"A bias was planted: in {settings['planted']:,} further training sentences, the share of positive labels is "
-        f"larger by {plant:g} for white names."
+        f"{'larger' if plant > 0 else 'smaller'} by {abs(plant):g} for white names."
         if plant
         else "No bias was planted."
     )
@@ -148,9 +148,7 @@ def _pieces(people: pd.DataFrame) -> Table:
         cells = [Cell(str(pieces)), Cell(str(len(group))), Cell(shown(group["score"].mean(), ".3f"))]
         cells += [Cell(str(int((~group["white"].astype(bool)).sum())))]
         rows.append(Row(cells))
-    note = (
-        "Rare names are cut into several pieces, and names that are more common among Black people are rarer in texts."
-    )
+    note = "A name that the encoder's vocabulary does not hold is cut into several pieces."
     return Table(["word pieces of the name", "names", "mean score", "of them Black"], rows, "By word pieces", note)
 
 
@@ -227,28 +225,30 @@ def _concepts(tables: Tables) -> tuple[list[Section], list[str]]:
         cells.append(Cell(shown(untrained.loc[(attribute, layer)]["mean"], ".3f")))
         if len(of):
             cells += [Cell(shown(of["score"].mean(), ".2f")), Cell(shown(of["random_score"].mean(), ".2f"))]
-            cells.append(Cell(f"{int((of['p'] < 0.05).sum())} of {len(of)}"))
+            cells.append(Cell(f"{int((of['p'] < 0.05).sum())} of {int(of['p'].notna().sum())}"))
         else:
             cells += [Cell("")] * 3
         rows.append(Row(cells))
     note = (
         "Probes are fitted on sentences with the first list of names and evaluated on the new names; in brackets: 95 % "
-        "t interval over networks. TCAV: share of sentences whose logit rises towards Black names, or women's, beside "
-        "random directions; p is after Bonferroni's correction."
+        "t interval over networks. TCAV: share of the sentences with new names whose logit rises in the direction from "
+        "white to Black names, or from men's to women's, beside directions between names relabelled at random; p: "
+        "share of relabellings in which the mean derivative is at least as large."
     )
     columns = ["attribute, layer", "probe", "untrained head", "TCAV", "random", "networks with p < 0.05"]
     best = accuracy.loc[("race", "embedding")]["mean"], accuracy.loc[("gender", "embedding")]["mean"]
     race = scores[scores["attribute"] == "race"]
-    used = int((race.groupby("seed")["p"].min() < 0.05).sum())
+    used, known = int((race["p"] < 0.05).sum()), int(race["p"].notna().sum())
     findings = [
         f"Race and gender of a new name can be read from the embeddings with balanced accuracy {best[0]:.2f} and "
-        f"{best[1]:.2f}; the logit depends on the direction of race in {used} of {race['seed'].nunique()} heads."
+        f"{best[1]:.2f}. The logit depends on the direction of race, more than on directions between names relabelled "
+        f"at random (p < 0.05), in {used} of {known} heads and layers."
     ]
     text = "Is the group of a name encoded in the embedding and in the head's units, and does the logit depend on it?"
     points = (
         "What it means: what could be read by a linear probe, and in which direction the logit moves.",
-        "What it does not mean: that an encoded attribute is used; the p-values say whether the direction differs from "
-        "random ones.",
+        "What it does not mean: that an encoded attribute is used. Any two sets of names differ in some direction, so "
+        "directions are compared with those between names relabelled at random.",
     )
     return [Section("concepts", "Names in representations", text=text, points=points, tables=[
         Table(columns, rows, note=note)

@@ -3,10 +3,10 @@
 import warnings
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
+from fairjax.detect.text.relabelling import group_differences, relabelled
 from fairjax.types import AnyArray, KeyArray
 
 
@@ -70,6 +70,7 @@ def template_test(
             to permute.
 
     Example:
+        >>> import jax
         >>> scores = np.array([0.1, 0.2, 0.4, 0.5])[:, None, None] + np.zeros((4, 2, 2))
         >>> test = template_test(scores, np.array([True, True, False, False]), key=jax.random.key(0))
         >>> round(test.difference, 3), test.names
@@ -101,8 +102,8 @@ def template_test(
         welch = stats.ttest_ind(by_name[~a], by_name[a], equal_var=False)
         interval = welch.confidence_interval(level)
     cells = values.reshape(len(a), -1)
-    labels = np.vstack([a, _relabelled(key, a, strata, draws)])
-    differences = _differences(labels, cells)  # (1 + draws, cells)
+    labels = np.vstack([a, relabelled(key, a, strata, draws)])
+    differences = group_differences(labels, cells)  # (1 + draws, cells)
     means = differences.mean(axis=1)
     extreme = np.abs(means[1:]) >= abs(means[0]) - 1e-12 * max(1.0, np.abs(by_name).max())
     _, _, p_cells = _paired(differences, level)
@@ -121,30 +122,6 @@ def template_test(
         false_alarms=float(np.mean(defined < 0.05)) if len(defined) else float("nan"),
         names=counts,
     )
-
-
-def _relabelled(key: KeyArray, a: np.ndarray, strata: AnyArray | None, draws: int) -> Bool[np.ndarray, "draws people"]:
-    """Return labels permuted at random within strata."""
-    strata = np.zeros(len(a), int) if strata is None else np.asarray(strata)
-    if strata.shape != a.shape:
-        raise ValueError(f"strata must have one entry per name, {len(a)}, got shape {strata.shape}")
-    mixed = [level for level in np.unique(strata) if 0 < np.sum(a[strata == level]) < np.sum(strata == level)]
-    if not mixed:
-        raise ValueError("all names of a stratum have the same group, so that there is nothing to relabel: omit strata")
-    random = np.asarray(jax.random.uniform(key, (draws, len(a))), np.float64)
-    labels = np.empty((draws, len(a)), bool)
-    for level in np.unique(strata):
-        places = np.flatnonzero(strata == level)
-        labels[:, places] = a[places][np.argsort(random[:, places], axis=1)]
-    return labels
-
-
-def _differences(labels: np.ndarray, cells: np.ndarray) -> Float[np.ndarray, "draws cells"]:
-    """Return the differences of the group means of every cell for every labelling, as one matrix product."""
-    privileged = labels.astype(np.float64)
-    others = 1.0 - privileged
-    weights = others / others.sum(axis=1, keepdims=True) - privileged / privileged.sum(axis=1, keepdims=True)
-    return weights @ cells
 
 
 def _paired(differences: Float[np.ndarray, "draws m"], level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

