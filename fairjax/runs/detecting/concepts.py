@@ -20,7 +20,7 @@ from fairjax.detect.concepts import (
     tcav_table,
 )
 from fairjax.nn import Network
-from fairjax.runs.detecting.applies import needs_two_groups
+from fairjax.runs.detecting.applies import activation_shapes, needs_two_groups
 from fairjax.runs.detecting.subject import Subject
 
 _UNTRAINED = ("untrained_balanced_accuracy", "untrained_auc")
@@ -28,11 +28,9 @@ _UNTRAINED = ("untrained_balanced_accuracy", "untrained_auc")
 
 def unfit(subject: Subject) -> str | None:
     """Return why the section does not apply; None if it does."""
-    if subject.network.activations is None:
-        return "needs a network that shows its activations"
-    widths = [keep.shape[-1] for keep in jax.tree.leaves(subject.variables["masks"])]
+    widths = [shape[-1] for shape in activation_shapes(subject).values()]
     if not widths:
-        return "needs a network with hidden units"
+        return "needs a network that shows the activations of its layers"
     if max(widths) > subject.settings.concept_rows:
         return (
             f"needs as many rows per concept vector as there are units in a layer, {max(widths)}: set --concept-rows "
