@@ -11,7 +11,7 @@ from fairjax.report.detect_about import About
 from fairjax.report.detect_features import features
 from fairjax.report.detect_part import Part, meaning
 from fairjax.report.detect_summary import over_seeds
-from fairjax.report.layout import Section
+from fairjax.report.layout import Section, Table
 from fairjax.report.page import picture
 from fairjax.runs.detecting.computing import Tables
 
@@ -88,8 +88,6 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
 def concepts(found: Tables, about: About) -> Part:
     """Show whether layers encode the group, and whether the logit depends on it."""
     probes, tcav, units = found["probes"], found["tcav"], found["units"]
-    if "untrained_balanced_accuracy" not in probes:  # a given network, which cannot be initialised
-        probes = probes.assign(untrained_balanced_accuracy=np.nan)
     accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"].dropna()
     untrained = over_seeds(probes, "layer", "untrained_balanced_accuracy")["mean"]
     last = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"][-1]
@@ -119,16 +117,13 @@ def concepts(found: Tables, about: About) -> Part:
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
             "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
         )
-    compared = [
-        *([f"{untrained[last]:.2f} with random weights"] if not np.isnan(untrained[last]) else []),
-        *([f"{accuracy['input']:.2f} from the input"] if "input" in accuracy else []),
-        "0.50 by chance",
-    ]
+    others = {"with random weights": untrained[last], "from the input": accuracy.get("input", np.nan), "by chance": 0.5}
+    known = ", ".join(f"{value:.2f} {what}" for what, value in others.items() if np.isfinite(value))
     finding = f"Whether a linear probe tells the groups apart from the last layer, {last}, is not estimable."
     if last in accuracy:
         finding = (
             f"From the last layer, {last}, a linear probe tells the groups apart with a balanced accuracy of "
-            f"{accuracy[last]:.2f} ({', '.join(compared)})."
+            f"{accuracy[last]:.2f} ({known})."
         )
     tested = tcav[tcav["p"].notna()]
     if len(tested):
@@ -236,7 +231,11 @@ def _worst(gaps: pd.DataFrame, view: str) -> list[str]:
 
 def maps(found: Tables, about: About) -> Part:
     """Show where in images networks look, by group."""
-    table, images, channels = found["maps"], found["mean_images"], found["bias_by_channel"]
+    shown, finding = _by_channel(found, about)
+    if "maps" not in found:
+        text = "The network shows no activations with positions, so there are no maps of where it looks."
+        return Part([Section("maps", "Colours", text=text, tables=shown)], finding)
+    table, images = found["maps"], found["mean_images"]
     layer = str(table["layer"].iloc[0])
     p = table["corrected_p_value"]
     tested = (p < 0.05)[p.notna()].groupby(table["seed"]).mean()  # by network, without those with too few maps
@@ -245,23 +244,12 @@ def maps(found: Tables, about: About) -> Part:
         "bright where an image holds evidence for the positive label. Maps are divided by their maximum and averaged "
         "by group."
     )
+    text += "" if shown else " The network takes only whole numbers, so its logits are not attributed to colours."
     points = meaning(
         "where, on average, the networks find evidence in the images of each group.",
         "that a difference of maps is unfair: images of the groups may show different things in different places. "
         "Evidence that is everywhere, such as a colour, has no place on a map; the table of channels shows it.",
     )
-    shares = over_seeds(channels, "channel", "difference")["mean"]
-    gap = float(channels.groupby("seed")["gap"].first().mean())
-    listed = ", ".join(f"{name} {value:+.2f}" for name, value in shares.items())
-    first, second = about.groups
-    finding = []
-    if np.isnan(gap):
-        finding.append("The gap of the mean logits is not estimable: a group has too few test images.")
-    else:
-        finding.append(
-            f"The mean logit of {first} is {abs(gap):.2f} {'below' if gap < 0 else 'above'} that of {second}; by "
-            f"colour channel: {listed}."
-        )
     if tested.empty:
         finding.append("Whether the mean maps of the groups differ is not estimable: a group has too few maps.")
     else:
@@ -288,10 +276,26 @@ def maps(found: Tables, about: About) -> Part:
         text=text,
         points=points,
         pictures=[picture(figures.maps_figure(table, images, about.groups), alt, caption)],
-        tables=[tables.channels(channels)],
+        tables=shown,
         pictures_first=True,
     )
     return Part([section], finding)
+
+
+def _by_channel(found: Tables, about: About) -> tuple[list[Table], list[str]]:
+    """Show the gap of mean logits by colour channel, if it was computed."""
+    if "bias_by_channel" not in found:
+        return [], []
+    channels = found["bias_by_channel"]
+    shown = [tables.channels(channels)]
+    gap = float(channels.groupby("seed")["gap"].first().mean())
+    if np.isnan(gap):
+        return shown, ["The gap of the mean logits is not estimable: a group has too few test images."]
+    shares = over_seeds(channels, "channel", "difference")["mean"]
+    listed = ", ".join(f"{name} {value:+.2f}" for name, value in shares.items())
+    first, second = about.groups
+    side = "below" if gap < 0 else "above"
+    return shown, [f"The mean logit of {first} is {abs(gap):.2f} {side} that of {second}; by colour channel: {listed}."]
 
 
 PARTS: dict[str, tuple[Callable[[Tables, About], Part], str]] = {
@@ -299,7 +303,7 @@ PARTS: dict[str, tuple[Callable[[Tables, About], Part], str]] = {
     "counterfactuals": (counterfactuals, "counterfactuals"),
     "concepts": (concepts, "probes"),
     "quality": (quality, "quality"),
-    "maps": (maps, "maps"),
+    "maps": (maps, "mean_images"),
 }
 """How the page shows each section of `fairjax.runs.detecting.sections.SECTIONS`, and a table that is there if it was
 computed."""

@@ -335,7 +335,7 @@ def test_effects_and_probes_that_are_missing_are_left_out_of_sentences():
     )
     made = concepts()
     made["probes"].loc[made["probes"]["layer"] == "input", "balanced_accuracy"] = np.nan
-    made["probes"] = made["probes"].drop(columns="untrained_balanced_accuracy")
+    made["probes"]["untrained_balanced_accuracy"] = np.nan
     assert "balanced accuracy of 0.80 (0.50 by chance)." in without_nan(detect_sections.concepts(made, ABOUT))
     made["probes"]["balanced_accuracy"] = np.nan
     assert "is not estimable." in without_nan(detect_sections.concepts(made, ABOUT))
@@ -373,3 +373,13 @@ def test_pages_of_runs_link_to_those_of_detect(tmp_path):
         ("detect-trained/detect.html", "Why the networks are biased: trained"),
     ]
     assert "networks/trained`" in why(tmp_path).text and len(why(tmp_path).links) == 3
+
+
+def test_images_without_maps_or_without_channels_say_so():
+    whole = maps()
+    (section,), findings = detect_sections.maps(
+        {name: whole[name] for name in ("mean_images", "bias_by_channel")}, ABOUT
+    )
+    assert "no activations with positions" in section.text and len(section.tables) == len(findings) == 1
+    (section,), findings = detect_sections.maps({k: v for k, v in whole.items() if k != "bias_by_channel"}, ABOUT)
+    assert "takes only whole numbers" in section.text and not section.tables and "mean maps" in findings[0]
