@@ -35,6 +35,8 @@ class About(NamedTuple):
     """Whether all seeds have the same network, which the user gave."""
     classes: int = 2
     """Number of classes."""
+    is_weighted: bool = False
+    """Whether rows have weights."""
     settings: dict[str, Any] = {}
     """All settings that the numbers depend on."""
 
@@ -61,6 +63,7 @@ class About(NamedTuple):
             site="" if settings.network.file is not None else settings.network.site,
             is_given=settings.network.file is not None,
             classes=len(subject.structure.classes),
+            is_weighted=subject.splits.weights is not None,
             settings={**training_identity(settings), **detection_values(settings)} | {"seeds": plain(subject.seeds)},
         )
 

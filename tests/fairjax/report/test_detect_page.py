@@ -282,6 +282,11 @@ def test_the_page_of_a_given_network_does_not_speak_of_several(page):
     assert section.pictures[0].caption.startswith("Mean images: over all images of the data set.")
 
 
+def test_the_page_says_which_numbers_use_weights_if_there_are_weights(page):
+    weighted = detect_page.page([], {}, ABOUT._replace(is_weighted=True))
+    assert "Without weights, every row counts once: associations" in weighted and "weights of rows" not in page
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)
