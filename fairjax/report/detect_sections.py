@@ -20,13 +20,16 @@ def counterfactuals(found: Tables, about: About) -> Part:
     """Show how scores and decisions change when inputs are perturbed."""
     effects, gaps = found["counterfactuals"], found["counterfactual_gaps"]
     title = "Counterfactual effects"
+    left_out = _left_out(found)
     if effects.empty:
         text = "The attribute is not among the features, and no variable is clearly associated with it."
+        text = f"{left_out}No other variable is clearly associated with the group." if left_out else text
         return Part([Section("counterfactuals", title, text=text)], [])
     text = (
-        "The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute gets its "
-        "other value. Permute: a variable gets the values of other rows with the same label, of both groups. Shift: "
-        "the associated variables are moved by the difference of the group means."
+        f"{left_out}The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute "
+        "gets its other value. Swap: rows of two categories get the other of the two. Permute: a variable gets the "
+        "values of other rows with the same label, of both groups. Shift: the associated variables are moved by the "
+        "difference of the group means."
     )
     points = meaning(
         "what the networks would answer.",
@@ -49,6 +52,14 @@ def counterfactuals(found: Tables, about: About) -> Part:
     return Part([section], _changes(effects, gaps, about))
 
 
+def _left_out(found: Tables) -> str:
+    """Say why the attribute is not changed, if it is a feature that cannot be."""
+    if "counterfactuals_left_out" not in found:
+        return ""
+    (row,) = found["counterfactuals_left_out"].to_dict("records")
+    return f"Not computed: {row['perturbation']}, since {row['reason']}. "
+
+
 def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[str]:
     """Say what flipping the attribute and permuting all proxies change."""
     finding = []
@@ -59,7 +70,8 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
         parts = [f"{changed[group]:.1%} of those on {group} (score {score[group]:+.3f})" for group in about.groups]
         finding.append(f"Of the decisions, flipping only the attribute changes {' and '.join(parts)}.")
     after, before = over_seeds(gaps, "perturbation", "selection_gap_after")["mean"], gaps["selection_gap_before"].mean()
-    together = [name for name in after.index if name.startswith(("flip", "permute all", "shift"))]
+    together = [name for name in after.index if name.startswith(("flip", "swap", "permute all", "shift"))]
+    together = [name for name in together if np.isfinite(after[name])]
     listed = "; ".join(f"{after[name]:+.3f} after {name}" for name in together)
     if listed:
         finding.append(f"The gap of positive decisions is {before:+.3f}, and it is {listed}.")
