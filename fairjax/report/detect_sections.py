@@ -20,16 +20,19 @@ def counterfactuals(found: Tables, about: About) -> Part:
     """Show how scores and decisions change when inputs are perturbed."""
     effects, gaps = found["counterfactuals"], found["counterfactual_gaps"]
     title = "Counterfactual effects"
+    left_out = _left_out(found)
     if gaps.empty:
         text = "The attribute is not among the features, and no variable is clearly associated with it."
+        text = f"{left_out}No other variable is clearly associated with the group." if left_out else text
         return Part([Section("counterfactuals", title, text=text)], [])
     unknown = _inapplicable(gaps)
     if effects.empty:
-        return Part([Section("counterfactuals", title, text=unknown)], [])
+        return Part([Section("counterfactuals", title, text=f"{left_out}{unknown}")], [])
     text = (
-        "The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute gets its "
-        "other value. Permute: a variable gets the values of other rows with the same label, of both groups. Shift: "
-        "the associated variables are moved by the difference of the group means."
+        f"{left_out}The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute "
+        "gets its other value. Swap: rows of two categories get the other of the two. Permute: a variable gets the "
+        "values of other rows with the same label, of both groups. Shift: the associated variables are moved by the "
+        "difference of the group means."
     )
     points = meaning(
         "what the networks would answer.",
@@ -57,10 +60,15 @@ def _inapplicable(gaps: pd.DataFrame) -> str:
     """Name the perturbations that some rows of every test part do not allow; nothing if there are none."""
     known = gaps["selection_gap_after"].notna().groupby(gaps["perturbation"], sort=False).any()
     names = "; ".join(f"{name}" for name in known.index[~known])
-    return names and (
-        f"Not applicable: {names}. Not all rows of the test parts can be changed in this way; a flip needs a column "
-        "with two values."
-    )
+    return names and (f"Not applicable: {names}. Not all rows of the test parts can be changed in this way.")
+
+
+def _left_out(found: Tables) -> str:
+    """Say why the attribute is not changed, if it is a feature that cannot be."""
+    if "counterfactuals_left_out" not in found:
+        return ""
+    (row,) = found["counterfactuals_left_out"].to_dict("records")
+    return f"Not computed: {row['perturbation']}, since {row['reason']}. "
 
 
 def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[str]:
@@ -78,7 +86,7 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
         if parts:
             finding.append(f"Of the decisions, flipping only the attribute changes {' and '.join(parts)}.")
     after, before = over_seeds(gaps, "perturbation", "selection_gap_after")["mean"], gaps["selection_gap_before"].mean()
-    together = [name for name in after.dropna().index if name.startswith(("flip", "permute all", "shift"))]
+    together = [name for name in after.dropna().index if name.startswith(("flip", "swap", "permute all", "shift"))]
     listed = "; ".join(f"{after[name]:+.3f} after {name}" for name in together)
     if listed:
         finding.append(f"The gap of positive decisions is {before:+.3f}, and it is {listed}.")

@@ -346,6 +346,24 @@ def test_effects_and_probes_that_are_missing_are_left_out_of_sentences():
     assert "is not estimable." in without_nan(detect_sections.concepts(made, ABOUT))
 
 
+def test_an_attribute_that_cannot_be_changed_is_named():
+    reason = pd.DataFrame({"perturbation": ["flip age"], "reason": ["age has more than two values, 60"]})
+    made = counterfactuals() | {"counterfactuals_left_out": reason}
+    made["counterfactual_gaps"].loc[
+        made["counterfactual_gaps"]["perturbation"] == "flip sex", "selection_gap_after"
+    ] = np.nan
+    part = detect_sections.counterfactuals(made, ABOUT)
+    assert part.sections[0].text.startswith(
+        "Not computed: flip age, since age has more than two values, 60. The inputs"
+    )
+    assert "nan" not in " ".join(part.findings) and "after flip sex, shift the proxy" in part.findings[-1]
+    none = {name: frame if name == "counterfactuals_left_out" else frame.head(0) for name, frame in made.items()}
+    text = detect_sections.counterfactuals(none, ABOUT).sections[0].text
+    assert text.endswith(
+        "since age has more than two values, 60. No other variable is clearly associated with the group."
+    )
+
+
 def test_degenerate_layers_are_named():
     part = detect_sections.concepts(concepts(), ABOUT)
     assert any(point.startswith("At hidden_01 TCAV is degenerate") for point in part.sections[0].points)
