@@ -232,12 +232,14 @@ def profiles(overall: pd.DataFrame, by_variable: pd.DataFrame, groups: Sequence[
         cells += [Cell(shown(means.loc[name, "difference"], "+.1%")), Cell(significant.loc[name])]
         rows.append(Row(cells))
     distance, chance = overall["total_variation"].mean(), overall["chance"].mean()
-    note = (
-        "Share of each variable in the mean absolute attribution of a group. The two profiles differ by "
-        f"{distance:.3f} in total variation (0: equal, 1: disjoint), where chance alone gives {chance:.3f}; the rank "
-        f"correlation is {overall['rank_correlation'].mean():.2f}. p: permutation of the group labels, corrected for "
-        "all variables."
+    note = "Share of each variable in the mean absolute attribution of a group. "
+    note += (
+        "How far the profiles differ is not estimable: a group has too few rows."
+        if np.isnan(distance)
+        else f"The two profiles differ by {distance:.3f} in total variation (0: equal, 1: disjoint), where chance alone "
+        f"gives {chance:.3f}; the rank correlation is {shown(overall['rank_correlation'].mean(), '.2f')}."
     )
+    note += " p: permutation of the group labels, corrected for all variables."
     return Table(["variable", *groups, "difference", "p < 0.05 in"], rows, "Attribution profiles", note)
 
 

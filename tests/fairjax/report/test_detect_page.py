@@ -251,7 +251,10 @@ def test_quality_that_is_not_estimable_is_said_and_not_drawn():
     )
     finest = made["quality_gaps"]["attributes"] == "sex and race"
     made["quality_gaps"].loc[finest, ["difference", "low", "high", "shrunk", "p_value", "worst_value"]] = np.nan
+    made["profiles"][["total_variation", "chance", "rank_correlation"]] = np.nan
+    made["profiles_by_variable"][["share, sex = 0", "difference", "p_value"]] = np.nan
     part = detect_sections.quality(made, ABOUT)
+    assert "How far the profiles differ is not estimable" in without_nan(part)
     assert "By sex and race, nothing is estimable" in without_nan(part)
     assert not part.findings and not part.sections[0].pictures
 
