@@ -236,8 +236,8 @@ def profiles(overall: pd.DataFrame, by_variable: pd.DataFrame, groups: Sequence[
     note += (
         "How far the profiles differ is not estimable: a group has too few rows."
         if np.isnan(distance)
-        else f"The two profiles differ by {distance:.3f} in total variation (0: equal, 1: disjoint), where chance alone "
-        f"gives {chance:.3f}; the rank correlation is {shown(overall['rank_correlation'].mean(), '.2f')}."
+        else f"The two profiles differ by {distance:.3f} in total variation (0: equal, 1: disjoint), where chance "
+        f"alone gives {chance:.3f}; the rank correlation is {shown(overall['rank_correlation'].mean(), '.2f')}."
     )
     note += " p: permutation of the group labels, corrected for all variables."
     return Table(["variable", *groups, "difference", "p < 0.05 in"], rows, "Attribution profiles", note)
