@@ -361,3 +361,13 @@ def test_pages_of_runs_link_to_those_of_detect(tmp_path):
         ("detect-trained/detect.html", "Why the networks are biased: trained"),
     ]
     assert "networks/trained`" in why(tmp_path).text and len(why(tmp_path).links) == 3
+
+
+def test_images_without_maps_or_without_channels_say_so():
+    whole = maps()
+    (section,), findings = detect_sections.maps(
+        {name: whole[name] for name in ("mean_images", "bias_by_channel")}, ABOUT
+    )
+    assert "no activations with positions" in section.text and len(section.tables) == len(findings) == 1
+    (section,), findings = detect_sections.maps({k: v for k, v in whole.items() if k != "bias_by_channel"}, ABOUT)
+    assert "takes only whole numbers" in section.text and not section.tables and "mean maps" in findings[0]
