@@ -20,16 +20,19 @@ def counterfactuals(found: Tables, about: About) -> Part:
     """Show how scores and decisions change when inputs are perturbed."""
     effects, gaps = found["counterfactuals"], found["counterfactual_gaps"]
     title = "Counterfactual effects"
+    left_out = _left_out(found)
     if gaps.empty:
         text = "The attribute is not among the features, and no variable is clearly associated with it."
+        text = f"{left_out}No other variable is clearly associated with the group." if left_out else text
         return Part([Section("counterfactuals", title, text=text)], [])
     unknown = _inapplicable(gaps)
     if effects.empty:
-        return Part([Section("counterfactuals", title, text=unknown)], [])
+        return Part([Section("counterfactuals", title, text=f"{left_out}{unknown}")], [])
     text = (
-        "The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute gets its "
-        "other value. Permute: a variable gets the values of other rows with the same label, of both groups. Shift: "
-        "the associated variables are moved by the difference of the group means."
+        f"{left_out}The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute "
+        "gets its other value. Swap: rows of two categories get the other of the two. Permute: a variable gets the "
+        "values of other rows with the same label, of both groups. Shift: the associated variables are moved by the "
+        "difference of the group means."
     )
     points = meaning(
         "what the networks would answer.",
@@ -57,10 +60,15 @@ def _inapplicable(gaps: pd.DataFrame) -> str:
     """Name the perturbations that some rows of every test part do not allow; nothing if there are none."""
     known = gaps["selection_gap_after"].notna().groupby(gaps["perturbation"], sort=False).any()
     names = "; ".join(f"{name}" for name in known.index[~known])
-    return names and (
-        f"Not applicable: {names}. Not all rows of the test parts can be changed in this way; a flip needs a column "
-        "with two values."
-    )
+    return names and (f"Not applicable: {names}. Not all rows of the test parts can be changed in this way.")
+
+
+def _left_out(found: Tables) -> str:
+    """Say why the attribute is not changed, if it is a feature that cannot be."""
+    if "counterfactuals_left_out" not in found:
+        return ""
+    (row,) = found["counterfactuals_left_out"].to_dict("records")
+    return f"Not computed: {row['perturbation']}, since {row['reason']}. "
 
 
 def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[str]:
@@ -78,7 +86,7 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
         if parts:
             finding.append(f"Of the decisions, flipping only the attribute changes {' and '.join(parts)}.")
     after, before = over_seeds(gaps, "perturbation", "selection_gap_after")["mean"], gaps["selection_gap_before"].mean()
-    together = [name for name in after.dropna().index if name.startswith(("flip", "permute all", "shift"))]
+    together = [name for name in after.dropna().index if name.startswith(("flip", "swap", "permute all", "shift"))]
     listed = "; ".join(f"{after[name]:+.3f} after {name}" for name in together)
     if listed:
         finding.append(f"The gap of positive decisions is {before:+.3f}, and it is {listed}.")
@@ -88,21 +96,14 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
 def concepts(found: Tables, about: About) -> Part:
     """Show whether layers encode the group, and whether the logit depends on it."""
     probes, tcav, units = found["probes"], found["tcav"], found["units"]
-    if "untrained_balanced_accuracy" not in probes:  # a given network, which cannot be initialised
-        probes = probes.assign(untrained_balanced_accuracy=np.nan)
     accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"].dropna()
     untrained = over_seeds(probes, "layer", "untrained_balanced_accuracy")["mean"]
     last = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"][-1]
-    where = {
-        "preactivation": "before the ReLU",
-        "normalised": "after batch normalisation",
-        "activation": "after the ReLU",
-    }
     text = (
         f"In each layer, a logistic regression separates the rows of {about.groups[0]} from the others; its normal is "
         "the direction of that group. Probe: how well the regression recognises the group on test rows. TCAV: for "
         "which share of the rows with a positive label the logit rises along the direction; sensitivity: by how "
-        f"much. Units are looked at {where.get(about.site, 'as brought')}."
+        f"much. Units are looked at {_where(about)}."
     )
     learned = (
         "; whether it has learned to is not known without a probe of random weights."
@@ -111,8 +112,8 @@ def concepts(found: Tables, about: About) -> Part:
     )
     points = [
         *meaning(
-            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as far as scores and sensitivities differ "
-            "from those of random directions.",
+            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as "
+            "far as scores and sensitivities differ from those of random directions.",
             "that the networks look for the group itself: a direction also holds everything that goes along with the "
             "group, and layers of random weights pass much of the input on.",
         ),
@@ -124,16 +125,13 @@ def concepts(found: Tables, about: About) -> Part:
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
             "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
         )
-    compared = [
-        *([f"{untrained[last]:.2f} with random weights"] if not np.isnan(untrained[last]) else []),
-        *([f"{accuracy['input']:.2f} from the input"] if "input" in accuracy else []),
-        "0.50 by chance",
-    ]
+    others = {"with random weights": untrained[last], "from the input": accuracy.get("input", np.nan), "by chance": 0.5}
+    known = ", ".join(f"{value:.2f} {what}" for what, value in others.items() if np.isfinite(value))
     finding = f"Whether a linear probe tells the groups apart from the last layer, {last}, is not estimable."
     if last in accuracy:
         finding = (
             f"From the last layer, {last}, a linear probe tells the groups apart with a balanced accuracy of "
-            f"{accuracy[last]:.2f} ({', '.join(compared)})."
+            f"{accuracy[last]:.2f} ({known})."
         )
     tested = tcav[tcav["p"].notna()]
     if len(tested):
@@ -154,6 +152,16 @@ def concepts(found: Tables, about: About) -> Part:
         pictures_first=True,
     )
     return Part([section], [finding])
+
+
+def _where(about: About) -> str:
+    """Say where in a layer activations are recorded."""
+    where = {
+        "preactivation": "before the ReLU",
+        "normalised": "after batch normalisation",
+        "activation": "after the ReLU",
+    }
+    return where.get(about.site, "as brought")
 
 
 def _units(units: pd.DataFrame) -> str:
@@ -235,11 +243,10 @@ def maps(found: Tables, about: About) -> Part:
     layer = str(table["layer"].iloc[0])
     p = table["corrected_p_value"]
     tested = (p < 0.05)[p.notna()].groupby(table["seed"]).mean()  # by network, without those with too few maps
-    site = {"preactivation": "before the ReLU", "activation": "after the ReLU"}.get(about.site, "after normalisation")
     text = (
-        f"Grad-CAM weights the channels of {layer}, {site}, by how much the logit depends on them: a map is bright "
-        "where an image holds evidence for the positive label. Maps are divided by their maximum and averaged by "
-        "group."
+        f"Grad-CAM weights the channels of {layer}, {_where(about)}, by how much the logit depends on them: a map is "
+        "bright where an image holds evidence for the positive label. Maps are divided by their maximum and averaged "
+        "by group."
     )
     points = meaning(
         "where, on average, the networks find evidence in the images of each group.",
@@ -272,8 +279,8 @@ def maps(found: Tables, about: About) -> Part:
         f"{group}: {row['empty']:.0f} of {row['maps'] + row['empty']:.0f}" for group, row in counts.iterrows()
     )
     caption = (
-        f"Means over test images and networks; on the right, {about.difference}. Maps without any evidence are left "
-        f"out ({empty})."
+        "Mean images: over all images of the data set. Mean maps: over test images and networks; on the right, "
+        f"{about.difference}. Maps without any evidence are left out ({empty})."
     )
     largest = figures.greatest(np.abs(figures.grid_of(table, "difference")))
     alt = "Mean images and mean maps of both groups."

@@ -13,10 +13,10 @@ from fairjax.detect.counterfactual import (
     compose,
     counterfactual,
     effects_by_group,
-    flip,
     permute_within,
     shift_to_group,
 )
+from fairjax.runs.detecting.attribute_change import AttributeChange, change_of_attribute
 from fairjax.runs.detecting.columns import Columns
 from fairjax.runs.detecting.subject import Subject
 from fairjax.types import Rows
@@ -29,11 +29,21 @@ Make = Callable[[Rows, Rows, Any], Any]
 
 
 def compute(subject: Subject) -> dict[str, pd.DataFrame]:
-    """Perturb the test part of each seed; return a table of effects by group, and one of gaps before and after."""
+    """Perturb the test part of each seed.
+
+    Returns:
+        A table of effects by group, one of gaps before and after, and, if the attribute is a feature that cannot be
+        changed, one that says why.
+    """
     assert subject.columns is not None
-    makers = _perturbations(subject, subject.columns)
+    change = change_of_attribute(*_whole_table(subject), subject.columns)
+    makers = _perturbations(subject, subject.columns, change)
+    left_out = {}
+    if change is not None and change.perturb is None:
+        reason = {"perturbation": [change.name], "reason": [change.reason]}
+        left_out["counterfactuals_left_out"] = pd.DataFrame(reason)
     if not makers:
-        return {"counterfactuals": _no_effects(), "counterfactual_gaps": _no_gaps()}
+        return {"counterfactuals": _no_effects(), "counterfactual_gaps": _no_gaps(), **left_out}
     apply, threshold = subject.network.apply, subject.settings.threshold
 
     def of_seed(variables: Any, split: Any, key: Any) -> dict[str, Effects]:
@@ -54,16 +64,14 @@ def compute(subject: Subject) -> dict[str, pd.DataFrame]:
             options: Any = {"group_names": subject.groups, "draws": subject.settings.draws}
             tables.append(subject.frame(number, effects_by_group(usable, a, key=key, **options)))
     table = pd.concat(tables, ignore_index=True) if tables else _no_effects()
-    return {"counterfactuals": table, "counterfactual_gaps": pd.DataFrame(gaps)[["seed", *_GAPS]]}
+    return {"counterfactuals": table, "counterfactual_gaps": pd.DataFrame(gaps)[["seed", *_GAPS]], **left_out}
 
 
-def _perturbations(subject: Subject, columns: Columns) -> Mapping[str, Make]:
+def _perturbations(subject: Subject, columns: Columns, change: AttributeChange | None) -> Mapping[str, Make]:
     """Return the perturbations by the names that tables show."""
     makers: dict[str, Make] = {}
-    numbers = [columns.names.index(name) for name in columns.attribute]
-    group = "".join(columns.attribute_variables[:1])
-    if numbers:
-        makers[f"flip {group}"] = lambda train, test, key: _flipped(numbers)
+    if change is not None and change.perturb is not None:
+        makers[change.name] = lambda train, test, key: change.perturb
     variables = proxies_of(subject, columns)
     for variable in variables[: subject.settings.proxies]:
         makers[f"permute {variable}"] = _permuted(columns.numbers(variable))
@@ -73,16 +81,11 @@ def _perturbations(subject: Subject, columns: Columns) -> Mapping[str, Make]:
     if together:
         what = "the proxy" if len(variables) == 1 else f"all {len(variables)} proxies"
         makers[f"shift {what}"] = lambda train, test, key: shift_to_group(together, train.x, train.a, rows_a=test.a)
-        if numbers:
-            makers[f"flip {group}, shift {what}"] = lambda train, test, key: compose(
-                _flipped(numbers), shift_to_group(together, train.x, train.a, rows_a=test.a)
+        if change is not None and change.perturb is not None:
+            makers[f"{change.name}, shift {what}"] = lambda train, test, key: compose(
+                change.perturb, shift_to_group(together, train.x, train.a, rows_a=test.a)
             )
     return makers
-
-
-def _flipped(numbers: list[int]) -> Any:
-    parts = [flip(number) for number in numbers]
-    return parts[0] if len(parts) == 1 else compose(*parts)
 
 
 def _permuted(numbers: tuple[int, ...]) -> Make:
@@ -94,13 +97,18 @@ def proxies_of(subject: Subject, columns: Columns) -> tuple[str, ...]:
 
     The protected attribute itself is not among them.
     """
-    x = subject.splits.x if subject.axes.x is None else subject.splits.x[0]
-    a = subject.splits.a if subject.axes.a is None else subject.splits.a[0]
-    found = association(np.asarray(x), np.asarray(a), columns.names, columns.variables)
+    found = association(*_whole_table(subject), columns.names, columns.variables)
     strength = np.where(np.isnan(found.strength), 0.0, found.strength)
     order = np.argsort(-strength, kind="stable")
     names = [found.variables[v] for v in order if strength[v] > STRENGTH and found.p_holm[v] < LEVEL]
     return tuple(name for name in names if name not in columns.attribute_variables)
+
+
+def _whole_table(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and the groups of all rows."""
+    x = subject.splits.x if subject.axes.x is None else subject.splits.x[0]
+    a = subject.splits.a if subject.axes.a is None else subject.splits.a[0]
+    return np.asarray(x), np.asarray(a)
 
 
 _GAPS = ("perturbation", "score_gap_before", "score_gap_after", "selection_gap_before", "selection_gap_after")

@@ -16,6 +16,7 @@ from fairjax import SHARED, adapters, checkpoint, data
 from fairjax.detect.concepts import ProbeQuality, Probes
 from fairjax.nn import Cnn, Mlp, from_linen
 from fairjax.runs.detecting import concepts, maps, sections
+from fairjax.runs.detecting.attribute_change import change_of_attribute
 from fairjax.runs.detecting.columns import columns_of
 from fairjax.runs.detecting.computing import Section
 from fairjax.runs.detecting.saved import load_run
@@ -57,6 +58,54 @@ def test_columns_of_an_own_table_are_those_of_its_encoder():
 
 def test_images_and_trees_have_no_columns():
     assert columns_of({"names": ("x",)}, np.ones((2, 3, 3, 1)), np.array([True, False])) is None
+
+
+# Changes of the attribute.
+
+RACES = np.eye(3)[np.array([0, 1, 1, 2, 2, 2, 1])]
+"""Rows of races a, b and w."""
+RACE = ("race=a", "race=b", "race=w")
+
+
+def changed(x, a, names, attributes=()):
+    return change_of_attribute(x, a, columns_of({"names": names}, x, a, attributes))
+
+
+def test_an_attribute_of_three_categories_is_swapped_and_not_flipped():
+    x = np.column_stack([np.arange(7.0), RACES])
+    found = changed(x, RACES[:, 2] == 1, ("age", *RACE), ("race",))
+    assert found.name == "swap race=w and race=b", "b is the most frequent of the others"
+    swapped = np.asarray(found.perturb(x))
+    np.testing.assert_array_equal(swapped[:, 1:], RACES[:, [0, 2, 1]])
+    assert (swapped[:, 1:].sum(axis=1) == 1).all() and (swapped[:, 0] == x[:, 0]).all()
+    standardised = (x - x.mean(axis=0)) / x.std(axis=0)
+    again = np.asarray(jax.jit(found.perturb)(jnp.asarray(standardised)))
+    np.testing.assert_allclose(again * x.std(axis=0) + x.mean(axis=0), swapped, atol=1e-5)
+
+
+def test_an_attribute_of_two_values_is_flipped():
+    a = RACES[:, 2] == 1
+    both = np.column_stack([a, ~a]).astype(float)
+    for x, names in ((both, ("sex=m", "sex=f")), (both[:, :1], ("sex",))):
+        found = changed(x, a, names, ("sex",))
+        assert found.name == "flip sex"
+        np.testing.assert_array_equal(np.asarray(found.perturb(x)), 1 - x)
+    assert changed(np.arange(7.0)[:, None], a, ("age",)) is None
+
+
+@pytest.mark.parametrize(
+    ("x", "names", "reason"),
+    [
+        (np.arange(7.0)[:, None], ("race",), "race has more than two values, 7"),
+        (np.ones((7, 1)), ("race",), "race is constant"),
+        (RACES, RACE, "race has 3 categories, none of which is a group"),
+        (RACES[:, [0, 1]], RACE[:2], "the columns of race are not those of categories"),
+        (np.column_stack([RACES, RACES[:, 1]]), (*RACE, "sex"), "several variables are the attribute: race, sex"),
+    ],
+)
+def test_an_attribute_that_cannot_be_changed_says_why(x, names, reason):
+    found = changed(x, np.arange(7) % 2 == 0, names, ("race", "sex"))
+    assert found.perturb is None and found.reason == reason and found.name == "flip race"
 
 
 # Settings.
