@@ -11,7 +11,7 @@ from fairjax.report.detect_about import About
 from fairjax.report.detect_features import features
 from fairjax.report.detect_part import Part, meaning
 from fairjax.report.detect_summary import over_seeds
-from fairjax.report.layout import Section
+from fairjax.report.layout import Section, Table
 from fairjax.report.page import picture
 from fairjax.runs.detecting.computing import Tables
 
@@ -239,7 +239,11 @@ def _worst(gaps: pd.DataFrame, view: str) -> list[str]:
 
 def maps(found: Tables, about: About) -> Part:
     """Show where in images networks look, by group."""
-    table, images, channels = found["maps"], found["mean_images"], found["bias_by_channel"]
+    shown, finding = _by_channel(found, about)
+    if "maps" not in found:
+        text = "The network shows no activations with positions, so there are no maps of where it looks."
+        return Part([Section("maps", "Colours", text=text, tables=shown)], finding)
+    table, images = found["maps"], found["mean_images"]
     layer = str(table["layer"].iloc[0])
     p = table["corrected_p_value"]
     tested = (p < 0.05)[p.notna()].groupby(table["seed"]).mean()  # by network, without those with too few maps
@@ -248,23 +252,12 @@ def maps(found: Tables, about: About) -> Part:
         "bright where an image holds evidence for the positive label. Maps are divided by their maximum and averaged "
         "by group."
     )
+    text += "" if shown else " The network takes only whole numbers, so its logits are not attributed to colours."
     points = meaning(
         "where, on average, the networks find evidence in the images of each group.",
         "that a difference of maps is unfair: images of the groups may show different things in different places. "
         "Evidence that is everywhere, such as a colour, has no place on a map; the table of channels shows it.",
     )
-    shares = over_seeds(channels, "channel", "difference")["mean"]
-    gap = float(channels.groupby("seed")["gap"].first().mean())
-    listed = ", ".join(f"{name} {value:+.2f}" for name, value in shares.items())
-    first, second = about.groups
-    finding = []
-    if np.isnan(gap):
-        finding.append("The gap of the mean logits is not estimable: a group has too few test images.")
-    else:
-        finding.append(
-            f"The mean logit of {first} is {abs(gap):.2f} {'below' if gap < 0 else 'above'} that of {second}; by "
-            f"colour channel: {listed}."
-        )
     if tested.empty:
         finding.append("Whether the mean maps of the groups differ is not estimable: a group has too few maps.")
     else:
@@ -291,10 +284,26 @@ def maps(found: Tables, about: About) -> Part:
         text=text,
         points=points,
         pictures=[picture(figures.maps_figure(table, images, about.groups), alt, caption)],
-        tables=[tables.channels(channels)],
+        tables=shown,
         pictures_first=True,
     )
     return Part([section], finding)
+
+
+def _by_channel(found: Tables, about: About) -> tuple[list[Table], list[str]]:
+    """Show the gap of mean logits by colour channel, if it was computed."""
+    if "bias_by_channel" not in found:
+        return [], []
+    channels = found["bias_by_channel"]
+    shown = [tables.channels(channels)]
+    gap = float(channels.groupby("seed")["gap"].first().mean())
+    if np.isnan(gap):
+        return shown, ["The gap of the mean logits is not estimable: a group has too few test images."]
+    shares = over_seeds(channels, "channel", "difference")["mean"]
+    listed = ", ".join(f"{name} {value:+.2f}" for name, value in shares.items())
+    first, second = about.groups
+    side = "below" if gap < 0 else "above"
+    return shown, [f"The mean logit of {first} is {abs(gap):.2f} {side} that of {second}; by colour channel: {listed}."]
 
 
 PARTS: dict[str, tuple[Callable[[Tables, About], Part], str]] = {
@@ -302,7 +311,7 @@ PARTS: dict[str, tuple[Callable[[Tables, About], Part], str]] = {
     "counterfactuals": (counterfactuals, "counterfactuals"),
     "concepts": (concepts, "probes"),
     "quality": (quality, "quality"),
-    "maps": (maps, "maps"),
+    "maps": (maps, "mean_images"),
 }
 """How the page shows each section of `fairjax.runs.detecting.sections.SECTIONS`, and a table that is there if it was
 computed."""
