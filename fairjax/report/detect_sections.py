@@ -135,6 +135,10 @@ def concepts(found: Tables, about: About) -> Part:
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
             "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
         )
+    if "input" not in accuracy:
+        points.append(
+            "The input is not probed: it has too many columns, holds codes, or the regression did not converge."
+        )
     compared = [
         *([f"{untrained[last]:.2f} with random weights"] if not np.isnan(untrained[last]) else []),
         *([f"{accuracy['input']:.2f} from the input"] if "input" in accuracy else []),
