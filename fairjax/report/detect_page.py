@@ -60,8 +60,12 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
         lead += f"Differences are {about.difference}. "
         if about.groups == tuple(f"{about.protected} = {code}" for code in (0, 1)):
             lead += f"The code 1 is the group that the data set calls privileged, for {about.protected} and others. "
-    if about.classes == 2:
+    if about.classes == 2 and about.threshold is not None:
         lead += f"A decision is positive if the score is above {about.threshold:g}. "
+    elif about.classes == 2:
+        low, high = min(about.thresholds), max(about.thresholds)
+        between = f"{low:.2f}" if len(about.thresholds) == 1 else f"from {low:.2f} to {high:.2f}"
+        lead += f"A decision is positive if the score is above the threshold that debias selects, {between}. "
     if about.is_given:
         lead += "What is called networks below are the splits, whose test parts share rows."
     elif len(about.seeds) > 1:

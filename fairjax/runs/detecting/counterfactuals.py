@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -44,15 +45,15 @@ def compute(subject: Subject) -> dict[str, pd.DataFrame]:
         left_out["counterfactuals_left_out"] = pd.DataFrame(reason)
     if not makers:
         return {"counterfactuals": _no_effects(), "counterfactual_gaps": _no_gaps(), **left_out}
-    apply, threshold = subject.network.apply, subject.settings.threshold
+    apply = subject.network.apply
 
-    def of_seed(variables: Any, split: Any, key: Any) -> dict[str, Effects]:
+    def of_seed(variables: Any, split: Any, key: Any, threshold: Any) -> dict[str, Effects]:
         train, test = split.part("train"), split.part("test")
         keys = jax.random.split(key, len(makers))
         perturb = {name: make(train, test, keys[number]) for number, (name, make) in enumerate(makers.items())}
         return counterfactual(apply, variables, test.x, perturb, threshold=threshold)
 
-    effects = subject.over_seeds(of_seed)
+    effects = subject.over_seeds(of_seed, jnp.asarray(subject.thresholds, jnp.float32))
     tables, gaps = [], []
     for number, seed in enumerate(subject.seeds):
         a = np.asarray(subject.part_of(number, "test").a)

@@ -189,6 +189,33 @@ def test_the_settings_of_a_finished_run_are_read_from_its_folder(run):
     assert again.checksum == saved.checksum and len(saved.checksum) == 64
 
 
+def test_networks_keep_the_thresholds_that_their_run_selected(run):
+    folder = run()
+    assert load_run(DetectSettings(saved_network=folder)).thresholds is None
+    results = pd.DataFrame({
+        "method": ["standard"] * 6 + ["pruning"] * 6, "rule": ["none"] * 6 + ["objective"] * 3 + ["bounded"] * 3,
+        "seed": [9, 5, 7] * 4, "part": ["valid"] * 3 + ["test"] * 9,
+        "threshold": [0.9] * 3 + [0.3, 0.1, 0.2] + [0.6, 0.4, 0.5] + [0.8] * 3,
+    })  # fmt: skip
+    results.to_csv(folder.parent.parent / "results.csv", index=False)
+    assert load_run(DetectSettings(saved_network=folder)).thresholds == (0.1, 0.2, 0.3)
+    pruning = folder.rename(folder.parent / "pruning")
+    assert load_run(DetectSettings(saved_network=pruning)).thresholds == (0.4, 0.5, 0.6), "those of the main rule"
+    other = pruning.rename(folder.parent / "other")
+    assert load_run(DetectSettings(saved_network=other)).thresholds is None
+    run(about={"seeds": [5, 7, 9], "table": {"threshold": [0.7, 0.8, 0.9]}})
+    assert load_run(DetectSettings(saved_network=folder)).thresholds == (0.7, 0.8, 0.9)
+
+
+def test_a_given_threshold_is_used_before_a_selected_one(bytes_, cnn):
+    subject = images_subject(*cnn, *bytes_)
+    assert subject.thresholds == (0.5, 0.5)
+    subject = dataclasses.replace(subject, selected=(0.2, 0.3))
+    assert subject.thresholds == (0.2, 0.3)
+    subject.run.settings = dataclasses.replace(subject.settings, threshold=0.4)
+    assert subject.thresholds == (0.4, 0.4)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -262,7 +289,7 @@ def subject(tmp_path):
     """Return what `compute_all` uses of a subject."""
     folder = SimpleNamespace(path=tmp_path)
     run = SimpleNamespace(folder=folder, console=Console(quiet=True), timings=Timings())
-    return SimpleNamespace(run=run, settings=DetectSettings())
+    return SimpleNamespace(run=run, settings=DetectSettings(), thresholds=(0.5,))
 
 
 @pytest.fixture
@@ -320,7 +347,7 @@ def test_names_that_look_like_numbers_stay_text(subject, monkeypatch):
         assert found[["seed", "is_attribute", "count"]].dtypes.astype(str).tolist() == ["int64", "bool", "int64"]
 
 
-@pytest.mark.parametrize("change", ["table", "marker", "settings", "version"])
+@pytest.mark.parametrize("change", ["table", "marker", "settings", "thresholds", "version"])
 def test_a_section_is_computed_again_if_its_tables_or_settings_changed(subject, calls, tmp_path, monkeypatch, change):
     calls.append("second")  # so that it does not fail
     compute_all(subject)
@@ -332,6 +359,8 @@ def test_a_section_is_computed_again_if_its_tables_or_settings_changed(subject, 
         marker.write_text("[]")
     elif change == "settings":
         subject.settings = DetectSettings(key=1)
+    elif change == "thresholds":
+        subject.thresholds = (0.4,)
     else:
         monkeypatch.setattr("fairjax.__version__", "other")
     before = calls.count("first")
