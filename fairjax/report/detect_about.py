@@ -37,6 +37,8 @@ class About(NamedTuple):
     """Number of classes."""
     thresholds: tuple[float, ...] = ()
     """The threshold of each network."""
+    is_weighted: bool = False
+    """Whether rows have weights."""
     settings: dict[str, Any] = {}
     """All settings that the numbers depend on."""
 
@@ -64,15 +66,14 @@ class About(NamedTuple):
             is_given=settings.network.file is not None,
             classes=len(subject.structure.classes),
             thresholds=subject.thresholds,
+            is_weighted=subject.splits.weights is not None,
             settings={**training_identity(settings), **detection_values(settings)} | {"seeds": plain(subject.seeds)},
         )
 
     @property
     def networks(self) -> str:
         """The number of networks in words."""
-        if self.is_given:
-            return "the same network on all splits"
-        return "one network" if len(self.seeds) == 1 else f"{len(self.seeds)} networks"
+        return "one network" if self.is_given or len(self.seeds) == 1 else f"{len(self.seeds)} networks"
 
     @property
     def difference(self) -> str:

@@ -66,8 +66,14 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
         low, high = min(about.thresholds), max(about.thresholds)
         between = f"{low:.2f}" if len(about.thresholds) == 1 else f"from {low:.2f} to {high:.2f}"
         lead += f"A decision is positive if the score is above the threshold that debias selects, {between}. "
-    if about.is_given:
-        lead += "What is called networks below are the splits, whose test parts share rows."
+    if about.is_given and len(about.seeds) > 1:
+        lead += (
+            f"It is the same network on {len(about.seeds)} test parts: read networks below as test parts. They share "
+            "rows, so intervals over them say how far a number depends on the random split, and not how it would vary "
+            "for a network that is trained again, or among other people."
+        )
+    elif about.is_given:
+        lead += "One test part says nothing about how numbers vary with the random split."
     elif len(about.seeds) > 1:
         lead += (
             "Test parts of different networks share rows, so intervals over networks say how far a number depends on "
@@ -81,15 +87,24 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
         [
             Section("findings", "What was found", points=[line for part in parts for line in part.findings]),
             *(section for part in parts for section in part.sections),
-            _limits(left_out),
+            _limits(left_out, about),
             Section("settings", "Settings", folds=[Fold("All settings", json.dumps(about.settings, indent=1))]),
         ],
     )
 
 
-def _limits(left_out: Mapping[str, str]) -> Section:
+def _limits(left_out: Mapping[str, str], about: About) -> Section:
     points = [f"Not computed: {name}; it {reason}." for name, reason in left_out.items()]
+    points += [_WEIGHTS] if about.is_weighted else []
     return Section("limits", "What this page cannot tell", points=[*points, *_ALWAYS])
+
+
+_WEIGHTS = (
+    "What holds for the population that the weights of rows stand for, in all numbers: weights count in the parts and "
+    "the importance of variables, in the gaps before and after perturbations, and in the quality by subgroup. Without "
+    "weights, every row counts once: associations with the group, effects of perturbations, probes, TCAV and its "
+    "steps, single units, attribution profiles, and maps."
+)
 
 
 _ALWAYS = (

@@ -27,7 +27,7 @@ def counterfactuals(found: Tables, about: About) -> Part:
         return Part([Section("counterfactuals", title, text=text)], [])
     unknown = _inapplicable(gaps)
     if effects.empty:
-        return Part([Section("counterfactuals", title, text=unknown)], [])
+        return Part([Section("counterfactuals", title, text=f"{left_out}{unknown}")], [])
     text = (
         f"{left_out}The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute "
         "gets its other value. Swap: rows of two categories get the other of the two. Permute: a variable gets the "
@@ -56,22 +56,19 @@ def counterfactuals(found: Tables, about: About) -> Part:
     return Part([section], _changes(effects, gaps, about))
 
 
+def _inapplicable(gaps: pd.DataFrame) -> str:
+    """Name the perturbations that some rows of every test part do not allow; nothing if there are none."""
+    known = gaps["selection_gap_after"].notna().groupby(gaps["perturbation"], sort=False).any()
+    names = "; ".join(f"{name}" for name in known.index[~known])
+    return names and (f"Not applicable: {names}. Not all rows of the test parts can be changed in this way.")
+
+
 def _left_out(found: Tables) -> str:
     """Say why the attribute is not changed, if it is a feature that cannot be."""
     if "counterfactuals_left_out" not in found:
         return ""
     (row,) = found["counterfactuals_left_out"].to_dict("records")
     return f"Not computed: {row['perturbation']}, since {row['reason']}. "
-
-
-def _inapplicable(gaps: pd.DataFrame) -> str:
-    """Name the perturbations that some rows of every test part do not allow; nothing if there are none."""
-    known = gaps["selection_gap_after"].notna().groupby(gaps["perturbation"], sort=False).any()
-    names = "; ".join(f"{name}" for name in known.index[~known])
-    return names and (
-        f"Not applicable: {names}. Not all rows of the test parts can be changed in this way; a flip needs a column "
-        "with two values."
-    )
 
 
 def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[str]:
@@ -99,21 +96,14 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
 def concepts(found: Tables, about: About) -> Part:
     """Show whether layers encode the group, and whether the logit depends on it."""
     probes, tcav, units = found["probes"], found["tcav"], found["units"]
-    if "untrained_balanced_accuracy" not in probes:  # a given network, which cannot be initialised
-        probes = probes.assign(untrained_balanced_accuracy=np.nan)
     accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"].dropna()
     untrained = over_seeds(probes, "layer", "untrained_balanced_accuracy")["mean"]
     last = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"][-1]
-    where = {
-        "preactivation": "before the ReLU",
-        "normalised": "after batch normalisation",
-        "activation": "after the ReLU",
-    }
     text = (
         f"In each layer, a logistic regression separates the rows of {about.groups[0]} from the others; its normal is "
         "the direction of that group. Probe: how well the regression recognises the group on test rows. TCAV: for "
         "which share of the rows with a positive label the logit rises along the direction; sensitivity: by how "
-        f"much. Units are looked at {where.get(about.site, 'as brought')}."
+        f"much. Units are looked at {_where(about)}."
     )
     learned = (
         "; whether it has learned to is not known without a probe of random weights."
@@ -122,8 +112,8 @@ def concepts(found: Tables, about: About) -> Part:
     )
     points = [
         *meaning(
-            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as far as scores and sensitivities differ "
-            "from those of random directions.",
+            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as "
+            "far as scores and sensitivities differ from those of random directions.",
             "that the networks look for the group itself: a direction also holds everything that goes along with the "
             "group, and layers of random weights pass much of the input on.",
         ),
@@ -139,16 +129,13 @@ def concepts(found: Tables, about: About) -> Part:
         points.append(
             "The input is not probed: it has too many columns, holds codes, or the regression did not converge."
         )
-    compared = [
-        *([f"{untrained[last]:.2f} with random weights"] if not np.isnan(untrained[last]) else []),
-        *([f"{accuracy['input']:.2f} from the input"] if "input" in accuracy else []),
-        "0.50 by chance",
-    ]
+    others = {"with random weights": untrained[last], "from the input": accuracy.get("input", np.nan), "by chance": 0.5}
+    known = ", ".join(f"{value:.2f} {what}" for what, value in others.items() if np.isfinite(value))
     finding = f"Whether a linear probe tells the groups apart from the last layer, {last}, is not estimable."
     if last in accuracy:
         finding = (
             f"From the last layer, {last}, a linear probe tells the groups apart with a balanced accuracy of "
-            f"{accuracy[last]:.2f} ({', '.join(compared)})."
+            f"{accuracy[last]:.2f} ({known})."
         )
     tested = tcav[tcav["p"].notna()]
     if len(tested):
@@ -169,6 +156,16 @@ def concepts(found: Tables, about: About) -> Part:
         pictures_first=True,
     )
     return Part([section], [finding])
+
+
+def _where(about: About) -> str:
+    """Say where in a layer activations are recorded."""
+    where = {
+        "preactivation": "before the ReLU",
+        "normalised": "after batch normalisation",
+        "activation": "after the ReLU",
+    }
+    return where.get(about.site, "as brought")
 
 
 def _units(units: pd.DataFrame) -> str:
@@ -254,11 +251,10 @@ def maps(found: Tables, about: About) -> Part:
     layer = str(table["layer"].iloc[0])
     p = table["corrected_p_value"]
     tested = (p < 0.05)[p.notna()].groupby(table["seed"]).mean()  # by network, without those with too few maps
-    site = {"preactivation": "before the ReLU", "activation": "after the ReLU"}.get(about.site, "after normalisation")
     text = (
-        f"Grad-CAM weights the channels of {layer}, {site}, by how much the logit depends on them: a map is bright "
-        "where an image holds evidence for the positive label. Maps are divided by their maximum and averaged by "
-        "group."
+        f"Grad-CAM weights the channels of {layer}, {_where(about)}, by how much the logit depends on them: a map is "
+        "bright where an image holds evidence for the positive label. Maps are divided by their maximum and averaged "
+        "by group."
     )
     text += "" if shown else " The network takes only whole numbers, so its logits are not attributed to colours."
     points = meaning(
@@ -280,8 +276,8 @@ def maps(found: Tables, about: About) -> Part:
         f"{group}: {row['empty']:.0f} of {row['maps'] + row['empty']:.0f}" for group, row in counts.iterrows()
     )
     caption = (
-        f"Means over test images and networks; on the right, {about.difference}. Maps without any evidence are left "
-        f"out ({empty})."
+        "Mean images: over all images of the data set. Mean maps: over test images and networks; on the right, "
+        f"{about.difference}. Maps without any evidence are left out ({empty})."
     )
     largest = figures.greatest(np.abs(figures.grid_of(table, "difference")))
     alt = "Mean images and mean maps of both groups."

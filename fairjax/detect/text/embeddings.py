@@ -101,8 +101,8 @@ def embed(
         The network of embeddings and its inputs. Attribute with a baseline of the same structure, from `baseline`.
 
     Raises:
-        ValueError: if the inputs are not a dictionary with these tokens, the table does not exist, or the logits of
-            embeddings are not those of the tokens.
+        ValueError: if the inputs are not a dictionary with these tokens, the table does not exist, the logits of
+            embeddings are not those of the tokens, or the table cannot be found because logits do not depend on it.
 
     Example:
         >>> def apply(variables, x, *, shifts=None, key=None):
@@ -133,17 +133,19 @@ def embed(
             f"under jit or vmap, the table cannot be found by its logits: name it by table=, one of {names}"
         )
     integers = tuple(name for name, value in x.items() if name != tokens and _is_integer(value))
-    gaps = {}
+    tried = {}
     for path in tables:
         embedded = EmbeddedApply(apply, path, tokens, integers)
         inputs = _inputs(variables, x, path, tokens)
-        gaps[path] = _gap(embedded, apply, variables, x, inputs)
-        if gaps[path] <= TOLERANCE:
+        gap = _gap(embedded, apply, variables, x, inputs)
+        if gap <= TOLERANCE and (table is not None or _is_used(embedded, apply, variables, x)):
             return Embedded(embedded, inputs)
-    tried = ", ".join(f"{'.'.join(path)} (logits differ by {gap:.2g})" for path, gap in gaps.items()) or "none"
+        tried[".".join(path)] = "logits do not depend on it" if gap <= TOLERANCE else f"logits differ by {gap:.2g}"
+    listed = ", ".join(f"{name} ({why})" for name, why in tried.items()) or "none"
     raise ValueError(
-        f"no table of the variables gives the network's logits when texts are embedded; tried {tried}: the tokens must "
-        "be looked up in one table and used nowhere else, so pass the mask of padding as an input of its own"
+        f"no table of the variables gives the network's logits when texts are embedded; tried {listed}: the tokens "
+        "must be looked up in one table and used nowhere else, so pass the mask of padding as an input of its own, and "
+        "name the table by table= if logits do not depend on it, as with a head of zeros"
     )
 
 
@@ -214,23 +216,25 @@ def _tables(variables: Variables, rows: int) -> list[tuple[str, ...]]:
     """Return the paths of all matrices with at least so many rows, the longest first."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(variables)
     found = [
-        (leaf.shape[0], tuple(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path))
+        (leaf.shape[0], _names(path))
         for path, leaf in leaves
         if np.ndim(leaf) == 2 and leaf.shape[0] >= rows and np.issubdtype(np.dtype(leaf.dtype), np.floating)
     ]
     return [path for _, path in sorted(found, key=lambda entry: -entry[0])]
 
 
-def _entry(tree: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        tree = tree[name]
-    return tree
+def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """Return the names of a leaf's path: keys of dictionaries, positions in lists, and names of fields."""
+    return tuple(jax.tree_util.keystr((entry,), simple=True) for entry in path)
 
 
-def _with_entry(tree: Any, path: tuple[str, ...], value: Any) -> Any:
-    if not path:
-        return value
-    return {**tree, path[0]: _with_entry(tree[path[0]], path[1:], value)}
+def _entry(tree: Any, names: tuple[str, ...]) -> Any:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return next(leaf for path, leaf in leaves if _names(path) == names)
+
+
+def _with_entry(tree: Any, names: tuple[str, ...], value: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: value if _names(path) == names else leaf, tree)
 
 
 def _inputs(variables: Variables, x: dict[str, Any], table: tuple[str, ...], tokens: str) -> dict[str, Any]:
@@ -244,13 +248,32 @@ def _gap(embedded: EmbeddedApply, apply: ApplyFn, variables: Variables, x: Any, 
     """Return how much the logits of two texts change when they are embedded; 0 if traced, infinite on an error."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, x))):
         return 0.0
-    n = np.shape(x[embedded.tokens])[0]
-    two = np.array([0, n - 1])
-    expected = np.asarray(apply(variables, {name: jnp.asarray(value)[two] for name, value in x.items()})[0])
+    texts, two = _two(x, embedded.tokens)
+    expected = np.asarray(apply(variables, texts)[0])
     try:
         found = np.asarray(embedded(variables, {name: value[two] for name, value in inputs.items()})[0])
     except (TypeError, ValueError):  # another matrix, which is used for something else
         return np.inf
     if found.shape != expected.shape or not np.all(np.isfinite(found)):
         return np.inf
+    return _distance(found, expected)
+
+
+def _is_used(embedded: EmbeddedApply, apply: ApplyFn, variables: Variables, x: Any) -> bool:
+    """Return whether the logits of two texts change if the table's rows change places; true if traced."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((variables, x))):
+        return True
+    texts, _ = _two(x, embedded.tokens)
+    moved = jnp.roll(jnp.asarray(_entry(variables, embedded.table)), 1, axis=0)
+    found = np.asarray(apply(_with_entry(variables, embedded.table, moved), texts)[0])
+    return not _distance(found, np.asarray(apply(variables, texts)[0])) <= TOLERANCE
+
+
+def _two(x: dict[str, Any], tokens: str) -> tuple[dict[str, Array], np.ndarray]:
+    """Return the first and the last text, and their numbers."""
+    two = np.array([0, np.shape(x[tokens])[0] - 1])
+    return {name: jnp.asarray(value)[two] for name, value in x.items()}, two
+
+
+def _distance(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.max(np.abs(found - expected)) / max(1.0, float(np.max(np.abs(expected)))))

@@ -270,6 +270,23 @@ def test_maps_of_a_group_with_too_few_images_are_not_said_to_be_equal():
     )
 
 
+def test_the_page_of_a_given_network_does_not_speak_of_several(page):
+    about = ABOUT._replace(is_given=True, site="", source="returned by model.py:make")
+    several = detect_page.page([], {}, about)
+    assert "One network for Made" in several and "the same network on 2 test parts" in several
+    assert "initialisation" not in several and "random split and initialisation" in page
+    one = detect_page.page([], {}, about._replace(seeds=(1,)))
+    assert "One test part says nothing" in one and "initialisation" not in one
+    section = detect_sections.maps(maps(), about).sections[0]
+    assert "block_01, as brought, by" in section.text
+    assert section.pictures[0].caption.startswith("Mean images: over all images of the data set.")
+
+
+def test_the_page_says_which_numbers_use_weights_if_there_are_weights(page):
+    weighted = detect_page.page([], {}, ABOUT._replace(is_weighted=True))
+    assert "Without weights, every row counts once: associations" in weighted and "weights of rows" not in page
+
+
 def test_the_waterfall_ends_at_the_gap_and_sums_what_is_not_shown():
     bias = pd.DataFrame({"variable": list("abcde"), "difference": [5.0, -3.0, 2.0, 1.0, 0.5], "low": 0.0, "high": 1.0})
     steps = figures.waterfall_steps(bias, 5.5, most=2)
@@ -299,24 +316,6 @@ def test_without_proxies_and_attribute_there_are_no_counterfactual_effects():
     assert not part.findings and "no variable is clearly associated" in part.sections[0].text
 
 
-def test_an_attribute_that_cannot_be_changed_is_named():
-    reason = pd.DataFrame({"perturbation": ["flip age"], "reason": ["age has more than two values, 60"]})
-    made = counterfactuals() | {"counterfactuals_left_out": reason}
-    made["counterfactual_gaps"].loc[
-        made["counterfactual_gaps"]["perturbation"] == "flip sex", "selection_gap_after"
-    ] = np.nan
-    part = detect_sections.counterfactuals(made, ABOUT)
-    assert part.sections[0].text.startswith(
-        "Not computed: flip age, since age has more than two values, 60. The inputs"
-    )
-    assert "nan" not in " ".join(part.findings) and "after flip sex, shift the proxy" in part.findings[-1]
-    none = {name: frame if name == "counterfactuals_left_out" else frame.head(0) for name, frame in made.items()}
-    text = detect_sections.counterfactuals(none, ABOUT).sections[0].text
-    assert text.endswith(
-        "since age has more than two values, 60. No other variable is clearly associated with the group."
-    )
-
-
 def test_perturbations_that_do_not_apply_are_named_and_left_out_of_sentences():
     made = counterfactuals()
     after = ["score_gap_after", "selection_gap_after"]
@@ -341,10 +340,28 @@ def test_effects_and_probes_that_are_missing_are_left_out_of_sentences():
     )
     made = concepts()
     made["probes"].loc[made["probes"]["layer"] == "input", "balanced_accuracy"] = np.nan
-    made["probes"] = made["probes"].drop(columns="untrained_balanced_accuracy")
+    made["probes"]["untrained_balanced_accuracy"] = np.nan
     assert "balanced accuracy of 0.80 (0.50 by chance)." in without_nan(detect_sections.concepts(made, ABOUT))
     made["probes"]["balanced_accuracy"] = np.nan
     assert "is not estimable." in without_nan(detect_sections.concepts(made, ABOUT))
+
+
+def test_an_attribute_that_cannot_be_changed_is_named():
+    reason = pd.DataFrame({"perturbation": ["flip age"], "reason": ["age has more than two values, 60"]})
+    made = counterfactuals() | {"counterfactuals_left_out": reason}
+    made["counterfactual_gaps"].loc[
+        made["counterfactual_gaps"]["perturbation"] == "flip sex", "selection_gap_after"
+    ] = np.nan
+    part = detect_sections.counterfactuals(made, ABOUT)
+    assert part.sections[0].text.startswith(
+        "Not computed: flip age, since age has more than two values, 60. The inputs"
+    )
+    assert "nan" not in " ".join(part.findings) and "after flip sex, shift the proxy" in part.findings[-1]
+    none = {name: frame if name == "counterfactuals_left_out" else frame.head(0) for name, frame in made.items()}
+    text = detect_sections.counterfactuals(none, ABOUT).sections[0].text
+    assert text.endswith(
+        "since age has more than two values, 60. No other variable is clearly associated with the group."
+    )
 
 
 def test_degenerate_layers_are_named():
@@ -389,3 +406,14 @@ def test_images_without_maps_or_without_channels_say_so():
     assert "no activations with positions" in section.text and len(section.tables) == len(findings) == 1
     (section,), findings = detect_sections.maps({k: v for k, v in whole.items() if k != "bias_by_channel"}, ABOUT)
     assert "takes only whole numbers" in section.text and not section.tables and "mean maps" in findings[0]
+
+
+def test_the_page_says_at_which_thresholds_networks_decide(page):
+    assert "if the score is above 0.5. " in page
+    for thresholds, between in (((0.4,), "0.40"), ((0.38, 0.551), "from 0.38 to 0.55")):
+        text = detect_page.page([], {}, ABOUT._replace(threshold=None, thresholds=thresholds))
+        assert f"above the threshold that debias selects, {between}. " in text
+    single = {"balanced_accuracy": [np.nan, 0.8, 0.9]}
+    wide = concepts() | {"probes": concepts()["probes"].assign(balanced_accuracy=single["balanced_accuracy"] * len(SEEDS))}
+    part = detect_sections.concepts(wide, ABOUT)
+    assert any(point.startswith("The input is not probed") for point in part.sections[0].points)

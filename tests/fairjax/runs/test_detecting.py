@@ -14,8 +14,9 @@ from rich.console import Console
 
 from fairjax import SHARED, adapters, checkpoint, data
 from fairjax.detect.concepts import ProbeQuality, Probes
+from fairjax.detect.counterfactual import Effects
 from fairjax.nn import Cnn, Mlp, from_linen
-from fairjax.runs.detecting import concepts, maps, sections
+from fairjax.runs.detecting import concepts, counterfactuals, maps, sections
 from fairjax.runs.detecting.attribute_change import change_of_attribute
 from fairjax.runs.detecting.columns import columns_of
 from fairjax.runs.detecting.computing import Section
@@ -106,6 +107,23 @@ def test_an_attribute_of_two_values_is_flipped():
 def test_an_attribute_that_cannot_be_changed_says_why(x, names, reason):
     found = changed(x, np.arange(7) % 2 == 0, names, ("race", "sex"))
     assert found.perturb is None and found.reason == reason and found.name == "flip race"
+
+
+def test_gaps_before_and_after_are_weighted():
+    random = np.random.default_rng(0)
+    a, weights = np.array([True, False] * 4), random.integers(1, 4, 8).astype(float)
+    scores, effect = random.uniform(size=8), random.normal(size=8)
+    before, after = scores > 0.5, scores + effect > 0.5
+    effects = Effects(effect, effect, scores, before, after, np.ones(8, bool))
+    for given in (None, weights):
+        found = counterfactuals._gaps("flip", effects, a, given)
+        rows = np.repeat(np.arange(8), 1 if given is None else weights.astype(int))
+        for name, values in (("score_gap_before", scores), ("score_gap_after", scores + effect),
+                             ("selection_gap_before", before), ("selection_gap_after", after)):  # fmt: skip
+            repeated, group = values[rows], a[rows]
+            assert found[name] == pytest.approx(repeated[~group].mean() - repeated[group].mean())
+    none = counterfactuals._gaps("flip", effects, a, np.where(a, 0.0, 1.0))
+    assert np.isnan(none["score_gap_before"]), "a group without weight has no mean"
 
 
 # Settings.

@@ -128,3 +128,22 @@ def test_attributions_of_a_brought_network_are_those_of_captum():
         ids, torch.full_like(ids, 5), additional_forward_args=(mask,), n_steps=50, method="gausslegendre"
     )
     np.testing.assert_allclose(found["embeddings"], expected.numpy(), atol=1e-6)
+
+
+def test_tables_in_lists_are_found_and_logits_that_do_not_depend_on_tokens_are_refused():
+    def apply(variables, x, *, shifts=None, key=None):
+        first, words = variables["params"]
+        return jnp.tanh(words[x["ids"]].sum(axis=1) @ first[:2]) @ variables["head"], variables
+
+    random = np.random.default_rng(0)
+    params = [jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((9, 3), (5, 2))]
+    x = {"ids": np.array([[0, 4], [2, 3]], np.int32)}
+    variables = {"params": params, "head": jnp.ones(3)}
+    embedded = embed(apply, variables, x, tokens="ids")
+    assert embedded.apply.table == ("params", "1")
+    np.testing.assert_allclose(embedded.apply(variables, embedded.x)[0], apply(variables, x)[0], atol=1e-6)
+    np.testing.assert_array_equal(embedding_of(embedded, variables, 3), params[1][3])
+    untrained = {**variables, "head": jnp.zeros(3)}
+    with pytest.raises(ValueError, match=r"params.1 \(logits do not depend on it\).*name the table by table="):
+        embed(apply, untrained, x, tokens="ids")
+    assert embed(apply, untrained, x, tokens="ids", table="params.1").apply == embedded.apply
