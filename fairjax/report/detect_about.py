@@ -27,14 +27,16 @@ class About(NamedTuple):
     """Where the networks are from."""
     attribute: str = ""
     """Name of the variable that is the protected attribute, if it is a feature."""
-    threshold: float = 0.5
-    """Scores above it are positive decisions."""
+    threshold: float | None = 0.5
+    """Scores above it are positive decisions; None if the networks have thresholds of their own."""
     site: str = ""
     """Where in a layer the activations of units are recorded."""
     is_given: bool = False
     """Whether all seeds have the same network, which the user gave."""
     classes: int = 2
     """Number of classes."""
+    thresholds: tuple[float, ...] = ()
+    """The threshold of each network."""
     is_weighted: bool = False
     """Whether rows have weights."""
     settings: dict[str, Any] = {}
@@ -59,10 +61,11 @@ class About(NamedTuple):
             test_rows=int(subject.splits.test.shape[-1]),
             source=source,
             attribute="" if columns is None else next(iter(columns.attribute_variables), ""),
-            threshold=settings.threshold,
+            threshold=subject.thresholds[0] if subject.selected is None or settings.threshold else None,
             site="" if settings.network.file is not None else settings.network.site,
             is_given=settings.network.file is not None,
             classes=len(subject.structure.classes),
+            thresholds=subject.thresholds,
             is_weighted=subject.splits.weights is not None,
             settings={**training_identity(settings), **detection_values(settings)} | {"seeds": plain(subject.seeds)},
         )

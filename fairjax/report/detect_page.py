@@ -60,8 +60,12 @@ def page(parts: Sequence[Part], left_out: Mapping[str, str], about: About) -> st
         lead += f"Differences are {about.difference}. "
         if about.groups == tuple(f"{about.protected} = {code}" for code in (0, 1)):
             lead += f"The code 1 is the group that the data set calls privileged, for {about.protected} and others. "
-    if about.classes == 2:
+    if about.classes == 2 and about.threshold is not None:
         lead += f"A decision is positive if the score is above {about.threshold:g}. "
+    elif about.classes == 2:
+        low, high = min(about.thresholds), max(about.thresholds)
+        between = f"{low:.2f}" if len(about.thresholds) == 1 else f"from {low:.2f} to {high:.2f}"
+        lead += f"A decision is positive if the score is above the threshold that debias selects, {between}. "
     if about.is_given and len(about.seeds) > 1:
         lead += (
             f"It is the same network on {len(about.seeds)} test parts: read networks below as test parts. They share "
@@ -97,9 +101,9 @@ def _limits(left_out: Mapping[str, str], about: About) -> Section:
 
 _WEIGHTS = (
     "What holds for the population that the weights of rows stand for, in all numbers: weights count in the parts and "
-    "the importance of variables, and in the quality by subgroup. Without weights, every row counts once: associations "
-    "with the group, effects of perturbations and the gaps before and after them, probes, TCAV and its steps, single "
-    "units, attribution profiles, and maps."
+    "the importance of variables, in the gaps before and after perturbations, and in the quality by subgroup. Without "
+    "weights, every row counts once: associations with the group, effects of perturbations, probes, TCAV and its "
+    "steps, single units, attribution profiles, and maps."
 )
 
 

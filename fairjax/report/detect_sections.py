@@ -125,6 +125,10 @@ def concepts(found: Tables, about: About) -> Part:
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
             "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
         )
+    if "input" not in accuracy:
+        points.append(
+            "The input is not probed: it has too many columns, holds codes, or the regression did not converge."
+        )
     others = {"with random weights": untrained[last], "from the input": accuracy.get("input", np.nan), "by chance": 0.5}
     known = ", ".join(f"{value:.2f} {what}" for what, value in others.items() if np.isfinite(value))
     finding = f"Whether a linear probe tells the groups apart from the last layer, {last}, is not estimable."

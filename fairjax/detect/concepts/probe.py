@@ -1,5 +1,6 @@
 """Linear probes: how well the protected attribute can be read from the activations of each layer."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from fairjax.metrics import balanced_accuracy
 from fairjax.metrics.ranking import area_under_curve
 from fairjax.nn.network import Network
 from fairjax.types import Inputs, Number, Rows, Variables
+
+INPUT_COLUMNS = 2000
+"""Maximum number of columns of an input that is probed: the regression takes memory of their number squared."""
 
 
 class ProbeQuality(NamedTuple):
@@ -36,7 +40,8 @@ class Probes(NamedTuple):
     layers: dict[str, ProbeQuality]
     """The probe of each layer."""
     input: ProbeQuality
-    """The same probe of the network's input; NaN if the input holds codes, such as tokens."""
+    """The same probe of the network's input; NaN if the input holds codes, such as tokens, or is wider than
+    `INPUT_COLUMNS`, as large images are."""
     untrained: dict[str, ProbeQuality] | None
     """The same probe of each layer of a network with random weights; None if none was given."""
 
@@ -105,9 +110,10 @@ def probe(
     sources: dict[str, Any] = {f"trained {name}": (activations[0][name], activations[1][name]) for name in chosen}
     if untrained is not None:
         sources |= {f"untrained {name}": (activations[2][name], activations[3][name]) for name in chosen}
-    inputs = tuple(input_columns(part.x) for part in (train, test))
-    if inputs[0] is not None:
-        sources["input"] = inputs
+    if num_columns(train.x) <= INPUT_COLUMNS:
+        inputs = tuple(input_columns(part.x) for part in (train, test))
+        if inputs[0] is not None:
+            sources["input"] = inputs
     valid = checks.all_valid(*validity)
     qualities = _qualities(sources, *groups, jnp.asarray(penalty), jnp.array(True) if valid is None else valid)
     nothing = jnp.full((), jnp.nan)
@@ -143,6 +149,16 @@ def two_groups(name: str, batch: Rows) -> tuple[Bool[Array, " n"], Bool[Array, "
         if ones in (0, groups.size):
             raise ValueError(f"{name} must have rows of both groups, found {ones} of group 1 among {groups.size}")
     return groups, valid
+
+
+def num_columns(x: Inputs) -> int:
+    """Return the number of columns that inputs have as one matrix.
+
+    Example:
+        >>> num_columns({"age": jnp.ones(2), "image": jnp.ones((2, 3, 3), jnp.uint8)})
+        10
+    """
+    return sum(math.prod(jnp.shape(leaf)[1:]) for leaf in jax.tree.leaves(x))
 
 
 def input_columns(x: Inputs) -> Float[Array, "n d"] | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -19,7 +20,7 @@ from fairjax.detect.counterfactual import (
 from fairjax.runs.detecting.attribute_change import AttributeChange, change_of_attribute
 from fairjax.runs.detecting.columns import Columns
 from fairjax.runs.detecting.subject import Subject
-from fairjax.types import Rows
+from fairjax.types import Rows, weights_of
 
 STRENGTH, LEVEL = 0.1, 0.05
 """Least strength, and greatest p-value, of the association with the group for a variable to count as a proxy."""
@@ -44,21 +45,22 @@ def compute(subject: Subject) -> dict[str, pd.DataFrame]:
         left_out["counterfactuals_left_out"] = pd.DataFrame(reason)
     if not makers:
         return {"counterfactuals": _no_effects(), "counterfactual_gaps": _no_gaps(), **left_out}
-    apply, threshold = subject.network.apply, subject.settings.threshold
+    apply = subject.network.apply
 
-    def of_seed(variables: Any, split: Any, key: Any) -> dict[str, Effects]:
+    def of_seed(variables: Any, split: Any, key: Any, threshold: Any) -> dict[str, Effects]:
         train, test = split.part("train"), split.part("test")
         keys = jax.random.split(key, len(makers))
         perturb = {name: make(train, test, keys[number]) for number, (name, make) in enumerate(makers.items())}
         return counterfactual(apply, variables, test.x, perturb, threshold=threshold)
 
-    effects = subject.over_seeds(of_seed)
+    effects = subject.over_seeds(of_seed, jnp.asarray(subject.thresholds, jnp.float32))
     tables, gaps = [], []
     for number, seed in enumerate(subject.seeds):
-        a = np.asarray(subject.part_of(number, "test").a)
+        test = subject.part_of(number, "test")
+        a = np.asarray(test.a)
         of_seed_effects = {name: jax.tree.map(lambda leaf: leaf[number], effects[name]) for name in makers}  # noqa: B023
         usable = {name: each for name, each in of_seed_effects.items() if np.isfinite(each.effect).all()}
-        gaps += [_gaps(name, each, a) | {"seed": seed} for name, each in of_seed_effects.items()]
+        gaps += [_gaps(name, each, a, weights_of(test)) | {"seed": seed} for name, each in of_seed_effects.items()]
         if usable:
             key = jax.random.fold_in(jax.random.key(subject.settings.key), seed)
             options: Any = {"group_names": subject.groups, "draws": subject.settings.draws}
@@ -114,13 +116,15 @@ def _whole_table(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
 _GAPS = ("perturbation", "score_gap_before", "score_gap_after", "selection_gap_before", "selection_gap_after")
 
 
-def _gaps(name: str, effects: Effects, a: np.ndarray) -> dict[str, Any]:
+def _gaps(name: str, effects: Effects, a: np.ndarray, weights: Any = None) -> dict[str, Any]:
     """Return the gaps of mean scores and of selection rates, a = 0 minus a = 1, before and after a perturbation."""
+    weights = np.ones(len(a)) if weights is None else np.asarray(weights, float)
+    shares = [np.where(group, weights, 0.0) / (weights[group].sum() or np.nan) for group in (~a, a)]
     known = np.isfinite(effects.effect).all()
     after = np.where(known, effects.scores + effects.effect, np.nan)
     decided = np.where(known, effects.after.astype(float), np.nan)
     values = (effects.scores, after, effects.before.astype(float), decided)
-    gaps = [float(np.mean(value[~a]) - np.mean(value[a])) for value in values]
+    gaps = [float(np.sum(value * shares[0]) - np.sum(value * shares[1])) for value in values]
     return dict(zip(_GAPS, (name, *gaps), strict=True))
 
 

@@ -45,7 +45,7 @@ def _quality(subject: Subject) -> dict[str, pd.DataFrame]:
     by_group, gaps = [], []
     for number in range(len(subject.seeds)):
         test, score = subject.part_of(number, "test"), scores[number]
-        predicted = score > settings.threshold if classes == 2 else score.argmax(axis=1)
+        predicted = score > np.float32(subject.thresholds[number]) if classes == 2 else score.argmax(axis=1)
         weights = getattr(test, "weights", None)
         options: Any = {"num_classes": classes, "bootstrap": settings.draws, "seed": settings.key}
         for view, members in _views(subject, number).items():

@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
+import pandas as pd
 
 from fairjax import checkpoint
 from fairjax.datasets import DATASETS
@@ -30,6 +32,8 @@ class SavedRun(NamedTuple):
     """Variables with a leading axis of all seeds of the run."""
     seeds: tuple[int, ...]
     """The seeds of the run, in the order of the variables."""
+    thresholds: tuple[float, ...] | None
+    """The threshold that the run selected for each network, in the order of `seeds`; None if it is not known."""
     checksum: str
     """Checksum of the files of the networks."""
 
@@ -69,7 +73,23 @@ def load_run(settings: DetectSettings) -> SavedRun:
         if unknown:
             raise ValueError(f"seeds must be some of {', '.join(map(str, seeds))}, got {unknown[0]}")
         rebuilt = dataclasses.replace(rebuilt, seeds=settings.seeds)
-    return SavedRun(rebuilt, cast(nn.Module, saved.module), saved.variables, seeds, _checksum(folder))
+    thresholds = _thresholds(saved.about, folder, seeds)
+    return SavedRun(rebuilt, cast(nn.Module, saved.module), saved.variables, seeds, thresholds, _checksum(folder))
+
+
+def _thresholds(about: dict[str, Any], folder: Path, seeds: Sequence[int]) -> tuple[float, ...] | None:
+    """Return the threshold that a run selected for each network; None if neither the networks nor its results say."""
+    if "threshold" in about.get("table", {}):
+        return tuple(about["table"]["threshold"])
+    try:
+        results = pd.read_csv(folder.parent.parent / "results.csv", keep_default_na=False)
+        method = "standard" if folder.name == "trained" else folder.name
+        rows = results[(results["method"] == method) & (results["part"] == "test")]
+        rows = rows[rows["rule"] == rows["rule"].iloc[0]]  # the main rule is first, and saved networks are of that
+        found = {int(seed): float(value) for seed, value in zip(rows["seed"], rows["threshold"], strict=True)}
+        return tuple(found[seed] for seed in seeds)
+    except (OSError, ValueError, LookupError):  # not finished, or without this method
+        return None
 
 
 def _rebuilt(settings: DetectSettings, file: Path) -> DetectSettings:

@@ -5,6 +5,7 @@ from fairjax.runs.detecting.applies import needs_table_and_two_groups
 from fairjax.runs.detecting.computing import Computed, Place, Section, compute_sections
 from fairjax.runs.detecting.settings import detection_values
 from fairjax.runs.detecting.subject import Subject
+from fairjax.runs.identity import plain
 
 SECTIONS: tuple[Section, ...] = (
     Section("features", features.compute, needs_table_and_two_groups),
@@ -23,5 +24,6 @@ def compute_all(subject: Subject) -> Computed:
         ValueError: if a chosen section does not apply to the data.
     """
     run, settings = subject.run, subject.settings
-    place = Place(run.folder.path, detection_values(settings), run.console, run.timings)
+    conditions = {**detection_values(settings), "thresholds": plain(subject.thresholds)}
+    place = Place(run.folder.path, conditions, run.console, run.timings)
     return compute_sections(SECTIONS, subject, place, settings.sections)

@@ -32,8 +32,9 @@ class DetectSettings(Settings):
     short form is --network DIR. The data set, the splits and the seeds are those of the run."""
     sections: tuple[str, ...] = ()
     """Sections to compute. By default all that apply to the data."""
-    threshold: float = 0.5
-    """Scores above it are positive decisions."""
+    threshold: float | None = None
+    """Scores above it are positive decisions. By default the threshold that `debias` selects for each network, and 0.5
+    where none is known."""
     nodes: int = 50
     """Number of points between the baseline and a row at which integrated gradients are computed."""
     proxies: int = 6
@@ -65,7 +66,7 @@ class DetectSettings(Settings):
         unknown = [name for name in self.sections if name not in known]
         if unknown:
             raise ValueError(f"sections must be some of {', '.join(known)}, got {unknown[0]!r}")
-        if not 0 < self.threshold < 1:
+        if self.threshold is not None and not 0 < self.threshold < 1:
             raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}")
         for name, least, most in (
             ("nodes", 1, 10**4), ("draws", 100, 10**6), ("proxies", 0, 100), ("concept_sets", 2, 1000),

@@ -13,6 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 from fairjax import seeds
+from fairjax.methods import Task
 from fairjax.nn import Network, from_linen
 from fairjax.runs.context import RunContext, open_run
 from fairjax.runs.detecting.columns import Columns, columns_of
@@ -21,8 +22,11 @@ from fairjax.runs.detecting.settings import DetectSettings, folder_identity
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.given_network import given_network
 from fairjax.runs.loading import keys_of
+from fairjax.runs.stages import Originals
 from fairjax.runs.structure import Structure
 from fairjax.runs.training import Data, describe_data, example_of, load_data, prepare
+from fairjax.runs.trials import Prepared
+from fairjax.seeds import Axes
 from fairjax.types import Part, Rows, Split, Variables
 
 DETECTION = 0x64657465
@@ -53,6 +57,8 @@ class Subject:
     """Columns of the features, if they are a table."""
     epochs: tuple[int, ...] = ()
     """Number of epochs that each network was trained here."""
+    selected: tuple[float, ...] | None = None
+    """The threshold that `debias` selects for each network; None if it is not known."""
 
     @property
     def settings(self) -> DetectSettings:
@@ -63,6 +69,14 @@ class Subject:
     def seeds(self) -> tuple[int, ...]:
         """The seeds in the order of the variables."""
         return self.settings.seeds
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """The threshold of the scores of each network."""
+        own = self.settings.threshold
+        if own is None and self.selected is not None:
+            return self.selected
+        return (0.5 if own is None else own,) * len(self.seeds)
 
     @property
     def kind(self) -> Kind:
@@ -79,12 +93,12 @@ class Subject:
             return tuple(f"{self.facts['protected']} = {code}" for code in (0, 1))
         return names
 
-    def over_seeds(self, function: Callable[..., Any], *shared: Any) -> Any:
+    def over_seeds(self, function: Callable[..., Any], *each: Any) -> Any:
         """Compute a function of one seed for all seeds, on all devices.
 
         Args:
-            function: `function(variables, split, key, *shared)`, which returns a tree of arrays.
-            *shared: further arguments, the same for all seeds.
+            function: `function(variables, split, key, *each)`, which returns a tree of arrays.
+            *each: further arguments, with a leading axis of seeds.
 
         Returns:
             The results as NumPy arrays with a leading axis of seeds.
@@ -92,8 +106,8 @@ class Subject:
         keys = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, DETECTION), self.settings.key))(
             keys_of(self.settings)
         )
-        arguments = (self.variables, self.splits, keys, *shared)
-        axes = (0, self.axes, 0, *(None for _ in shared))
+        arguments = (self.variables, self.splits, keys, *each)
+        axes = (0, self.axes, 0, *(0 for _ in each))
         size = self.settings.group_size or self.run.machine.group_size
         mesh = mesh_of(self.run)
 
@@ -172,7 +186,17 @@ def _trained(run: RunContext) -> Subject:
         structure=prepared.structure,
         facts=prepared.facts,
         epochs=epochs,
+        selected=_selected(run, prepared),
     )
+
+
+def _selected(run: RunContext, prepared: Prepared) -> tuple[float, ...] | None:
+    """Return the threshold that `debias` selects for each network; None if there are more classes, or one is set."""
+    if len(prepared.structure.classes) != 2 or run.settings.threshold is not None:  # type: ignore[attr-defined]
+        return None
+    task = Task(prepared.network, prepared.structure.measure(run.settings.measure))
+    originals = Originals.evaluate(run, task, prepared.trained.best, prepared.splits, Axes(prepared.axes))
+    return tuple(np.asarray(originals.evaluated[0].valid.threshold, float).tolist())
 
 
 def _nothing_ahead(*arguments: Any) -> None:
@@ -187,7 +211,8 @@ def _loaded(run: RunContext, saved: SavedRun) -> Subject:
     describe_data(run, *data[2:])
     places = np.array([saved.seeds.index(seed) for seed in settings.seeds])
     variables = jax.tree.map(lambda leaf: leaf[places], saved.variables)
-    return _of_data(run, data, from_linen(saved.module), variables)
+    known = None if saved.thresholds is None else tuple(saved.thresholds[place] for place in places)
+    return _of_data(run, data, from_linen(saved.module), variables, known)
 
 
 def _given(settings: DetectSettings) -> tuple[Callable[[RunContext], Subject], DetectSettings, dict[str, Any]]:
@@ -209,11 +234,12 @@ def _given(settings: DetectSettings) -> tuple[Callable[[RunContext], Subject], D
     return make, settings, given.identity
 
 
-def _of_data(run: RunContext, data: Data, network: Network, variables: Variables) -> Subject:
+def _of_data(
+    run: RunContext, data: Data, network: Network, variables: Variables, selected: tuple[float, ...] | None = None
+) -> Subject:
     splits, axes, structure, facts = data
-    return _subject(
-        run, network=network, variables=variables, splits=splits, axes=axes, structure=structure, facts=facts
-    )
+    made: Any = {"network": network, "variables": variables, "structure": structure, "selected": selected}
+    return _subject(run, splits=splits, axes=axes, facts=facts, **made)
 
 
 def _subject(run: RunContext, *, splits: Split, axes: Split, facts: dict[str, Any], **others: Any) -> Subject:

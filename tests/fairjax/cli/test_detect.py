@@ -130,10 +130,21 @@ def test_flipping_moves_the_groups_in_opposite_directions_and_gaps_are_those_of_
         index="seed", columns="group", values="mean_logit_effect"
     )
     assert (np.sign(flips["a = 0"]) == -np.sign(flips["a = 1"])).all()
-    gaps = pd.read_csv(folders["trained"] / "counterfactual_gaps.csv").groupby("seed")["selection_gap_before"].first()
-    quality = pd.read_csv(folders["trained"] / "quality.csv")
-    assert (quality.groupby("seed")["count"].sum() == 48).all()
-    assert gaps.abs().max() <= 1
+    results = pd.read_csv(folders["debias"] / "results.csv").query("method == 'standard' and part == 'test'")
+    results = results.set_index("seed")
+    for name in ("trained", "saved"):
+        gaps = pd.read_csv(folders[name] / "counterfactual_gaps.csv").groupby("seed")["selection_gap_before"].first()
+        np.testing.assert_allclose(gaps, results.loc[gaps.index, "bias"], atol=1e-6)
+        quality = pd.read_csv(folders[name] / "quality.csv")
+        assert (quality.groupby("seed")["count"].sum() == 48).all()
+        for g in (0, 1):
+            of_group = quality[quality["group"] == f"a = {g}"].set_index("seed")
+            right = of_group["accuracy"] * of_group["count"]
+            np.testing.assert_allclose(right, results[f"tp{g}"] + results[f"tn{g}"], atol=1e-4)
+    assert (results["threshold"] != 0.5).any(), "or the decisions could be those at 0.5"
+    text = (folders["saved"] / "detect.html").read_text()
+    low, high = results["threshold"].min(), results["threshold"].max()
+    assert f"above the threshold that debias selects, from {low:.2f} to {high:.2f}." in text
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Concept vectors, gradients of units, probes, concept addition and selectivity, held against plain oracles."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import jaxtyping
@@ -302,6 +304,13 @@ def test_the_input_is_probed_only_if_it_holds_quantities():
     codes = Batch(jax.random.randint(jax.random.key(1), (N, D), 0, 9), BATCH.y, A)
     found = probe(network, LINEAR_VARIABLES, codes, codes)
     assert np.isnan(found.input.auc) and not np.isnan(found.layers["only"].auc) and found.untrained is None
+
+
+def test_inputs_with_too_many_columns_are_not_probed(monkeypatch):
+    assert not np.isnan(probe(LINEAR, LINEAR_VARIABLES, BATCH, BATCH).input.auc)
+    monkeypatch.setattr(sys.modules["fairjax.detect.concepts.probe"], "INPUT_COLUMNS", D - 1)
+    found = probe(LINEAR, LINEAR_VARIABLES, BATCH, BATCH)
+    assert np.isnan(found.input.auc) and not found.input.converged and not np.isnan(found.layers["only"].auc)
 
 
 def sigmoid(values):

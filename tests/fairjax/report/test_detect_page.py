@@ -409,3 +409,14 @@ def test_images_without_maps_or_without_channels_say_so():
     assert "no activations with positions" in section.text and len(section.tables) == len(findings) == 1
     (section,), findings = detect_sections.maps({k: v for k, v in whole.items() if k != "bias_by_channel"}, ABOUT)
     assert "takes only whole numbers" in section.text and not section.tables and "mean maps" in findings[0]
+
+
+def test_the_page_says_at_which_thresholds_networks_decide(page):
+    assert "if the score is above 0.5. " in page
+    for thresholds, between in (((0.4,), "0.40"), ((0.38, 0.551), "from 0.38 to 0.55")):
+        text = detect_page.page([], {}, ABOUT._replace(threshold=None, thresholds=thresholds))
+        assert f"above the threshold that debias selects, {between}. " in text
+    single = {"balanced_accuracy": [np.nan, 0.8, 0.9]}
+    wide = concepts() | {"probes": concepts()["probes"].assign(balanced_accuracy=single["balanced_accuracy"] * len(SEEDS))}
+    part = detect_sections.concepts(wide, ABOUT)
+    assert any(point.startswith("The input is not probed") for point in part.sections[0].points)

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from fairjax import SHARED, adapters, checkpoint, data
 from fairjax.detect.concepts import ProbeQuality, Probes
+from fairjax.detect.counterfactual import Effects
 from fairjax.nn import Cnn, Mlp, from_linen
-from fairjax.runs.detecting import concepts, maps, sections
+from fairjax.runs.detecting import concepts, counterfactuals, maps, sections
 from fairjax.runs.detecting.attribute_change import change_of_attribute
 from fairjax.runs.detecting.columns import columns_of
 from fairjax.runs.detecting.computing import Section
@@ -108,6 +109,23 @@ def test_an_attribute_that_cannot_be_changed_says_why(x, names, reason):
     assert found.perturb is None and found.reason == reason and found.name == "flip race"
 
 
+def test_gaps_before_and_after_are_weighted():
+    random = np.random.default_rng(0)
+    a, weights = np.array([True, False] * 4), random.integers(1, 4, 8).astype(float)
+    scores, effect = random.uniform(size=8), random.normal(size=8)
+    before, after = scores > 0.5, scores + effect > 0.5
+    effects = Effects(effect, effect, scores, before, after, np.ones(8, bool))
+    for given in (None, weights):
+        found = counterfactuals._gaps("flip", effects, a, given)
+        rows = np.repeat(np.arange(8), 1 if given is None else weights.astype(int))
+        for name, values in (("score_gap_before", scores), ("score_gap_after", scores + effect),
+                             ("selection_gap_before", before), ("selection_gap_after", after)):  # fmt: skip
+            repeated, group = values[rows], a[rows]
+            assert found[name] == pytest.approx(repeated[~group].mean() - repeated[group].mean())
+    none = counterfactuals._gaps("flip", effects, a, np.where(a, 0.0, 1.0))
+    assert np.isnan(none["score_gap_before"]), "a group without weight has no mean"
+
+
 # Settings.
 
 
@@ -189,6 +207,33 @@ def test_the_settings_of_a_finished_run_are_read_from_its_folder(run):
     assert again.checksum == saved.checksum and len(saved.checksum) == 64
 
 
+def test_networks_keep_the_thresholds_that_their_run_selected(run):
+    folder = run()
+    assert load_run(DetectSettings(saved_network=folder)).thresholds is None
+    results = pd.DataFrame({
+        "method": ["standard"] * 6 + ["pruning"] * 6, "rule": ["none"] * 6 + ["objective"] * 3 + ["bounded"] * 3,
+        "seed": [9, 5, 7] * 4, "part": ["valid"] * 3 + ["test"] * 9,
+        "threshold": [0.9] * 3 + [0.3, 0.1, 0.2] + [0.6, 0.4, 0.5] + [0.8] * 3,
+    })  # fmt: skip
+    results.to_csv(folder.parent.parent / "results.csv", index=False)
+    assert load_run(DetectSettings(saved_network=folder)).thresholds == (0.1, 0.2, 0.3)
+    pruning = folder.rename(folder.parent / "pruning")
+    assert load_run(DetectSettings(saved_network=pruning)).thresholds == (0.4, 0.5, 0.6), "those of the main rule"
+    other = pruning.rename(folder.parent / "other")
+    assert load_run(DetectSettings(saved_network=other)).thresholds is None
+    run(about={"seeds": [5, 7, 9], "table": {"threshold": [0.7, 0.8, 0.9]}})
+    assert load_run(DetectSettings(saved_network=folder)).thresholds == (0.7, 0.8, 0.9)
+
+
+def test_a_given_threshold_is_used_before_a_selected_one(bytes_, cnn):
+    subject = images_subject(*cnn, *bytes_)
+    assert subject.thresholds == (0.5, 0.5)
+    subject = dataclasses.replace(subject, selected=(0.2, 0.3))
+    assert subject.thresholds == (0.2, 0.3)
+    subject.run.settings = dataclasses.replace(subject.settings, threshold=0.4)
+    assert subject.thresholds == (0.4, 0.4)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -262,7 +307,7 @@ def subject(tmp_path):
     """Return what `compute_all` uses of a subject."""
     folder = SimpleNamespace(path=tmp_path)
     run = SimpleNamespace(folder=folder, console=Console(quiet=True), timings=Timings())
-    return SimpleNamespace(run=run, settings=DetectSettings())
+    return SimpleNamespace(run=run, settings=DetectSettings(), thresholds=(0.5,))
 
 
 @pytest.fixture
@@ -320,7 +365,7 @@ def test_names_that_look_like_numbers_stay_text(subject, monkeypatch):
         assert found[["seed", "is_attribute", "count"]].dtypes.astype(str).tolist() == ["int64", "bool", "int64"]
 
 
-@pytest.mark.parametrize("change", ["table", "marker", "settings", "version"])
+@pytest.mark.parametrize("change", ["table", "marker", "settings", "thresholds", "version"])
 def test_a_section_is_computed_again_if_its_tables_or_settings_changed(subject, calls, tmp_path, monkeypatch, change):
     calls.append("second")  # so that it does not fail
     compute_all(subject)
@@ -332,6 +377,8 @@ def test_a_section_is_computed_again_if_its_tables_or_settings_changed(subject, 
         marker.write_text("[]")
     elif change == "settings":
         subject.settings = DetectSettings(key=1)
+    elif change == "thresholds":
+        subject.thresholds = (0.4,)
     else:
         monkeypatch.setattr("fairjax.__version__", "other")
     before = calls.count("first")
