@@ -416,7 +416,7 @@ def test_the_page_says_at_which_thresholds_networks_decide(page):
     for thresholds, between in (((0.4,), "0.40"), ((0.38, 0.551), "from 0.38 to 0.55")):
         text = detect_page.page([], {}, ABOUT._replace(threshold=None, thresholds=thresholds))
         assert f"above the threshold that debias selects, {between}. " in text
-    single = {"balanced_accuracy": [np.nan, 0.8, 0.9]}
-    wide = concepts() | {"probes": concepts()["probes"].assign(balanced_accuracy=single["balanced_accuracy"] * len(SEEDS))}
+    probed = concepts()["probes"].assign(balanced_accuracy=[np.nan, 0.8, 0.9] * len(SEEDS))
+    wide = concepts() | {"probes": probed}
     part = detect_sections.concepts(wide, ABOUT)
     assert any(point.startswith("The input is not probed") for point in part.sections[0].points)
