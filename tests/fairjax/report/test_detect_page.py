@@ -414,6 +414,8 @@ def test_the_page_says_at_which_thresholds_networks_decide(page):
         text = detect_page.page([], {}, ABOUT._replace(threshold=None, thresholds=thresholds))
         assert f"above the threshold that debias selects, {between}. " in text
     single = {"balanced_accuracy": [np.nan, 0.8, 0.9]}
-    wide = concepts() | {"probes": concepts()["probes"].assign(balanced_accuracy=single["balanced_accuracy"] * len(SEEDS))}
+    wide = concepts() | {
+        "probes": concepts()["probes"].assign(balanced_accuracy=single["balanced_accuracy"] * len(SEEDS))
+    }
     part = detect_sections.concepts(wide, ABOUT)
     assert any(point.startswith("The input is not probed") for point in part.sections[0].points)
