@@ -97,7 +97,7 @@ def concepts(found: Tables, about: About) -> Part:
     if degenerate:
         points.append(
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
-            "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
+            "all rows, so that the score of every direction is 0 or 1 and its test is void. Read the sensitivity there."
         )
     known = (
         f"{untrained[last]:.2f} with random weights, {accuracy.get('input', np.nan):.2f} from the input, 0.50 by chance"

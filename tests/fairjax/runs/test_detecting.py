@@ -253,8 +253,8 @@ def test_a_stopped_run_computes_only_the_sections_that_were_not_finished(subject
 
 def test_names_that_look_like_numbers_stay_text(subject, monkeypatch):
     made = pd.DataFrame({
-        "seed": [1, 2, 3], "group": ["0", "1", "NA"], "variable": ["True", "False", "True"], "worst": ["01", np.nan, None],
-        "is_attribute": [True, False, True], "count": [3, 4, 5], "mixed": ["all", 1, 2],
+        "seed": [1, 2, 3], "group": ["0", "1", "NA"], "variable": ["True", "False", "True"],
+        "worst": ["01", np.nan, None], "is_attribute": [True, False, True], "count": [3, 4, 5], "mixed": ["all", 1, 2],
     })  # fmt: skip
     monkeypatch.setattr(sections, "SECTIONS", (Section("first", lambda _: {"one": made}, lambda _: None),))
     for _ in range(2):  # computed, and read again
