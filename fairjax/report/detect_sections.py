@@ -20,9 +20,12 @@ def counterfactuals(found: Tables, about: About) -> Part:
     """Show how scores and decisions change when inputs are perturbed."""
     effects, gaps = found["counterfactuals"], found["counterfactual_gaps"]
     title = "Counterfactual effects"
-    if effects.empty:
+    if gaps.empty:
         text = "The attribute is not among the features, and no variable is clearly associated with it."
         return Part([Section("counterfactuals", title, text=text)], [])
+    unknown = _inapplicable(gaps)
+    if effects.empty:
+        return Part([Section("counterfactuals", title, text=unknown)], [])
     text = (
         "The inputs of test rows are changed, and the networks are evaluated again. Flip: the attribute gets its "
         "other value. Permute: a variable gets the values of other rows with the same label, of both groups. Shift: "
@@ -33,10 +36,11 @@ def counterfactuals(found: Tables, about: About) -> Part:
         "what would happen to people. Changed rows may be unlike any that exist; and networks that hardly react to a "
         "flipped attribute can still treat groups differently by its proxies.",
     )
+    points = [*points, unknown] if unknown else points
     caption = "Mean change of the score of changed rows; lines: 95 % t intervals over networks."
-    means = over_seeds(effects, ["perturbation", "group"], "mean_effect")["mean"]
+    means = over_seeds(effects, ["perturbation", "group"], "mean_effect")["mean"].dropna()
     listed = "; ".join(f"{name}, {group} {mean:+.3f}" for (name, group), mean in means.items() if group != "all")
-    alt = f"Mean change of the score by perturbation and group: {listed}."
+    alt = f"Mean change of the score by perturbation and group: {listed or 'not estimable'}."
     section = Section(
         "counterfactuals",
         title,
@@ -49,6 +53,16 @@ def counterfactuals(found: Tables, about: About) -> Part:
     return Part([section], _changes(effects, gaps, about))
 
 
+def _inapplicable(gaps: pd.DataFrame) -> str:
+    """Name the perturbations that some rows of every test part do not allow; nothing if there are none."""
+    known = gaps["selection_gap_after"].notna().groupby(gaps["perturbation"], sort=False).any()
+    names = "; ".join(f"{name}" for name in known.index[~known])
+    return names and (
+        f"Not applicable: {names}. Not all rows of the test parts can be changed in this way; a flip needs a column "
+        "with two values."
+    )
+
+
 def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[str]:
     """Say what flipping the attribute and permuting all proxies change."""
     finding = []
@@ -56,10 +70,15 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
     if len(flips):
         changed = over_seeds(flips.assign(share=flips["to_positive"] + flips["to_negative"]), "group", "share")["mean"]
         score = over_seeds(flips, "group", "mean_effect")["mean"]
-        parts = [f"{changed[group]:.1%} of those on {group} (score {score[group]:+.3f})" for group in about.groups]
-        finding.append(f"Of the decisions, flipping only the attribute changes {' and '.join(parts)}.")
+        parts = [
+            f"{changed[group]:.1%} of those on {group} (score {score[group]:+.3f})"
+            for group in about.groups
+            if not np.isnan(changed[group])
+        ]
+        if parts:
+            finding.append(f"Of the decisions, flipping only the attribute changes {' and '.join(parts)}.")
     after, before = over_seeds(gaps, "perturbation", "selection_gap_after")["mean"], gaps["selection_gap_before"].mean()
-    together = [name for name in after.index if name.startswith(("flip", "permute all", "shift"))]
+    together = [name for name in after.dropna().index if name.startswith(("flip", "permute all", "shift"))]
     listed = "; ".join(f"{after[name]:+.3f} after {name}" for name in together)
     if listed:
         finding.append(f"The gap of positive decisions is {before:+.3f}, and it is {listed}.")
@@ -69,9 +88,11 @@ def _changes(effects: pd.DataFrame, gaps: pd.DataFrame, about: About) -> list[st
 def concepts(found: Tables, about: About) -> Part:
     """Show whether layers encode the group, and whether the logit depends on it."""
     probes, tcav, units = found["probes"], found["tcav"], found["units"]
-    accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"]
+    if "untrained_balanced_accuracy" not in probes:  # a given network, which cannot be initialised
+        probes = probes.assign(untrained_balanced_accuracy=np.nan)
+    accuracy = over_seeds(probes, "layer", "balanced_accuracy")["mean"].dropna()
     untrained = over_seeds(probes, "layer", "untrained_balanced_accuracy")["mean"]
-    last = [layer for layer in accuracy.index if layer != "input"][-1]
+    last = [layer for layer in dict.fromkeys(probes["layer"]) if layer != "input"][-1]
     where = {
         "preactivation": "before the ReLU",
         "normalised": "after batch normalisation",
@@ -83,10 +104,14 @@ def concepts(found: Tables, about: About) -> Part:
         "which share of the rows with a positive label the logit rises along the direction; sensitivity: by how "
         f"much. Units are looked at {where.get(about.site, 'as brought')}."
     )
+    learned = (
+        "; whether it has learned to is not known without a probe of random weights."
+        if probes["untrained_balanced_accuracy"].isna().all()
+        else ", and has learned to if the probe is also above that of random weights."
+    )
     points = [
         *meaning(
-            "a layer encodes the group as far as its probe is above chance, and has learned to if the probe is also "
-            "above that of random weights. The logit depends on the group as far as scores and sensitivities differ "
+            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as far as scores and sensitivities differ "
             "from those of random directions.",
             "that the networks look for the group itself: a direction also holds everything that goes along with the "
             "group, and layers of random weights pass much of the input on.",
@@ -99,13 +124,17 @@ def concepts(found: Tables, about: About) -> Part:
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
             "all rows, so that the score of every direction is 0 or 1 and its test is void. Read the sensitivity there."
         )
-    known = (
-        f"{untrained[last]:.2f} with random weights, {accuracy.get('input', np.nan):.2f} from the input, 0.50 by chance"
-    )
-    finding = (
-        f"From the last layer, {last}, a linear probe tells the groups apart with a balanced accuracy of "
-        f"{accuracy[last]:.2f} ({known})."
-    )
+    compared = [
+        *([f"{untrained[last]:.2f} with random weights"] if not np.isnan(untrained[last]) else []),
+        *([f"{accuracy['input']:.2f} from the input"] if "input" in accuracy else []),
+        "0.50 by chance",
+    ]
+    finding = f"Whether a linear probe tells the groups apart from the last layer, {last}, is not estimable."
+    if last in accuracy:
+        finding = (
+            f"From the last layer, {last}, a linear probe tells the groups apart with a balanced accuracy of "
+            f"{accuracy[last]:.2f} ({', '.join(compared)})."
+        )
     tested = tcav[tcav["p"].notna()]
     if len(tested):
         share = float((tested["p"] < 0.05).mean())
@@ -113,7 +142,7 @@ def concepts(found: Tables, about: About) -> Part:
             f" TCAV scores differ from those of random directions in {share:.0%} of the tests of layers and networks."
         )
     listed = "; ".join(f"{layer} {value:.2f}" for layer, value in accuracy.items())
-    alt = f"Balanced accuracy of probes by layer: {listed}."
+    alt = f"Balanced accuracy of probes by layer: {listed or 'not estimable'}."
     caption = "One dot per network, lines at the medians, layers in the order of the network."
     section = Section(
         "concepts",

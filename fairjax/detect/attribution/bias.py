@@ -71,8 +71,8 @@ class BiasByFeature(NamedTuple):
             the standard deviation of the difference over seeds.
 
         Raises:
-            ValueError: if names or columns do not match, columns were not given before, or the confidence is not
-                between 0 and 1.
+            ValueError: if names or columns do not match, columns were not given before, the confidence is not between
+                0 and 1, or seeds compare different pairs of groups.
         """
         import pandas as pd
 
@@ -81,6 +81,7 @@ class BiasByFeature(NamedTuple):
         seeds = np.ndim(self.gap)
         if seeds > 1:
             raise ValueError(f"results may have one leading axis of seeds, found {seeds}: make a table of each")
+        self._check_pairs()
         by_row = {field: _matrix(getattr(self, field), seeds) for field in ("means", "draws")}
         by_row |= {field: _matrix(getattr(self, field), seeds, inner=0) for field in ("differences", "importance")}
         labels, codes = self._lines(names, columns, seeds)
@@ -115,9 +116,24 @@ class BiasByFeature(NamedTuple):
 
         Args:
             confidence: probability of the interval.
+
+        Raises:
+            ValueError: if seeds compare different pairs of groups.
         """
+        self._check_pairs()
         low, high = _interval(np.asarray(self.gap_draws, np.float64).reshape(-1, 1), confidence)
         return float(low[0]), float(high[0])
+
+    def _check_pairs(self) -> None:
+        """Raise an error if seeds that have a gap compare different pairs of groups."""
+        pairs = np.asarray(self.pair).reshape(-1, 2)[np.isfinite(np.asarray(self.gap).ravel())]
+        different = np.unique(pairs, axis=0)
+        if len(different) > 1:
+            found = " and ".join(str(tuple(pair)) for pair in different[:2].tolist())
+            raise ValueError(
+                f"seeds must compare one pair of groups, found {found}: pass pair= to bias_by_feature, or make a table "
+                "of each seed"
+            )
 
     def _lines(self, names: Any, columns: Any, seeds: int) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
         """Return the names of the lines, and the number of the line of each column if columns are summed."""

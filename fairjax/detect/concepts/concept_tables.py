@@ -49,6 +49,10 @@ def _note(one: Mapping[str, Any]) -> str:
     if one["refused"]:
         found = f"{float(one['accuracy']):.2f}" if np.isfinite(one["accuracy"]) else "not estimable"
         return f"refused: not predictable from this layer (balanced accuracy {found})"
+    if np.isnan(one["score"]):
+        return "not estimable: no row counts, or inputs or derivatives are not numbers"
+    if np.isnan(one["random_score"]):
+        return "no test: a regression of the random sets did not converge"
     if one["degenerate"]:
         return "degenerate: the gradient is the same for all rows, so read the sensitivity instead of the score"
     return ""

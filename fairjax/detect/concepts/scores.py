@@ -141,6 +141,6 @@ def scores_of(sums: ScoreSums) -> TcavScores:
 
 
 def is_degenerate(sums: ScoreSums) -> Bool[Array, ""]:
-    """Return whether the gradient is the same for all rows, so that every score is 0 or 1."""
+    """Return whether the gradient is the same for all rows, so that every score is 0 or 1; False if no row counts."""
     largest = jnp.max(jnp.maximum(jnp.abs(sums.low), jnp.abs(sums.high)))
-    return jnp.all(sums.high - sums.low <= EQUAL * largest)
+    return (sums.rows > 0) & jnp.all(sums.high - sums.low <= EQUAL * largest)

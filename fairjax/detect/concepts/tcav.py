@@ -66,7 +66,8 @@ class Tcav(NamedTuple):
     """Whether df/dh is the same for all rows, as below a linear head: every score is 0 or 1, and says no more than the
     sign of the sensitivity."""
     converged: Bool[Array, "..."]
-    """Whether the regressions of all draws converged; if not, the results are NaN."""
+    """Whether the regressions of all draws of the concept converged; if not, the results are NaN. If only one of the
+    random sets did not converge, `random_score` and the p-values are NaN."""
 
 
 def tcav(
@@ -149,7 +150,8 @@ def tcav(
     vectors = _vectors(method, draws, size, key, activations, jnp.stack([*columns.values()]), jnp.asarray(penalty))
     flat = {name: found.all.reshape(-1, found.all.shape[-1]) for name, found in vectors.items()}
     sums = _sums(network, target, chunk, variables, x, rows, flat)
-    results = _results(draws, {name: (sums[name], found.accuracy) for name, found in vectors.items()})
+    parts = {name: (sums[name], found.accuracy, found.all[:-1]) for name, found in vectors.items()}
+    results = _results(draws, parts)
     valid = checks.all_valid(valid, valid_rows)
     return {
         layer: {name: _of_concept(of_layer, i, valid) for i, name in enumerate(columns)}
@@ -265,14 +267,16 @@ def _sums(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _results(draws: int, layers: dict[str, tuple[ScoreSums, Float[Array, "k draws"]]]) -> dict[str, Tcav]:
-    def of_layer(sums: ScoreSums, accuracies: Array) -> Tcav:
+def _results(
+    draws: int, layers: dict[str, tuple[ScoreSums, Float[Array, "k draws"], Float[Array, "k draws _"]]]
+) -> dict[str, Tcav]:
+    def of_layer(sums: ScoreSums, accuracies: Array, vectors: Array) -> Tcav:
         scores = scores_of(sums)
         score, sensitivity, magnitude = (part.reshape(-1, draws) for part in scores)
         tests = len(layers) * accuracies.shape[0]
         accuracy, degenerate = jnp.mean(accuracies, axis=1), is_degenerate(sums)
         refused = ~(accuracy > CHANCE + MARGIN)
-        converged = jnp.all(jnp.isfinite(sensitivity[:-1]), axis=1)
+        converged = jnp.all(jnp.isfinite(vectors), axis=(1, 2))
 
         def p_value(values: Array) -> Array:
             others = jnp.broadcast_to(values[-1:], values[:-1].shape)

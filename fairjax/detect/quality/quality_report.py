@@ -262,7 +262,10 @@ def _calibration(
     chance = np.where(known, np.where(known, calibrated, 0.0).sum(axis=0) / count, np.nan)
     large = (calibrated >= error - 1e-12).sum(axis=0)
     p_value = np.where(known, (1 + large) / (1 + count), np.nan)
-    bias = np.where(known, np.where(known, draws, 0.0).sum(axis=0) / count - error, np.nan)
+    usable = known & ~np.isnan(draws)  # a draw may have no rows of a group
+    drawn = usable.sum(axis=0)
+    mean = np.where(usable, draws, 0.0).sum(axis=0) / np.maximum(drawn, 1)
+    bias = np.where(known & (drawn > 0), mean - error, np.nan)
     low, high = np.clip(interval - bias[:, None], 0, 1).T
     return chance, p_value, np.stack([np.where(p_value >= 0.05, 0.0, low), high], axis=1)
 

@@ -1,5 +1,8 @@
 """Conditions under which a section applies to the data."""
 
+import jax
+
+from fairjax.detect.concepts import layer_names
 from fairjax.runs.detecting.subject import Kind, Subject
 
 
@@ -27,3 +30,16 @@ def needs_table_and_two_groups(subject: Subject) -> str | None:
 def needs_images_and_two_groups(subject: Subject) -> str | None:
     """Return why a section for two groups of images does not apply; None if it does."""
     return needs_kind(subject, "images") or needs_two_groups(subject)
+
+
+def activation_shapes(subject: Subject) -> dict[str, tuple[int, ...]]:
+    """Return the shape of the activations of one row in each layer; none if the network does not show them."""
+    if subject.network.activations is None:
+        return {}
+    variables, split = subject.of_seed(0)
+    one = jax.tree.map(lambda leaf: leaf[:1], split.x)
+    try:
+        shown = jax.eval_shape(subject.network.activations, variables, one)
+    except ValueError:  # those of some layers of a brought network cannot be read
+        return {}
+    return {name: leaf.shape for name, leaf in zip(layer_names(variables), jax.tree.leaves(shown), strict=True)}

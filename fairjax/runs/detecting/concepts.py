@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from fairjax.adapters._bringing import TrainedInit
 from fairjax.detect.concepts import (
+    Probes,
     concept_addition,
     concept_vectors,
     layer_names,
@@ -17,15 +19,18 @@ from fairjax.detect.concepts import (
     tcav,
     tcav_table,
 )
-from fairjax.runs.detecting.applies import needs_two_groups
+from fairjax.nn import Network
+from fairjax.runs.detecting.applies import activation_shapes, needs_two_groups
 from fairjax.runs.detecting.subject import Subject
+
+_UNTRAINED = ("untrained_balanced_accuracy", "untrained_auc")
 
 
 def unfit(subject: Subject) -> str | None:
     """Return why the section does not apply; None if it does."""
-    if subject.network.activations is None:
-        return "needs a network that shows its activations"
-    widths = [keep.shape[-1] for keep in jax.tree.leaves(subject.variables["masks"])]
+    widths = [shape[-1] for shape in activation_shapes(subject).values()]
+    if not widths:
+        return "needs a network that shows the activations of its layers"
     if max(widths) > subject.settings.concept_rows:
         return (
             f"needs as many rows per concept vector as there are units in a layer, {max(widths)}: set --concept-rows "
@@ -42,8 +47,7 @@ def compute(subject: Subject) -> dict[str, pd.DataFrame]:
     def of_seed(variables: Any, split: Any, key: Any) -> Any:
         init_key, tcav_key = jax.random.split(key)
         train, test = split.part("train"), split.part("test")
-        first = jax.tree.map(lambda leaf: leaf[:1], train.x)
-        untrained = network.init(init_key, first)
+        untrained = _untrained(network, init_key, jax.tree.map(lambda leaf: leaf[:1], train.x))
         probes = probe(network, variables, train, test, untrained=untrained)
         concepts = {"group": ~train.a}
         tested = tcav(
@@ -60,11 +64,22 @@ def compute(subject: Subject) -> dict[str, pd.DataFrame]:
     probes, tested, effects, units = subject.over_seeds(of_seed)
     layers = layer_names(subject.variables)
     return {
-        "probes": _with_seeds(subject, probe_table(probes)),
+        "probes": _probes(subject, probes),
         "tcav": _with_seeds(subject, tcav_table(tested)).drop(columns="concept"),
         "concept_addition": _addition(subject, {layer: effects[layer] for layer in layers}),
         "units": _units(subject, {layer: units[layer] for layer in layers}),
     }
+
+
+def _untrained(network: Network, key: Any, x: Any) -> Any:
+    """Return variables with random weights; None for a network that was brought, which has no initialisation."""
+    return None if isinstance(network.init, TrainedInit) else network.init(key, x)
+
+
+def _probes(subject: Subject, probes: Probes) -> pd.DataFrame:
+    """Return one row per seed and layer; what random weights give is NaN if there are none."""
+    table = _with_seeds(subject, probe_table(probes))
+    return table if probes.untrained is not None else table.assign(**dict.fromkeys(_UNTRAINED, np.nan))
 
 
 def _with_seeds(subject: Subject, table: pd.DataFrame) -> pd.DataFrame:

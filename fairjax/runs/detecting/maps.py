@@ -3,11 +3,13 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
 from fairjax.detect.attribution import BiasByFeature, bias_by_feature
 from fairjax.detect.quality import MapsByGroup, grad_cam, maps_by_group
+from fairjax.runs.detecting.applies import activation_shapes, needs_images_and_two_groups
 from fairjax.runs.detecting.subject import Subject
 
 LEAST_POSITIONS = 16
@@ -16,35 +18,59 @@ LEAST_POSITIONS = 16
 CHUNK = 256
 """Number of images that are computed at a time."""
 
+CHECKED = 32
+"""Number of images on which logits of floats are compared with those of bytes."""
+
+
+def unfit(subject: Subject) -> str | None:
+    """Return why the section does not apply; None if it does."""
+    reason = needs_images_and_two_groups(subject)
+    if reason is None and shown_layer(subject) is None and divisor_of(subject) is None:
+        return "needs a network that shows activations with positions, or one that takes images of floats"
+    return reason
+
 
 def compute(subject: Subject) -> dict[str, pd.DataFrame]:
-    """Average the maps of test images by group, and decompose the gap of mean logits by channel."""
-    layer = shown_layer(subject)
-    found = _maps(subject, layer)
-    bias = _bias(subject)
-    return {
-        "maps": _tidy(subject, found, layer),
-        "maps_by_group": _counts(subject, found),
-        "mean_images": _mean_images(subject),
-        "bias_by_channel": _by_channel(subject, bias),
+    """Average the maps of test images by group, and decompose the gap of mean logits by channel, if possible."""
+    tables = {"mean_images": _mean_images(subject)}
+    layer, divisor = shown_layer(subject), divisor_of(subject)
+    if layer is not None:
+        found = _maps(subject, layer)
+        tables |= {"maps": _tidy(subject, found, layer), "maps_by_group": _counts(subject, found)}
+    if divisor is not None:
+        tables["bias_by_channel"] = _by_channel(subject, _bias(subject, divisor))
+    return tables
+
+
+def shown_layer(subject: Subject) -> str | None:
+    """Return the name of the layer whose maps are shown, see `LEAST_POSITIONS`; None if no layer has positions."""
+    positions = {
+        name: int(np.prod(shape[1:-1])) for name, shape in activation_shapes(subject).items() if len(shape) == 4
     }
+    large = [name for name, number in positions.items() if number >= LEAST_POSITIONS]
+    return large[-1] if large else max(positions, key=lambda name: positions[name], default=None)
 
 
-def shown_layer(subject: Subject) -> str:
-    """Return the name of the layer whose maps are shown; see `LEAST_POSITIONS`."""
-    from fairjax.detect.concepts.sites import layer_names
+def divisor_of(subject: Subject) -> int | None:
+    """Return what images are divided by as floats so that the logits stay the same; None if there is no such number.
 
+    Attributions are computed on floats. Networks of fairjax divide bytes, and not floats, by 255; a brought network may
+    take floats as they are, or only the whole numbers of the example that it was brought with.
+    """
     variables, split = subject.of_seed(0)
-    assert subject.network.activations is not None
-    one = jax.tree.map(lambda leaf: leaf[:1], split.x)
-    shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(subject.network.activations, variables, one))]
-    layers = {
-        name: int(np.prod(shape[1:-1]))
-        for name, shape in zip(layer_names(variables), shapes, strict=True)
-        if len(shape) == 4
-    }
-    large = [name for name, positions in layers.items() if positions >= LEAST_POSITIONS]
-    return large[-1] if large else max(layers, key=lambda name: layers[name])
+    images = split.batch(split.test[:CHECKED]).x
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return 1
+    logits = jax.jit(lambda images: subject.network.apply(variables, images)[0])
+    expected = np.asarray(logits(images))
+    for divisor in (255, 1):
+        try:
+            found = np.asarray(logits(images.astype(jnp.float32) / divisor))
+        except (TypeError, ValueError):  # the network does not take floats
+            continue
+        if np.allclose(found, expected, rtol=1e-3, atol=1e-4):
+            return divisor
+    return None
 
 
 def _maps(subject: Subject, layer: str) -> MapsByGroup:
@@ -89,18 +115,21 @@ def _mean_images(subject: Subject) -> pd.DataFrame:
     rows, columns = (grid.ravel() for grid in np.indices(x.shape[1:3]))
     frames = []
     for g, name in enumerate(subject.groups):
-        brightness = x[a == g].astype(np.float64).mean(axis=(0, 3)).ravel()
+        numbers, total = np.flatnonzero(a == g), np.zeros(x.shape[1:3])
+        for start in range(0, len(numbers), CHUNK):  # so that no copy of all images is made
+            total += x[numbers[start : start + CHUNK]].sum(axis=(0, 3), dtype=np.float64)
+        brightness = total.ravel() / (len(numbers) * x.shape[3]) if len(numbers) else np.nan
         frames.append(pd.DataFrame({"group": name, "row": rows, "column": columns, "brightness": brightness}))
     return pd.concat(frames, ignore_index=True)
 
 
-def _bias(subject: Subject) -> BiasByFeature:
+def _bias(subject: Subject, divisor: int) -> BiasByFeature:
     apply, nodes = subject.network.apply, subject.settings.nodes
 
     def of_seed(variables: Any, split: Any, key: Any) -> BiasByFeature:
         del key
         test = split.part("test")
-        x = test.x if np.issubdtype(test.x.dtype, np.floating) else test.x.astype(np.float32)
+        x = test.x if jnp.issubdtype(test.x.dtype, jnp.floating) else test.x.astype(jnp.float32) / divisor
         return bias_by_feature(apply, variables, (x, test.a), nodes=nodes, chunk=CHUNK)
 
     return subject.over_seeds(of_seed)

@@ -1,7 +1,7 @@
 """The sections of detection."""
 
 from fairjax.runs.detecting import concepts, counterfactuals, features, maps, quality
-from fairjax.runs.detecting.applies import needs_images_and_two_groups, needs_table_and_two_groups
+from fairjax.runs.detecting.applies import needs_table_and_two_groups
 from fairjax.runs.detecting.computing import Computed, Place, Section, compute_sections
 from fairjax.runs.detecting.settings import detection_values
 from fairjax.runs.detecting.subject import Subject
@@ -11,7 +11,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("counterfactuals", counterfactuals.compute, needs_table_and_two_groups),
     Section("concepts", concepts.compute, concepts.unfit),
     Section("quality", quality.compute, quality.unfit),
-    Section("maps", maps.compute, needs_images_and_two_groups),
+    Section("maps", maps.compute, maps.unfit),
 )
 """The sections in the order of the page. There is no other list of them."""
 

@@ -164,3 +164,48 @@ def test_the_report_of_the_run_links_to_the_page(folders):
     assert main(["report", str(folders["debias"])]) == 0
     text = (folders["debias"] / "report.html").read_text()
     assert '<a href="detect-trained/detect.html">Why the networks are biased: trained</a>' in text
+
+
+GIVEN = """
+import flax.linen as nn
+import jax
+
+
+class Classifier(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.relu(nn.Dense(4)(x)))
+
+
+def make(example_x):
+    module = Classifier()
+    return module, module.init(jax.random.key(3), example_x)
+"""
+
+
+@pytest.fixture
+def loans(tmp_path):
+    """Write a table of loans with a sex and three races, and a file that returns a Linen network for it."""
+    random, n = np.random.default_rng(0), 240
+    sex, income = random.choice(["f", "m"], n), random.normal(size=n).round(3)
+    repaid = np.where(income + (sex == "m") + random.normal(size=n) > 0.5, "yes", "no")
+    frame = pd.DataFrame({"sex": sex, "race": random.choice(["a", "b", "w"], n), "income": income, "repaid": repaid})
+    frame.to_csv(tmp_path / "loans.csv", index=False)
+    (tmp_path / "model.py").write_text(GIVEN)
+    return tmp_path
+
+
+def own(folder, *words):
+    """Return the words for the table of loans."""
+    table = ("--table", folder / "loans.csv", "--label", "repaid", "--positive", "yes")
+    return (*table, "--out", folder / "out", "--seeds", "1", "2", *QUICK, *words)
+
+
+@pytest.mark.slow
+def test_a_given_network_is_explained_without_layers_of_random_weights(loans, capsys):
+    given = ("--network", loans / "model.py:make")
+    assert run(*own(loans, "--protected", "sex", "--privileged", "m", *given)) == 0
+    probes = pd.read_csv(loans / "out" / "probes.csv")
+    assert probes["balanced_accuracy"].notna().all() and probes["untrained_auc"].isna().all()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "from the input, 0.50 by chance)" in printed and "random weights" not in printed

@@ -261,3 +261,22 @@ def test_what_cannot_be_decomposed_is_refused(data):
         found.table(groups=("women",))
     with pytest.raises(ValueError, match="one leading axis of seeds, found 2"):
         jax.tree.map(lambda leaf: leaf[None, None], found).table()
+
+
+def test_seeds_that_compare_different_pairs_of_groups_are_not_averaged():
+    a = np.arange(60) % 3
+    x = jnp.asarray(np.eye(3, dtype=np.float32)[a])
+    weights = {"w": jnp.array([[-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])}
+
+    def explained(**options):
+        return jax.vmap(lambda one: bias_by_feature(linear, one, (x, a), nodes=1, num_groups=3, **options))(weights)
+
+    found = explained()
+    assert found.pair.tolist() == [[0, 2], [1, 0]]
+    for result in (found.table, found.gap_interval):
+        with pytest.raises(ValueError, match=r"found \(0, 2\) and \(1, 0\): pass pair= to bias_by_feature"):
+            result()
+    table = explained(pair=(0, 1)).table().set_index("feature")["difference"]
+    np.testing.assert_allclose(table[["x1", "x2", "x3"]], [0.0, 0.5, 0.0], atol=1e-6)  # means of (-1, 0) and (1, 1)
+    one = jax.tree.map(lambda leaf: leaf[1], found)
+    assert len(one.table()) == 3

@@ -120,6 +120,20 @@ def test_a_calibrated_group_is_told_from_one_that_is_not(quality):
     assert (chance > 0.005).all() and (errors.loc["f"] > 2 * chance.loc["f"]).all()
 
 
+def test_a_draw_without_rows_of_a_group_does_not_remove_its_intervals():
+    r = np.random.default_rng(0)
+    scores, y = r.random(40), r.integers(0, 2, 40)
+    quality = quality_by_group(y, y, np.repeat(["a", "b"], [37, 3]), scores, minimum=1, bootstrap=400)
+    drawn = quality.draws["calibration_error"]
+    assert np.isnan(drawn[:, 1]).any() and not np.isnan(drawn[:, 0]).any()
+    for name in quality.values:
+        assert np.isfinite(quality.intervals[name]).all(), name
+    _, high = (
+        np.nanquantile(drawn[:, 1], [0.025, 0.975]) - np.nanmean(drawn[:, 1]) + quality.values["calibration_error"][1]
+    )
+    assert quality.intervals["calibration_error"][1, 1] == pytest.approx(np.clip(high, 0, 1))
+
+
 def test_small_groups_are_not_estimable_and_not_compared():
     y, decisions = np.tile([0, 1], 30), np.tile([0, 1, 1], 20)
     group = np.repeat(["a", "b", "c"], [40, 15, 5])

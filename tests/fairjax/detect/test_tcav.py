@@ -75,6 +75,16 @@ def test_scores_that_are_not_defined_are_nan_or_refused():
     assert all(np.isnan(part).all() for part in traced)
 
 
+def test_results_without_rows_or_random_directions_say_so(variables, results):
+    options = {"key": jax.random.key(0), "layers": ["hidden_00"], **OPTIONS}
+    none = jax.jit(lambda rows: tcav(MLP, variables, X, {"a": A}, X, counted=rows, **options))(jnp.zeros(N, bool))
+    assert not none["hidden_00"]["a"].degenerate and none["hidden_00"]["a"].converged
+    assert tcav_table(none).note[0].startswith("not estimable: no row counts")
+    one = results["hidden_00"]["a"]
+    untested = one._replace(random_score=one.random_score * jnp.nan, p=one.p * jnp.nan)
+    assert tcav_table({"hidden_00": {"a": untested}}).note[0].startswith("no test: a regression of the random sets")
+
+
 def test_sets_hold_examples_and_others_that_are_not_held_out():
     concepts = jnp.stack([jnp.arange(90) < 30, jnp.arange(90) % 2 == 0])
     sets = jax.jit(concept_sets, static_argnums=(2, 3))(jax.random.key(0), concepts, 4, 25)

@@ -299,6 +299,36 @@ def test_without_proxies_and_attribute_there_are_no_counterfactual_effects():
     assert not part.findings and "no variable is clearly associated" in part.sections[0].text
 
 
+def test_perturbations_that_do_not_apply_are_named_and_left_out_of_sentences():
+    made = counterfactuals()
+    after = ["score_gap_after", "selection_gap_after"]
+    gaps = made["counterfactual_gaps"]
+    gaps.loc[gaps["perturbation"].str.startswith("flip"), after] = np.nan
+    effects = made["counterfactuals"]
+    made["counterfactuals"] = effects[~effects["perturbation"].str.startswith("flip")]
+    part = detect_sections.counterfactuals(made, ABOUT)
+    assert not part.findings
+    assert "Not applicable: flip sex; flip sex, shift the proxy." in without_nan(part)
+    gaps[after] = np.nan
+    part = detect_sections.counterfactuals({**made, "counterfactuals": effects.head(0)}, ABOUT)
+    assert "Not applicable: flip sex; permute wife;" in part.sections[0].text and not part.sections[0].pictures
+
+
+def test_effects_and_probes_that_are_missing_are_left_out_of_sentences():
+    made = counterfactuals()
+    of_first = made["counterfactuals"]["group"] == GROUPS[0]
+    made["counterfactuals"].loc[of_first, ["mean_effect", "to_positive", "to_negative"]] = np.nan
+    assert "changes 4.0% of those on sex = 1 (score -0.040)." in without_nan(
+        detect_sections.counterfactuals(made, ABOUT)
+    )
+    made = concepts()
+    made["probes"].loc[made["probes"]["layer"] == "input", "balanced_accuracy"] = np.nan
+    made["probes"] = made["probes"].drop(columns="untrained_balanced_accuracy")
+    assert "balanced accuracy of 0.80 (0.50 by chance)." in without_nan(detect_sections.concepts(made, ABOUT))
+    made["probes"]["balanced_accuracy"] = np.nan
+    assert "is not estimable." in without_nan(detect_sections.concepts(made, ABOUT))
+
+
 def test_degenerate_layers_are_named():
     part = detect_sections.concepts(concepts(), ABOUT)
     assert any(point.startswith("At hidden_01 TCAV is degenerate") for point in part.sections[0].points)
@@ -331,3 +361,13 @@ def test_pages_of_runs_link_to_those_of_detect(tmp_path):
         ("detect-trained/detect.html", "Why the networks are biased: trained"),
     ]
     assert "networks/trained`" in why(tmp_path).text and len(why(tmp_path).links) == 3
+
+
+def test_images_without_maps_or_without_channels_say_so():
+    whole = maps()
+    (section,), findings = detect_sections.maps(
+        {name: whole[name] for name in ("mean_images", "bias_by_channel")}, ABOUT
+    )
+    assert "no activations with positions" in section.text and len(section.tables) == len(findings) == 1
+    (section,), findings = detect_sections.maps({k: v for k, v in whole.items() if k != "bias_by_channel"}, ABOUT)
+    assert "takes only whole numbers" in section.text and not section.tables and "mean maps" in findings[0]

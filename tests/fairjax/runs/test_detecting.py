@@ -4,6 +4,7 @@ import dataclasses
 import json
 from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,18 +12,23 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fairjax import checkpoint
-from fairjax.nn import Mlp, from_linen
-from fairjax.runs.detecting import sections
+from fairjax import SHARED, adapters, checkpoint, data
+from fairjax.detect.concepts import ProbeQuality, Probes
+from fairjax.nn import Cnn, Mlp, from_linen
+from fairjax.runs.detecting import concepts, maps, sections
 from fairjax.runs.detecting.columns import columns_of
 from fairjax.runs.detecting.computing import Section
 from fairjax.runs.detecting.saved import load_run
 from fairjax.runs.detecting.sections import SECTIONS, compute_all
 from fairjax.runs.detecting.settings import DetectSettings, detect_type, folder_identity
+from fairjax.runs.detecting.subject import Subject
 from fairjax.runs.files import write_json
 from fairjax.runs.identity import identity
 from fairjax.runs.settings import NetworkSettings, Settings, Simulation
+from fairjax.runs.structure import Structure
 from fairjax.runs.timings import Timings
+from fairjax.seeds import mesh as mesh_of_devices
+from fairjax.seeds.programs import Machine
 from fairjax.training import Training
 
 # Columns.
@@ -290,6 +296,115 @@ def test_a_chosen_section_that_does_not_apply_is_refused(subject, calls, monkeyp
     subject.settings = settings
     with pytest.raises(ValueError, match="the section third is for text, found a table: leave it out of --sections"):
         compute_all(subject)
+
+
+# Images.
+
+
+def images_subject(network, variables, x, a, seeds=(1, 2)):
+    """Return a subject with the same network for all seeds."""
+    made = data.from_arrays(x, np.arange(len(a)) % 4 < 2, a, standardise=False)
+    splits = data.split_seeds(made, seeds)
+    count = len(seeds)
+    settings = DetectSettings(seeds=seeds, nodes=8)
+    run = SimpleNamespace(settings=settings, machine=Machine(mesh_of_devices()))
+    many = jax.tree.map(lambda leaf: jnp.broadcast_to(jnp.asarray(leaf), (count, *jnp.shape(leaf))), variables)
+    return Subject(run, network, many, splits, SHARED, Structure(), {}, None)
+
+
+@pytest.fixture(scope="module")
+def bytes_():
+    """Return images of bytes, brighter in the second group, and the groups."""
+    random = np.random.default_rng(0)
+    a = np.arange(120) % 2 == 0
+    return (random.integers(0, 120, (120, 4, 4, 3)) + 100 * a[:, None, None, None]).astype(np.uint8), a
+
+
+@pytest.fixture(scope="module")
+def cnn(bytes_):
+    network = from_linen(Cnn(channels=(2,)))
+    return network, network.init(jax.random.key(0), bytes_[0][:2])
+
+
+def test_the_gap_of_images_of_bytes_is_that_of_the_logits(bytes_, cnn):
+    subject = images_subject(*cnn, *bytes_)
+    assert (maps.divisor_of(subject), maps.shown_layer(subject), maps.unfit(subject)) == (255, "block_00", None)
+    bias = maps._bias(subject, 255)
+    table = maps._by_channel(subject, bias)
+    for number, seed in enumerate(subject.seeds):
+        test = subject.part_of(number, "test")
+        assert test.x.dtype == np.uint8
+        logits = np.asarray(cnn[0].apply(cnn[1], test.x)[0])
+        gap = logits[~test.a].mean() - logits[test.a].mean()
+        np.testing.assert_allclose(table.loc[table["seed"] == seed, "gap"], gap, rtol=1e-4)
+        np.testing.assert_allclose(table.loc[table["seed"] == seed, "difference"].sum(), gap, rtol=0.05)
+
+
+def test_networks_that_take_only_whole_numbers_are_not_attributed_to_colours(bytes_, cnn):
+    def plain(variables, x, **_):
+        return jnp.mean(x.astype(jnp.float32), axis=(1, 2, 3)), variables
+
+    def strict(variables, x, **_):
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError("x must be of type uint8")
+        return plain(variables, x)
+
+    own = cnn[0]._replace(activations=None)
+    subjects = [images_subject(own._replace(apply=apply), cnn[1], *bytes_) for apply in (plain, strict)]
+    assert [maps.divisor_of(subject) for subject in subjects] == [1, None]
+    assert maps.unfit(subjects[0]) is None, "channels can be compared without maps"
+    assert maps.unfit(subjects[1]) == (
+        "needs a network that shows activations with positions, or one that takes images of floats"
+    )
+    assert concepts.unfit(subjects[0]) == "needs a network that shows the activations of its layers"
+    assert set(maps.compute(subjects[0])) == {"mean_images", "bias_by_channel"}
+    floats = images_subject(*cnn, bytes_[0].astype(np.float32), bytes_[1])
+    assert maps.divisor_of(floats) == 1
+
+
+def test_layers_without_positions_have_no_maps(bytes_, cnn):
+    flat = cnn[0]._replace(
+        activations=lambda variables, x: jax.tree.map(lambda _: jnp.ones((len(x), 2)), variables["masks"])
+    )
+    assert maps.shown_layer(images_subject(flat, cnn[1], *bytes_)) is None
+
+    def unreadable(variables, x):
+        raise ValueError("the activations of block_00 cannot be shown")
+
+    assert maps.shown_layer(images_subject(cnn[0]._replace(activations=unreadable), cnn[1], *bytes_)) is None
+
+
+def test_mean_images_are_means_over_all_images_of_a_group(bytes_, cnn, monkeypatch):
+    monkeypatch.setattr(maps, "CHUNK", 7)
+    x, a = bytes_
+    found = maps._mean_images(images_subject(*cnn, x, a))
+    for name, members in (("unprivileged", ~a), ("privileged", a)):
+        grid = found.loc[found["group"] == name, "brightness"].to_numpy().reshape(4, 4)
+        np.testing.assert_allclose(grid, x[members].astype(float).mean(axis=(0, 3)))
+
+
+# Networks that were brought.
+
+
+class Reader(nn.Module):
+    """A Linen module without units of fairjax."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.relu(nn.Dense(3)(x)))[:, 0]
+
+
+def test_a_brought_network_has_no_layers_of_random_weights():
+    x, key = jnp.ones((4, 2)), jax.random.key(0)
+    module = Reader()
+    brought = adapters.linen.bring(module, module.init(jax.random.key(1), x), x)
+    assert concepts._untrained(brought.network, key, x) is None
+    own = from_linen(Mlp(widths=(3,)))
+    assert set(concepts._untrained(own, jax.random.key(0), x)) >= {"params", "masks"}
+    found = ProbeQuality(np.array([0.7, 0.8]), np.array([0.75, 0.85]), np.array([True, True]))
+    table = concepts._probes(SimpleNamespace(seeds=(3, 5)), Probes({"hidden": found}, found, None))
+    assert table["seed"].tolist() == [3, 5, 3, 5] and table["balanced_accuracy"].notna().all()
+    assert table[["untrained_balanced_accuracy", "untrained_auc"]].isna().all(axis=None)
 
 
 def test_names_of_sections_differ():
