@@ -111,8 +111,8 @@ def concepts(found: Tables, about: About) -> Part:
     )
     points = [
         *meaning(
-            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group as far as scores and sensitivities differ "
-            "from those of random directions.",
+            f"a layer encodes the group as far as its probe is above chance{learned} The logit depends on the group "
+            "as far as scores and sensitivities differ from those of random directions.",
             "that the networks look for the group itself: a direction also holds everything that goes along with the "
             "group, and layers of random weights pass much of the input on.",
         ),
