@@ -123,7 +123,7 @@ def concepts(found: Tables, about: About) -> Part:
     if degenerate:
         points.append(
             f"At {', '.join(sorted(degenerate))} TCAV is degenerate in some networks: the gradient is the same for "
-            "all rows, so that every score is 0 or 1 and its test is void. Read the sensitivity there."
+            "all rows, so that the score of every direction is 0 or 1 and its test is void. Read the sensitivity there."
         )
     if "input" not in accuracy:
         points.append(

@@ -124,13 +124,15 @@ def layers(probes: pd.DataFrame, tcav: pd.DataFrame, addition: pd.DataFrame, gro
     found = {name: over_seeds(tcav, "layer", name) for name in ("score", "random_score", "sensitivity")}
     significant = share_of_seeds(tcav, "layer", (tcav["p"] < 0.05).where(tcav["p"].notna()))
     notes = layer_notes(tcav)
-    noted = any(notes.values())
     added = {group: over_seeds(addition, "layer", f"effect, {group}") for group in groups}
     rows = []
     for layer in dict.fromkeys(probes["layer"]):
         row = accuracy.loc[layer].copy()
         row[["low", "high"]] = row[["low", "high"]].clip(0, 1)
-        cells = [Cell(layer), Cell(shown(row["mean"], ".3f"), interval(row["low"], row["high"], ".3f"))]
+        cells = [
+            Cell(layer, notes.get(layer, "")),
+            Cell(shown(row["mean"], ".3f"), interval(row["low"], row["high"], ".3f")),
+        ]
         cells.append(Cell(shown(untrained.loc[layer]["mean"], ".3f")))
         if layer in found["score"].index:
             score, random = found["score"].loc[layer], found["random_score"].loc[layer]
@@ -141,10 +143,9 @@ def layers(probes: pd.DataFrame, tcav: pd.DataFrame, addition: pd.DataFrame, gro
             cells += [Cell(shown(added[group].loc[layer]["mean"], "+.3f")) for group in groups]
         else:
             cells += [Cell("–")] * (4 + len(groups))
-        cells += [Cell(notes.get(layer, ""))] if noted else []
         rows.append(Row(cells))
     columns = ["layer", "probe", "random weights", "TCAV", "random", "p < 0.05 in", "sensitivity"]
-    columns += [*(f"step, {group}" for group in groups), *(["note"] if noted else [])]
+    columns += [f"step, {group}" for group in groups]
     note = (
         "Probe: balanced accuracy on test rows of a logistic regression that predicts the group (0.5 is chance), and "
         "the same in the layer with random weights; in brackets: 95 % t interval over networks. TCAV: share of test "
