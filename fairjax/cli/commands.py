@@ -34,7 +34,7 @@ def parse_debias(words: Sequence[str], program: str = "fairjax", presets: Preset
         SystemExit: for flags that do not exist or do not parse, and after help.
     """
     words, start = list(words), debias_type()()
-    about = "--config FILE.yaml changes settings (the names below, nested by their dots); flags come last."
+    about = "--config FILE.yaml changes settings (names as below, nested by dots); flags come last."
     if presets:
         name, words = pop_flag(words, "--preset")
         if name is not None and name not in presets:

@@ -41,6 +41,7 @@ def test_a_registered_simulation_has_a_flag_and_is_drawn(steep):
     settings = parse("--dataset steep --simulation.steepness 1.5 --simulation.rows 300 --seeds 1 2".split())
     assert settings.simulation.steepness == 1.5 and settings.simulation.alpha == 1.5
     splits, _, _, facts = loading.load(settings)
+    assert len(facts.pop("names")) == 10
     assert facts == {"rows": 300, "features": 10, "protected": "a"}
     np.testing.assert_array_equal(splits.y, loh(jax.random.key(0), 300, 2.25).y)
     swept = "--dataset steep --simulation.rows 300 --simulation.tables redrawn --simulation.sweep 1 2 --seeds 1".split()

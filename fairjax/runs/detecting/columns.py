@@ -45,8 +45,8 @@ def columns_of(facts: dict[str, Any], x: Any, a: Any, attributes: Sequence[str] 
         attributes: names of protected attributes.
 
     Example:
-        >>> x = np.array([[1.0, 0.0, 1.0], [2.0, 1.0, 0.0]])
-        >>> columns_of({"names": ("age", "job=cook", "sex")}, x, np.array([True, False]))
+        >>> x = np.array([[1.0, 0.0, 1.0], [2.0, 0.0, 1.0], [1.0, 1.0, 0.0], [3.0, 1.0, 0.0]])
+        >>> columns_of({"names": ("age", "job=cook", "sex")}, x, np.array([True, True, False, False]))
         Columns(names=('age', 'job=cook', 'sex'), variables=('age', 'job', 'sex'), attribute=('job=cook', 'sex'))
     """
     if np.ndim(x) != 2:
