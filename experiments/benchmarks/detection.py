@@ -48,23 +48,27 @@ def all_networks(settings: Bench, shape: str) -> dict[str, Any]:
         return {layer: scores["group"].score for layer, scores in found.items()}
 
     measures, compilation = {}, {}
-    for name, function in (
-        ("integrated_gradients", attribution), ("bias_by_feature", by_feature), ("tcav", concepts),
-    ):  # fmt: skip
-        run = _over_seeds(function, case)
+    several, single = case.machine.mesh, seeds.mesh(jax.devices()[:1])
+    for name, function, mesh in (
+        ("integrated_gradients", attribution, several),
+        ("bias_by_feature", by_feature, several),
+        ("tcav", concepts, single),  # as the command does
+    ):
+        run = _over_seeds(function, mesh)
         start = time.perf_counter()
-        jax.block_until_ready(run(variables, case.splits, keys))
+        placed = seeds.replicate((variables, case.splits, keys), mesh)
+        jax.block_until_ready(run(*placed))
         compilation[name] = time.perf_counter() - start
-        call: Callable[[], Any] = functools.partial(_finished, run, variables, case.splits, keys)
+        call: Callable[[], Any] = functools.partial(_finished, run, *placed)
         measures[name] = clock.repeated(call, settings.scaling_repetitions, case.count)
     return {"measures": measures, "facts": {"device": case.device, "seeds": case.count, "first_call": compilation}}
 
 
-def _over_seeds(function, case):
+def _over_seeds(function, mesh):
     @jax.jit
     def run(variables, splits, keys):
         axes = (0, AXES.split, 0)
-        return seeds.over_seeds(function, (variables, splits, keys), axes, mesh=case.machine.mesh, group_size=None)
+        return seeds.over_seeds(function, (variables, splits, keys), axes, mesh=mesh, group_size=None)
 
     return run
 

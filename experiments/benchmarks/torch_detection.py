@@ -15,6 +15,10 @@ from experiments.benchmarks.settings import Bench
 class Logistic(Classifier):
     """scikit-learn's logistic regression, which is much faster than captum's own classifier."""
 
+    def __init__(self):
+        """Make a classifier that is not fitted."""
+        self._fitted: Any = None
+
     def train_and_eval(self, dataloader: Any, **options: Any) -> None:
         """Fit the classifier on all batches."""
         inputs, labels = (torch.cat(parts) for parts in zip(*dataloader, strict=True))
