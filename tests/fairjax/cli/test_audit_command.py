@@ -5,12 +5,12 @@ import html
 import io
 import json
 import re
-from html.parser import HTMLParser
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from page_reader import Reader
 
 from fairjax.cli import main
 
@@ -25,23 +25,6 @@ def table(tmp_path_factory):
     path = tmp_path_factory.mktemp("audit") / "predictions.csv"
     frame.to_csv(path, index=False)
     return path
-
-
-class Reader(HTMLParser):
-    """Collects the pictures, and checks that every element that is opened is closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.pictures, self.open = [], []
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "img":
-            self.pictures.append(dict(attrs))
-        elif tag not in ("meta", "br", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def run(*words):

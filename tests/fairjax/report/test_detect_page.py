@@ -1,11 +1,11 @@
 """The page of `detect`, from made tables: figures, tables, findings, and what it says if something is missing."""
 
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from page_reader import Reader
 
 from fairjax.report import detect_features, detect_page, detect_sections, detect_tables
 from fairjax.report import detect_figures as figures
@@ -146,23 +146,6 @@ MADE = {
     "maps": maps,
 }
 TABLES = {name: frame for make in MADE.values() for name, frame in make().items()}
-
-
-class Reader(HTMLParser):
-    """Collects the pictures, and checks that every element that is opened is closed."""
-
-    def __init__(self):
-        super().__init__()
-        self.pictures, self.open = [], []
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "img":
-            self.pictures.append(dict(attrs))
-        elif tag not in ("meta", "br", "link"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def test_every_section_has_a_part_of_the_page_and_made_tables():
