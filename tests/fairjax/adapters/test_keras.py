@@ -79,6 +79,7 @@ MODELS = {
 def trained(name, seed=0):
     """Return a model with random weights and statistics."""
     make, x = MODELS[name]
+    keras.utils.set_random_seed(seed)
     model = make()
     model(x)
     rng = np.random.default_rng(seed)
