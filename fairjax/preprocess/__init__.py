@@ -8,11 +8,20 @@ many seeds. `PREPROCESSORS` is the only list of preprocessors.
 import dataclasses
 from typing import Any, cast
 
+from fairjax.preprocess.balanced import balanced_rows
 from fairjax.preprocess.base import Prepared, Preprocessor, preprocessor
 from fairjax.preprocess.columns import column_indices
+from fairjax.preprocess.correlation import CorrelationRemoval
+from fairjax.preprocess.gaussian import GaussianCells
+from fairjax.preprocess.optimized import OptimizedPreprocessing, distortion_adult, distortion_compas
 from fairjax.preprocess.preparing import PreparedSplits, prepare, prepare_many
 from fairjax.preprocess.removal import Removal
+from fairjax.preprocess.repair import QuantileRepair
+from fairjax.preprocess.replacement import CrossGroupReplacement, Replacement
+from fairjax.preprocess.resampling import Balancing, Resampling
 from fairjax.preprocess.reweighing import Reweighing
+from fairjax.preprocess.smote import Smote
+from fairjax.preprocess.swapping import SwapAugmentation
 from fairjax.registry import Registry, brief
 
 
@@ -37,7 +46,17 @@ PREPROCESSORS: Registry[type[Preprocessor]] = Registry(
     "preprocessor",
     {
         "removal": Removal,
+        "replacement": Replacement,
+        "cross_group_replacement": CrossGroupReplacement,
+        "correlation_removal": CorrelationRemoval,
+        "quantile_repair": QuantileRepair,
         "reweighing": Reweighing,
+        "resampling": Resampling,
+        "balancing": Balancing,
+        "swap_augmentation": SwapAugmentation,
+        "smote": Smote,
+        "gaussian_cells": GaussianCells,
+        "optimized": OptimizedPreprocessing,
     },
     check=_check_entry,
 )
@@ -45,12 +64,25 @@ PREPROCESSORS: Registry[type[Preprocessor]] = Registry(
 
 __all__ = [
     "PREPROCESSORS",
+    "Balancing",
+    "CorrelationRemoval",
+    "CrossGroupReplacement",
+    "GaussianCells",
+    "OptimizedPreprocessing",
     "Prepared",
     "PreparedSplits",
     "Preprocessor",
+    "QuantileRepair",
     "Removal",
+    "Replacement",
+    "Resampling",
     "Reweighing",
+    "Smote",
+    "SwapAugmentation",
+    "balanced_rows",
     "column_indices",
+    "distortion_adult",
+    "distortion_compas",
     "prepare",
     "prepare_many",
     "preprocessor",

@@ -126,6 +126,8 @@ def prepare_many(
             each = [_stage(ready, stage_keys[seed], _of_seed(parts, seed)) for seed in range(seeds)]
             parts = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
     _check_result(parts)
+    if not chain:
+        return PreparedSplits(splits, axes)
     if _weights_only(chain):
         new_axes = axes._replace(weights=0)
         weighted = jax.vmap(_with_weights, in_axes=(axes, 0), out_axes=new_axes)(splits, parts)
