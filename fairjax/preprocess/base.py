@@ -1,7 +1,7 @@
 """Base class of preprocessors: frozen dataclasses of hyperparameters with pure functions that change the train part."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from fairjax.data.dataset import Dataset
 from fairjax.types import Inputs, KeyArray, Rows, weights_of
 
 C = TypeVar("C", bound=type)
+P = TypeVar("P", bound="Preprocessor")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -72,12 +73,12 @@ class Preprocessor:
     traceable: ClassVar[bool] = True
     """Whether `apply` can be jitted and mapped over seeds; otherwise it needs concrete rows, one seed at a time."""
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self: P, dataset: Dataset) -> P:
         """Return the preprocessor with names of columns and numbers of groups and classes taken from a data set."""
         del dataset
         return self
 
-    def adapted(self, trains: Rows) -> Self:
+    def adapted(self: P, trains: Rows) -> P:
         """Check train rows, and return the preprocessor with all sizes that depend on them.
 
         Args:
@@ -89,12 +90,12 @@ class Preprocessor:
         Raises:
             ValueError: if the rows of a seed cannot be preprocessed.
         """
-        weights = weights_of(trains)
+        weights = getattr(trains, "weights", None)
         for row_weights in () if weights is None else np.asarray(weights):
             checks.sample_weights(row_weights, np.ones(len(row_weights), np.float32))
         return self
 
-    def ready(self, train: Rows) -> Self:
+    def ready(self: P, train: Rows) -> P:
         """Return the preprocessor adapted to train rows if they are concrete; traced rows cannot be inspected."""
         return self.adapted(jax.tree.map(lambda leaf: np.asarray(leaf)[None], train)) if is_concrete(train) else self
 

@@ -1,7 +1,7 @@
 """Cells of label and group: their codes, their numbers of rows, and the preprocessors that depend on them."""
 
 import dataclasses
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ class CellPreprocessor(Preprocessor):
             if getattr(self, name) is not None:
                 check_at_least(name, getattr(self, name), 2)
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self, dataset: Dataset) -> "CellPreprocessor":
         """Return the preprocessor with the numbers of groups and classes of a data set."""
         return dataclasses.replace(
             self,
@@ -69,7 +69,7 @@ class CellPreprocessor(Preprocessor):
             num_groups=self.num_groups or dataset.num_groups,
         )
 
-    def adapted(self, trains: Rows) -> Self:
+    def adapted(self, trains: Rows) -> "CellPreprocessor":
         """Check the cells of all seeds, and return the preprocessor with the numbers of classes and groups.
 
         Raises:
@@ -98,7 +98,7 @@ class CellPreprocessor(Preprocessor):
 
     def weights_by_seed(self, trains: Rows) -> Float[np.ndarray, "seeds classes groups"]:
         """Sum the weights of each cell, for concrete train rows with an axis of seeds."""
-        return self._by_seed(trains, weights_of(trains))
+        return self._by_seed(trains, getattr(trains, "weights", None))
 
     def sizes_by_seed(self, trains: Rows) -> Float[np.ndarray, "seeds classes groups"]:
         """Count the rows of each cell, for concrete train rows with an axis of seeds."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -122,7 +122,7 @@ class ColumnPreprocessor(Preprocessor):
         """Validate the hyperparameters."""
         object.__setattr__(self, "columns", as_columns(self.columns))
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self, dataset: Dataset) -> "ColumnPreprocessor":
         """Return the preprocessor with the numbers of the named columns.
 
         Raises:

@@ -1,15 +1,25 @@
 """Removal of the linear dependence of all features on the group."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from fairjax.checks import nan_unless
 from fairjax.preprocess.base import Prepared, matrix, preprocessor
 from fairjax.preprocess.cells import CellPreprocessor
 from fairjax.types import Inputs, KeyArray, Number, Rows
+
+
+class Shifts(NamedTuple):
+    """The differences between the groups' means and the mean of all rows."""
+
+    shifts: Float[Array, "groups d"]
+    center: Float[Array, " d"]
+    """The mean of all rows."""
+    is_explained: Bool[Array, " d"]
+    """Whether nothing but rounding errors remains of a column, so that it becomes constant."""
 
 
 @preprocessor
@@ -59,16 +69,24 @@ class CorrelationRemoval(CellPreprocessor):
         center = jnp.mean(table, axis=0)  # sums of deviations keep more digits than sums of numbers far from 0
         sums, totals = weighted_sum((table - center[None]) * weights[:, None]), weighted_sum(weights)
         means = sums / jnp.where(totals > 0, totals, 1.0)[:, None]
-        shifts = means - (jnp.sum(sums, axis=0) / jnp.sum(totals))[None]
+        overall = jnp.sum(sums, axis=0) / jnp.sum(totals)
+        shifts = means - overall[None]
         valid = jnp.all(totals > 0) if cells.valid is None else jnp.all(totals > 0) & cells.valid
         shifts = nan_unless(valid, shifts)
-        return Prepared(train._replace(x=ready.transform(key, shifts, table, train.a)), shifts)
+        fitted = Shifts(shifts, center + overall, jnp.zeros(table.shape[1], bool))
+        deviation = jnp.max(jnp.abs(ready.transform(key, fitted, table, train.a) - fitted.center[None]), axis=0)
+        # What the groups explain entirely, such as the attribute itself, must not be left as a rounding error, which
+        # would show the group again after standardisation.
+        rounding = 100 * jnp.finfo(table.dtype).eps * jnp.max(jnp.abs(table), axis=0)
+        fitted = fitted._replace(is_explained=(deviation <= rounding) & valid)
+        return Prepared(train._replace(x=ready.transform(key, fitted, table, train.a)), fitted)
 
     def transform(self, key: KeyArray, fitted: PyTree[Any], x: Inputs, a: Any) -> Inputs:
         """Shift the features of any rows."""
         del key
         table = matrix(x, "CorrelationRemoval")
-        return table - jnp.asarray(self.alpha, table.dtype) * group_rows(fitted, a)
+        shifted = table - jnp.asarray(self.alpha, table.dtype) * group_rows(fitted.shifts, a)
+        return jnp.where(fitted.is_explained[None], fitted.center[None], shifted)
 
 
 def group_rows(values: Float[Array, "groups ..."], a: Any) -> Float[Array, "n ..."]:

@@ -48,25 +48,25 @@ class GaussianCells(RowGenerator):
     ) -> Float[Array, "m d"]:
         """Generate one row for each given cell."""
         x = template.x
-        d = x.shape[1]
-        noise = jax.random.normal(key, (codes.shape[0], d), x.dtype)
-        sizes = jnp.maximum(cells.sizes(), 1).astype(x.dtype)
-        means = jax.ops.segment_sum(x, cells.codes, num_segments=cells.count) / sizes[:, None]
-        centred = x - means[cells.codes]
+        noise = jax.random.normal(key, (codes.shape[0], x.shape[1]), x.dtype)
         is_high = (x > (0.5 * (template.low + template.high))[None]).astype(x.dtype)
-        shares = jax.ops.segment_sum(is_high, cells.codes, num_segments=cells.count) / sizes[:, None]
-        values = jnp.zeros((codes.shape[0], d), x.dtype)
-        votes = jnp.zeros_like(values)
-        for cell in range(cells.count):
-            rows = centred * (cells.codes == cell)[:, None].astype(x.dtype)
-            covariance = jnp.matmul(rows.T, rows, precision="highest") / sizes[cell]
+
+        def add_cell(carry, cell):
+            values, votes = carry
+            member = (cells.codes == cell).astype(x.dtype)[:, None]
+            size = jnp.maximum(jnp.sum(member), 1)
+            mean, share = jnp.sum(x * member, axis=0) / size, jnp.sum(is_high * member, axis=0) / size
+            rows = (x - mean[None]) * member
+            covariance = jnp.matmul(rows.T, rows, precision="highest") / size
             deviation = jnp.sqrt(jnp.diagonal(covariance))
-            factor = self._factor(covariance)
-            drawn = jnp.matmul(noise, factor.T, precision="highest")
-            scores = drawn / jnp.where(deviation > 0, deviation, 1.0)[None] - ndtri(1 - shares[cell])[None]
+            drawn = jnp.matmul(noise, self._factor(covariance).T, precision="highest")
+            scores = drawn / jnp.where(deviation > 0, deviation, 1.0)[None] - ndtri(1 - share)[None]
             own = (codes == cell)[:, None]
-            values = jnp.where(own, means[cell][None] + drawn, values)
-            votes = jnp.where(own, scores, votes)
+            return (jnp.where(own, mean[None] + drawn, values), jnp.where(own, scores, votes)), None
+
+        start = jnp.zeros_like(noise), jnp.zeros_like(noise)
+        numbers = jnp.arange(cells.count, dtype=codes.dtype)
+        (values, votes), _ = jax.lax.scan(add_cell, start, numbers)
         return template.restored(values, votes)
 
     def _factor(self, covariance: Float[Array, "d d"]) -> Float[Array, "d d"]:

@@ -23,9 +23,7 @@ class PreparedSplits(NamedTuple):
     """The vmap axes of the splits: the argument `axes` of `fit_many` and `debias_many`."""
 
 
-def prepare(
-    preprocessors: Preprocessor | Sequence[Preprocessor], key: KeyArray, split: Split, *, dataset: Dataset | None = None
-) -> Split:
+def prepare(preprocessors: Any, key: KeyArray, split: Split, *, dataset: Dataset | None = None) -> Split:
     """Preprocess a split.
 
     The preprocessors are applied to the train part one after another. The valid and the test part keep their rows,
@@ -37,7 +35,7 @@ def prepare(
     then be given to the preprocessors, and features or weights are NaN where an error would have been raised.
 
     Args:
-        preprocessors: one preprocessor, or several.
+        preprocessors: one `Preprocessor`, or a sequence of them.
         key: random key.
         split: the data of one seed.
         dataset: the data set that was split, if columns are given by name or by default, or if the number of classes
@@ -74,7 +72,7 @@ def prepare(
 
 
 def prepare_many(
-    preprocessors: Preprocessor | Sequence[Preprocessor],
+    preprocessors: Any,
     keys: Key[Array, " seeds"],
     splits: Split,
     *,
@@ -211,7 +209,7 @@ def _weights(part: Rows) -> Array:
 
 def _with_axes(splits: Split, parts: _RawParts) -> Split:
     """Return a split that has None where the preprocessed splits have none."""
-    weighted = any(weights_of(part) is not None for part in parts)
+    weighted = any(getattr(part, "weights", None) is not None for part in parts)
     return splits._replace(weights=0 if weighted else None)
 
 
@@ -237,6 +235,6 @@ def _check_split(split: Any, axes: int) -> None:
 def _check_result(parts: _RawParts) -> None:
     """Check that nothing is NaN that was computed from finite values."""
     for name, part in parts._asdict().items():
-        leaves = [*jax.tree.leaves(part.x), *(() if weights_of(part) is None else (weights_of(part),))]
+        leaves = jax.tree.leaves((part.x, getattr(part, "weights", None)))
         if any(jnp.issubdtype(leaf.dtype, jnp.floating) and bool(jnp.isnan(leaf).any()) for leaf in leaves):
             raise ValueError(f"the {name} part has NaN after preprocessing: check that its features are finite")

@@ -1,7 +1,7 @@
 """Quantile repair: every feature gets the same distribution in all groups."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ class QuantileRepair(CellPreprocessor):
         check_at_least("resolution", self.resolution, 2)
         object.__setattr__(self, "columns", as_columns(self.columns))
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self, dataset: Dataset) -> "QuantileRepair":
         """Return the preprocessor with the numbers of the named columns, and of groups and classes."""
         known = super().named(dataset)
         return dataclasses.replace(known, columns=indices_of(known.columns, dataset.features))

@@ -1,7 +1,7 @@
 """Resampling: train rows are repeated and left out, so that the label does not depend on the group."""
 
 import dataclasses
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +110,7 @@ class Balancing(CellPreprocessor):
         else:
             check_at_least("to", self.to, 1)
 
-    def adapted(self, trains: Rows) -> Self:
+    def adapted(self, trains: Rows) -> "Balancing":
         """Return the preprocessor with the number of rows of each cell."""
         checked = super().adapted(trains)
         if not isinstance(self.to, str):

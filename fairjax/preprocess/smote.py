@@ -15,6 +15,9 @@ from fairjax.types import KeyArray
 BLOCK = 256
 """Number of generated rows whose distances to all train rows are computed at once."""
 
+PRECISION = 1024.0
+"""Distances are rounded to multiples of the inverse of this number, when features are standardised."""
+
 
 @preprocessor
 class Smote(RowGenerator):
@@ -66,6 +69,8 @@ class Smote(RowGenerator):
 
         def nearest(row):
             distance = norms - 2 * jnp.matmul(table, table[row], precision="highest")
+            # Rows at one distance remain so, whatever the order of a sum; the first of them is then the nearest.
+            distance = jnp.round(distance * PRECISION)
             same = (cells.codes == cells.codes[row]) & (jnp.arange(table.shape[0], dtype=row.dtype) != row)
             return jax.lax.top_k(jnp.where(same, -distance, -jnp.inf), max(count, 1))[1]
 

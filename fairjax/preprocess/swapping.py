@@ -1,7 +1,7 @@
 """Swap augmentation: every train row is trained on twice, once with the other value of the protected attribute."""
 
 import dataclasses
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ class SwapAugmentation(ColumnPreprocessor):
         as_columns([*self.columns, *(column for pair in pairs for column in pair)])  # all are different
         object.__setattr__(self, "pairs", pairs)
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self, dataset: Dataset) -> "SwapAugmentation":
         """Return the preprocessor with the numbers of the named columns."""
         pairs = []
         for pair in self.pairs:
@@ -68,7 +68,7 @@ class SwapAugmentation(ColumnPreprocessor):
             pairs.append((found[0][0], found[1][0]))
         return dataclasses.replace(super().named(dataset), pairs=tuple(pairs))
 
-    def adapted(self, trains: Rows) -> Self:
+    def adapted(self, trains: Rows) -> "SwapAugmentation":
         """Check that there are two groups, and that the columns have two values.
 
         Raises:

@@ -1,7 +1,7 @@
 """Generators of rows for groups with few rows: how many rows each cell gets, and what all generators share."""
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,13 +95,13 @@ class RowGenerator(CellPreprocessor):
                 raise ValueError(f"variables must be one name per column, found the string {self.variables!r}")
             object.__setattr__(self, "variables", tuple(map(str, self.variables)))
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self, dataset: Dataset) -> "RowGenerator":
         """Return the generator with the variables of the columns, and the numbers of groups and classes."""
         return dataclasses.replace(
             super().named(dataset), variables=self.variables or variables_of(tuple(dataset.features))
         )
 
-    def adapted(self, trains: Rows) -> Self:
+    def adapted(self, trains: Rows) -> "RowGenerator":
         """Return the generator with the number of rows that it generates."""
         checked = super().adapted(trains)
         if self.rows is not None:

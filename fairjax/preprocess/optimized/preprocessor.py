@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class OptimizedPreprocessing(CellPreprocessor):
         >>> bounds = {"thresholds": (1.5,), "probabilities": (0.0,)}
         >>> prepared = OptimizedPreprocessing(**bounds).apply(jax.random.key(0), Batch(x, y, a))
         >>> prepared.fitted.solution.rates[:, 1].round(3).tolist()
-        [0.5, 0.55]
+        [0.6, 0.65]
 
     References:
         Calmon, Wei, Vinzamuri, Natesan Ramamurthy, Varshney (2017), Optimized pre-processing for discrimination
@@ -103,7 +103,7 @@ class OptimizedPreprocessing(CellPreprocessor):
         """Whether the group of new rows is used."""
         return self.test == "mapped"
 
-    def named(self, dataset: Dataset) -> Self:
+    def named(self, dataset: Dataset) -> "OptimizedPreprocessing":
         """Return the preprocessor with the names of the columns, and the numbers of groups and classes."""
         return dataclasses.replace(super().named(dataset), features=self.features or tuple(dataset.features))
 
