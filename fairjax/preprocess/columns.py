@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 
 from fairjax.column_names import variables_of
 from fairjax.data.dataset import Dataset
@@ -15,27 +15,32 @@ Column = int | str
 """A column: its number, its name, or the name of a variable, which stands for all of its one-hot columns."""
 
 
-def column_indices(dataset: Dataset, names: str | Sequence[str]) -> tuple[int, ...]:
+def column_indices(dataset: Dataset, names: str | Sequence[str] | Bool[np.ndarray, " d"]) -> tuple[int, ...]:
     """Return the numbers of the columns of variables.
 
     Args:
         dataset: a data set whose features are a table.
         names: names of columns, or of variables, which are replaced by all their columns: "relationship" stands for
-            "relationship=Husband", "relationship=Wife", and so on.
+            "relationship=Husband", "relationship=Wife", and so on; or booleans, one per column, true for the chosen
+            ones. Of a table of `fairjax.detect.annotate`, pass `list(table["variable"][table["fairness_sensitive"]])`.
 
     Returns:
         Numbers of columns, in increasing order.
 
     Raises:
-        ValueError: naming an unknown name, with the names of all variables.
+        ValueError: naming an unknown name, with the names of all variables, or if there is not one boolean per column.
 
     Example:
         >>> from fairjax.data import from_arrays
         >>> names = ("age", "job=cook", "job=clerk")
         >>> dataset = from_arrays([[30.0, 1.0, 0.0], [40.0, 0.0, 1.0]], y=[0, 1], a=[1, 0], features=names)
-        >>> column_indices(dataset, ["job"])
-        (1, 2)
+        >>> column_indices(dataset, ["job"]), column_indices(dataset, np.array([True, False, True]))
+        ((1, 2), (0, 2))
     """
+    if isinstance(names, np.ndarray) and names.dtype == bool:
+        if names.shape != (len(dataset.features),):
+            raise ValueError(f"there must be one boolean per column, {len(dataset.features)}, found {names.shape}")
+        return tuple(np.flatnonzero(names).tolist())
     return indices_of((names,) if isinstance(names, str) else tuple(names), dataset.features)
 
 
@@ -64,29 +69,20 @@ def indices_of(columns: Sequence[Column], features: Sequence[str]) -> tuple[int,
     return tuple(sorted(chosen))
 
 
-def as_columns(columns: Any) -> tuple[Column, ...]:
-    """Return columns as a tuple: one column, a sequence, or an array of booleans that is true for the chosen ones.
+def check_columns(columns: Sequence[Column]) -> None:
+    """Check that columns are numbers or names, and that none occurs twice.
 
     Raises:
-        ValueError: if a column occurs twice, or is neither a number nor a name.
+        ValueError: naming the column.
 
     Example:
-        >>> as_columns("sex"), as_columns(np.array([False, True])), as_columns([2, 0])
-        (('sex',), (1,), (2, 0))
+        >>> check_columns((0, "age"))
     """
-    if isinstance(columns, int | str):
-        columns = (columns,)
-    array = np.asarray(columns)
-    if array.dtype == bool and array.ndim == 1 and array.size:
-        return tuple(np.flatnonzero(array).tolist())
     for column in columns:
-        if isinstance(column, bool) or not isinstance(column, int | str | np.integer):
+        if isinstance(column, bool) or not isinstance(column, int | str):
             raise ValueError(f"columns must be numbers or names of columns, found {column!r}")
-    listed = tuple(column if isinstance(column, str) else int(column) for column in columns)
-    for column in listed:
-        if listed.count(column) > 1:
+        if list(columns).count(column) > 1:
             raise ValueError(f"columns must be different ones, found {column!r} more than once")
-    return listed
 
 
 def numbers(columns: Sequence[Column], d: int) -> np.ndarray:
@@ -115,12 +111,12 @@ class ColumnPreprocessor(Preprocessor):
     """Base class of preprocessors of chosen columns, by default those of the protected attribute."""
 
     columns: tuple[Column, ...] = static(())
-    """Numbers or names of columns, or an array of booleans, true for the chosen columns. The name of a variable stands
-    for all its one-hot columns. By default the column that has the name of the protected attribute."""
+    """Numbers or names of columns. The name of a variable stands for all its one-hot columns. By default the column
+    that has the name of the protected attribute."""
 
     def __post_init__(self):
         """Validate the hyperparameters."""
-        object.__setattr__(self, "columns", as_columns(self.columns))
+        check_columns(self.columns)
 
     def named(self, dataset: Dataset) -> "ColumnPreprocessor":
         """Return the preprocessor with the numbers of the named columns.

@@ -13,7 +13,7 @@ from fairjax.data.dataset import Dataset
 from fairjax.hyperparameters import check_at_least, static
 from fairjax.preprocess.base import Prepared, matrix, preprocessor
 from fairjax.preprocess.cells import CellPreprocessor
-from fairjax.preprocess.columns import Column, as_columns, indices_of, numbers
+from fairjax.preprocess.columns import Column, check_columns, indices_of, numbers
 from fairjax.preprocess.correlation import check_share
 from fairjax.types import Inputs, KeyArray, Number, Rows
 
@@ -67,7 +67,7 @@ class QuantileRepair(CellPreprocessor):
         super().__post_init__()
         check_share("level", self.level)
         check_at_least("resolution", self.resolution, 2)
-        object.__setattr__(self, "columns", as_columns(self.columns))
+        check_columns(self.columns)
 
     def named(self, dataset: Dataset) -> "QuantileRepair":
         """Return the preprocessor with the numbers of the named columns, and of groups and classes."""

@@ -13,7 +13,7 @@ from fairjax.data.dataset import Dataset
 from fairjax.data.unscaled import nan_where_invalid
 from fairjax.hyperparameters import static
 from fairjax.preprocess.base import Prepared, is_concrete, matrix, preprocessor
-from fairjax.preprocess.columns import Column, ColumnPreprocessor, as_columns, indices_of, numbers
+from fairjax.preprocess.columns import Column, ColumnPreprocessor, check_columns, indices_of, numbers
 from fairjax.types import KeyArray, Rows, concatenated
 
 
@@ -50,12 +50,10 @@ class SwapAugmentation(ColumnPreprocessor):
     def __post_init__(self):
         """Validate the hyperparameters."""
         super().__post_init__()
-        pairs = tuple(as_columns(pair) for pair in self.pairs)
-        for pair in pairs:
-            if len(pair) != 2:
+        for pair in self.pairs:
+            if not isinstance(pair, tuple) or len(pair) != 2:
                 raise ValueError(f"pairs must hold pairs of columns, found {pair!r}")
-        as_columns([*self.columns, *(column for pair in pairs for column in pair)])  # all are different
-        object.__setattr__(self, "pairs", pairs)
+        check_columns([*self.columns, *(column for pair in self.pairs for column in pair)])
 
     def named(self, dataset: Dataset) -> "SwapAugmentation":
         """Return the preprocessor with the numbers of the named columns."""

@@ -54,6 +54,16 @@ def made(name, **options):
     return PREPROCESSORS[name](**{**OPTIONS.get(name, {}), **options}).named(dataset())
 
 
+@jax.jit
+def _applied(preprocessor, key, rows):
+    return preprocessor.apply(key, rows)
+
+
+def apply(preprocessor, key, rows):
+    """Apply a preprocessor to concrete rows, in one compiled program."""
+    return _applied(preprocessor.ready(rows), key, rows)
+
+
 def keys(seed=7):
     return jax.random.split(jax.random.key(seed), len(SEEDS))
 
