@@ -25,12 +25,12 @@ def new_key(seed=0):
 
 
 def toy(seed=0, groups=2, values=3):
-    """A random programme with one feature and its distortion, one step per value and one per label."""
+    """A random programme with one feature and its distortion: one step per value, and labels that may only grow."""
     rng = np.random.default_rng(seed)
     cells = 2 * values
     joint = rng.random((groups, cells)) * (1 + np.arange(groups)[:, None] * (np.arange(cells) % 2))
     x, y = np.divmod(np.arange(cells), 2)
-    distortion = np.abs(x[:, None] - x[None]) + 1.0 * (y[:, None] != y[None])
+    distortion = np.abs(x[:, None] - x[None]) + 1.0 * (y[:, None] < y[None]) + 3.0 * (y[:, None] > y[None])
     return Programme(joint / joint.sum(), distortion, (0.99, 1.99, 2.99), (0.3, 0.1, 0.0), 2)
 
 
@@ -134,7 +134,7 @@ def test_rows_are_drawn_from_the_map():
     prepared = preprocessor.apply(new_key(), train)
     fitted = prepared.fitted
     assert np.abs(np.diff(fitted.solution.rates[:, 1]))[0] <= 0.2 + 1e-7
-    assert np.ptp([np.mean(np.asarray(train.y)[np.asarray(train.a) == g]) for g in (0, 1)]) > 0.25
+    assert np.ptp([np.mean(np.asarray(train.y)[np.asarray(train.a) == g]) for g in (0, 1)]) > 0.21
     draws = [preprocessor.apply(new_key(seed), train).train for seed in range(1, 30)]
     means = np.mean([np.asarray(draw.y) for draw in draws], axis=0)
     codes = 2 * fitted.table.codes(np.asarray(train.x)) + np.asarray(train.y)
@@ -168,8 +168,8 @@ def test_what_cannot_be_optimized_is_refused():
     rows = Batch(jnp.asarray(x), jnp.asarray(y), jnp.asarray(a))
     with pytest.raises(TypeError, match="solves a linear programme on the host and cannot be traced"):
         jax.jit(OptimizedPreprocessing().apply)(new_key(), rows)
-    with pytest.raises(ValueError, match="more than 50 combinations of values after the variable 'job'"):
-        made("optimized", most_cells=50).apply(new_key(), rows)
+    with pytest.raises(ValueError, match="more than 40 combinations of values after the variable 'job'"):
+        made("optimized", most_cells=40).apply(new_key(), rows)
     with pytest.raises(ValueError, match="there must be one probability per threshold, got 3 and 1"):
         OptimizedPreprocessing(thresholds=(1.0,))
     with pytest.raises(ValueError, match="thresholds must be positive"):
@@ -183,19 +183,18 @@ def test_what_cannot_be_optimized_is_refused():
     assert dataset().features[3] == "job=cook"
 
 
-def halves(data, path, folder, seed):
+def halves(data, folder, seed):
     if not DATA or not (Path(DATA) / folder).is_dir():
         pytest.skip(f"FAIRJAX_DATA has no {folder}")
     table = data()
     train = np.random.default_rng(seed).permutation(len(table.y))[: len(table.y) // 2]
-    del path
     return table, Batch(table.x[train], table.y[train], table.a[train])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_compas_is_as_published(seed):
     """The first two halves need no change of the distribution, and the third one has no map."""
-    table, rows = halves(coarse_compas, None, "compas", seed)
+    table, rows = halves(coarse_compas, "compas", seed)
     assert table.x.shape == (5278, 9)
     preprocessor = OptimizedPreprocessing(distortion=distortion_compas).named(table)
     if seed < 2:
@@ -208,7 +207,7 @@ def test_compas_is_as_published(seed):
 @pytest.mark.slow
 def test_adult_is_as_published():
     """The objective that AIF360 0.6.1 reaches with cvxpy 1.9.3 is 0.013421."""
-    table, rows = halves(coarse_adult, None, "adult", 0)
+    table, rows = halves(coarse_adult, "adult", 0)
     assert table.x.shape == (48842, 17)
     solution = OptimizedPreprocessing(distortion=distortion_adult).named(table).fit(rows).solution
     np.testing.assert_allclose(solution.objective, 0.013416, atol=1e-6)
@@ -225,7 +224,11 @@ def test_distortions_are_those_of_aif360():
             | {"sex": float(rng.integers(2)), "y": int(rng.integers(2))}
             for _ in range(2)
         ]
-        named = [{**cell, "two_year_recid": ("No recid.", "Did recid.")[cell.pop("y")]} for cell in map(dict, pair)]
+        named = [
+            {name: value for name, value in cell.items() if name != "y"}
+            | {"two_year_recid": ("No recid.", "Did recid.")[cell["y"]]}
+            for cell in pair
+        ]
         ours = [{**cell, "age_cat": cell["age_cat"].replace(" to ", " - ")} for cell in pair]
         assert distortion_compas(*ours) == theirs.get_distortion_compas(*named)
     years, decades = ("<6", "6", "7", "12", ">12"), ("10", "20", "60", ">=70")
@@ -241,6 +244,7 @@ def test_distortions_are_those_of_aif360():
         assert distortion_adult(old, new) == theirs.get_distortion_adult(*named)
 
 
+@pytest.mark.filterwarnings("ignore")  # AIF360 uses what pandas has deprecated
 def test_the_optimum_is_aif360s():
     pytest.importorskip("cvxpy")
     from aif360.algorithms.preprocessing.optim_preproc_helpers.opt_tools import OptTools
