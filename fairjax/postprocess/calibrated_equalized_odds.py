@@ -109,11 +109,11 @@ def calibrated_equalized_odds(
     """Equalise a cost of errors across groups while scores stay calibrated in each group.
 
     The cost of group g is its generalised false negative rate, the mean of 1 - s over its rows with y = 1 ("fnr"), its
-    generalised false positive rate, the mean of s over its rows with y = 0 ("fpr"), or, with its base rate mu_g, half of
-    mu_g fnr_g + (1 - mu_g) fpr_g ("weighted"). In each group whose cost is lower than the greatest one, scores are
+    generalised false positive rate, the mean of s over its rows with y = 0 ("fpr"), or, with its base rate mu_g, half
+    of mu_g fnr_g + (1 - mu_g) fpr_g ("weighted"). In each group whose cost is lower than the greatest one, scores are
     replaced at random by mu_g, with the probability that raises the expected cost to the greatest one:
-    (greatest - cost_g) / (cost of the constant score mu_g - cost_g). For two groups this is the closed form of the paper
-    and of AIF360's `CalibratedEqOddsPostprocessing`.
+    (greatest - cost_g) / (cost of the constant score mu_g - cost_g). For two groups this is the closed form of the
+    paper and of AIF360's `CalibratedEqOddsPostprocessing`.
 
     Like AIF360, this returns the probability as computed, also if it is not in [0, 1]; see `mix_rates` and `equalises`.
     Of a group whose cost is that of the constant score and not the greatest, which no mixture can change, the rate is
@@ -168,8 +168,8 @@ def _check_labels(counts: Float[Array, "2 g"], cost: Cost) -> None:
         missing = np.flatnonzero(~(np.asarray(counts[label]) > 0))
         if missing.size:
             raise ValueError(
-                f"group {missing[0]} has no rows with y = {label}, over which the cost {cost!r} is a mean: give rows of "
-                "all groups with that label, or choose another cost"
+                f"group {missing[0]} has no rows with y = {label}, over which the cost {cost!r} is a mean: give "
+                "rows of all groups with that label, or choose another cost"
             )
 
 

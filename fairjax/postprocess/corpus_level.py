@@ -23,8 +23,8 @@ class CorpusLevel(NamedTuple):
     decisions: Bool[Array, " n"]
     """Whether each row is accepted; all false if traced values are invalid."""
     thresholds: Float[Array, " g"]
-    """Highest rejected potential of each group: rows above it are accepted, and of the rows that equal it the first ones
-    may be. -inf for a group without rejected rows, NaN for one without rows."""
+    """Highest rejected potential of each group: rows above it are accepted, and of the rows that equal it the first
+    ones may be. -inf for a group without rejected rows, NaN for one without rows."""
     shares: Float[Array, " g"]
     """Share of each group among the accepted rows; NaN if no row is accepted."""
 
@@ -40,11 +40,12 @@ def corpus_level(potentials: Any, a: Any, target: Any, *, margin: Number = 0.0) 
 
     This decides a set of rows as a whole, so it needs all test rows at once, and their groups: a row's decision depends
     on the other rows. With targets from training labels, `corpus_shares(y, a).shares`, decisions do not amplify the
-    bias of the labels; with the shares of groups among all rows, they have statistical parity. Several yes-or-no outputs
-    have separate constraints: map over them with `jax.vmap`. For one of several classes, see `corpus_level_classes`.
+    bias of the labels; with the shares of groups among all rows, they have statistical parity. Several yes-or-no
+    outputs have separate constraints: map over them with `jax.vmap`. For one of several classes, see
+    `corpus_level_classes`.
 
-    Shares of K rows are multiples of 1/K, so each bound is rounded to the next whole row beyond the target if the margin
-    is narrower than that. Time grows with n log(n) and memory with n times the number of groups.
+    Shares of K rows are multiples of 1/K, so each bound is rounded to the next whole row beyond the target if the
+    margin is narrower than that. Time grows with n log(n) and memory with n times the number of groups.
 
     Args:
         potentials: f, how much is gained by accepting a row, one finite number per row: a logit, as in the paper, or a
@@ -64,8 +65,6 @@ def corpus_level(potentials: Any, a: Any, target: Any, *, margin: Number = 0.0) 
 
     Example:
         >>> logits, a = jnp.array([3.0, 2.0, 1.0, -0.5, -2.0]), jnp.array([True, True, True, False, False])
-        >>> corpus_level(logits, a, jnp.array([0.25, 0.75])).decisions.tolist()
-        [True, True, True, True, False]
         >>> corpus_level(logits, a, jnp.array([0.5, 0.5])).decisions.tolist()  # half of three rows, within a row
         [True, True, False, True, False]
 
@@ -105,8 +104,8 @@ def _check_values(values: Any, codes: Any, target: Any, margin: Any) -> None:
     missing = np.flatnonzero((counts == 0) & (np.asarray(target) > np.asarray(margin)))
     if missing.size:
         raise ValueError(
-            f"group {missing[0]} has no rows, and its target share is {float(target[missing[0]]):g}: decide more rows at "
-            "once, or give it the target 0"
+            f"group {missing[0]} has no rows, and its target share is {float(target[missing[0]]):g}: decide more rows "
+            "at once, or give it the target 0"
         )
 
 

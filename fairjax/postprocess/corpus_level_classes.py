@@ -49,8 +49,8 @@ def corpus_level_classes(
     d_i = argmax_d f_i(d) - sum_j lambda_j A_j(d) and then sets lambda_j to max(0, lambda_j + eta sum_i A_j(d_i)). The
     first pass whose predictions satisfy all constraints is the last.
 
-    Multipliers rise by eta for each row that violates a constraint, as in the paper, whose classes have some hundreds of
-    rows: with thousands, choose a smaller eta, about 10 / n. The relaxation may not converge; see `satisfied`. Two
+    Multipliers rise by eta for each row that violates a constraint, as in the paper, whose classes have some hundreds
+    of rows: with thousands, choose a smaller eta, about 10 / n. The relaxation may not converge; see `satisfied`. Two
     classes are solved exactly by `corpus_level`. Like that function, this one needs all test rows at once and their
     groups.
 
@@ -75,9 +75,9 @@ def corpus_level_classes(
     Example:
         >>> logits = jnp.array([[0.0, 3.0], [0.0, 2.0], [0.0, 1.0], [0.0, -0.5], [0.0, -2.0]])
         >>> a, target = jnp.array([True, True, True, False, False]), jnp.array([[0.5, 0.5], [0.5, 0.5]])
-        >>> found = corpus_level_classes(logits, a, target, constrained=[False, True], margin=0.0)
+        >>> found = corpus_level_classes(logits, a, target, constrained=[False, True], margin=0.2)
         >>> found.predictions.tolist(), found.satisfied.item()
-        ([1, 0, 0, 1, 0], True)
+        ([1, 1, 0, 1, 0], True)
 
     References:
         Zhao, Wang, Yatskar, Ordonez, Chang (2017), Men also like shopping: reducing gender bias amplification using

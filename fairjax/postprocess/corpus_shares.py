@@ -27,8 +27,8 @@ def corpus_shares(
     """Compute the share of each group among the rows of a class, b(g, o) = P(a = g | y = o).
 
     Those of the training labels are the targets of `corpus_level`, so that predictions do not amplify the association
-    of outputs and groups. Those of all rows, `corpus_shares(jnp.ones(n, bool), a)`, are the shares P(a = g): predictions
-    with these shares have statistical parity.
+    of outputs and groups. Those of all rows, `corpus_shares(jnp.ones(n, bool), a)`, are the shares P(a = g):
+    predictions with these shares have statistical parity.
 
     Args:
         y: labels in {0, 1}; codes if `num_classes` is given.
@@ -87,8 +87,8 @@ def group_codes(a: Any, num_groups: int | None, n: int) -> tuple[Int[Array, " n"
     a = checks.numeric("a", a)
     if a.shape != (n,):
         raise ValueError(
-            f"a must give each of {n} rows one group, found shape {a.shape}: pass codes of shape ({n},), of memberships "
-            "such as the most probable group, a.argmax(axis=1)"
+            f"a must give each of {n} rows one group, found shape {a.shape}: pass codes of shape ({n},), of "
+            "memberships such as the most probable group, a.argmax(axis=1)"
         )
     groups = max(count_groups(a), 2) if num_groups is None else num_groups
     if groups < 2:
