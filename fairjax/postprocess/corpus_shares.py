@@ -108,11 +108,8 @@ def check_shares(name: str, shares: Any, classes: int | None) -> Float[Array, "*
     """
     shares = checks.floating(checks.numeric(name, shares))
     shape = "(groups,)" if classes is None else f"({classes}, groups), one row per class"
-    if (
-        shares.ndim != (1 if classes is None else 2)
-        or shares.shape[-1] < 2
-        or shares.shape[:-1] not in ((), (classes,))
-    ):
+    leading = () if classes is None else (classes,)
+    if not shares.ndim or shares.shape[:-1] != leading or shares.shape[-1] < 2:
         raise ValueError(f"{name} must be shares of shape {shape}, found shape {shares.shape}: see corpus_shares")
     if not isinstance(shares, Tracer):
         array = np.asarray(shares, np.float64)
