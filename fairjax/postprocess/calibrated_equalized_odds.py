@@ -178,7 +178,7 @@ def _by_label(
 ) -> Float[Array, "2 g"]:
     """Sum values by label and group."""
     members = codes[None] == jnp.arange(groups, dtype=codes.dtype)[:, None]
-    return jnp.stack([jnp.sum(jnp.where(members & (y == label)[None], values[None], 0.0), axis=1) for label in (0, 1)])
+    return jnp.stack([jnp.sum(jnp.where(members & rows[None], values[None], 0.0), axis=1) for rows in (~y, y)])
 
 
 def _fit(

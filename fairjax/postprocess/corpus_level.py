@@ -27,6 +27,8 @@ class CorpusLevel(NamedTuple):
     ones may be. -inf for a group without rejected rows, NaN for one without rows."""
     shares: Float[Array, " g"]
     """Share of each group among the accepted rows; NaN if no row is accepted."""
+    valid: Bool[Array, ""]
+    """Whether the arguments are valid, which can be false only of traced ones."""
 
 
 def corpus_level(potentials: Any, a: Any, target: Any, *, margin: Number = 0.0) -> CorpusLevel:
@@ -80,12 +82,12 @@ def corpus_level(potentials: Any, a: Any, target: Any, *, margin: Number = 0.0) 
     margin = check_margin(margin).astype(values.dtype)
     codes, valid, groups = group_codes(a, shares.shape[0], values.shape[0])
     _check_values(values, codes, shares, margin)
-    valid = checks.all_valid(valid, *_traced_conditions(values, shares, margin))
+    valid = checks.all_valid(valid, *_traced_conditions(values, codes, shares, margin))
     found = _solve(values, codes, shares, margin)
     if valid is None:
         return found
-    thresholds, shares = (checks.nan_unless(valid, part) for part in found[1:])
-    return CorpusLevel(found.decisions & valid, thresholds, shares)
+    thresholds, shares = (checks.nan_unless(valid, part) for part in (found.thresholds, found.shares))
+    return CorpusLevel(found.decisions & valid, thresholds, shares, valid)
 
 
 def _check_values(values: Any, codes: Any, target: Any, margin: Any) -> None:
@@ -109,7 +111,7 @@ def _check_values(values: Any, codes: Any, target: Any, margin: Any) -> None:
         )
 
 
-def _traced_conditions(values: Any, target: Any, margin: Any) -> list[Bool[Array, ""]]:
+def _traced_conditions(values: Any, codes: Any, target: Any, margin: Any) -> list[Bool[Array, ""]]:
     """Return whether the traced arguments are valid, those that `_check_values` and its callers cannot look at."""
     conditions = []
     if isinstance(values, Tracer):
@@ -118,6 +120,9 @@ def _traced_conditions(values: Any, target: Any, margin: Any) -> list[Bool[Array
         conditions.append(jnp.all(target >= 0) & (jnp.abs(jnp.sum(target) - 1) < 1e-3))
     if isinstance(margin, Tracer):
         conditions.append((margin >= 0) & (margin <= 1))
+    if any(isinstance(part, Tracer) for part in (values, codes, target, margin)):
+        present = jnp.zeros(target.shape, bool).at[codes].set(True)
+        conditions.append(jnp.all(present | (target <= margin)))
     return conditions
 
 
@@ -160,7 +165,8 @@ def _solve(
     rejected = by_group[jnp.arange(groups), jnp.minimum(best, n - 1)]
     thresholds = jnp.where(best < sizes, rejected, jnp.where(sizes > 0, -jnp.inf, jnp.nan))
     total = jnp.sum(best).astype(values.dtype)
-    return CorpusLevel(decisions, thresholds, best.astype(values.dtype) / jnp.where(total > 0, total, jnp.nan))
+    shares = best.astype(values.dtype) / jnp.where(total > 0, total, jnp.nan)
+    return CorpusLevel(decisions, thresholds, shares, jnp.ones((), bool))
 
 
 def _sum(counts: Int[Array, "k g"]) -> Int[Array, " k"]:

@@ -100,16 +100,17 @@ class ScoredSeed(NamedTuple):
     """Number of groups, which is not traced."""
 
 
-Decisions = tuple[Bool[Array, " v"], Bool[Array, " n"]]
-"""Decisions on validation and test data."""
+Decisions = tuple[Float[Array, " v"], Float[Array, " n"]]
+"""Decisions on validation and test data as 0 and 1, NaN if they cannot be computed."""
 
 
 def _corpus_level(seed: ScoredSeed, *, parity: bool) -> Decisions:
     """Give groups the shares among accepted rows that they have among all training rows, or among those with y = 1."""
     among = jnp.ones_like(seed.train_y) if parity else seed.train_y
     target = corpus_shares(among, seed.train_a, num_groups=seed.num_groups).shares
-    valid = corpus_level(seed.valid_scores - seed.threshold, seed.valid_a, target)
-    return valid.decisions, corpus_level(seed.test_scores - seed.threshold, seed.test_a, target).decisions
+    parts = (seed.valid_scores, seed.valid_a), (seed.test_scores, seed.test_a)
+    valid, test = (corpus_level(scores - seed.threshold, a, target) for scores, a in parts)
+    return _or_nan(valid.decisions, valid.valid), _or_nan(test.decisions, test.valid)
 
 
 def _calibrated_equalized_odds(seed: ScoredSeed, *, cost: Cost) -> Decisions:
@@ -117,7 +118,13 @@ def _calibrated_equalized_odds(seed: ScoredSeed, *, cost: Cost) -> Decisions:
     fit = calibrated_equalized_odds(*columns, cost=cost, num_groups=seed.num_groups)
     valid_key, test_key = jax.random.split(seed.key)
     valid = fit.decide(seed.valid_scores, seed.valid_a, key=valid_key, threshold=seed.threshold)
-    return valid, fit.decide(seed.test_scores, seed.test_a, key=test_key, threshold=seed.threshold)
+    test = fit.decide(seed.test_scores, seed.test_a, key=test_key, threshold=seed.threshold)
+    is_fitted = ~jnp.any(jnp.isnan(fit.mix_rates))
+    return _or_nan(valid, is_fitted), _or_nan(test, is_fitted)
+
+
+def _or_nan(decisions: Bool[Array, " n"], valid: Bool[Array, ""]) -> Float[Array, " n"]:
+    return jnp.where(valid, decisions.astype(jnp.float32), jnp.nan)
 
 
 class Postprocessor(NamedTuple):
@@ -163,6 +170,8 @@ POSTPROCESSORS: Registry[Postprocessor] = Registry(
     "postprocessor",
     {
         "group_thresholds": Postprocessor("Group thresholds", "Hardt et al. 2016", None, math.inf, None),
+        "corpus_level": _of_arrays("Corpus level", _ZHAO, functools.partial(_corpus_level, parity=False)),
+        "corpus_level_parity": _of_arrays("Corpus level, parity", _ZHAO, functools.partial(_corpus_level, parity=True)),
         "reject_option": Postprocessor("ROC", _KAMIRAN, functools.partial(_reject_option, polarity="one")),
         "reject_option_either": Postprocessor(
             "ROC, either way", _KAMIRAN, functools.partial(_reject_option, polarity="either")
@@ -183,8 +192,6 @@ POSTPROCESSORS: Registry[Postprocessor] = Registry(
         "calibrated_equalized_odds_fpr": _of_arrays(
             "Calibrated eq. odds, FPR", _PLEISS, functools.partial(_calibrated_equalized_odds, cost="fpr")
         ),
-        "corpus_level": _of_arrays("Corpus level", _ZHAO, functools.partial(_corpus_level, parity=False)),
-        "corpus_level_parity": _of_arrays("Corpus level, parity", _ZHAO, functools.partial(_corpus_level, parity=True)),
     },
     check=_check_entry,
 )

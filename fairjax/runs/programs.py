@@ -86,7 +86,7 @@ def postprocess(
             num_groups(measure, train.a),
         )  # fmt: skip
         evaluations = (
-            selection.evaluate_at(measure, decisions.astype(jnp.float32), part.y, part.a, jnp.array(0.5))
+            selection.evaluate_at(measure, decisions, part.y, part.a, jnp.array(0.5))
             for decisions, part in zip(decide(seed), scored, strict=True)
         )
         return loop.Trace(*(evaluation._replace(threshold=threshold) for evaluation in evaluations))
