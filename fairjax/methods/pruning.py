@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from fairjax.detect.concepts import unit_scores
+from fairjax.detect.concepts.sites import chosen_layers
 from fairjax.hyperparameters import check_at_least, check_choice, static
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
 from fairjax.metrics import num_classes, num_groups
@@ -93,7 +94,7 @@ class Pruning(Method):
         """Start from the original network; by the sign of its bias, units that increase |bias| are cut first.
 
         Raises:
-            ValueError: if the network has no units.
+            ValueError: if the network has no units, or the score needs activations and the network shows none.
         """
         del key
         if not masks.size(variables["masks"]):
@@ -101,6 +102,8 @@ class Pruning(Method):
                 "pruning cuts hidden units, and this network has none: choose layers with units= when it is brought, "
                 "or use a method that tunes parameters, such as BiasGda"
             )
+        if self.score != "influence":
+            chosen_layers(task.network, variables, None)
         sign = sign_of_bias(evaluation)
         scores = jax.tree.map(lambda keep: jnp.zeros(keep.shape), variables["masks"])
         if self.influence == "static":

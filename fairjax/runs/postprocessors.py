@@ -100,27 +100,35 @@ class ScoredSeed(NamedTuple):
     """Number of groups, which is not traced."""
 
 
-Decisions = tuple[Float[Array, " v"], Float[Array, " n"]]
-"""Decisions on validation and test data as 0 and 1, NaN if they cannot be computed."""
+class Decided(NamedTuple):
+    """Decisions on validation and test data as 0 and 1; NaN if they cannot be computed."""
+
+    valid: Float[Array, " v"]
+    test: Float[Array, " n"]
+    threshold: Float[AnyArray, ""]
+    """The threshold of the scores that were not changed."""
 
 
-def _corpus_level(seed: ScoredSeed, *, parity: bool) -> Decisions:
+def _corpus_level(seed: ScoredSeed, *, parity: bool) -> Decided:
     """Give groups the shares among accepted rows that they have among all training rows, or among those with y = 1."""
     among = jnp.ones_like(seed.train_y) if parity else seed.train_y
     target = corpus_shares(among, seed.train_a, num_groups=seed.num_groups).shares
     parts = (seed.valid_scores, seed.valid_a), (seed.test_scores, seed.test_a)
     valid, test = (corpus_level(scores - seed.threshold, a, target) for scores, a in parts)
-    return _or_nan(valid.decisions, valid.valid), _or_nan(test.decisions, test.valid)
+    return Decided(
+        _or_nan(valid.decisions, valid.valid), _or_nan(test.decisions, test.valid), jnp.asarray(seed.threshold)
+    )
 
 
-def _calibrated_equalized_odds(seed: ScoredSeed, *, cost: Cost) -> Decisions:
+def _calibrated_equalized_odds(seed: ScoredSeed, *, cost: Cost) -> Decided:
+    """Mix scores at the rates of the validation data, and cut them at 0.5, as AIF360 does."""
     columns = seed.valid_scores, seed.valid_y, seed.valid_a
     fit = calibrated_equalized_odds(*columns, cost=cost, num_groups=seed.num_groups)
     valid_key, test_key = jax.random.split(seed.key)
-    valid = fit.decide(seed.valid_scores, seed.valid_a, key=valid_key, threshold=seed.threshold)
-    test = fit.decide(seed.test_scores, seed.test_a, key=test_key, threshold=seed.threshold)
+    valid = fit.decide(seed.valid_scores, seed.valid_a, key=valid_key)
+    test = fit.decide(seed.test_scores, seed.test_a, key=test_key)
     is_fitted = ~jnp.any(jnp.isnan(fit.mix_rates))
-    return _or_nan(valid, is_fitted), _or_nan(test, is_fitted)
+    return Decided(_or_nan(valid, is_fitted), _or_nan(test, is_fitted), jnp.full_like(seed.threshold, 0.5))
 
 
 def _or_nan(decisions: Bool[Array, " n"], valid: Bool[Array, ""]) -> Float[Array, " n"]:
@@ -147,7 +155,7 @@ class Postprocessor(NamedTuple):
     """Whether a row may belong to several groups."""
     margin: bool = True
     """Whether the method keeps the margin of the selection settings to the bound."""
-    program: Callable[[ScoredSeed], Decisions] | None = None
+    program: Callable[[ScoredSeed], Decided] | None = None
     """In place of `decide`, a pure function of JAX arrays, which one program applies to all seeds."""
 
 
@@ -158,7 +166,7 @@ def _check_entry(name: str, entry: Any) -> None:
         raise TypeError(f"{what}, got {brief(entry)}")
 
 
-def _of_arrays(label: str, reference: str, program: Callable[[ScoredSeed], Decisions]) -> Postprocessor:
+def _of_arrays(label: str, reference: str, program: Callable[[ScoredSeed], Decided]) -> Postprocessor:
     """Return the entry of a function of JAX arrays that supports any measure and number of groups."""
     return Postprocessor(label, reference, None, math.inf, None, program=program)
 
@@ -198,7 +206,8 @@ POSTPROCESSORS: Registry[Postprocessor] = Registry(
 """All postprocessors by name. `reject_option` takes 1 as the favourable label, `reject_option_either` takes 1 or 0,
 whichever is better on validation data, and `reject_option_paper` works as in the first paper's runs on COMPAS.
 `equalized_odds` starts from decisions at the tuned threshold, `equalized_odds_half` at 0.5.
-`calibrated_equalized_odds` equalises the cost in its name on validation data, by default the weighted one.
+`calibrated_equalized_odds` equalises the cost in its name on validation data, by default the weighted one, and cuts
+scores at 0.5.
 `corpus_level` gives the groups the shares among accepted rows that they have among training rows with label 1, and
 `corpus_level_parity` their shares among all training rows; valid and test rows are each decided as a whole."""
 

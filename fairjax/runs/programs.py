@@ -12,7 +12,7 @@ from fairjax import loop, selection
 from fairjax.methods import Parts
 from fairjax.metrics import num_groups, probabilities
 from fairjax.postprocess import group_thresholds
-from fairjax.runs.postprocessors import Decisions, ScoredSeed
+from fairjax.runs.postprocessors import Decided, ScoredSeed
 from fairjax.types import AnyArray, Batch
 
 
@@ -63,7 +63,7 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
 
 @functools.partial(jax.jit, static_argnames=("measure", "decide"))
 def postprocess(
-    measure, decide: Callable[[ScoredSeed], Decisions], keys, train: Batch, scored: Scored, thresholds
+    measure, decide: Callable[[ScoredSeed], Decided], keys, train: Batch, scored: Scored, thresholds
 ) -> loop.Trace:
     """Apply a postprocessor to the scores of all seeds, and evaluate its decisions.
 
@@ -85,10 +85,11 @@ def postprocess(
             key, train.y, train.a, valid.x[:, 0], valid.y, valid.a, test.x[:, 0], test.a, threshold,
             num_groups(measure, train.a),
         )  # fmt: skip
-        evaluations = (
+        decided = decide(seed)
+        valid, test = (
             selection.evaluate_at(measure, decisions, part.y, part.a, jnp.array(0.5))
-            for decisions, part in zip(decide(seed), scored, strict=True)
+            for decisions, part in ((decided.valid, valid), (decided.test, test))
         )
-        return loop.Trace(*(evaluation._replace(threshold=threshold) for evaluation in evaluations))
+        return loop.Trace(*(evaluation._replace(threshold=decided.threshold) for evaluation in (valid, test)))
 
     return jax.vmap(one)(keys, train, scored, thresholds)

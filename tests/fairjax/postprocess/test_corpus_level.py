@@ -55,7 +55,9 @@ def test_the_total_is_the_largest_of_all_combinations_of_thresholds(groups, marg
             continue
         counts = np.bincount(a[decisions], minlength=groups)
         np.testing.assert_allclose(found.shares, counts / decisions.sum(), rtol=1e-6)
-        assert all(low <= k <= high for k, (low, high) in zip(counts, bounds(target, margin, counts.sum()), strict=True))
+        assert all(
+            low <= k <= high for k, (low, high) in zip(counts, bounds(target, margin, counts.sum()), strict=True)
+        )
         np.testing.assert_array_equal(decisions, potentials > np.asarray(found.thresholds)[a])
 
 
