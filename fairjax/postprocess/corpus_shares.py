@@ -71,7 +71,7 @@ def corpus_shares(
     return CorpusShares(checks.nan_unless(valid, shares), checks.nan_unless(valid, counts))
 
 
-def group_codes(a: Any, num_groups: int | None, n: int) -> tuple[Int[Array, " n"], Any, int]:
+def group_codes(a: Any, num_groups: int | None, n: int, name: str = "a") -> tuple[Int[Array, " n"], Any, int]:
     """Check the groups of n rows.
 
     Returns:
@@ -84,16 +84,16 @@ def group_codes(a: Any, num_groups: int | None, n: int) -> tuple[Int[Array, " n"
         >>> group_codes([True, False], None, 2)[0].tolist()
         [1, 0]
     """
-    a = checks.numeric("a", a)
+    a = checks.numeric(name, a)
     if a.shape != (n,):
         raise ValueError(
-            f"a must give each of {n} rows one group, found shape {a.shape}: pass codes of shape ({n},), of "
-            "memberships such as the most probable group, a.argmax(axis=1)"
+            f"{name} must give each of {n} rows one group, found shape {a.shape}: pass codes of shape ({n},), of "
+            f"memberships such as the most probable group, {name}.argmax(axis=1)"
         )
     groups = max(count_groups(a), 2) if num_groups is None else num_groups
     if groups < 2:
         raise ValueError(f"num_groups must be at least 2, found {groups}")
-    return (*checks.codes("a", a, groups), groups)
+    return (*checks.codes(name, a, groups), groups)
 
 
 def check_shares(name: str, shares: Any, classes: int | None) -> Float[Array, "*k g"]:
