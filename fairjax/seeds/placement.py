@@ -137,6 +137,8 @@ def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
     sharding = replicated_sharding(mesh)
 
     def replicate_leaf(leaf):
+        if isinstance(leaf, bool | int | float):
+            return leaf  # a number of a dataclass, which has no dtype of its own
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(replicate_leaf(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         if jax.process_count() == 1:
