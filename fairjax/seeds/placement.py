@@ -120,7 +120,7 @@ def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.P())
 
 
-def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
+def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Any]:
     """Replicate arrays on every device of the mesh, on all hosts.
 
     Args:
