@@ -123,3 +123,27 @@ def matrix(name: str, h: Any) -> Float[Array, "n u"]:
             f"{name} must have shape (n, units), found shape {h.shape}: average over positions, or reshape it"
         )
     return h[:, None] if h.ndim == 1 else h
+
+
+def pairs(rows: Grouped, against: str) -> tuple[Float[Array, "n k"], Float[Array, "n k"], Bool[Array, " k"]]:
+    """Return the shares of rows in the two sides of each comparison, and which comparisons can be made.
+
+    Args:
+        rows: weights of rows by stratum and group.
+        against: "pairs" for all pairs of groups; "all" for each group and all rows of its stratum.
+
+    Example:
+        >>> rows = grouped(jnp.array([True, False]), like=jnp.ones(2), num_groups=2, num_classes=2)
+        >>> pairs(rows, "pairs")[0].tolist()
+        [[0.0], [1.0]]
+    """
+    n, strata, groups = rows.weights.shape
+    shares, present = rows.shares, rows.present
+    if against == "all":
+        everyone = jnp.sum(rows.weights, axis=2) / positive(jnp.sum(rows.totals, axis=1))[None]
+        others = jnp.broadcast_to(everyone[:, :, None], shares.shape)
+        return shares.reshape(n, strata * groups), others.reshape(n, strata * groups), present.reshape(-1)
+    first = jnp.array([i for i in range(groups) for _ in range(i + 1, groups)])
+    second = jnp.array([j for i in range(groups) for j in range(i + 1, groups)])
+    both = (present[:, first] & present[:, second]).reshape(-1)
+    return shares[:, :, first].reshape(n, -1), shares[:, :, second].reshape(n, -1), both

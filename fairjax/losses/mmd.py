@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_choice, static
 from fairjax.losses.base import LAST, Data, Outputs, Term, term
-from fairjax.losses.grouping import NOTIONS, Grouped, Notion, compared_rows, grouped, matrix, positive
+from fairjax.losses.grouping import NOTIONS, Grouped, Notion, compared_rows, grouped, matrix, pairs, positive
 from fairjax.losses.kernels import WIDTHS, check_widths, kernel_form
 from fairjax.types import Rows
 
@@ -62,13 +62,17 @@ def mmd(
     check_widths(widths)
     h = matrix("h", h)
     rows = grouped(a, weights, y, like=h, num_groups=num_groups, num_classes=num_classes)
-    contrasts = _to_all(rows) if against == "all" else _pairs(rows)
+    if against == "all":
+        groups, everyone, present = pairs(rows, "all")
+        contrasts = (groups - everyone) * present.astype(h.dtype)[None, :]
+    else:
+        contrasts = _of_pairs(rows)
     form = kernel_form(h, contrasts, jnp.sum(rows.weights, axis=(1, 2)), widths)
     value = jnp.where(jnp.any(rows.present), form, 0.0) / rows.weights.shape[1]
     return nan_unless(rows.valid, value)
 
 
-def _pairs(rows: Grouped) -> Float[Array, "n k"]:
+def _of_pairs(rows: Grouped) -> Float[Array, "n k"]:
     """Return contrasts whose sum of forms is the sum over all pairs of groups: one per group, or one for two groups."""
     n, strata, groups = rows.weights.shape
     present = rows.present.astype(rows.weights.dtype)
@@ -78,14 +82,6 @@ def _pairs(rows: Grouped) -> Float[Array, "n k"]:
     count = jnp.sum(present, axis=1)[None, :, None]
     mean = jnp.sum(shares, axis=2, keepdims=True) / positive(count)
     return (jnp.sqrt(count) * (shares - mean * present[None])).reshape(n, strata * groups)
-
-
-def _to_all(rows: Grouped) -> Float[Array, "n k"]:
-    """Return contrasts of each group with all rows of its stratum."""
-    n, strata, groups = rows.weights.shape
-    everyone = jnp.sum(rows.weights, axis=2) / positive(jnp.sum(rows.totals, axis=1))[None]
-    present = rows.present.astype(rows.weights.dtype)[None]
-    return (present * (rows.shares - everyone[:, :, None])).reshape(n, strata * groups)
 
 
 @term

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fairjax.checks import all_valid, nan_unless, numeric, predictions
+from fairjax.checks import all_valid, floating, nan_unless, numeric, predictions
 from fairjax.hyperparameters import static
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.grouping import grouped, positive
@@ -87,5 +87,5 @@ class Prejudice(Term):
     def value(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
         """Compute the mutual information of a mini-batch; 0 if fewer than two groups are present."""
         del params
-        scores = probabilities(outputs.logits.astype(jnp.promote_types(outputs.logits.dtype, jnp.float32)))
+        scores = probabilities(floating(outputs.logits))
         return prejudice(scores, batch.a, weights_of(batch), num_groups=self.num_groups)
