@@ -49,6 +49,8 @@ class Outputs(NamedTuple):
     """Activations (m, units) of the layers that the terms name, by the name of the layer."""
     observed: PyTree[Array] = ()
     """What the term's own `observe` returned. For a loss of several terms, a tuple with one entry per term."""
+    params: PyTree[Array] = ()
+    """The network's parameters, if a term has `needs_params`."""
 
     def seen_by(self, index: int) -> "Outputs":
         """Return the outputs as one term of several sees them."""
@@ -90,6 +92,8 @@ class Term:
     """The computation as a formula of one line."""
     needs_group: ClassVar[bool] = True
     """Whether the protected attribute of the train rows is needed."""
+    needs_params: ClassVar[bool] = False
+    """Whether the term looks at the network's parameters."""
     validated: ClassVar[bool] = True
     """Whether the term counts in the validation loss; the loss of an adversary that is still learning does not."""
     combination: ClassVar[Literal["add", "project"]] = "add"
