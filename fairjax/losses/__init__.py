@@ -11,7 +11,9 @@ from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
 from fairjax.losses.loss import Loss, TermState
+from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
+from fairjax.losses.prejudice import Prejudice, prejudice
 from fairjax.registry import Registry, brief
 
 
@@ -29,6 +31,8 @@ TERMS: Registry[type[Term]] = Registry(
     "term",
     {
         "parity": ParityPenalty,
+        "prejudice": Prejudice,
+        "mmd": Mmd,
     },
     check=_check_entry,
 )
@@ -47,8 +51,10 @@ __all__ = [
     "CrossEntropy",
     "Data",
     "Loss",
+    "Mmd",
     "Outputs",
     "ParityPenalty",
+    "Prejudice",
     "Term",
     "TermState",
     "balanced_cross_entropy",
@@ -56,6 +62,8 @@ __all__ = [
     "class_shares",
     "cross_entropies",
     "cross_entropy",
+    "mmd",
+    "prejudice",
     "term",
     "weighted_mean",
 ]
