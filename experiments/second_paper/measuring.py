@@ -1,10 +1,10 @@
 """Compute all units of the table that are not finished, and read them.
 
-    DIR/DATASET-DUPLICATES/             one data set
-        configuration.json, data.json    what the numbers depend on; facts about the data
-        scores.npz                       scores of the networks that the rows share
-        UNIT.json                        counts of the rows of a unit, written when it is complete
-    DIR/per_split.csv, summary.csv, comparisons.csv, explanations.csv, table3.md, table3.html, run.json
+DIR/DATASET-DUPLICATES/             one data set
+    configuration.json, data.json    what the numbers depend on; facts about the data
+    scores.npz                       scores of the networks that the rows share
+    UNIT.json                        counts of the rows of a unit, written when it is complete
+DIR/per_split.csv, summary.csv, comparisons.csv, explanations.csv, table3.md, table3.html, run.json
 """
 
 import json

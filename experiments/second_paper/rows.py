@@ -37,9 +37,7 @@ ROWS = {
         f"prejudice_lr_{eta}": Row(f"Prejudice remover, eta {eta}", "prejudice", "yes", "yes", "prejudice_lr_0")
         for eta in ETAS
     },
-    **{
-        f"prejudice_dnn_{eta}": Row(f"DNN with its term, eta {eta}", "prejudice", "yes", "feature") for eta in ETAS
-    },
+    **{f"prejudice_dnn_{eta}": Row(f"DNN with its term, eta {eta}", "prejudice", "yes", "feature") for eta in ETAS},
     **{f"calibrated_{cost}": Row(f"Calibrated eq. odds, {cost}", "calibrated", "yes", "yes") for cost in COSTS},
     "equalized_odds": Row("Equalized odds (Hardt)", "calibrated", "yes", "yes"),
 }

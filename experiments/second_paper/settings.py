@@ -23,7 +23,7 @@ class Table3:
     datasets: tuple[Literal["adult", "compas"], ...] = DATASETS
     """Data sets to measure."""
     duplicates: Literal["keep", "drop", "both"] = "both"
-    """Whether rows that are equal once they are prepared are kept or dropped; the printed table dropped those of Adult."""
+    """Whether rows that are equal once they are prepared are kept or dropped; the paper dropped those of Adult."""
     seeds: tuple[int, ...] = SEEDS
     """One split into 50 % train, 20 % valid and 30 % test rows per seed, and one network that all rows share."""
     widths: tuple[int, ...] = (100,)
@@ -40,7 +40,9 @@ class Table3:
         if not self.datasets:
             raise ValueError(f"datasets must be one or more of {', '.join(DATASETS)}, got none")
         if len(self.seeds) < 2:
-            raise ValueError(f"seeds must be two or more, so that numbers can be compared over splits, got {self.seeds}")
+            raise ValueError(
+                f"seeds must be two or more, so that numbers can be compared over splits, got {self.seeds}"
+            )
         for name in ("datasets", "seeds"):
             values = getattr(self, name)
             if len(set(values)) < len(values):

@@ -95,7 +95,7 @@ def few_features(dataset: Dataset) -> Dataset:
         decades = np.minimum(column["age"] // 10 * 10, 70).astype(int)
         years = np.clip(column["education-num"].astype(int), 5, 13)
         few = {f"age={'>=70' if value == 70 else value}": decades == value for value in range(10, 80, 10)}
-        few |= {f"education={ {5: '<6', 13: '>12'}.get(value, value)}": years == value for value in range(5, 14)}
+        few |= {f"education={ {5: '<6', 13: '>12'}.get(value, value) }": years == value for value in range(5, 14)}
         few["race"] = column["race"]
     else:
         copied = [name for name in dataset.features if name.startswith(("age_cat=", "c_charge_degree="))]

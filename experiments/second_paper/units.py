@@ -92,12 +92,11 @@ def train_prejudice_dnn(subject: Subject, widths: tuple[int, ...], training: Tra
     return _prejudice(subject, plain_mlp(widths), training, ETAS, "prejudice_dnn")
 
 
-def _prejudice(
-    subject: Subject, network: Network, training: Training, etas: tuple[int, ...], name: str
-) -> Counted:
+def _prejudice(subject: Subject, network: Network, training: Training, etas: tuple[int, ...], name: str) -> Counted:
     seeds, splits = len(subject.keys), subject.splits
     repeated = {
-        part: jnp.concatenate([getattr(splits, part)] * len(etas)) for part in ("train", "valid", "test", "mean", "scale")
+        part: jnp.concatenate([getattr(splits, part)] * len(etas))
+        for part in ("train", "valid", "test", "mean", "scale")
     }
     loss = Loss(terms=(Prejudice(weight=jnp.repeat(jnp.asarray(etas, jnp.float32), seeds)),))
     keys = jnp.concatenate([subject.keys] * len(etas))
@@ -124,9 +123,7 @@ def postprocess(subject: Subject, scores: Scores) -> Counted:
             rows[f"calibrated_{cost}"].append(counts(decisions, test.y, test.a))
         number = int(jax.random.bits(keys[-1], dtype=jnp.uint32))
         odds = equalized_odds(scores.valid[seed] > 0.5, np.asarray(valid.y), np.asarray(valid.a), seed=number)
-        rows["equalized_odds"].append(
-            counts(odds.decide(scores.test[seed] > 0.5, np.asarray(test.a)), test.y, test.a)
-        )
+        rows["equalized_odds"].append(counts(odds.decide(scores.test[seed] > 0.5, np.asarray(test.a)), test.y, test.a))
     return Counted(rows, {"mix_rates": rates})
 
 
