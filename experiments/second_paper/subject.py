@@ -117,8 +117,8 @@ def same_splits(few: Dataset, splits: Split) -> Split:
 
 def part_of(splits: Split, seed: int, part: str) -> Rows:
     """Return the rows of a part of one seed's split, standardised."""
-    own = {name: getattr(splits, name)[seed] for name in ("train", "valid", "test", "mean", "scale")}
-    return splits._replace(**own).part(part)
+    names = [name for name in ("train", "valid", "test", "mean", "scale") if getattr(splits, name) is not None]
+    return splits._replace(**{name: getattr(splits, name)[seed] for name in names}).part(part)
 
 
 def inputs_of(splits: Split, part: str) -> Float[Array, "seeds n d"]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
@@ -28,6 +27,7 @@ def term(cls: C) -> C:
     with `static` are part of the pytree's structure, as is the class itself.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from fairjax.losses import Term
         >>> @term
         ... class LogitNorm(Term):
