@@ -68,7 +68,7 @@ def prepare(
         raise ValueError(f"the network of {settings.network.file} is debiased by `debias` alone: leave it out here")
     with run.timings.stage("loading"):
         splits, axes, structure, facts = load_data(settings) if data is None else data
-        check_methods(settings, structure, splits)
+        check_methods(settings, structure, overlapping=splits.a.ndim - (axes.a is not None) == 2)
         check_terms(settings, structure)
         splits = seeds.replicate(splits, mesh)
     describe_data(run, structure, facts, given.warnings if given else ())
@@ -94,13 +94,18 @@ def describe_data(run: RunContext, structure: Structure, facts: dict[str, Any], 
         run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
 
 
-def check_methods(settings: Settings, structure: Structure, splits: Split) -> None:
+def check_methods(settings: Settings, structure: Structure, *, overlapping: bool) -> None:
     """Check before training that all methods support the groups and classes of the data.
+
+    Args:
+        settings: the settings of the run.
+        structure: groups and classes.
+        overlapping: whether a row may belong to several groups.
 
     Raises:
         ValueError: if some do not; the message names them and the methods that do.
     """
-    unfit, overlapping = {}, splits.a.ndim == 2
+    unfit = {}
     for name in (*settings.methods, *(settings.portfolio if PORTFOLIO in settings.methods else ())):
         known = about(name)
         if known is None:
