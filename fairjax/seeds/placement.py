@@ -124,7 +124,7 @@ def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Any]:
     """Replicate arrays on every device of the mesh, on all hosts.
 
     Args:
-        tree: arrays or keys; with several processes, every process must pass the same values.
+        tree: arrays, keys or numbers; with several processes, every process must pass the same values.
         mesh: mesh from `mesh()`.
 
     Returns:
