@@ -17,6 +17,8 @@ from jaxtyping import Array, Bool, Float, Int
 from fairjax import checks, metrics
 from fairjax.metrics import Measure, Rate
 from fairjax.metrics.rates import selection
+from fairjax.postprocess.corpus_shares import group_codes
+from fairjax.postprocess.threshold_cells import tables_at, tables_of_cells
 from fairjax.selection import TIE, Evaluation, Rule, evaluate_tables, first_max, improves
 
 Search = Literal["auto", "pairs", "coordinate", "common rate"]
@@ -124,6 +126,8 @@ def group_thresholds(
     num_groups: int | None = None,
     search: Search = "auto",
     sweeps: int = 3,
+    cells: Any = None,
+    num_cells: int | None = None,
 ) -> GroupThresholds:
     """Search a grid for the group thresholds that the rule scores highest.
 
@@ -141,11 +145,15 @@ def group_thresholds(
 
     All searches use confusion tables only; the table of a combination is the sum of tables of the groups.
 
+    Groups that overlap, such as two attributes side by side, cannot have thresholds, since a row must have one. Give
+    thresholds to `cells` of rows, such as the intersections of the attributes, while the measure compares the groups.
+
     Args:
         measure: the measure of bias; for more than two groups, a `fairjax.metrics.Parity`.
         scores: sigmoid outputs in (0, 1).
         y: labels.
-        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of groups.
+        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of groups; with `cells`, also
+            memberships.
         rule: the rule that scores combinations by their evaluation.
         count: number of equally spaced thresholds in [0, 1].
         weights: sample weights; 1 if omitted.
@@ -153,14 +161,17 @@ def group_thresholds(
             traced.
         search: one of the searches above, or "pairs", which requires two groups.
         sweeps: number of sweeps over the groups.
+        cells: what has thresholds of its own, if not the groups: booleans or codes. Decide with them in place of `a`.
+        num_cells: number of cells; two for booleans, and otherwise inferred from codes that are not traced.
 
     Returns:
         The thresholds, and their evaluation on the given rows; if traced rows are invalid, thresholds, accuracy and
         bias are NaN.
 
     Raises:
-        ValueError: if `fairjax.checks.rows` raises it, if the groups are memberships or their number is not known, if
-            `search` is unknown or is "pairs" for more than two groups, or if the measure has more than two classes.
+        ValueError: if `fairjax.checks.rows` raises it, if the groups are memberships and there are no cells, if the
+            number of groups or cells is not known, if `search` is unknown or is "pairs" for more than two groups, if
+            the measure has more than two classes, or if it solves for memberships.
         TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
@@ -176,7 +187,14 @@ def group_thresholds(
         https://arxiv.org/abs/1610.02413
         Cruz, Hardt (2024), Unprocessing seven years of algorithmic fairness, ICLR, https://arxiv.org/abs/2306.07261
     """
-    groups = _number_of_groups(measure, a, num_groups)
+    if cells is None:
+        groups = _number_of_groups(measure, a, num_groups)
+        rows, codes = None, None
+    else:
+        _check_two_classes(measure)
+        rows = metrics.checked(measure, scores, y, a, weights)
+        codes, valid, groups = group_codes(cells, num_cells, rows.y.shape[0], "cells")
+        rows = rows._replace(valid=checks.all_valid(rows.valid, valid))
     if search not in get_args(Search):
         raise ValueError(f"search must be one of {', '.join(map(repr, get_args(Search)))}, found {search!r}")
     if search == "pairs" and groups > 2:
@@ -186,16 +204,23 @@ def group_thresholds(
     if not isinstance(sweeps, numbers.Integral) or sweeps < 1:
         raise ValueError(f"sweeps must be a whole number, at least 1, found {sweeps}")
     cuts = metrics.threshold_grid(count)
-    rows = checks.rows(scores, y, a, weights, num_groups=groups)
+    if rows is None:
+        rows = checks.rows(scores, y, a, weights, num_groups=groups)
     if rows.values.ndim != 1:
         raise ValueError(f"scores must be one number per row, shape (n,), found shape {rows.values.shape}")
-    # Axes: threshold, decision, label, group.
+    of_cells = None if codes is None else tables_of_cells(measure, rows, codes, groups, cuts)
+    if codes is not None:
+        rows = rows._replace(a=codes)
+    # Axes: threshold, decision, label, group or cell.
     tables = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups))
     squared = None
-    if rows.weights is not None:
+    if rows.weights is not None and of_cells is None:
         squared = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups, squared=True))
 
     def evaluate(indices: Int[Array, "c g"]) -> Evaluation:
+        if of_cells is not None:
+            return evaluate_tables(measure, cuts[indices[:, -1]], *tables_at(of_cells, indices))
+
         def pick(tables):
             return jnp.take_along_axis(tables, indices[:, None, None, :], axis=0)
 
@@ -279,12 +304,16 @@ def _first_rate(measure: Measure) -> Rate:
     return selection() if parts is None else parts.rates[0]
 
 
-def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
+def _check_two_classes(measure: Measure) -> None:
     if metrics.num_classes(measure) != 2:
         raise ValueError(
             f"thresholds are for scores of two classes, the measure is about {metrics.num_classes(measure)}: give one "
             "of two"
         )
+
+
+def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
+    _check_two_classes(measure)
     _check_not_memberships(a)
     measure_groups = getattr(measure, "num_groups", None)
     if num_groups is not None and (num_groups < 2 or measure_groups not in (None, num_groups)):

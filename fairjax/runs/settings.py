@@ -233,7 +233,7 @@ class Settings:
     seeds: tuple[int, ...] = SEEDS
     """Random seeds; each gives one train/valid/test split and one network."""
     methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
-    """Debiasing methods to run; standard is the trained network without changes."""
+    """Methods to run; standard is the network as trained."""
     out: Path | None = None
     """Folder of the results, by default results/DATASET-MEASURE. An interrupted run continues from there."""
     path: Path | None = None
@@ -251,7 +251,7 @@ class Settings:
     across: str | None = None
     """Gap that compares a rate across groups. By default the signed difference of two groups, or the spread of more."""
     rate_minimum: int = 1
-    """Minimum number of rows behind a group's rate in a part for the rate to be compared."""
+    """Minimum number of rows behind a rate that is compared."""
     stratify: bool = False
     """Split every group and label in the same shares. Otherwise a part's share of each is random."""
     table: tuple[str, ...] = ()
