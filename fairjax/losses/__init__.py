@@ -12,6 +12,7 @@ from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
 from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.parity_penalty import ParityPenalty
+from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.registry import Registry, brief
 
 
@@ -49,6 +50,7 @@ __all__ = [
     "Loss",
     "Outputs",
     "ParityPenalty",
+    "TemplateGap",
     "Term",
     "TermState",
     "balanced_cross_entropy",
@@ -56,6 +58,7 @@ __all__ = [
     "class_shares",
     "cross_entropies",
     "cross_entropy",
+    "template_gap",
     "term",
     "weighted_mean",
 ]
