@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fairjax.losses import TERMS, Loss
 from fairjax.methods import METHODS, Method
-from fairjax.metrics import MEASURES, as_parity
+from fairjax.metrics import MEASURES, as_parity, count_groups
 from fairjax.nn.network import Network
 from fairjax.selection import RULES, Rule
 from fairjax.training import Training
@@ -122,6 +123,25 @@ def check_rule(rule: Any) -> None:
         raise TypeError(
             f"{name} must be a pytree: make it a frozen dataclass and register it by jax.tree_util.register_dataclass"
         )
+
+
+def checked_loss(loss: Any, split: Split) -> Loss:
+    """Check a composed loss, and fill in the number of groups.
+
+    Raises:
+        TypeError: naming the type found and how to correct it.
+    """
+    if loss is None:
+        return Loss()
+    if not isinstance(loss, Loss):
+        raise TypeError(
+            f"loss must be a fairjax.losses.Loss, got {kind_of(loss)}: pass Loss(terms=(...,)) with terms of "
+            f"fairjax.losses, such as {', '.join(TERMS)}"
+        )
+    if loss.num_groups is not None or not loss.terms or split.a.dtype == bool or isinstance(split.a, jax.core.Tracer):
+        return loss
+    codes = split.a if split.a.ndim == 1 else split.a.reshape(-1, split.a.shape[-1])
+    return dataclasses.replace(loss, num_groups=count_groups(codes))
 
 
 def check_variables(variables: Any) -> None:

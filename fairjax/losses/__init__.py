@@ -1,17 +1,61 @@
-"""Losses, to compose with measures.
+"""Losses: cross-entropies and fairness terms, as plain functions and composed in `Loss(base, terms)`.
 
-A parity loss is any of them plus a weighted measure of the scores, such as
+Each term is also a plain function, to add to any loss, as is any measure of the scores:
 `cross_entropy(logits, batch) + 4.0 * abs(fairjax.spd(jax.nn.sigmoid(logits), batch.y, batch.a))`.
 """
 
+from typing import Any
+
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
+from fairjax.losses.base import Data, Outputs, Term, term
+from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
+from fairjax.losses.loss import Loss, TermState
+from fairjax.losses.parity_penalty import ParityPenalty
+from fairjax.registry import Registry, brief
+
+
+def _check_entry(name: str, kind: Any) -> None:
+    """Check an entry of `TERMS`."""
+    if not (isinstance(kind, type) and issubclass(kind, Term)):
+        raise TypeError(f"the term {name!r} must be a subclass of fairjax.losses.Term, got {brief(kind)}")
+    if "__dataclass_params__" not in vars(kind):
+        raise TypeError(f"the class {kind.__name__} is not decorated: write @fairjax.losses.term above it")
+    if kind.value is Term.value:
+        raise TypeError(f"{kind.__name__} must have a function value")
+
+
+TERMS: Registry[type[Term]] = Registry(
+    "term",
+    {
+        "parity": ParityPenalty,
+    },
+    check=_check_entry,
+)
+"""The terms by name, in the order in which tables show them. There is no other list of terms."""
+
+BASES: Registry[type[Base]] = Registry(
+    "base loss", {"cross_entropy": CrossEntropy, "balanced_cross_entropy": BalancedCrossEntropy}
+)
+"""The losses of labels by name."""
 
 __all__ = [
+    "BASES",
+    "TERMS",
+    "BalancedCrossEntropy",
+    "Base",
+    "CrossEntropy",
+    "Data",
+    "Loss",
+    "Outputs",
+    "ParityPenalty",
+    "Term",
+    "TermState",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",
     "cross_entropies",
     "cross_entropy",
+    "term",
     "weighted_mean",
 ]

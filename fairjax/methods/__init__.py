@@ -7,6 +7,7 @@ from fairjax.methods.adversarial_debiasing import AdversarialDebiasing
 from fairjax.methods.adversarial_fine_tuning import AdversarialFineTuning
 from fairjax.methods.base import Method, Parts, Task, method
 from fairjax.methods.bias_gda import BiasGda
+from fairjax.methods.composed_fine_tuning import ComposedFineTuning
 from fairjax.methods.fine_tuning import FineTuning, Lagrangian, LastLayer
 from fairjax.methods.layerwise import LayerwiseOptimisation
 from fairjax.methods.pruning import Pruning
@@ -58,6 +59,7 @@ METHODS: Registry[type[Method]] = Registry(
         "bias_gda": BiasGda,
         "fine_tuning": FineTuning,
         "lagrangian": Lagrangian,
+        "composed": ComposedFineTuning,
     },
     check=_check_entry,
 )
@@ -71,6 +73,7 @@ __all__ = [
     "AdversarialDebiasing",
     "AdversarialFineTuning",
     "BiasGda",
+    "ComposedFineTuning",
     "ConstrainedThreshold",
     "FineTuning",
     "Lagrangian",

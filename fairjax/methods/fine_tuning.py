@@ -14,14 +14,14 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.losses import balanced_cross_entropy, class_shares
+from fairjax.losses import BalancedCrossEntropy, Data, Loss, ParityPenalty, TermState
 from fairjax.methods.base import Method, Parts, Task, method, sign_of_bias
-from fairjax.methods.gradient_steps import batch_keys, gradient_steps
-from fairjax.metrics import num_classes, of_mini_batches, proxy
+from fairjax.methods.gradient_steps import Progress, batch_keys, composed_steps
+from fairjax.metrics import num_classes, num_groups
 from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
 from fairjax.training import shuffled
-from fairjax.types import KeyArray, Number, Rows, Variables
+from fairjax.types import KeyArray, Number, Variables
 
 
 class FineTuningState(NamedTuple):
@@ -103,26 +103,22 @@ class FineTuning(Method):
         order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
         batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), self.batch_size)
         keys = batch_keys(dropout_key, batches.shape[0])
-        shares = class_shares(batch, num_classes(task.measure))
-        measure = of_mini_batches(task.measure, self.batch_size, batch.y.shape[0])
+        facts = Data(batch, num_groups(task.measure, batch.a), num_classes(task.measure), self.batch_size, task.measure)
 
         def tune(flat: FlatVariables, optimiser, weight):
-            def loss(logits, mini_batch: Rows):
-                bias = proxy(measure, logits, mini_batch)
-                penalty = jnp.abs(bias) if self.penalty == "absolute" else state.sign * bias
-                return balanced_cross_entropy(logits, mini_batch, shares) + weight * penalty, bias
-
-            flat, optimiser, proxies = gradient_steps(
-                task.network.apply,
+            penalty = ParityPenalty(weight=weight, penalty=self.penalty, sign=state.sign)
+            loss = Loss(base=BalancedCrossEntropy(), terms=(penalty,)).bind(facts)
+            (flat, optimiser, _), proxies = composed_steps(
+                task.network,
                 loss,
                 optax.adam(self.learning_rate),
-                flat,
-                optimiser,
+                Progress(flat, optimiser, TermState.empty(loss)),
                 batch,
                 batches,
                 keys,
                 layers=self.layers,
-                num_classes=num_classes(task.measure),
+                num_classes=facts.num_classes,
+                record=loss.terms[0].bias,
             )
             if self.weighting == "multiplier":
                 defined = ~jnp.isnan(proxies)  # NaN for mini-batches that lack a group

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,10 @@ import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from fairjax.checks import check_logits
+from fairjax.losses import Loss, Outputs, TermState
 from fairjax.nn.flat import FlatVariables
-from fairjax.nn.network import ApplyFn
+from fairjax.nn.network import ApplyFn, Network
+from fairjax.training import composed_gradients
 from fairjax.types import KeyArray, Rows, Variables, take
 
 AuxiliaryLoss = Callable[[Float[Array, "m *c"], Rows], tuple[Float[Array, ""], PyTree[Array]]]
@@ -73,6 +76,71 @@ def gradient_steps(
 
     (flat, state), auxiliary = jax.lax.scan(step, (flat, state), (batches, keys))
     return flat, state, auxiliary
+
+
+class Progress(NamedTuple):
+    """What changes from step to step of fine-tuning with a composed loss."""
+
+    variables: FlatVariables
+    optimiser: optax.OptState
+    terms: TermState
+    """Parameters of the terms of the loss."""
+
+
+def composed_steps(
+    network: Network,
+    loss: Loss,
+    optimiser: optax.GradientTransformation,
+    progress: Progress,
+    batch: Rows,
+    batches: Int[Array, "k m"],
+    keys: Key[Array, " k"],
+    *,
+    layers: tuple[str, ...] | None = None,
+    num_classes: int = 2,
+    record: Callable[[Outputs, Rows], PyTree[Array]] = lambda outputs, mini_batch: (),
+) -> tuple[Progress, PyTree[Array]]:
+    """Take one step of the network and of the loss's terms per mini-batch.
+
+    Args:
+        network: the network.
+        loss: the loss, bound to the data.
+        optimiser: the optimiser that turns the network's gradients into updates.
+        progress: the network, the state of its optimiser, and the parameters of the terms.
+        batch: the rows from which mini-batches are taken.
+        batches: row numbers of each mini-batch.
+        keys: dropout keys, one per mini-batch.
+        layers: as for `gradient_steps`.
+        num_classes: number of classes.
+        record: computes what is kept of each step from the outputs before the step; nothing by default.
+
+    Returns:
+        The progress after the last step, and what was kept, one entry per step.
+
+    Raises:
+        ValueError: if a layer does not exist.
+    """
+
+    def step(progress: Progress, item: Any) -> tuple[Progress, PyTree[Array]]:
+        flat, state, terms = progress
+        rows, key = item
+        mini_batch = take(batch, rows)
+        gradients, rest, terms, outputs = composed_gradients(
+            network,
+            loss,
+            flat,
+            terms,
+            mini_batch,
+            key if layers is None else None,
+            freeze=None if layers is None else lambda variables: tuned(variables, layers),
+            num_classes=num_classes,
+        )
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+            updates, state = optimiser.update(gradients, state)
+        flat = dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest)
+        return Progress(flat, state, terms), record(outputs, mini_batch)
+
+    return jax.lax.scan(step, progress, (batches, keys))
 
 
 def tuned(variables: Variables, layers: tuple[str, ...] | None) -> Variables:

@@ -6,14 +6,17 @@ that acts between chunks, to show progress, save and restore states, or stop.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from fairjax import arguments, loop
 from fairjax.debiasing import task_of
 from fairjax.fitting import Fitted
+from fairjax.losses import Loss
 from fairjax.methods.base import Method
 from fairjax.metrics import Measure
 from fairjax.nn.flat import FlatVariables
@@ -33,6 +36,9 @@ def fit_many(
     *,
     keys: Key[Array, " seeds"],
     training: Training | None = None,
+    loss: Loss | None = None,
+    loss_axis: Literal[0] | None = None,
+    start: Variables | None = None,
     axes: Split = SHARED,
     mesh: jax.sharding.Mesh | None = None,
     group_size: int | None = None,
@@ -45,6 +51,11 @@ def fit_many(
         splits: one split per seed, from `fairjax.data.split_seeds`.
         keys: one key per seed, for initialisation, order of rows and dropout.
         training: hyperparameters; `Training()` if omitted.
+        loss: a composed loss, as for `fit`.
+        loss_axis: 0 if numbers of the loss, such as weights, have a leading axis of seeds; scalars are shared. None if
+            the seeds share all numbers. A path of weights on the same splits is one program: repeat keys and row
+            numbers for every weight.
+        start: variables to start from, with a leading axis of seeds; new ones if omitted.
         axes: vmap axes of the splits; by default, all arrays but the table have a seeds axis.
         mesh: the devices, from `fairjax.seeds.mesh`; all devices if omitted.
         group_size: number of seeds per group, at least 2; by default a number that suits the device.
@@ -69,10 +80,13 @@ def fit_many(
     """
     config = Training() if training is None else training
     arguments.check_training(network, config, splits)
-    _check_seeds(keys, splits)
+    loss = arguments.checked_loss(loss, splits)
+    if loss_axis == 0:
+        loss = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) else jnp.full(keys.shape, leaf, float), loss)
+    _check_seeds(keys, splits, start, loss if loss_axis == 0 else None)
     machine = Machine(placement.mesh() if mesh is None else mesh, group_size)
-    keys, splits = placement.replicate(keys, machine.mesh), placement.replicate(splits, machine.mesh)
-    state = Fitting(network, config, Axes(axes), machine).run(keys, splits, drive)
+    keys, splits, loss, start = (placement.replicate(tree, machine.mesh) for tree in (keys, splits, loss, start))
+    state = Fitting(network, config, Axes(axes, loss_axis), machine, loss, start).run(keys, splits, drive)
     return Fitted(state.best.variables(), state.best_loss, state.epoch, state.diverged)
 
 
@@ -131,13 +145,24 @@ def debias_many(
     return dataclasses.replace(result, trace=state.trace)
 
 
-def _check_seeds(keys: Any, splits: Split, variables: Any = None) -> None:
-    """Check that there are one key, one split and one network per seed."""
+def _check_seeds(keys: Any, splits: Split, variables: Any = None, loss: Loss | None = None) -> None:
+    """Check that there are one key, one split, one network and one entry of each number of the loss per seed."""
     if not (arguments.is_typed_key(keys) and keys.ndim == 1):
         raise TypeError("keys must be one key per seed, an array such as jax.random.split(jax.random.key(0), seeds)")
     count = {"keys": keys.shape[0], "splits": splits.train.shape[0] if splits.train.ndim == 2 else None}
     if variables is not None:
         count["variables"] = jax.tree.leaves(variables["params"])[0].shape[0]
+    if loss is not None:
+        for leaf in jax.tree.leaves(loss):
+            count["numbers of the loss"] = leaf.shape[0] if getattr(leaf, "ndim", 0) else None
+            if count["numbers of the loss"] != count["keys"]:
+                break
     if len(set(count.values())) > 1:
         listed = ", ".join(f"{name} {'without a seeds axis' if n is None else n}" for name, n in count.items())
-        raise ValueError(f"keys, splits and variables must be of one number of seeds, found {listed}")
+        raise ValueError(f"{_listed(count)} must be of one number of seeds, found {listed}")
+
+
+def _listed(count: dict[str, Any]) -> str:
+    """Return names as an enumeration."""
+    *names, last = count
+    return f"{', '.join(names)} and {last}"

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from fairjax import loop, training
+from fairjax.losses import Loss
 from fairjax.methods.base import Method, Parts, Task
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
@@ -35,32 +36,38 @@ class Machine(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Axes:
-    """vmap axes of a split, hashable so that they can be static."""
+    """vmap axes of a split and of a loss, hashable so that they can be static."""
 
     split: Split
+    loss: int | None = None
+    """0 if there is one loss per seed, such as for a path of weights; None if all seeds share one."""
 
 
 @functools.partial(jax.jit, static_argnames=("network", "axes", "machine"))
-def begin_training(network: Network, config: Training, keys, splits, *, axes: Axes, machine: Machine) -> TrainingState:
+def begin_training(
+    network: Network, config: Training, loss: Loss, keys, splits, start, *, axes: Axes, machine: Machine
+) -> TrainingState:
     """Make the initial training states for all seeds."""
 
-    def init_seed(config, key, split):
-        return training.init(network, config, key, split)
+    def init_seed(config, loss, key, split, start):
+        return training.init(network, config, key, split, loss, start)
 
-    return placement.over_seeds(init_seed, (config, keys, splits), (None, 0, axes.split), **machine._asdict())
+    args = (config, loss, keys, splits, start)
+    return placement.over_seeds(init_seed, args, (None, axes.loss, 0, axes.split, 0), **machine._asdict())
 
 
 @functools.partial(jax.jit, static_argnames=("network", "axes", "machine", "epochs"), donate_argnames="state")
 def advance_training(
-    network: Network, config: Training, splits, state, *, axes: Axes, machine: Machine, epochs: int
+    network: Network, config: Training, loss: Loss, splits, state, *, axes: Axes, machine: Machine, epochs: int
 ) -> TrainingState:
     """Train all networks that are not done for `epochs` further epochs."""
 
-    def advance_seed(state, config, split):
-        return training.advance(network, config, split, state, epochs)
+    def advance_seed(state, config, loss, split):
+        return training.advance(network, config, split, state, epochs, loss)
 
+    args = (state, config, loss, splits)
     return placement.over_seeds(
-        advance_seed, (state, config, splits), (0, None, axes.split), finished=state.done, **machine._asdict()
+        advance_seed, args, (0, None, axes.loss, axes.split), finished=state.done, **machine._asdict()
     )
 
 

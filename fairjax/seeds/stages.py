@@ -15,6 +15,7 @@ import numpy as np
 
 from fairjax import training
 from fairjax.loop import Progress
+from fairjax.losses import Loss
 from fairjax.methods.base import Method, Parts, Task
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import Network
@@ -90,10 +91,15 @@ class Fitting:
     """vmap axes of the splits."""
     machine: Machine
     """Devices and group size."""
+    loss: Loss = training.CROSS_ENTROPY
+    """The loss; with a leading axis of seeds on its numbers if `axes.loss` is 0."""
+    start: Any = None
+    """Variables to start from, with a leading axis of seeds; new ones if omitted."""
 
     def begin(self, keys: Any, splits: Split, call: Call = execute) -> TrainingState:
         """Make the initial states, from one key per seed and arrays that are on the mesh."""
-        return call(begin_training, self.network, self.config, keys, splits, axes=self.axes, machine=self.machine)
+        args = self.network, self.config, self.loss, keys, splits, self.start
+        return call(begin_training, *args, axes=self.axes, machine=self.machine)
 
     def advance(
         self, splits: Split, state: TrainingState, *, small_groups: bool = False, call: Call = execute
@@ -109,7 +115,7 @@ class Fitting:
         """
         machine = self.small if small_groups else self.machine
         options = {"axes": self.axes, "machine": machine, "epochs": self.config.check_every}
-        return call(advance_training, self.network, self.config, splits, state, **options)
+        return call(advance_training, self.network, self.config, self.loss, splits, state, **options)
 
     def finished(self, state: TrainingState) -> bool:
         """Return whether training of all seeds has ended."""

@@ -1,4 +1,4 @@
-"""Training of a classifier: hyperparameters, steps, and early stopping."""
+"""Training of a classifier: epochs, early stopping, and the plateau schedule."""
 
 import dataclasses
 from typing import NamedTuple, cast
@@ -9,48 +9,19 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax.checks import nan_unless
-from fairjax.hyperparameters import check_at_least, check_positive, static
-from fairjax.losses.cross_entropy import cross_entropy
+from fairjax.losses import CrossEntropy, Data, Loss, TermState, cross_entropy
 from fairjax.nn.flat import FlatVariables
 from fairjax.nn.network import ApplyFn, Network
 from fairjax.random import permutation
-from fairjax.types import KeyArray, Number, Rows, Split, Variables, tree_where, weights_of
+from fairjax.training.composed import composed_gradients, init_terms, validation_loss
+from fairjax.training.hyperparameters import Training
+from fairjax.types import KeyArray, Rows, Split, Variables, tree_where, weights_of
 
+CROSS_ENTROPY = Loss()
+"""The loss without terms."""
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-    """Training with Adam on cross-entropy, a learning rate reduced on plateaus, and early stopping."""
-
-    learning_rate: Number = 1e-3
-    """Adam's initial step size."""
-    plateau_factor: float = static(0.1)
-    """Factor by which the learning rate is multiplied on a plateau."""
-    plateau_tolerance: float = static(1e-4)
-    """Least relative improvement of the validation loss that counts."""
-    plateau_patience: int = static(10)
-    """Epochs without improvement that are tolerated; the next reduces the rate, as in PyTorch's ReduceLROnPlateau."""
-    batch_size: int = static(64)
-    """Rows per mini-batch; an epoch's last batch is filled up with rows of the first."""
-    epochs: int = static(1000)
-    """Maximal number of passes over the train part."""
-    check_every: int = static(10)
-    """Epochs between checks of the validation loss for early stopping."""
-    stopping_patience: int = static(10)
-    """Consecutive checks without improvement that are tolerated; training stops at the next."""
-
-    def __post_init__(self):
-        """Validate the hyperparameters."""
-        check_positive("learning_rate", self.learning_rate)
-        if not 0 < self.plateau_factor < 1:
-            raise ValueError(f"plateau_factor must be between 0 and 1, got {self.plateau_factor}")
-        if not 0 <= self.plateau_tolerance < 1:
-            raise ValueError(f"plateau_tolerance must be in [0, 1), got {self.plateau_tolerance}")
-        check_at_least("batch_size", self.batch_size, 2)  # batch normalisation needs a variance
-        for name in ("epochs", "check_every"):
-            check_at_least(name, getattr(self, name), 1)
-        for name in ("plateau_patience", "stopping_patience"):
-            check_at_least(name, getattr(self, name), 0)
+TERMS_STREAM = 0x7E535
+"""Number that is folded into a seed's key for the initial parameters of the terms of a loss."""
 
 
 class TrainingState(NamedTuple):
@@ -72,10 +43,19 @@ class TrainingState(NamedTuple):
     done: Bool[Array, ""]
     """Whether training has stopped; the state then no longer changes."""
     diverged: Bool[Array, ""]
-    """Whether training stopped because the validation loss was not finite."""
+    """Whether training stopped because the validation loss or a term's own parameters were not finite."""
+    terms: TermState = TermState()
+    """Parameters of the terms of the loss, such as adversaries."""
 
 
-def init(network: Network, config: Training, key: KeyArray, split: Split) -> TrainingState:
+def init(
+    network: Network,
+    config: Training,
+    key: KeyArray,
+    split: Split,
+    loss: Loss = CROSS_ENTROPY,
+    start: Variables | FlatVariables | None = None,
+) -> TrainingState:
     """Make the initial training state.
 
     Args:
@@ -83,12 +63,22 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
         config: hyperparameters.
         key: random key for initialisation, order of rows and dropout.
         split: the data.
+        loss: the loss; the cross-entropy by default.
+        start: variables to start from, such as those of a network that was trained on other data; those that
+            `network.init` makes if omitted.
 
     Returns:
         The state before the first epoch.
     """
     network_key, training_key = jax.random.split(key)
-    flat = FlatVariables.ravel(network.init(network_key, split.batch(split.train[:2]).x))
+    if start is None:
+        start = network.init(network_key, split.batch(split.train[:2]).x)
+    flat = FlatVariables.ravel(start)
+    terms = TermState()
+    if loss.terms:
+        rows = split.train[: min(config.batch_size, split.train.shape[0])]
+        args = jax.random.fold_in(key, TERMS_STREAM), flat.variables(), split.batch(rows)
+        terms = init_terms(network, _bound(network, config, split, loss, flat), *args)
     return TrainingState(
         variables=flat,
         best=flat,
@@ -100,10 +90,13 @@ def init(network: Network, config: Training, key: KeyArray, split: Split) -> Tra
         stale=jnp.zeros((), jnp.int32),
         done=jnp.array(False),
         diverged=jnp.array(False),
+        terms=terms,
     )
 
 
-def advance(network: Network, config: Training, split: Split, state: TrainingState, epochs: int) -> TrainingState:
+def advance(
+    network: Network, config: Training, split: Split, state: TrainingState, epochs: int, loss: Loss = CROSS_ENTROPY
+) -> TrainingState:
     """Train for up to `epochs` further epochs, in one scan; a state that is done does not change.
 
     Args:
@@ -112,20 +105,29 @@ def advance(network: Network, config: Training, split: Split, state: TrainingSta
         split: the data.
         state: the current state.
         epochs: number of epochs; a Python number.
+        loss: the loss, as for `init`.
 
     Returns:
         The new state.
     """
     valid = split.part("valid")
+    loss = _bound(network, config, split, loss, state.variables)
 
     def train_epoch(state: TrainingState, _):
-        next_state = _check(network, config, valid, _epoch(network, config, split, state))
+        next_state = _check(network, config, loss, valid, _epoch(network, config, loss, split, state))
         return tree_where(~state.done, next_state, state), None
 
     return jax.lax.scan(train_epoch, state, length=epochs)[0]
 
 
-def run(network: Network, config: Training, key: KeyArray, split: Split) -> TrainingState:
+def run(
+    network: Network,
+    config: Training,
+    key: KeyArray,
+    split: Split,
+    loss: Loss = CROSS_ENTROPY,
+    start: Variables | None = None,
+) -> TrainingState:
     """Train one network on one split. The function can be jitted, and mapped over seeds with vmap.
 
     Args:
@@ -133,17 +135,19 @@ def run(network: Network, config: Training, key: KeyArray, split: Split) -> Trai
         config: hyperparameters.
         key: random key for initialisation, order of rows and dropout.
         split: the data.
+        loss: the loss, as for `init`.
+        start: variables to start from, as for `init`.
 
     Returns:
         The final state; `best.variables()` is the network.
     """
-    state = init(network, config, key, split)
+    state = init(network, config, key, split, loss, start)
 
     def is_running(state: TrainingState):
         return ~state.done
 
     return jax.lax.while_loop(
-        is_running, lambda state: advance(network, config, split, state, config.check_every), state
+        is_running, lambda state: advance(network, config, split, state, config.check_every, loss), state
     )
 
 
@@ -179,37 +183,43 @@ def shuffled(key: KeyArray, rows: Int[Array, " n"], batch_size: int) -> Int[Arra
     return order[jnp.arange(batches * size) % n].reshape(batches, size)
 
 
-def _epoch(network: Network, config: Training, split: Split, state: TrainingState) -> TrainingState:
+def _bound(network: Network, config: Training, split: Split, loss: Loss, flat: FlatVariables) -> Loss:
+    """Return the loss with what its terms need to know about the data."""
+    if not loss.terms and type(loss.base) is CrossEntropy:
+        return loss
+    train = split.part("train")
+    logits = jax.eval_shape(lambda flat, x: network.apply(flat.variables(), x)[0], flat, train.x)
+    num_groups = loss.num_groups or (train.a.shape[1] if train.a.ndim == 2 else 2)
+    return loss.bind(Data(train, num_groups, 2 if logits.ndim == 1 else logits.shape[1], config.batch_size))
+
+
+def _epoch(network: Network, config: Training, loss: Loss, split: Split, state: TrainingState) -> TrainingState:
     """Run one pass over the train part."""
     order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     batches = shuffled(order_key, split.train, config.batch_size)
     scale = state.plateau.scale
 
     def step(carry, item):
-        flat, optimiser = carry
+        flat, optimiser, terms = carry
         i, rows = item
-        batch = split.batch(rows)
         step_key = jax.random.fold_in(dropout_key, i)
-
-        def objective(params):
-            logits, updated = network.apply(dataclasses.replace(flat, params=params).variables(), batch.x, key=step_key)
-            return cross_entropy(logits, batch), updated
-
-        grads, updated = jax.grad(objective, has_aux=True)(flat.params)
+        grads, rest, terms, _ = composed_gradients(network, loss, flat, terms, split.batch(rows), step_key)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, optimiser = optax.adam(config.learning_rate).update(grads, optimiser)
         params = flat.params + scale * cast(Array, updates)
-        return (dataclasses.replace(flat, params=params, rest=flat.rest_of(updated)), optimiser), None
+        return (dataclasses.replace(flat, params=params, rest=rest), optimiser, terms), None
 
-    carry = (state.variables, state.optimiser)
-    (flat, optimiser), _ = jax.lax.scan(step, carry, (jnp.arange(batches.shape[0]), batches))
-    return state._replace(variables=flat, optimiser=optimiser, epoch=state.epoch + 1)
+    carry = (state.variables, state.optimiser, state.terms)
+    (flat, optimiser, terms), _ = jax.lax.scan(step, carry, (jnp.arange(batches.shape[0]), batches))
+    return state._replace(variables=flat, optimiser=optimiser, terms=terms, epoch=state.epoch + 1)
 
 
-def _check(network: Network, config: Training, valid: Rows, state: TrainingState) -> TrainingState:
+def _check(network: Network, config: Training, loss: Loss, valid: Rows, state: TrainingState) -> TrainingState:
     """Update the plateau schedule after an epoch and, every `check_every` epochs and at the last, early stopping."""
-    value = loss(network.apply, state.variables.variables(), valid)
+    value = _validation_loss(network, config, loss, valid, state)
     diverged = ~jnp.isfinite(value)
+    for own in jax.tree.leaves(state.terms.params):
+        diverged |= ~jnp.all(jnp.isfinite(own))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         _, plateau = _plateau(config).update(state.variables.params, state.plateau, value=value)
     due = (state.epoch % config.check_every == 0) | (state.epoch == config.epochs)
@@ -217,13 +227,23 @@ def _check(network: Network, config: Training, valid: Rows, state: TrainingState
     better = checked & (value < state.best_loss)
     stale = jnp.where(better, 0, state.stale + checked.astype(state.stale.dtype))
     return state._replace(
-        best=tree_where(better, state.variables, state.best),
-        best_loss=jnp.where(better, value, state.best_loss),
+        best=tree_where(better if config.keep == "best" else checked, state.variables, state.best),
+        best_loss=jnp.where(better if config.keep == "best" else checked, value, state.best_loss),
         plateau=plateau,
         stale=stale,
         done=diverged | (stale > config.stopping_patience) | (state.epoch >= config.epochs),
         diverged=diverged,
     )
+
+
+def _validation_loss(
+    network: Network, config: Training, loss: Loss, valid: Rows, state: TrainingState
+) -> Float[Array, ""]:
+    """Compute the loss on validation data; NaN if all weights are 0."""
+    weights = weights_of(valid)
+    has_rows = None if weights is None else jnp.any(jnp.asarray(weights) > 0)
+    args = state.variables.variables(), state.terms, valid, config.batch_size
+    return nan_unless(has_rows, validation_loss(network, loss, *args))
 
 
 def _plateau(config: Training) -> optax.GradientTransformationExtraArgs:
