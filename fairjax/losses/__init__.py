@@ -16,6 +16,7 @@ from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.losses.prejudice import Prejudice, prejudice
+from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
 from fairjax.losses.wasserstein_distance import Wasserstein
 from fairjax.losses.weight_decay import WeightDecay, weight_decay
@@ -66,6 +67,7 @@ __all__ = [
     "Outputs",
     "ParityPenalty",
     "Prejudice",
+    "TemplateGap",
     "Term",
     "TermState",
     "Wasserstein",
@@ -79,6 +81,7 @@ __all__ = [
     "hsic",
     "mmd",
     "prejudice",
+    "template_gap",
     "term",
     "wasserstein",
     "weight_decay",

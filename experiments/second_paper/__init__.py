@@ -1,0 +1,1 @@
+"""Experiments of the second paper: mitigation of bias before, in and after training."""
