@@ -1,1 +1,1 @@
-"""Experiments of the second paper: mitigation of bias before, in and after training."""
+"""Experiments of Du, Yang, Zou and Hu (2020), "Fairness in deep learning: a computational perspective"."""

@@ -220,6 +220,6 @@ def check_weight(name: str, weight: Any) -> None:
     """
     if isinstance(weight, jax.core.Tracer) or not isinstance(weight, int | float | jax.Array):
         return
-    numbers = np.asarray(weight)  # not of JAX, since a loss may be made within a trace
-    if not np.all((numbers >= 0) & (numbers < np.inf)):
+    values = np.asarray(weight)  # not JAX, which would choose its devices when a default loss is made at import
+    if not bool(np.all((values >= 0) & (values < np.inf))):
         raise ValueError(f"the weight of {name} must be a finite number, at least 0, got {weight}")

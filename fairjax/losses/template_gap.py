@@ -31,8 +31,8 @@ def template_gap(
         A scalar; 0 at parity. NaN if there is no person of a group, unless the form is "people".
 
     Example:
-        >>> template_gap(jnp.array([[0.2, 0.4], [0.6, 0.8]]), jnp.array([False, True])).item()
-        0.4000000059604645
+        >>> template_gap(jnp.array([[0.25, 0.5], [0.5, 1.0]]), jnp.array([False, True])).item()
+        0.375
     """
     check_choice("form", form, ("mean", "cells", "people"))
     if scores.ndim != 2 or a.shape != scores.shape[:1]:
