@@ -10,8 +10,16 @@ from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
+from fairjax.losses.group_robust import GroupRobust, group_robust
+from fairjax.losses.hsic import Hsic, hsic
 from fairjax.losses.loss import Loss, TermState
+from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
+from fairjax.losses.prejudice import Prejudice, prejudice
+from fairjax.losses.template_gap import TemplateGap, template_gap
+from fairjax.losses.transport import wasserstein
+from fairjax.losses.wasserstein_distance import Wasserstein
+from fairjax.losses.weight_decay import WeightDecay, weight_decay
 from fairjax.registry import Registry, brief
 
 
@@ -29,6 +37,12 @@ TERMS: Registry[type[Term]] = Registry(
     "term",
     {
         "parity": ParityPenalty,
+        "prejudice": Prejudice,
+        "mmd": Mmd,
+        "hsic": Hsic,
+        "wasserstein": Wasserstein,
+        "group_robust": GroupRobust,
+        "weight_decay": WeightDecay,
     },
     check=_check_entry,
 )
@@ -46,16 +60,30 @@ __all__ = [
     "Base",
     "CrossEntropy",
     "Data",
+    "GroupRobust",
+    "Hsic",
     "Loss",
+    "Mmd",
     "Outputs",
     "ParityPenalty",
+    "TemplateGap",
+    "Prejudice",
     "Term",
     "TermState",
+    "Wasserstein",
+    "WeightDecay",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",
     "cross_entropies",
     "cross_entropy",
+    "template_gap",
+    "group_robust",
+    "hsic",
+    "mmd",
+    "prejudice",
     "term",
+    "wasserstein",
+    "weight_decay",
     "weighted_mean",
 ]

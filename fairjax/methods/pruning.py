@@ -67,7 +67,7 @@ class Pruning(Method):
     part: Literal["train", "valid"] = static("train")
     """The part on which influence is measured: train (paper) or valid (authors' code)."""
     influence: Literal["dynamic", "static"] = static("dynamic")
-    """Whether influence is measured again after every step, or only once."""
+    """Whether units are scored again after every step, or only once."""
     reduction: Literal["mean", "sum"] = static("mean")
     """Influence as a mean over rows (Eq. 4) or a sum (authors' code); the order of units is the same."""
     spared_layers: int = static(0)

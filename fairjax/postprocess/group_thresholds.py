@@ -5,7 +5,6 @@ they require that the attribute is known, and may be used, when decisions are ma
 """
 
 import numbers
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -15,14 +14,17 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks, metrics
-from fairjax.metrics import Measure, Rate
-from fairjax.metrics.rates import selection
+from fairjax.metrics import Measure
 from fairjax.postprocess.corpus_shares import group_codes
 from fairjax.postprocess.threshold_cells import tables_at, tables_of_cells
-from fairjax.selection import TIE, Evaluation, Rule, evaluate_tables, first_max, improves
+from fairjax.postprocess.threshold_searches import all_combinations, at_common_rates, coordinate_search, first_rate
+from fairjax.selection import Evaluation, Rule, evaluate_tables, first_max
 
 Search = Literal["auto", "pairs", "coordinate", "common rate"]
 """Search strategies for the thresholds of groups."""
+
+MOST_COMBINATIONS = 101**2
+"""Number of combinations of thresholds up to which "auto" evaluates all of them."""
 
 
 class GroupThresholds(NamedTuple):
@@ -131,15 +133,16 @@ def group_thresholds(
 ) -> GroupThresholds:
     """Search a grid for the group thresholds that the rule scores highest.
 
-    For two groups the search is exhaustive, and the first pair wins ties. For more groups there are too many
-    combinations, count^groups, and the following searches are available:
+    For two groups the search is exhaustive, and the first pair wins ties. For more groups there are count^groups
+    combinations, too many unless the grid is coarse, and the following searches are available:
 
     * "coordinate" starts from the best common threshold and sweeps over the groups a few times, setting each group's
       threshold to the best one while the others are fixed. A threshold changes only if that increases the score.
     * "common rate" gives each group the threshold at which its rate is closest to a target, for targets spread over
       [0, 1], and takes the best target; of equally close thresholds, it uses the one with the higher accuracy. The rate
       is the first one that the measure compares, or the share of accepted rows if the measure does not define rates.
-    * "auto" sweeps over the groups from the results of both and takes the better result. Two groups get the best pair.
+    * "auto" is exhaustive for two groups, and for more groups up to 10,201 combinations, such as 21 thresholds for each
+      of three groups. Otherwise, it sweeps over the groups from the results of both and takes the better result.
 
     A group without rows gets the best common threshold.
 
@@ -231,21 +234,25 @@ def group_thresholds(
         checked = evaluation._replace(**{name: rows.or_nan(getattr(evaluation, name)) for name in names})
         return GroupThresholds(rows.or_nan(cuts[indices]), checked)
 
-    if groups == 2 and search in ("auto", "pairs"):
-        pairs = jnp.stack(jnp.divmod(jnp.arange(count**2, dtype=jnp.int32), count), axis=1)
-        evaluated = evaluate(pairs)
-        best_pair = first_max(rule(evaluated))
-        return result(jax.tree.map(lambda entry: entry[best_pair], evaluated), pairs[best_pair])
-
     def score(indices: Int[Array, "c g"]) -> Float[Array, " c"]:
         scored = rule(evaluate(indices))
         return jnp.where(jnp.isnan(scored), -jnp.inf, scored)
 
     common = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
+    absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
+    if search == "pairs" or (search == "auto" and (groups == 2 or count**groups <= MOST_COMBINATIONS)):
+        every = all_combinations(count, groups)
+        evaluated = evaluate(every)
+        best_of_all = first_max(rule(evaluated))
+        if groups == 2:
+            return result(jax.tree.map(lambda entry: entry[best_of_all], evaluated), every[best_of_all])
+        indices = jnp.where(absent, common[first_max(score(common))], every[best_of_all])
+        return result(jax.tree.map(lambda entry: entry[0], evaluate(indices[None])), indices)
+
     combinations = [common]
     if search != "coordinate":
         accuracy = jax.vmap(metrics.accuracy_from_table)(tables)
-        combinations.append(_at_common_rates(_first_rate(measure), tables, common[first_max(accuracy)]))
+        combinations.append(at_common_rates(first_rate(measure), tables, common[first_max(accuracy)]))
     # Score all combinations in one call, since a rule may be a large program.
     combination_scores = jnp.split(score(jnp.concatenate(combinations)), len(combinations))
     best = [first_max(scored) for scored in combination_scores]
@@ -255,53 +262,11 @@ def group_thresholds(
         starts, reached_scores = starts[1:], reached_scores[1:]
     else:
         starts, reached_scores = jax.vmap(
-            lambda start, start_score: _coordinate_search(score, start, start_score, count, sweeps)
+            lambda start, start_score: coordinate_search(score, start, start_score, count, sweeps)
         )(starts, reached_scores)
     indices = starts[first_max(reached_scores)]
-    absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
     indices = jnp.where(absent, combinations[0][best[0]], indices)  # the best common threshold
     return result(jax.tree.map(lambda entry: entry[0], evaluate(indices[None])), indices)
-
-
-def _coordinate_search(
-    score: Callable[[Int[Array, "c g"]], Float[Array, " c"]],
-    start: Int[Array, " g"],
-    start_score: Float[Array, ""],
-    count: int,
-    sweeps: int,
-) -> tuple[Int[Array, " g"], Float[Array, ""]]:
-    """Improve the thresholds by coordinate search from `start`; returns the thresholds and their score."""
-    groups = start.shape[0]
-    candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
-
-    def step(carry, group):
-        indices, reached_score = carry
-        trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, indices[None, :])
-        scores = score(trials)
-        best = first_max(scores)
-        better = improves(scores[best], reached_score)
-        return (jnp.where(better, trials[best], indices), jnp.where(better, scores[best], reached_score)), None
-
-    order = jnp.tile(jnp.arange(groups, dtype=jnp.int32), sweeps)
-    return jax.lax.scan(step, (start, start_score), order)[0]
-
-
-def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:
-    """Return, for each target, the index of each group's threshold whose rate is closest to it."""
-    rates, defined = jax.vmap(rate.of)(tables)
-    targets = metrics.threshold_grid(rates.shape[0])
-    distances = jnp.where(defined[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
-    nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + TIE
-    # The contribution of each group's rows to the balanced accuracy of all rows.
-    labels = jnp.maximum(jnp.sum(tables[0], axis=(0, 2)), 1e-12)
-    gain = tables[:, 0, 0] / labels[0] + tables[:, 1, 1] / labels[1]
-    nearest_indices = jnp.argmax(jnp.where(nearest, gain[None], -jnp.inf), axis=1).astype(jnp.int32)
-    return jnp.where(jnp.any(defined, axis=0)[None], nearest_indices, fallback[None])
-
-
-def _first_rate(measure: Measure) -> Rate:
-    parts = metrics.as_parity(measure)
-    return selection() if parts is None else parts.rates[0]
 
 
 def _check_two_classes(measure: Measure) -> None:

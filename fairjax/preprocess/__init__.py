@@ -15,6 +15,7 @@ from fairjax.preprocess.correlation import CorrelationRemoval
 from fairjax.preprocess.gaussian import GaussianCells
 from fairjax.preprocess.optimized import OptimizedPreprocessing, distortion_adult, distortion_compas
 from fairjax.preprocess.preparing import PreparedSplits, prepare, prepare_many
+from fairjax.preprocess.projection import group_direction, principal_directions, project_out
 from fairjax.preprocess.removal import Removal
 from fairjax.preprocess.repair import QuantileRepair
 from fairjax.preprocess.replacement import CrossGroupReplacement, Replacement
@@ -83,7 +84,10 @@ __all__ = [
     "column_indices",
     "distortion_adult",
     "distortion_compas",
+    "group_direction",
     "prepare",
     "prepare_many",
     "preprocessor",
+    "principal_directions",
+    "project_out",
 ]

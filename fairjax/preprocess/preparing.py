@@ -1,6 +1,7 @@
 """Apply preprocessors to the split of one seed, or to the splits of many."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -114,7 +115,7 @@ def prepare_many(
     seeds = splits.train.shape[0]
     if keys.shape != (seeds,):
         raise ValueError(f"keys must be one key per split, {seeds}, found shape {keys.shape}")
-    parts = jax.vmap(_raw_parts, in_axes=(_without_scaler(axes),))(_without_scaler(splits))
+    parts = _raw_parts_by_seed(_without_scaler(splits), _without_scaler(axes))
     for number, preprocessor in enumerate(chain):
         ready = preprocessor.adapted(jax.tree.map(np.asarray, parts.train))
         stage_keys = jax.vmap(lambda key, number=number: jax.random.fold_in(key, number))(keys)
@@ -131,7 +132,7 @@ def prepare_many(
         weighted = jax.vmap(_with_weights, in_axes=(axes, 0), out_axes=new_axes)(splits, parts)
         return PreparedSplits(weighted, new_axes)
     new_axes = Split(*(None if leaf is None else 0 for leaf in _with_axes(splits, parts)))
-    return PreparedSplits(jax.vmap(_with_table, in_axes=(axes, 0))(splits, parts), new_axes)
+    return PreparedSplits(_with_tables(splits, parts, axes), new_axes)
 
 
 class _RawParts(NamedTuple):
@@ -159,9 +160,15 @@ _jitted = jax.jit(_stage)
 _vmapped = jax.jit(jax.vmap(_stage, in_axes=(None, 0, 0)))
 
 
+@jax.jit
 def _raw_parts(split: Split) -> _RawParts:
     raw = _without_scaler(split)
     return _RawParts(raw.part("train"), raw.part("valid"), raw.part("test"))
+
+
+@partial(jax.jit, static_argnums=1)
+def _raw_parts_by_seed(splits: Split, axes: Split) -> _RawParts:
+    return jax.vmap(_raw_parts, in_axes=(axes,))(splits)
 
 
 def _without_scaler(split: Split) -> Split:
@@ -185,6 +192,7 @@ def _with_weights(split: Split, parts: _RawParts) -> Split:
     return split._replace(weights=table.astype(weights.dtype).at[split.train].set(weights))
 
 
+@jax.jit
 def _with_table(split: Split, parts: _RawParts) -> Split:
     """Return a split with a table of its own that consists of the three parts."""
     ends = np.cumsum([0, *(part.y.shape[0] for part in parts)])
@@ -200,6 +208,11 @@ def _with_table(split: Split, parts: _RawParts) -> Split:
     x = concatenated(*(part.x for part in parts))
     y, a = (jnp.concatenate([getattr(part, name) for part in parts]) for name in ("y", "a"))
     return Split(x, y, a, *numbers, mean, scale, weights)
+
+
+@partial(jax.jit, static_argnums=2)
+def _with_tables(splits: Split, parts: _RawParts, axes: Split) -> Split:
+    return jax.vmap(_with_table, in_axes=(axes, 0))(splits, parts)
 
 
 def _weights(part: Rows) -> Array:

@@ -1,4 +1,4 @@
-"""SMOTE: new rows between a row and one of its nearest neighbours in the same cell."""
+"""SMOTE: new rows on the line from a row to one of its nearest neighbours in the same cell."""
 
 from typing import ClassVar
 

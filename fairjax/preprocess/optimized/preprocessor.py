@@ -136,6 +136,20 @@ class OptimizedPreprocessing(CellPreprocessor):
         Raises:
             ValueError: if the constraints are infeasible, or there are too many combinations of features.
         """
+        table, programme = self._table_and_programme(train)
+        solution = solve(programme, float(self.epsilon))
+        of_features = _without_label(solution.table, programme.joint, programme.num_classes)
+        return OptimizedMap(table, solution, of_features)
+
+    def programme(self, train: Rows) -> Programme:
+        """Return the linear programme of train rows, for example for `smallest_epsilon`.
+
+        Raises:
+            ValueError: if there are too many combinations of features.
+        """
+        return self._table_and_programme(train)[1]
+
+    def _table_and_programme(self, train: Rows) -> tuple[DiscreteTable, Programme]:
         ready = self.ready(train)
         x = np.asarray(matrix(train.x, "OptimizedPreprocessing"))
         if not np.isfinite(x).all():
@@ -151,9 +165,7 @@ class OptimizedPreprocessing(CellPreprocessor):
         np.add.at(joint, (codes % groups, table.codes(x) * classes + codes // groups), np.asarray(cells.weights))
         joint /= joint.sum()
         distortion = distortions(table, classes, self.distortion)
-        programme = Programme(joint, distortion, self.thresholds, self.probabilities, classes)
-        solution = solve(programme, float(self.epsilon))
-        return OptimizedMap(table, solution, _without_label(solution.table, joint, classes))
+        return table, Programme(joint, distortion, self.thresholds, self.probabilities, classes)
 
     def transform(self, key: KeyArray, fitted: PyTree[Any], x: Inputs, a: Any) -> Inputs:
         """Change the features of any rows at random, or leave them unchanged; see `test`.
