@@ -6,10 +6,13 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 
 from typing import Any
 
+from fairjax.losses.adversary import Adversary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
+from fairjax.losses.group_prediction import group_cross_entropy, group_normalised_error
+from fairjax.losses.laftr import Laftr
 from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.registry import Registry, brief
@@ -29,6 +32,8 @@ TERMS: Registry[type[Term]] = Registry(
     "term",
     {
         "parity": ParityPenalty,
+        "adversary": Adversary,
+        "laftr": Laftr,
     },
     check=_check_entry,
 )
@@ -42,10 +47,12 @@ BASES: Registry[type[Base]] = Registry(
 __all__ = [
     "BASES",
     "TERMS",
+    "Adversary",
     "BalancedCrossEntropy",
     "Base",
     "CrossEntropy",
     "Data",
+    "Laftr",
     "Loss",
     "Outputs",
     "ParityPenalty",
@@ -56,6 +63,8 @@ __all__ = [
     "class_shares",
     "cross_entropies",
     "cross_entropy",
+    "group_cross_entropy",
+    "group_normalised_error",
     "term",
     "weighted_mean",
 ]

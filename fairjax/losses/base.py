@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -27,6 +27,7 @@ def term(cls: C) -> C:
     with `static` are part of the pytree's structure, as is the class itself.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from fairjax.losses import Term
         >>> @term
         ... class LogitNorm(Term):
@@ -215,6 +216,6 @@ def check_weight(name: str, weight: Any) -> None:
     """
     if isinstance(weight, jax.core.Tracer) or not isinstance(weight, int | float | jax.Array):
         return
-    invalid = ~((jnp.asarray(weight) >= 0) & (jnp.asarray(weight) < jnp.inf))
-    if bool(jnp.any(invalid)):
+    numbers = np.asarray(weight)  # not of JAX, since a loss may be made within a trace
+    if not np.all((numbers >= 0) & (numbers < np.inf)):
         raise ValueError(f"the weight of {name} must be a finite number, at least 0, got {weight}")
