@@ -61,6 +61,9 @@ def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     settings = parse(program.name, "mitigate-text", mitigate_text.MitigateText(), _ABOUT, words)
     expand_paths(settings)
     mitigate_text.run(settings, console)
+    return 0
+
+
 def _table3(program: Program, words: list[str], console: Console) -> int:
     """Run `table3`: complete all unfinished units, and write the tables and the page."""
     settings = parse(program.name, "table3", Table3(), _ABOUT, words)
