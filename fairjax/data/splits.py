@@ -405,7 +405,7 @@ def _parts(
 ) -> PartArrays:
     """Compute the parts for one key; no person has more than `most` rows."""
     rows = _part_rows(key, x.shape[0], strata, train, valid, persons, most)
-    return (*rows, *_scaler(jnp.take(x, rows[0], axis=0)))
+    return (*rows, *scaler(jnp.take(x, rows[0], axis=0)))
 
 
 def _part_rows(
@@ -477,7 +477,7 @@ def _part_ends(n: int, train: float, valid: float) -> tuple[int, int]:
     return train_end, valid_end
 
 
-def _scaler(x: Float[Array, "n *d"]) -> tuple[Float[Array, " *d"], Float[Array, " *d"]]:
+def scaler(x: Float[Array, "n *d"]) -> tuple[Float[Array, " *d"], Float[Array, " *d"]]:
     """Compute mean and standard deviation of each column; constant columns get 1 in place of their deviation."""
     low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
     # Sums of many float32 values lose digits, so the mean is corrected by the mean of the deviations, which are small.

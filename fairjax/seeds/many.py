@@ -76,7 +76,7 @@ def fit_many(
         (2,)
     """
     config = Training() if training is None else training
-    arguments.check_training(network, config, splits)
+    arguments.check_training(network, config, splits, axes)
     loss = arguments.checked_loss(loss, splits)
     _check_seeds(keys, splits, start, loss if loss_axis == 0 else None)
     machine = Machine(placement.mesh() if mesh is None else mesh, group_size)
