@@ -6,7 +6,7 @@ A module imports only those above it in this list:
     random        random words and permutations as jax.random draws them, in less time
     checks        checks of arguments
     metrics       rates, gaps and measures for any number of groups and classes; by_group, a table for people
-    losses        cross-entropies, to compose with measures
+    losses        Loss(base, terms): cross-entropies and fairness terms, each also a plain function
     data          check, simulate and split tables
     preprocess    reweigh, resample, repair and remove before training; PREPROCESSORS
     datasets      the benchmarks and their downloads
@@ -58,11 +58,13 @@ from fairjax import (
 from fairjax.debiasing import debias
 from fairjax.fitting import Fitted, fit
 from fairjax.hyperparameters import static
+from fairjax.losses import TERMS, Loss
 from fairjax.methods import (
     METHODS,
     AdversarialDebiasing,
     AdversarialFineTuning,
     BiasGda,
+    ComposedFineTuning,
     ConstrainedThreshold,
     FineTuning,
     Lagrangian,
@@ -114,6 +116,7 @@ except PackageNotFoundError:  # a checkout that was never installed
 __all__ = [
     "METHODS",
     "MEASURES",
+    "TERMS",
     "RULES",
     "SHARED",
     "AccuracyFloor",
@@ -123,6 +126,7 @@ __all__ = [
     "Batch",
     "BiasGda",
     "Cnn",
+    "ComposedFineTuning",
     "ConstrainedObjective",
     "ConstrainedThreshold",
     "Debiased",
@@ -134,6 +138,7 @@ __all__ = [
     "Lagrangian",
     "LastLayer",
     "LayerwiseOptimisation",
+    "Loss",
     "Method",
     "Mlp",
     "Network",

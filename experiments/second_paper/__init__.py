@@ -1,1 +1,1 @@
-"""Table 3 of Du, Yang, Zou and Hu (2020), "Fairness in deep learning: a computational perspective"."""
+"""Experiments of Du, Yang, Zou and Hu (2020), "Fairness in deep learning: a computational perspective"."""

@@ -6,12 +6,15 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 
 from typing import Any
 
+from fairjax.losses.adversary import Adversary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
+from fairjax.losses.group_prediction import group_cross_entropy, group_normalised_error
 from fairjax.losses.group_robust import GroupRobust, group_robust
 from fairjax.losses.hsic import Hsic, hsic
+from fairjax.losses.laftr import Laftr
 from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
@@ -43,6 +46,8 @@ TERMS: Registry[type[Term]] = Registry(
         "wasserstein": Wasserstein,
         "group_robust": GroupRobust,
         "weight_decay": WeightDecay,
+        "adversary": Adversary,
+        "laftr": Laftr,
     },
     check=_check_entry,
 )
@@ -56,18 +61,20 @@ BASES: Registry[type[Base]] = Registry(
 __all__ = [
     "BASES",
     "TERMS",
+    "Adversary",
     "BalancedCrossEntropy",
     "Base",
     "CrossEntropy",
     "Data",
     "GroupRobust",
     "Hsic",
+    "Laftr",
     "Loss",
     "Mmd",
     "Outputs",
     "ParityPenalty",
-    "TemplateGap",
     "Prejudice",
+    "TemplateGap",
     "Term",
     "TermState",
     "Wasserstein",
@@ -77,11 +84,13 @@ __all__ = [
     "class_shares",
     "cross_entropies",
     "cross_entropy",
-    "template_gap",
+    "group_cross_entropy",
+    "group_normalised_error",
     "group_robust",
     "hsic",
     "mmd",
     "prejudice",
+    "template_gap",
     "term",
     "wasserstein",
     "weight_decay",
