@@ -55,7 +55,7 @@ def _pre_entries() -> dict[str, Entry]:
     return {
         "removal": _pre("Attribute removed", "removal"),
         "removal_proxies": _pre("Attribute and proxies removed", "removal,columns=PROXIES"),
-        "replacement_proxies": _pre("Attribute and proxies drawn at random", "replacement,columns=PROXIES,how=marginal"),
+        "replacement_proxies": _pre("Attribute and proxies drawn", "replacement,columns=PROXIES,how=marginal"),
         "reweighing": _pre("Reweighing", "reweighing"),
         "resampling": _pre("Resampling with these weights", "resampling"),
         "swap_augmentation": _pre("Swap augmentation", "swap_augmentation"),
@@ -78,12 +78,13 @@ def _in_entries() -> dict[str, Entry]:
         "hsic": _in("HSIC on the last layer", "hsic", path=(10.0, 50.0, 200.0)),
         "wasserstein": _in("Wasserstein, scores", "wasserstein", path=(0.3, 1.0, 3.0)),
         "group_robust": _in("Group robust", "group_robust", path=(0.3, 1.0, 3.0)),
-        "reweighing_parity": _in(
-            "Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True
-        ),
+        "adversary": _in("Adversary on the last layer", "adversary", path=(0.3, 1.0, 3.0)),
+        "adversary_odds": _in("Adversary, equalised odds", "adversary,criterion=odds", path=(0.3, 1.0, 3.0)),
+        "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
+        "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
     }
-    entries["reweighing_parity"] = entries["reweighing_parity"]._replace(preprocess=("reweighing",))
-    return entries
+    both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
+    return entries | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
 
 
 def _intra_entries() -> dict[str, Entry]:

@@ -1,4 +1,4 @@
-"""Evaluations of networks and decisions: tables of counts at two thresholds, and what the last layer says of the group."""
+"""Evaluations of networks: tables of counts at two thresholds, and what the last layer says of the group."""
 
 import functools
 from typing import Any, NamedTuple

@@ -1,7 +1,7 @@
 """The data of the comparison: one coding, one split per seed, and the variables that stand for the group.
 
-In Adult, y = 1 is an income above 50K and a = 1 are men. In COMPAS, y = 1 is recidivism and a = 1 are defendants who are
-not Caucasian. So the group a = 1 is the one with more rows of y = 1 in both.
+In Adult, y = 1 is an income above 50K and a = 1 are men. In COMPAS, y = 1 is recidivism and a = 1 are defendants who
+are not Caucasian. So the group a = 1 is the one with more rows of y = 1 in both.
 """
 
 from typing import Any, NamedTuple

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from experiments.second_paper.mitigate.entries import NOTHING, Entry, preprocessors_of, terms_of
 from experiments.second_paper.mitigate.evaluating import HALF, TUNED, Evaluated, Tables, evaluate_networks
-from experiments.second_paper.mitigate.settings import Mitigate
+from experiments.second_paper.mitigate.settings import MARGIN, Mitigate
 from experiments.second_paper.mitigate.subject import Subject, repeated, stream
 from fairjax import Mlp, debias_many, fit_many, from_linen
 from fairjax.losses import Loss
@@ -131,11 +131,9 @@ def debias_row(entry: Entry, subject: Subject, settings: Mitigate, measure: str,
 def _at_bound(result: Debiased, settings: Mitigate, bound: float) -> Candidate:
     """Return what is selected at another bound from the same candidates."""
     chosen = np.asarray(select(settings.rule(bound), result.trace))
-    seeds = np.arange(len(chosen))
-    valid, test = (
-        np.asarray(part.table, np.float64)[seeds, chosen] for part in (result.trace.valid, result.trace.test)
-    )
-    return Candidate(None, bound, {TUNED: Tables(valid, test)})
+    seeds, parts = np.arange(len(chosen)), (result.trace.valid, result.trace.test)
+    tables = Tables(*(np.asarray(part.table, np.float64)[seeds, chosen] for part in parts))
+    return Candidate(None, bound, {TUNED: tables})
 
 
 def postprocess_row(entry: Entry, subject: Subject, settings: Mitigate, measure: str, evaluated: Evaluated) -> Computed:
@@ -165,14 +163,14 @@ def postprocess_row(entry: Entry, subject: Subject, settings: Mitigate, measure:
 def _by_seed(name: str, subject: Subject, settings: Mitigate, measure: str, evaluated: Evaluated) -> dict[str, Tables]:
     """Apply a postprocessor that fits one seed after another, at both thresholds."""
     valid, test = jax.tree.map(np.asarray, evaluated.scored)
-    rule, tables = settings.rule(), {}
+    tables = {}
     for threshold, cuts in ((HALF, np.full_like(evaluated.thresholds, 0.5)), (TUNED, evaluated.thresholds)):
         counts: tuple[list, list] = [], []
         for i, cut in enumerate(cuts):
             job = Job(
                 method=name, measure=measure, seed=i, valid_scores=valid.x[i, :, 0], valid_y=valid.y[i],
                 valid_a=valid.a[i], test_scores=test.x[i, :, 0], test_a=test.a[i], threshold=float(cut),
-                bound=settings.epsilon - (rule.margin if POSTPROCESSORS[name].margin else 0.0),
+                bound=settings.epsilon * (1 - MARGIN),
             )  # fmt: skip
             decide = POSTPROCESSORS[name].decide
             assert decide is not None
