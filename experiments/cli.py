@@ -77,6 +77,25 @@ def _table3(program: Program, words: list[str], console: Console) -> int:
     return 0
 
 
+def _mitigate(program: Program, words: list[str], console: Console) -> int:
+    """Run `mitigate`: complete all unfinished rows, and write the tables, figures and the page of all of them."""
+    from experiments.second_paper.mitigate.settings import Mitigate
+
+    settings = parse(program.name, "mitigate", Mitigate(), _ABOUT, words)
+    from fairjax.runs.devices import use_cores
+
+    use_cores()
+    from experiments.second_paper.mitigate import measuring, summary
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        measuring.measure(settings, console)
+        measuring.measure_quality(settings, console)
+        written = summary.write(settings)
+    console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
+    return 0
+
+
 def _bench(program: Program, words: list[str], console: Console) -> int:
     """Run `bench`: measure the speed."""
     from experiments.benchmarks import command
@@ -109,6 +128,7 @@ PROGRAM = Program(
         "debias": commands.debias_command(PRESET_SETTINGS),
         "report": commands.report_command(published.EXTRAS),
         "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
+        "mitigate": Command(_mitigate, "ways to mitigate bias before, in and after training, on the same splits"),
         "mitigate-text": Command(_mitigate_text, "a planted bias in classifiers of text, mitigated in several ways"),
         "table3": Command(_table3, "the second paper's Table 3, with one coding and on the same splits"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),
