@@ -44,12 +44,12 @@ class Quality:
     """Least number of test rows of a group that is compared."""
     widths: tuple[int, ...] = (32, 32)
     """Numbers of units of the network's hidden layers."""
-    epochs: int = 20
-    """Epochs on the train part as it is. Other train parts get as many steps."""
+    steps: int = 800
+    """Steps of training, about the same number in all rows of the table."""
     batch_size: int = 128
     """Rows per mini-batch."""
-    tuning_epochs: int = 5
-    """Epochs on the target of networks that were trained on a source."""
+    tuning_steps: int = 160
+    """Steps on the target of networks that were trained on a source; 5 steps of the made data."""
     out: Path = Path("results/quality")
     """Folder of the results. An interrupted run continues from there."""
 
@@ -63,14 +63,14 @@ class Quality:
             raise ValueError(f"seeds must be two or more different numbers, to compare over seeds, got {self.seeds}")
         if any(not 0 <= seed < 2**32 for seed in self.seeds):
             raise ValueError(f"seeds must be numbers from 0 to 2^32 - 1, got {self.seeds}")
-        for name, least in (("rows", 400), ("minimum", 1), ("epochs", 1), ("batch_size", 2), ("tuning_epochs", 1)):
+        for name, least in (("rows", 400), ("minimum", 1), ("steps", 1), ("batch_size", 2), ("tuning_steps", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         Mlp(widths=self.widths)  # validates the widths
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return everything that the numbers of one data set depend on."""
-        names = ["seeds", "minimum", "widths", "epochs", "batch_size", "tuning_epochs"]
+        names = ["seeds", "minimum", "widths", "steps", "batch_size", "tuning_steps"]
         names += ["rows"] if dataset == "minority" else []
         values = {name: getattr(self, name) for name in names}
         return {"dataset": dataset} | {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
@@ -104,7 +104,7 @@ def measure(settings: Quality, console: Console) -> None:
     from experiments.second_paper.quality_data import problem
     from experiments.second_paper.quality_rows import ROWS, Budget, network_of, right_by_group, rows_of
 
-    budget = Budget(settings.widths, settings.epochs, settings.batch_size, settings.tuning_epochs)
+    budget = Budget(settings.widths, settings.steps, settings.tuning_steps, settings.batch_size)
     for dataset in settings.datasets:
         folder = settings.out / dataset
         with closing(RunFolder(folder, settings.identity(dataset))):

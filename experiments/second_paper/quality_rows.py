@@ -30,19 +30,14 @@ class Budget(NamedTuple):
     """How networks are trained: with the same number of steps in all rows of the table."""
 
     widths: tuple[int, ...]
-    epochs: int
-    """Epochs of the train part as it is; other train parts get as many steps."""
+    steps: int
+    tuning_steps: int
+    """Steps on the target, of networks that start from those of the source."""
     batch_size: int
-    tuning_epochs: int
-    """Epochs on the target, of networks that start from those of the source."""
 
-    def training(self, rows: int, target_rows: int) -> Training:
-        """Return the training on a number of rows, with as many steps as `epochs` of the target have."""
-        steps = self.epochs * _batches(target_rows, self.batch_size)
-        return self.fixed(max(1, round(steps / _batches(rows, self.batch_size))))
-
-    def fixed(self, epochs: int) -> Training:
-        """Return the training with a number of epochs, without early stopping."""
+    def training(self, rows: int, steps: int) -> Training:
+        """Return the training on a number of rows, up to half an epoch more or less, without early stopping."""
+        epochs = max(1, round(steps / -(-rows // self.batch_size)))
         return Training(
             epochs=epochs,
             batch_size=self.batch_size,
@@ -57,10 +52,6 @@ class Budget(NamedTuple):
 def network_of(widths: tuple[int, ...]) -> Network:
     """Return the network with the given hidden layers, one object for equal widths."""
     return from_linen(Mlp(widths=widths))
-
-
-def _batches(rows: int, batch_size: int) -> int:
-    return -(-rows // batch_size)
 
 
 class Trained(NamedTuple):
@@ -126,15 +117,10 @@ def transfer_weights(problem: Problem, budget: Budget) -> Trained:
 
 def _transferred(problem: Problem, budget: Budget, target: PreparedSplits) -> Trained:
     source = problem.splits._replace(train=problem.source)  # with the target's mean and scale
-    start = _fitted(problem._replace(keys=_folded(problem, SOURCE)), budget, PreparedSplits(source, SHARED))
-    fitted = fit_many(
-        network_of(budget.widths),
-        target.splits,
-        keys=problem.keys,
-        axes=target.axes,
-        training=budget.fixed(budget.tuning_epochs),
-        start=start.variables,
+    start = _fitted(
+        problem._replace(keys=_folded(problem, SOURCE)), budget, PreparedSplits(source, SHARED), budget.steps
     )
+    fitted = _fitted(problem, budget, target, budget.tuning_steps, start=start.variables)
     facts = {"train_rows": target.splits.train.shape[1], "source_epochs": int(np.max(np.asarray(start.epochs)))}
     return Trained(fitted.variables, target, facts | _facts(fitted))
 
@@ -148,16 +134,13 @@ def _folded(problem: Problem, number: int) -> Key[Array, " seeds"]:
 
 
 def _trained(problem: Problem, budget: Budget, prepared: PreparedSplits, **options: Any) -> Trained:
-    fitted = _fitted(problem, budget, prepared, **options)
+    fitted = _fitted(problem, budget, prepared, budget.steps, **options)
     return Trained(fitted.variables, prepared, {"train_rows": prepared.splits.train.shape[1]} | _facts(fitted))
 
 
-def _fitted(problem: Problem, budget: Budget, prepared: PreparedSplits, **options: Any) -> Fitted:
-    rows, target_rows = prepared.splits.train.shape[1], problem.splits.train.shape[1]
-    training = budget.training(rows, target_rows)
-    return fit_many(
-        network_of(budget.widths), prepared.splits, keys=problem.keys, axes=prepared.axes, training=training, **options
-    )
+def _fitted(problem: Problem, budget: Budget, prepared: PreparedSplits, steps: int, **options: Any) -> Fitted:
+    network, training = network_of(budget.widths), budget.training(prepared.splits.train.shape[1], steps)
+    return fit_many(network, prepared.splits, keys=problem.keys, axes=prepared.axes, training=training, **options)
 
 
 def _facts(fitted: Fitted) -> dict[str, Any]:
@@ -201,8 +184,8 @@ ROWS = {
     "nothing": Row(
         "Nothing",
         "no",
-        "The network as trained on the rows at hand. Its gap is what the other rows are compared with; it may be due to "
-        "few rows of a group, or to a group whose labels are harder to predict, and the number alone does not tell.",
+        "The network as trained on the rows at hand. Its gap is what the other rows are compared with. It may be due "
+        "to few rows of a group, or to a group whose labels are harder to predict, and the number alone does not tell.",
         nothing,
     ),
     "group_weights": Row(
@@ -222,8 +205,8 @@ ROWS = {
     "oversampling": Row(
         "Oversampling",
         "yes",
-        "Rows of small cells of label and group are repeated. It is the weighting again, by sampling; repeated rows are "
-        "no new people.",
+        "Rows of small cells of label and group are repeated. It is the weighting again, by sampling; repeated rows "
+        "are no new people.",
         prepared_by(_equal_cells),
     ),
     "undersampling": Row(
@@ -237,15 +220,15 @@ ROWS = {
     "smote": Row(
         "SMOTE",
         "yes",
-        "New rows between neighbours of one cell. It shows whether smoothing between the known rows helps; rows between "
-        "two people are not people, and nothing beyond the known rows is learned.",
+        "New rows between neighbours of one cell. It shows whether smoothing between the known rows helps; a row between "
+        "two people is no person, and nothing beyond the known rows is learned.",
         prepared_by(lambda problem: Smote(rows=_generated(problem))),
     ),
     "gaussian": Row(
         "Gaussian cells",
         "yes",
-        "New rows from mean and covariance of each cell. It shows what these moments hold; it helps as far as a cell is "
-        "nearly Gaussian, which the made data are.",
+        "New rows from mean and covariance of each cell. It shows what these moments hold; it helps as far as a cell "
+        "is nearly Gaussian, which the made data are.",
         prepared_by(lambda problem: GaussianCells(rows=_generated(problem))),
     ),
     "more_rows": Row(
@@ -265,8 +248,8 @@ ROWS = {
     "transfer": Row(
         "Transfer",
         "to collect rows",
-        "The network starts from one of a source with many rows of the under-represented groups. It shows what survives "
-        "of the source after some epochs on the target; a source with a similar rule must exist.",
+        "The network starts from one of a source with many rows of the under-represented groups. It shows what "
+        "survives of the source after some steps on the target; a source with a similar rule must exist.",
         transfer,
     ),
     "transfer_weights": Row(

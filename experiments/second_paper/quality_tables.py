@@ -31,10 +31,10 @@ NOTE = (
 )
 
 LIMITS = (
-    "Seeds of the made data are new drawings. Splits of Adult share rows, so intervals and p-values say how far numbers "
-    "depend on the random split, not how they would vary among other people.",
-    "All rows have the same number of steps, without early stopping; transfer has the steps on the source, and the "
-    "epochs on the target in addition.",
+    "Seeds of the made data are new drawings. Splits of Adult share rows, so intervals and p-values say how far "
+    "numbers depend on the random split, not how they would vary among other people.",
+    "All rows have the same number of steps, up to half an epoch, without early stopping; transfer has the steps on the "
+    "source, and those of tuning on the target in addition.",
     "In the made data both groups can be predicted equally well, so the whole gap is due to few rows and one shared "
     "network. On Adult, the groups' incomes are not equally predictable: the larger the share of one label, the higher "
     "the accuracy. A gap there is therefore no sign of too few rows, and need not close with more of them.",
@@ -151,8 +151,8 @@ def markdown(settings: Quality, found: pd.DataFrame, compared: pd.DataFrame, of_
         rows = {name: round(sum(facts[name].values())) for name in ("train", "test", "more", "source")}
         blocks += [
             f"## {LABELS[dataset]}",
-            f"{len(settings.seeds)} seeds; {rows['train']:,} train and {rows['test']:,} test rows; {rows['more']:,} more "
-            f"rows of under-represented groups; {rows['source']:,} rows of the source.",
+            f"{len(settings.seeds)} seeds; {rows['train']:,} train and {rows['test']:,} test rows; {rows['more']:,} "
+            f"more rows of under-represented groups; {rows['source']:,} rows of the source.",
             markdown_table(pd.DataFrame([_line(line, dataset, differences) for line in here.to_dict("records")])),
         ]
         blocks += [f"Left out: {ROWS[name].label}, because {why}." for name, why in _skipped(dataset)]
