@@ -216,7 +216,7 @@ def split_of_rows(
     count = y.shape[0]
     if valid_size == 0:
         rows = jnp.arange(count)
-        split = Split(x, y, a, rows, rows, rows[:0], *jax.jit(scaler)(x), weights)
+        split = Split(x, y, a, rows, rows, rows[:0], *jax.jit(mean_and_scale)(x), weights)
     else:
         check_valid_size(count, valid_size)
         options: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes}
