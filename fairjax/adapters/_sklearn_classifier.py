@@ -45,7 +45,7 @@ class NetworkClassifier(NetworkEstimator):
         >>> sex, X = rng.choice(["f", "m"], 300), rng.normal(size=(300, 2))
         >>> y = (X[:, 0] + 1.5 * (sex == "m") > 0.75).astype(int)
         >>> X[:, 1] += 2 * (sex == "m")
-        >>> training = Training(epochs=30, learning_rate=0.2, batch_size=300)
+        >>> training = Training(epochs=60, learning_rate=0.2, plateau_patience=60, batch_size=300)
         >>> model = NetworkClassifier(widths=(), valid_size=0, training=training, random_state=0)
         >>> with warnings.catch_warnings():
         ...     warnings.simplefilter("ignore")  # about what pandas 4 will change for Fairlearn

@@ -38,7 +38,7 @@ LINEAR = {
 def people():
     rng = np.random.default_rng(0)
     sex, X = rng.choice(["f", "m"], ROWS), rng.normal(size=(ROWS, 2))
-    y = (X[:, 0] + 1.6 * (sex == "m") + rng.normal(scale=0.5, size=ROWS) > 0.8).astype(int)
+    y = (X[:, 0] + 1.6 * (sex == "m") + rng.normal(size=ROWS) > 0.8).astype(int)
     X[:, 1] += 2 * (sex == "m")
     return X, y, sex
 
@@ -103,17 +103,20 @@ def test_a_term_of_the_loss_sees_the_groups(people):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("constraint", (DemographicParity, EqualizedOdds, TruePositiveRateParity))
-def test_reductions_of_fairlearn_lower_the_violation(people, constraint):
+def test_reductions_of_fairlearn_find_what_they_find_with_its_logistic_regression(people, constraint):
     X, y, sex = people
-    frame = pd.DataFrame(X, columns=["a", "b"], index=np.arange(ROWS) + 5)
-    model = NetworkClassifier(**LINEAR)
+    frame = pd.DataFrame(X, columns=["a", "b"], index=np.arange(ROWS) + 5)  # labels of Fairlearn have another index
     loaded = constraint()
     loaded.load_data(X, y, sensitive_features=sex)
-    before = loaded.gamma(clone(model).fit(X, y).predict).max()
-    grid = GridSearch(model, constraint(), grid_size=7).fit(frame, y, sensitive_features=sex)
-    assert loaded.gamma(lambda X: grid.predict(pd.DataFrame(X, columns=["a", "b"]))).max() < 0.7 * before
-    game = ExponentiatedGradient(model, constraint(), max_iter=3).fit(X, y, sensitive_features=sex)
-    assert loaded.gamma(lambda X: game._pmf_predict(X)[:, 1]).max() < 0.7 * before
+    found = []
+    for model in (NetworkClassifier(**LINEAR), LogisticRegression(C=1e6)):
+        before = loaded.gamma(clone(model).fit(X, y).predict).max()
+        grid = GridSearch(model, constraint(), grid_size=7).fit(frame, y, sensitive_features=sex)
+        game = ExponentiatedGradient(model, constraint(), max_iter=3).fit(X, y, sensitive_features=sex)
+        after = loaded.gamma(lambda X, game=game: game._pmf_predict(X)[:, 1]).max()
+        found.append((before, grid.gammas_.max().min(), after))
+    np.testing.assert_allclose(found[0], found[1], atol=0.03)
+    assert found[0][2] < 0.6 * found[0][0]
 
 
 def test_what_is_wrong_is_said(people):
