@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from fairjax.datasets import DATASETS
 from fairjax.methods import METHODS
@@ -15,6 +15,7 @@ from fairjax.runs.fields import field_docs
 from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_FIELDS
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.settings import Settings
+from fairjax.runs.values import field_types
 from fairjax.selection import RULES
 
 CHOICES: dict[str, Callable[[], Registry[Any]]] = {
@@ -56,7 +57,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
         if field.name in CHOICES and (field.name != "dataset" or value in DATASETS):
-            words += f": {', '.join(CHOICES[field.name]())}"
+            words += f": {', '.join(_own_choices(settings, field.name) or CHOICES[field.name]())}"
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]
     text = [
@@ -166,8 +167,16 @@ def _fields(settings: Any, prefix: str, names: Sequence[str] = ()) -> list[str]:
         lines.append(_entry(flag, f"{docs.get(name, '')} [{_shown(getattr(settings, name))}]"))
         if f"{prefix}{name}" in CHOICES:
             choices = CHOICES[f"{prefix}{name}"]()
-            lines += [_entry(f"  {choice}", choices.summary(choice)) for choice in choices]
+            shown = _own_choices(settings, name) or choices
+            lines += [_entry(f"  {choice}", choices.summary(choice)) for choice in shown]
     return lines
+
+
+def _own_choices(settings: Any, name: str) -> tuple[str, ...]:
+    """Return the choices that the type of a setting names; empty if it takes all entries of a registry."""
+    kind = field_types(type(settings)).get(name)
+    entry = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return get_args(entry) if get_origin(entry) is Literal else ()
 
 
 def _entry(flag: str, words: str, indent: int = 22) -> str:
