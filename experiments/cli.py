@@ -54,6 +54,18 @@ def _reproduce(program: Program, words: list[str], console: Console) -> int:
     return 0
 
 
+def _quality(program: Program, words: list[str], console: Console) -> int:
+    """Run `quality`: complete all unfinished rows, and write the tables and the figure."""
+    from experiments.second_paper import quality
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    settings = parse(program.name, "quality", quality.Quality(), _ABOUT, words)
+    use_cores()
+    with stopping_on_sigterm():
+        quality.run(settings, console)
+    return 0
+
+
 def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     """Run `mitigate-text`: mitigate a planted bias in classifiers of text."""
     from experiments.second_paper import mitigate_text
@@ -74,6 +86,25 @@ def _table3(program: Program, words: list[str], console: Console) -> int:
     with stopping_on_sigterm():
         measuring.measure(settings, console)
     console.print("results:", *map(str, writing.write(settings)), sep="\n", soft_wrap=True, markup=False)
+    return 0
+
+
+def _mitigate(program: Program, words: list[str], console: Console) -> int:
+    """Run `mitigate`: complete all unfinished rows, and write the tables, figures and the page of all of them."""
+    from experiments.second_paper.mitigate.settings import Mitigate
+
+    settings = parse(program.name, "mitigate", Mitigate(), _ABOUT, words)
+    from fairjax.runs.devices import use_cores
+
+    use_cores()
+    from experiments.second_paper.mitigate import measuring, summary
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        measuring.measure(settings, console)
+        measuring.measure_quality(settings, console)
+        written = summary.write(settings)
+    console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
     return 0
 
 
@@ -109,6 +140,8 @@ PROGRAM = Program(
         "debias": commands.debias_command(PRESET_SETTINGS),
         "report": commands.report_command(published.EXTRAS),
         "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
+        "mitigate": Command(_mitigate, "ways to mitigate bias before, in and after training, on the same splits"),
+        "quality": Command(_quality, "accuracy of under-represented groups: weights, resampling, more rows, transfer"),
         "mitigate-text": Command(_mitigate_text, "a planted bias in classifiers of text, mitigated in several ways"),
         "table3": Command(_table3, "the second paper's Table 3, with one coding and on the same splits"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),

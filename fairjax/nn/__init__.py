@@ -8,6 +8,7 @@ from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
 from fairjax.nn.last_layer import LastLayerNetwork, last_layer
 from fairjax.nn.layers import BatchNorm, Linear, Units
+from fairjax.nn.linear_classifier import linear_classifier
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
@@ -37,6 +38,7 @@ __all__ = [
     "influence",
     "join_head",
     "last_layer",
+    "linear_classifier",
     "masks",
     "materialize",
     "part_of",
