@@ -13,14 +13,17 @@ from fairjax.report.figures import figure_style, save_figure, subplots
 COLOURS = {"nothing": "#222222", "pre": "#2e7d32", "in": "#1f5f8b", "intra": "#c1440e", "post": "#8e44ad"}
 """Colours of the stages."""
 
+CHANGED = {"nothing": "", "pre": "data", "in": "loss", "intra": "network", "post": "decisions"}
+"""What the stages change, in tables."""
+
 TITLES = {
     "nothing": "nothing",
     "pre": "before training",
     "in": "in training",
-    "intra": "trained network",
-    "post": "decisions",
+    "intra": "on the trained network",
+    "post": "on its decisions",
 }
-"""What the stages change, in figures and tables."""
+"""When the stages act, in figures and sentences."""
 
 
 def frontier_figure(points: pd.DataFrame, epsilon: float, title: str) -> Any:

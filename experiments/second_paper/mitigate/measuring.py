@@ -195,7 +195,7 @@ def gathered(settings: Mitigate) -> pd.DataFrame:
     if not lines:
         return pd.DataFrame()
     table = pd.concat(lines, ignore_index=True)
-    return pd.concat([table, quantities(table), _biases(table)], axis=1)
+    return pd.concat([table, quantities(table), biases(table)], axis=1)
 
 
 def _lines(dataset: str, unit: Unit, saved: dict[str, Any], seeds: tuple[int, ...]) -> list[pd.DataFrame]:
@@ -214,7 +214,7 @@ def _lines(dataset: str, unit: Unit, saved: dict[str, Any], seeds: tuple[int, ..
     return lines
 
 
-def _biases(table: pd.DataFrame) -> pd.DataFrame:
+def biases(table: pd.DataFrame) -> pd.DataFrame:
     """Return the absolute bias by each measure."""
     cells = {name: table[name].to_numpy() for name in CELLS}
 

@@ -12,10 +12,11 @@ from fairjax.report.layout import Fold, Picture, Section
 
 READING = (
     "Parity r is the rate of acceptance of group 0 divided by that of group 1. TPR diff. and Acc. gap are group 0 "
-    "minus group 1, and Odds is the mean of the differences of true and of false positive rates. Probe is the balanced "
-    "accuracy with which a logistic regression tells the group from the last hidden layer (0.5: not at all); empty "
-    "where the network is the shared one. s is seconds per network, with compilation. Best of the methods that do not "
-    "need the attribute of new rows: bold; grey: needs it."
+    "minus group 1, and Odds is the mean of the differences of true and of false positive rates. Met is the share of "
+    "splits with |bias| within the bound. Probe is the balanced accuracy with which a logistic regression tells the "
+    "group from the last hidden layer (0.5: not at all); it is empty where the network is the shared one. s is seconds "
+    "per network, with compilation. The last columns say whether the protected attribute a is needed to train, and of "
+    "new rows. Best of the methods that do not need it of new rows: bold; grey: needs it."
 )
 """How the main tables are read."""
 
@@ -70,8 +71,12 @@ def _won(stages: pd.DataFrame, dataset: str, measure: str, best: pd.DataFrame) -
         sign = 1 if line.method == first else -1 if line.other_method == first else 0
         if sign * line.mean > 0 and line.holm_p < 0.05:
             beaten.append(TITLES[str(line.other_method if sign > 0 else line.method)])
-    than = ", ".join(beaten) if beaten else "no other stage beyond chance"
-    return f"Of the stages, {TITLES[first]!r} is best ({means.iloc[0]:.3f}): by paired tests better than {than}."
+    mean = f"{means.iloc[0]:.3f}"
+    start = f"Of the stages, mitigation {TITLES[first]} has the highest mean objective, {mean}: paired tests find it"
+    start = (
+        f"No stage is better than no mitigation on average, {mean}; paired tests find it" if first == NOTHING else start
+    )
+    return f"{start} better than {' and '.join(beaten)}." if beaten else f"{start} better than no other beyond chance."
 
 
 def sections(found: dict[str, Any], pictures: dict[str, Picture]) -> list[Section | None]:

@@ -8,16 +8,16 @@ import pandas as pd
 
 from experiments.second_paper.mitigate import quality
 from experiments.second_paper.mitigate.entries import ENTRIES
-from experiments.second_paper.mitigate.figures import TITLES
+from experiments.second_paper.mitigate.figures import CHANGED, TITLES
 from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
 from fairjax.report.layout import Cell, Row, Table, shown
 
 COLUMNS = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced acc.",
+    "accuracy": "Acc.",
+    "balanced_accuracy": "Bal. acc.",
     "bias": "|bias|",
-    "met": "Bound met",
+    "met": "Met",
     "parity": "Parity r",
     "opportunity": "TPR diff.",
     "odds": "Odds",
@@ -59,11 +59,11 @@ def main_table(summary: pd.DataFrame, dataset: str, measure: str) -> Table:
             f"± {shown(line['objective_sd'], '.2f')}",
             "best" if line["row"] == best else "",
         )
-        cells = [Cell(entry.label, ", ".join(small)), Cell(TITLES[entry.stage]), objective]
+        cells = [Cell(entry.label, ", ".join(small)), Cell(CHANGED[entry.stage]), objective]
         cells += [_cell(name, line[name]) for name in COLUMNS]
         cells += [Cell("yes" if entry.at_training else "no"), Cell(at_test(line["row"]))]
         rows.append(Row(cells, entry.at_test))
-    columns = ["Method", "changes", "Objective", *COLUMNS.values(), "a to train", "a of new rows"]
+    columns = ["Method", "changes", "Objective", *COLUMNS.values(), "a: train", "a: new"]
     return Table(columns, rows, heading(dataset, measure))
 
 
@@ -82,7 +82,7 @@ def _cell(name: str, value: float) -> Cell:
 def at_test(row: str) -> str:
     """Return whether a method needs the attribute of new rows, by itself or as a feature."""
     entry = ENTRIES[row]
-    return "yes" if entry.at_test else "no" if row.startswith("removal") else "as a feature"
+    return "yes" if entry.at_test else "no" if row.startswith("removal") else "feature"
 
 
 def fixed_table(fixed: pd.DataFrame, dataset: str) -> Table:
@@ -141,11 +141,13 @@ def needs_table(rows: Sequence[str]) -> Table:
                 for name in rows
                 if ENTRIES[name].stage == stage and ("yes" if ENTRIES[name].at_training else "no") == need
             ]
-            for test in ("no", "as a feature", "yes"):
+            for test in ("no", "feature", "yes"):
                 mine = [ENTRIES[name].label for name in names if at_test(name) == test]
                 if mine:
                     words = ", ".join(mine)
-                    made.append(Row([Cell(TITLES[stage]), Cell(need), Cell(test), Cell(words)], test == "yes"))
+                    made.append(
+                        Row([Cell(CHANGED[stage] or "nothing"), Cell(need), Cell(test), Cell(words)], test == "yes")
+                    )
     return Table(["changes", "a to train", "a of new rows", "methods"], made)
 
 

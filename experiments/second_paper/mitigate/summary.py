@@ -92,7 +92,7 @@ def lead(settings: Mitigate) -> str:
     widths = "-".join(map(str, settings.widths))
     return (
         f"Methods before, in and after training, on the same {len(settings.seeds)} splits (50 % train, 20 % valid, "
-        f"30 % test) and, where they start from a trained network, on the same multilayer perceptrons of {widths} units. "
+        f"30 % test) and, where they start from a trained network, on the same networks of {widths} hidden units. "
         "Thresholds have the best balanced accuracy on valid rows; weights of terms, candidates and group thresholds "
         "maximise the expected objective there. The objective of a split is the balanced accuracy on its test part if "
         f"|bias| < {settings.epsilon:g}, else 0."
@@ -105,13 +105,9 @@ def markdown(found: dict[str, Any]) -> str:
     if "summary" in found:
         summary = found["summary"]
         for dataset, measure in dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)):
-            parts += [
-                f"## {page.heading(dataset, measure)}",
-                "",
-                _markdown(page.main_table(summary, dataset, measure)),
-                "",
-            ]
-        parts += ["## Stages", "", _markdown(page.stage_table(found["stages"])), ""]
+            shown = page_tables.main_table(summary, dataset, measure)
+            parts += [f"## {shown.title}", "", _markdown(shown), ""]
+        parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
     for kind, of_kind in found["quality"].items():
         if of_kind:
             shown = page_tables.quality_table(of_kind, kind)

@@ -110,10 +110,10 @@ def best_of_stages(chosen: pd.DataFrame) -> pd.DataFrame:
     blind = chosen["row"].map({name: not entry.at_test for name, entry in ENTRIES.items()})
     known = chosen.assign(stage=stages)[blind | (stages == "post")]
     best = known.loc[known.groupby(["dataset", "measure", "stage", "seed"], sort=False)["score"].idxmax()]
-    order = {name: number for number, name in enumerate((NOTHING, *STAGES))}
-    return best.sort_values(
-        ["dataset", "measure", "stage", "seed"], key=lambda c: c.map(order) if c.name == "stage" else c
-    )
+    order = {name: number for number, name in enumerate((NOTHING, *STAGES, *dict.fromkeys(chosen["measure"])))}
+    order |= {name: number for number, name in enumerate(dict.fromkeys(chosen["dataset"]))}
+    keys = ["dataset", "measure", "stage", "seed"]
+    return best.sort_values(keys, key=lambda column: column if column.name == "seed" else column.map(order))
 
 
 def stage_comparisons(best: pd.DataFrame) -> pd.DataFrame:
