@@ -220,8 +220,8 @@ ROWS = {
     "smote": Row(
         "SMOTE",
         "yes",
-        "New rows between neighbours of one cell. It shows whether smoothing between the known rows helps; a row between "
-        "two people is no person, and nothing beyond the known rows is learned.",
+        "New rows between neighbours of one cell. It shows whether smoothing between the known rows helps; a row "
+        "between two people is no person, and nothing beyond the known rows is learned.",
         prepared_by(lambda problem: Smote(rows=_generated(problem))),
     ),
     "gaussian": Row(
