@@ -37,8 +37,8 @@ class Auxiliary(Term):
 
     layer: str = static(LAST)
     """The layer: "last", the input of the last layer; "output", the logits; or a layer with units by its name."""
-    form: Form = static("logistic")
-    """The head: a linear map, or one hidden layer of ReLU units."""
+    form: Form = static("hidden")
+    """The head: one hidden layer of ReLU units, or a linear map, which starts from 0."""
     width: int = static(32)
     """Hidden units of the head, if it has a hidden layer."""
     balanced: bool = static(True)
