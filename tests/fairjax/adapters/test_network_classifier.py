@@ -53,7 +53,7 @@ def test_the_checks_of_scikit_learn_pass_but_for_those_named():
         )
     }
     with jax.debug_key_reuse(False):
-        model = NetworkClassifier((8,), dropout=0.0, valid_size=0, training=training, random_state=0)
+        model = NetworkClassifier((), valid_size=0, training=training, random_state=0)
         options = {"expected_failed_checks": expected, "on_fail": None, "on_skip": None}
         results = check_estimator(model, **options)
     status = {result["check_name"]: result["status"] for result in results if result["status"] != "passed"}
