@@ -9,8 +9,11 @@ import pytest
 from rich.console import Console
 
 from experiments.cli import PROGRAM
-from experiments.second_paper import quality, quality_data, quality_rows, quality_tables
-from experiments.second_paper.quality import Quality
+from experiments.second_paper.quality import data_sets as quality_data
+from experiments.second_paper.quality import experiment as quality
+from experiments.second_paper.quality import rows as quality_rows
+from experiments.second_paper.quality import tables as quality_tables
+from experiments.second_paper.quality.experiment import Quality
 
 SEEDS = (1, 2)
 

@@ -6,15 +6,15 @@ import pytest
 from aif360.metrics import ClassificationMetric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from experiments.second_paper import tables
-from experiments.second_paper.explanations import explanations
-from experiments.second_paper.optimized import feasible
-from experiments.second_paper.printed import printed
 from experiments.second_paper.quantities import PRINTED, QUANTITIES, counts, quantities
-from experiments.second_paper.rows import ROWS
-from experiments.second_paper.settings import Table3
-from experiments.second_paper.subject import favourable, few_features, ratio
-from experiments.second_paper.summary import agreements, comparisons, summary
+from experiments.second_paper.table3 import tables
+from experiments.second_paper.table3.explanations import explanations
+from experiments.second_paper.table3.optimized import feasible
+from experiments.second_paper.table3.printed import printed
+from experiments.second_paper.table3.rows import ROWS
+from experiments.second_paper.table3.settings import Table3
+from experiments.second_paper.table3.subject import favourable, few_features, ratio
+from experiments.second_paper.table3.summary import agreements, comparisons, summary
 from fairjax.adapters.aif360_postprocessing.library import PRIVILEGED, UNPRIVILEGED
 from fairjax.adapters.aif360_postprocessing.library import dataset as aif360_dataset
 from fairjax.data import from_arrays

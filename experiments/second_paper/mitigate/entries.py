@@ -82,6 +82,8 @@ def _in_entries() -> dict[str, Entry]:
         "adversary_odds": _in("Adversary, equalised odds", "adversary,notion=odds", path=(0.3, 1.0, 3.0)),
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
+        "attribution": _in("Attribution of proxies", "attribution,columns=PROXIES", path=(1.0, 10.0, 100.0)),
+        "auxiliary": _in("Multi-task", "auxiliary", path=(0.3, 1.0)),
     }
     both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
     return entries | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
@@ -128,6 +130,13 @@ def preprocessors_of(entry: Entry, protected: str, proxies: tuple[str, ...]) -> 
     return [parse_preprocessor(text.replace("PROXIES", columns)) for text in entry.preprocess]
 
 
-def terms_of(entry: Entry, measure: str) -> tuple[Any, ...]:
-    """Return the terms of a row for a measure, with the weights that their texts have."""
-    return tuple(parse_term(text.replace("MEASURE", measure)) for text in entry.terms)
+def terms_of(entry: Entry, measure: str, columns: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the terms of a row, with the weights that their texts have.
+
+    Args:
+        entry: the row.
+        measure: the measure that it reduces.
+        columns: numbers of the columns of the attribute and its proxies.
+    """
+    numbers = "+".join(map(str, columns))
+    return tuple(parse_term(text.replace("MEASURE", measure).replace("PROXIES", numbers)) for text in entry.terms)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.second_paper.printed import printed
 from experiments.second_paper.quantities import PRINTED, QUANTITIES
-from experiments.second_paper.rows import ROWS
+from experiments.second_paper.table3.printed import printed
+from experiments.second_paper.table3.rows import ROWS
 from fairjax.report import statistics
 
 VARIANT = ["dataset", "duplicates"]

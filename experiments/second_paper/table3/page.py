@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.second_paper import tables
-from experiments.second_paper.printed import printed
-from experiments.second_paper.settings import Table3
+from experiments.second_paper.table3 import tables
+from experiments.second_paper.table3.printed import printed
+from experiments.second_paper.table3.settings import Table3
 from fairjax.datasets import DATASETS
 from fairjax.report.layout import Cell, Fold, Row, Section, Table
 from fairjax.report.page import render

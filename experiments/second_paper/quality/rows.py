@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from experiments.second_paper.quality_data import Problem, with_train
+from experiments.second_paper.quality.data_sets import Problem, with_train
 from fairjax import Mlp, fit_many, from_linen
 from fairjax.fitting import Fitted
-from fairjax.losses import GroupRobust, Loss
+from fairjax.losses import Auxiliary, GroupRobust, Loss
 from fairjax.nn import Network
 from fairjax.preprocess import Balancing, GaussianCells, PreparedSplits, Preprocessor, Reweighing, Smote, prepare_many
 from fairjax.training import Training
@@ -24,6 +24,9 @@ PREPARING, SOURCE = 0x9A14, 0x9A15
 
 ROBUST_WEIGHT = 10.0
 """Weight of the group-robust term beside the mean loss of all rows."""
+
+AUXILIARY_WEIGHT = 1.0
+"""Weight of the second task."""
 
 
 class Budget(NamedTuple):
@@ -102,6 +105,12 @@ def more_rows(problem: Problem, budget: Budget) -> Trained:
 def group_robust(problem: Problem, budget: Budget) -> Trained:
     """Train with the group-robust loss."""
     loss = Loss(terms=(GroupRobust(weight=ROBUST_WEIGHT),))
+    return _trained(problem, budget, PreparedSplits(problem.splits, SHARED), loss=loss)
+
+
+def multi_task(problem: Problem, budget: Budget) -> Trained:
+    """Train with a second head that predicts the group."""
+    loss = Loss(terms=(Auxiliary(weight=AUXILIARY_WEIGHT),))
     return _trained(problem, budget, PreparedSplits(problem.splits, SHARED), loss=loss)
 
 
@@ -244,6 +253,13 @@ ROWS = {
         f"Group DRO with weight {ROBUST_WEIGHT:g}: the group with the greatest loss counts most. It lowers the worst "
         "group's loss on train rows; with few rows this is not yet its loss on new rows.",
         group_robust,
+    ),
+    "multi_task": Row(
+        "Multi-task",
+        "yes",
+        f"A head that predicts the group learns beside the network, with weight {AUXILIARY_WEIGHT:g}. It helps if both "
+        "tasks need the same features of images or texts; nothing of the kind follows for tables.",
+        multi_task,
     ),
     "transfer": Row(
         "Transfer",
