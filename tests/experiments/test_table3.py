@@ -125,6 +125,8 @@ def test_agreement_counts_printed_numbers_within_two_deviations():
         found.loc[of_row, f"{name}_deviation"] = 0.01
     line = agreements(found).set_index("row").loc["dnn"]
     assert (line["agrees"], line["of"]) == (3, 4) and not line["parity_agrees"]
+    unstable = found.assign(odds_deviation=0.5)
+    assert agreements(unstable).set_index("row").loc["dnn", "agrees"] == 2  # what varies so much agrees with nothing
     words = explanations(agreements(found), FACTS).set_index("printed_row")["words"]
     assert words["dnn"].startswith("3 of 4 numbers within 2 deviations: DNN, all rows")
     assert "Parity r 0.377, printed 0.347" in words["dnn"]

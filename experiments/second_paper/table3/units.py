@@ -99,7 +99,7 @@ def _prejudice(subject: Subject, network: Network, training: Training, etas: tup
         for part in ("train", "valid", "test", "mean", "scale")
     }
     loss = Loss(terms=(Prejudice(weight=jnp.repeat(jnp.asarray(etas, jnp.float32), seeds)),))
-    keys = jnp.concatenate([subject.keys] * len(etas))
+    keys = jax.random.wrap_key_data(jnp.tile(subject.key_data, (len(etas), 1)))
     options: dict[str, Any] = {"keys": keys, "training": training, "loss": loss, "loss_axis": 0}
     fitted = fit_many(network, splits._replace(**repeated), **options)
     rows = {}
