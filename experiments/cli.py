@@ -53,6 +53,16 @@ def _reproduce(program: Program, words: list[str], console: Console) -> int:
     return 0
 
 
+def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
+    """Run `mitigate-text`: mitigate a planted bias in classifiers of text."""
+    from experiments.second_paper import mitigate_text
+
+    settings = parse(program.name, "mitigate-text", mitigate_text.MitigateText(), _ABOUT, words)
+    expand_paths(settings)
+    mitigate_text.run(settings, console)
+    return 0
+
+
 def _bench(program: Program, words: list[str], console: Console) -> int:
     """Run `bench`: measure the speed."""
     from experiments.benchmarks import command
@@ -85,6 +95,7 @@ PROGRAM = Program(
         "debias": commands.debias_command(PRESET_SETTINGS),
         "report": commands.report_command(published.EXTRAS),
         "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
+        "mitigate-text": Command(_mitigate_text, "a planted bias in classifiers of text, mitigated in several ways"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),
         "bench-compare": Command(_bench_compare, "the ratios of two results of bench", "FIRST.json SECOND.json"),
         "documents": Command(_documents, "write or check the generated parts of README.md and docs/", "[--check]"),

@@ -8,6 +8,7 @@ A module imports only those above it in this list:
     metrics       rates, gaps and measures for any number of groups and classes; by_group, a table for people
     losses        cross-entropies, to compose with measures
     data          check, simulate and split tables
+    preprocess    reweigh, resample, repair and remove before training; PREPROCESSORS
     datasets      the benchmarks and their downloads
     nn            Network, a classifier as two pure functions; Mlp, Cnn, ResNet, Units, from_linen; masks, influence
     selection     evaluations, the threshold search, and the rules that choose a candidate
@@ -99,7 +100,7 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import auditing, checkpoint, data, datasets, detect, features
+    from fairjax import auditing, checkpoint, data, datasets, detect, features, preprocess
     from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
@@ -182,6 +183,7 @@ __all__ = [
     "nn",
     "postprocess",
     "predictive_parity_difference",
+    "preprocess",
     "seeds",
     "selection",
     "spd",
@@ -194,7 +196,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features"):
+    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features", "preprocess"):
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

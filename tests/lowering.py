@@ -66,6 +66,7 @@ def main():
     from fairjax import METHODS, RULES
     from fairjax.cli.debias import run
     from fairjax.runs.labels import PORTFOLIO
+    from fairjax.runs.postprocessors import POSTPROCESSORS
     from fairjax.runs.settings import NetworkSettings, Selection, Simulation, debias_type
     from fairjax.training import Training
 
@@ -82,7 +83,8 @@ def main():
 
     jax.config.update("jax_disable_most_optimizations", True)  # the numbers are not looked at
     first, *others = RULES
-    methods, rules = (*METHODS, PORTFOLIO, "group_thresholds"), Selection(rule=first, also=tuple(others))
+    programs = [name for name, entry in POSTPROCESSORS.items() if entry.decide is None]
+    methods, rules = (*METHODS, PORTFOLIO, *programs), Selection(rule=first, also=tuple(others))
     with tempfile.TemporaryDirectory() as folder:
         fixed, redrawn = Path(folder) / "fixed", Path(folder) / "redrawn"
         run(settings_of(fixed, "fixed", methods=methods, selection=rules), Console(quiet=True))

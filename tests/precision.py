@@ -221,6 +221,25 @@ def _():
     return found
 
 
+@call("corpus_level")
+def _():
+    target = postprocess.corpus_shares(Y, CODES, num_groups=4, weights=WEIGHTS).shares
+    classes = postprocess.corpus_shares(CLASSES, CODES, num_groups=4, num_classes=3)
+    potentials = np.log(CHANCES)
+    found = [postprocess.corpus_level(SCORES - 0.5, CODES, target), target, classes]
+    solve = jax.jit(lambda scores: postprocess.corpus_level(scores - 0.5, CODES, target, margin=0.1))
+    return [*found, solve(SCORES), postprocess.corpus_level_classes(potentials, CODES, classes.shares, passes=3)]
+
+
+@call("calibrated_equalized_odds")
+def _():
+    found = []
+    for groups in (A, CODES):
+        fitted = postprocess.calibrated_equalized_odds(SCORES, Y, groups, cost="fnr", weights=WEIGHTS)
+        found += [fitted, fitted.mix(SCORES, groups, key=jax.random.key(0))]
+    return found
+
+
 @call("influence")
 def _():
     found = []

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fairjax import METHODS, RULES
 from fairjax.runs.labels import PORTFOLIO
+from fairjax.runs.postprocessors import POSTPROCESSORS
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,8 +24,9 @@ def test_every_program_of_a_run_is_exported_for_cuda_and_tpu():
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
+    programs_of_postprocessors = [name for name, entry in POSTPROCESSORS.items() if entry.decide is None]
     results = {(method, rule) for kind, method, rule in lines if kind == "result"}
-    assert {method for method, _ in results} == {*METHODS, PORTFOLIO, "group_thresholds"}
+    assert {method for method, _ in results} == {*METHODS, PORTFOLIO, *programs_of_postprocessors}
     assert {rule for method, rule in results if method == PORTFOLIO} == set(RULES)
     programs = [(name, int(count)) for kind, name, count in lines if kind == "program"]
     assert not [name for name, count in programs if name.startswith(("fairjax.seeds", "fairjax.runs")) and not count]

@@ -22,6 +22,7 @@ from fairjax.runs.given_network import Given, given_network
 from fairjax.runs.identity import plain
 from fairjax.runs.provenance import provenance
 from fairjax.runs.settings import Settings
+from fairjax.runs.specification import parse_preprocessor
 from fairjax.runs.structure import BINARY
 from fairjax.runs.training import Data, example_of, load_data, prepare
 from fairjax.runs.trials import Outcome, Trial
@@ -134,6 +135,9 @@ def _preprocessing(settings: Settings, outcome: Outcome, trial: Trial | None) ->
         "positive": settings.positive,
         "protected": plain(settings.protected),
     }
+    mapped = [text for text in settings.preprocess if parse_preprocessor(text).changes == "features"]
+    if mapped:
+        about["mapped"] = mapped
     if trial is not None:
         about["threshold"] = np.asarray(results.chosen_of(trial, "valid").threshold, float).tolist()
     return about

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairjax.datasets import DATASETS
+from fairjax.losses import BASES, TERMS
 from fairjax.methods import METHODS
 from fairjax.metrics import GAPS, MEASURES
+from fairjax.preprocess import PREPROCESSORS
 from fairjax.registry import Registry
-from fairjax.runs import labels
+from fairjax.runs import labels, specification
+from fairjax.runs.composed_losses import settings_of_method
 from fairjax.runs.fields import field_docs
 from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_FIELDS
 from fairjax.runs.postprocessors import POSTPROCESSORS
@@ -25,8 +28,14 @@ CHOICES: dict[str, Callable[[], Registry[Any]]] = {
     "methods": labels.methods,
     "across": lambda: GAPS,
     "selection.rule": lambda: RULES,
+    "preprocess": lambda: PREPROCESSORS,
+    "loss.base": lambda: BASES,
+    "loss.terms": lambda: TERMS,
 }
 """The settings whose values are names in registries, and the registries."""
+
+UNLISTED = ("preprocess",)
+"""The settings whose choices are shown only in the help of the setting itself."""
 
 WIDTH = 79
 """Maximum width of a line of help."""
@@ -55,7 +64,8 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
             continue
         flag = f"--{field.name.replace('_', '-')}"
         words = _first_sentence(docs.get(field.name, ""))
-        if field.name in CHOICES and (field.name != "dataset" or value in DATASETS):
+        listed = field.name in CHOICES and field.name not in UNLISTED
+        if listed and (field.name != "dataset" or value in DATASETS):
             words += f": {', '.join(CHOICES[field.name]())}"
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]
@@ -76,8 +86,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
     if "network" in own:
         text += ["--network FILE.py:FUNCTION debiases a trained network; see `--help network`"]
     if len(own) < len(groups):
-        called = ", ".join(name for name in groups if name in METHODS)
-        text += [*_wrapped(f"Methods, --METHOD.SETTING VALUE; `methods METHOD` explains one: {called}")]
+        text += ["Methods have settings too, --METHOD.SETTING VALUE; `methods METHOD` lists them"]
     return "\n".join([*text, f"`{command} --help SETTING` explains one setting, `{command} --help all` everything."])
 
 
@@ -153,8 +162,7 @@ def method_help(name: str) -> str:
         lines += [f"Limits: {', '.join(limits)}", ""]
     if references:
         lines += ["References:", textwrap.indent(textwrap.dedent(references.strip("\n")), "  ").rstrip(), ""]
-    value = method()
-    settings = _fields(value, f"{name}.")
+    settings = _fields(settings_of_method(name, method), f"{name}.")
     return "\n".join([*lines, *(["Settings:", "", *settings] if settings else ["It has no settings."])])
 
 
@@ -166,8 +174,17 @@ def _fields(settings: Any, prefix: str, names: Sequence[str] = ()) -> list[str]:
         lines.append(_entry(flag, f"{docs.get(name, '')} [{_shown(getattr(settings, name))}]"))
         if f"{prefix}{name}" in CHOICES:
             choices = CHOICES[f"{prefix}{name}"]()
-            lines += [_entry(f"  {choice}", choices.summary(choice)) for choice in choices]
+            lines += [_entry(f"  {choice}", _of_choice(choices, choice)) for choice in choices]
     return lines
+
+
+def _of_choice(choices: Registry[Any], name: str) -> str:
+    """Describe an entry of a registry, with its settings if it is a term or a preprocessor."""
+    words = choices.summary(name)
+    if choices is not TERMS and choices is not PREPROCESSORS:
+        return words
+    settings = specification.settings_of(choices[name])
+    return f"{words} Settings: {', '.join(settings)}." if settings else words
 
 
 def _entry(flag: str, words: str, indent: int = 22) -> str:

@@ -108,6 +108,11 @@ def _checked(settings: PredictSettings, saved: checkpoint.Saved) -> tuple[dict[s
             f"{settings.network} was not trained on a table of your own, so it does not say how to encode new rows: "
             "use fairjax.checkpoint.load in Python"
         )
+    if about.get("mapped"):
+        raise ValueError(
+            f"{settings.network} was trained on features that {' and '.join(about['mapped'])} changed by a map of its "
+            "train rows, which is not saved: use fairjax.preprocess in Python"
+        )
     if saved.module is not None:
         if settings.code is not None:
             raise ValueError(f"{settings.network} holds its own network, so --code would change nothing: leave it out")

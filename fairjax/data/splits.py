@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from fairjax import checks
 from fairjax.data.dataset import Dataset, _check_finite, _table
+from fairjax.data.scaler import mean_and_scale
 from fairjax.data.unscaled import is_standardised, nan_where_invalid, unscaled
 from fairjax.metrics import Measure, as_parity
 from fairjax.metrics.groups import Groups
@@ -405,7 +406,7 @@ def _parts(
 ) -> PartArrays:
     """Compute the parts for one key; no person has more than `most` rows."""
     rows = _part_rows(key, x.shape[0], strata, train, valid, persons, most)
-    return (*rows, *_scaler(jnp.take(x, rows[0], axis=0)))
+    return (*rows, *mean_and_scale(jnp.take(x, rows[0], axis=0)))
 
 
 def _part_rows(
@@ -475,18 +476,6 @@ def _part_ends(n: int, train: float, valid: float) -> tuple[int, int]:
             f"train, valid and test for shares {train}, {valid} and the rest of {n} rows: use more rows or other shares"
         )
     return train_end, valid_end
-
-
-def _scaler(x: Float[Array, "n *d"]) -> tuple[Float[Array, " *d"], Float[Array, " *d"]]:
-    """Compute mean and standard deviation of each column; constant columns get 1 in place of their deviation."""
-    low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
-    # Sums of many float32 values lose digits, so the mean is corrected by the mean of the deviations, which are small.
-    rough = jnp.mean(x, axis=0)
-    mean = rough + jnp.mean(x - rough[None, :], axis=0)
-    deviation = jnp.sqrt(jnp.mean((x - mean[None, :]) ** 2, axis=0))
-    # Rounding may leave a constant column with a tiny deviation, so the range is tested instead.
-    constant = low == high
-    return jnp.where(constant, low, mean), jnp.where(constant, 1.0, deviation)
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

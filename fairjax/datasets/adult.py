@@ -6,7 +6,17 @@ import pandas as pd
 
 from fairjax.data.dataset import Dataset
 from fairjax.datasets.files import UCI, DataError, PathLike, RawFile, find, user_path
-from fairjax.datasets.reading import Protected, check_choices, check_known, from_standard, named_groups, read_headless
+from fairjax.datasets.reading import (
+    Protected,
+    check_choices,
+    check_duplicates,
+    check_known,
+    from_standard,
+    merged_attributes,
+    named_groups,
+    read_headless,
+    without_duplicates,
+)
 
 ADULT_FILES = {
     "adult.data": RawFile(
@@ -57,13 +67,14 @@ def adult(
     intersect: bool = True,
     minimum: int = 50,
     small: str = "leave out",
+    duplicates: str = "keep",
     verify: bool = True,
 ) -> Dataset:
     """Load Adult (census income): predict an income above 50,000 dollars per year. Protected: sex, 1 = male.
 
-    The training and the test file together have 45,222 rows and 98 features, as in AIF360's `AdultDataset`. With
-    occupation as the label there are six classes, `ADULT_OCCUPATIONS`, and neither the occupation nor the income is
-    among the features.
+    The training and the test file together have 45,222 rows and 98 features, as in AIF360's `AdultDataset`; 39,182
+    of the rows differ from each other. With occupation as the label there are six classes, `ADULT_OCCUPATIONS`, and
+    neither the occupation nor the income is among the features.
 
     Args:
         path: Folder with `adult.data` and `adult.test`; if omitted, `fairjax.datasets.find` looks for the files.
@@ -72,6 +83,8 @@ def adult(
         intersect: Whether several attributes are intersected; see `fairjax.data.groups`.
         minimum: Least number of rows for a group to be compared.
         small: Treatment of smaller groups; see `fairjax.data.groups`.
+        duplicates: "keep" all rows, or "drop" every row whose features and label, as prepared, are those of an earlier
+            one. Attributes in `protected` are compared by name, others by whether they are privileged.
         verify: Whether to reject files whose checksum is not the expected one.
 
     Returns:
@@ -91,6 +104,7 @@ def adult(
         Becker, Kohavi (1996), Adult, UCI Machine Learning Repository, https://doi.org/10.24432/C5XW20
     """
     check_choices(protected, ("race", "sex"), target, ("income", "occupation"))
+    check_duplicates(duplicates)
     if path is not None and user_path(path).is_file():
         raise DataError(f"adult has two files, adult.data and adult.test: pass their folder, found the file {path}")
     parts = []
@@ -104,6 +118,7 @@ def adult(
         parts.append(part)
     frame = pd.concat(parts, ignore_index=True).drop(columns="fnlwgt").dropna()
     categorical = ["workclass", "education", "marital-status", "occupation", "relationship", "native-country"]
+    privileged = {"race": ["White"], "sex": ["Male"]}
     labels, classes = None, ()
     if target == "occupation":
         categorical.remove("occupation")
@@ -113,12 +128,16 @@ def adult(
             raise DataError(
                 "adult.data or adult.test has an unknown occupation: download them again from their publisher"
             )
+    flags = merged_attributes(privileged, protected)
+    compared = frame.drop(columns="income-per-year")
+    compared = without_duplicates(compared, frame["income-per-year"] if labels is None else labels, flags, duplicates)
+    frame, labels = frame.loc[compared.index], None if labels is None else labels[compared.index]
     return from_standard(
         "adult" if labels is None else "adult_occupation",
         frame,
         label="income-per-year",
         favorable=(">50K",),
-        privileged={"race": ["White"], "sex": ["Male"]},
+        privileged=privileged,
         categorical=categorical,
         protected="sex",
         groups=named_groups(frame, protected, {"race": "White", "sex": "Male"}, intersect, minimum, small),

@@ -2,7 +2,17 @@
 
 from fairjax.data.dataset import Dataset
 from fairjax.datasets.files import PathLike, RawFile, find
-from fairjax.datasets.reading import Protected, check_choices, check_known, from_standard, named_groups, read_headed
+from fairjax.datasets.reading import (
+    Protected,
+    check_choices,
+    check_duplicates,
+    check_known,
+    from_standard,
+    merged_attributes,
+    named_groups,
+    read_headed,
+    without_duplicates,
+)
 
 COMPAS_FILES = {
     "compas-scores-two-years.csv": RawFile(
@@ -42,13 +52,15 @@ def compas(
     intersect: bool = True,
     minimum: int = 50,
     small: str = "leave out",
+    duplicates: str = "keep",
     verify: bool = True,
 ) -> Dataset:
     """Load COMPAS (ProPublica): predict reoffending within two years. Protected: race, 1 = Caucasian.
 
-    After ProPublica's own filter there are 6,167 rows and 401 features, as in AIF360's `CompasDataset`. Note the
-    polarity: y = 1 is recidivism, as coded in the file, although AIF360 calls 0 the favorable label. With COMPAS's own
-    score as the label there are three classes, `COMPAS_SCORES`, and the same features.
+    After ProPublica's own filter there are 6,167 rows and 401 features, as in AIF360's `CompasDataset`; 5,404 of
+    the rows differ from each other. Note the polarity: y = 1 is recidivism, as coded in the file, although AIF360 calls
+    0 the favorable label. With COMPAS's own score as the label there are three classes, `COMPAS_SCORES`, and the same
+    features.
 
     Args:
         path: The file, or its folder; if omitted, `fairjax.datasets.find` looks for it.
@@ -57,6 +69,8 @@ def compas(
         intersect: Whether several attributes are intersected; see `fairjax.data.groups`.
         minimum: Least number of rows for a group to be compared.
         small: Treatment of smaller groups; see `fairjax.data.groups`.
+        duplicates: "keep" all rows, or "drop" every row whose features and label, as prepared, are those of an earlier
+            one. Attributes in `protected` are compared by name, others by whether they are privileged.
         verify: Whether to reject a file whose checksum is not the expected one, such as a copy with other line ends.
 
     Returns:
@@ -77,6 +91,7 @@ def compas(
         https://github.com/propublica/compas-analysis
     """
     check_choices(protected, ("race", "sex"), target, ("two_year_recid", "score_text"))
+    check_duplicates(duplicates)
     file = find(COMPAS_FILES["compas-scores-two-years.csv"], path, verify=verify)
     raw = read_headed(file, (*COMPAS_COLUMNS, *COMPAS_FILTER), COMPAS_NUMBERS)
     check_known(raw, "two_year_recid", (0, 1), file)
@@ -89,16 +104,19 @@ def compas(
         & (raw["score_text"] != "N/A")
     )
     frame = raw.loc[selected, list(COMPAS_COLUMNS)].dropna()
-    scores = None
     if target == "score_text":
         check_known(raw, "score_text", (*COMPAS_SCORES, "N/A"), file, missing=True)
-        scores = raw.loc[frame.index, "score_text"], COMPAS_SCORES
+    privileged = {"sex": ["Female"], "race": ["Caucasian"]}
+    flags = merged_attributes(privileged, protected)
+    compared, labels = frame.drop(columns="two_year_recid"), raw.loc[frame.index, target]
+    frame = frame.loc[without_duplicates(compared, labels, flags, duplicates).index]
+    scores = (labels[frame.index], COMPAS_SCORES) if target == "score_text" else None
     return from_standard(
         "compas" if scores is None else "compas_score_text",
         frame,
         label="two_year_recid",
         favorable=(0,),
-        privileged={"sex": ["Female"], "race": ["Caucasian"]},
+        privileged=privileged,
         categorical=("age_cat", "c_charge_degree", "c_charge_desc"),
         protected="race",
         groups=named_groups(frame, protected, {"sex": "Female", "race": "Caucasian"}, intersect, minimum, small),

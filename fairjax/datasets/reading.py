@@ -47,6 +47,40 @@ def named_groups(
     )
 
 
+def without_duplicates(
+    frame: pd.DataFrame, labels: pd.Series, flags: Mapping[str, Sequence[object]], duplicates: str
+) -> pd.DataFrame:
+    """Return the rows, or only the first of those that are equal once they are prepared.
+
+    Args:
+        frame: features and protected attributes, as words and numbers.
+        labels: label of each row, which must be equal too.
+        flags: columns of which only a flag is left after the preparation, and the values for which it is 1.
+        duplicates: "keep" or "drop".
+
+    Example:
+        >>> frame = pd.DataFrame({"age": [30, 30, 30], "race": ["Black", "Other", "White"]})
+        >>> without_duplicates(frame, pd.Series([0, 0, 0]), {"race": ["White"]}, "drop").index.tolist()
+        [0, 2]
+    """
+    if duplicates == "keep":
+        return frame
+    prepared = frame.assign(**{column: frame[column].isin(list(values)) for column, values in flags.items()})
+    return frame[~prepared.assign(**{"the label": labels}).duplicated()]
+
+
+def merged_attributes(privileged: Mapping[str, list[str]], protected: Protected) -> dict[str, list[str]]:
+    """Return the attributes whose unprivileged values are not distinguished, with their privileged values."""
+    named = () if protected is None else (protected,) if isinstance(protected, str) else tuple(protected)
+    return {name: values for name, values in privileged.items() if name not in named}
+
+
+def check_duplicates(duplicates: str) -> None:
+    """Check the treatment of duplicates, before any file is read."""
+    if duplicates not in ("keep", "drop"):
+        raise ValueError(f"duplicates must be 'keep' or 'drop', found {duplicates!r}")
+
+
 def read_headed(file: Path, columns: Sequence[str], numbers: Sequence[str], **options: Any) -> pd.DataFrame:
     """Read the given columns of a file with a header line."""
     frame = _read(file, header=0, **options)

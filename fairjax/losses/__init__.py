@@ -12,9 +12,17 @@ from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
 from fairjax.losses.group_prediction import group_cross_entropy, group_normalised_error
+from fairjax.losses.group_robust import GroupRobust, group_robust
+from fairjax.losses.hsic import Hsic, hsic
 from fairjax.losses.laftr import Laftr
 from fairjax.losses.loss import Loss, TermState
+from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
+from fairjax.losses.prejudice import Prejudice, prejudice
+from fairjax.losses.template_gap import TemplateGap, template_gap
+from fairjax.losses.transport import wasserstein
+from fairjax.losses.wasserstein_distance import Wasserstein
+from fairjax.losses.weight_decay import WeightDecay, weight_decay
 from fairjax.registry import Registry, brief
 
 
@@ -32,6 +40,12 @@ TERMS: Registry[type[Term]] = Registry(
     "term",
     {
         "parity": ParityPenalty,
+        "prejudice": Prejudice,
+        "mmd": Mmd,
+        "hsic": Hsic,
+        "wasserstein": Wasserstein,
+        "group_robust": GroupRobust,
+        "weight_decay": WeightDecay,
         "adversary": Adversary,
         "laftr": Laftr,
     },
@@ -53,11 +67,18 @@ __all__ = [
     "CrossEntropy",
     "Data",
     "Laftr",
+    "GroupRobust",
+    "Hsic",
     "Loss",
+    "Mmd",
     "Outputs",
     "ParityPenalty",
+    "TemplateGap",
+    "Prejudice",
     "Term",
     "TermState",
+    "Wasserstein",
+    "WeightDecay",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",
@@ -65,6 +86,13 @@ __all__ = [
     "cross_entropy",
     "group_cross_entropy",
     "group_normalised_error",
+    "template_gap",
+    "group_robust",
+    "hsic",
+    "mmd",
+    "prejudice",
     "term",
+    "wasserstein",
+    "weight_decay",
     "weighted_mean",
 ]

@@ -50,6 +50,8 @@ class Outputs(NamedTuple):
     """Activations (m, units) of the layers that the terms name, by the name of the layer."""
     observed: PyTree[Array] = ()
     """What the term's own `observe` returned. For a loss of several terms, a tuple with one entry per term."""
+    params: PyTree[Array] = ()
+    """The network's parameters, if a term has `needs_params`."""
 
     def seen_by(self, index: int) -> "Outputs":
         """Return the outputs as one term of several sees them."""
@@ -91,6 +93,8 @@ class Term:
     """The computation as a formula of one line."""
     needs_group: ClassVar[bool] = True
     """Whether the protected attribute of the train rows is needed."""
+    needs_params: ClassVar[bool] = False
+    """Whether the term looks at the network's parameters."""
     validated: ClassVar[bool] = True
     """Whether the term counts in the validation loss; the loss of an adversary that is still learning does not."""
     combination: ClassVar[Literal["add", "project"]] = "add"
@@ -216,6 +220,6 @@ def check_weight(name: str, weight: Any) -> None:
     """
     if isinstance(weight, jax.core.Tracer) or not isinstance(weight, int | float | jax.Array):
         return
-    numbers = np.asarray(weight)  # not of JAX, since a loss may be made within a trace
-    if not np.all((numbers >= 0) & (numbers < np.inf)):
+    values = np.asarray(weight)  # not JAX, which would choose its devices when a default loss is made at import
+    if not bool(np.all((values >= 0) & (values < np.inf))):
         raise ValueError(f"the weight of {name} must be a finite number, at least 0, got {weight}")

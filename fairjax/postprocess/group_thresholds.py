@@ -5,7 +5,6 @@ they require that the attribute is known, and may be used, when decisions are ma
 """
 
 import numbers
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -15,12 +14,17 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from fairjax import checks, metrics
-from fairjax.metrics import Measure, Rate
-from fairjax.metrics.rates import selection
-from fairjax.selection import TIE, Evaluation, Rule, evaluate_tables, first_max, improves
+from fairjax.metrics import Measure
+from fairjax.postprocess.corpus_shares import group_codes
+from fairjax.postprocess.threshold_cells import tables_at, tables_of_cells
+from fairjax.postprocess.threshold_searches import all_combinations, at_common_rates, coordinate_search, first_rate
+from fairjax.selection import Evaluation, Rule, evaluate_tables, first_max
 
 Search = Literal["auto", "pairs", "coordinate", "common rate"]
 """Search strategies for the thresholds of groups."""
+
+MOST_COMBINATIONS = 101**2
+"""Number of combinations of thresholds up to which "auto" evaluates all of them."""
 
 
 class GroupThresholds(NamedTuple):
@@ -124,28 +128,35 @@ def group_thresholds(
     num_groups: int | None = None,
     search: Search = "auto",
     sweeps: int = 3,
+    cells: Any = None,
+    num_cells: int | None = None,
 ) -> GroupThresholds:
     """Search a grid for the group thresholds that the rule scores highest.
 
-    For two groups the search is exhaustive, and the first pair wins ties. For more groups there are too many
-    combinations, count^groups, and the following searches are available:
+    For two groups the search is exhaustive, and the first pair wins ties. For more groups there are count^groups
+    combinations, too many unless the grid is coarse, and the following searches are available:
 
     * "coordinate" starts from the best common threshold and sweeps over the groups a few times, setting each group's
       threshold to the best one while the others are fixed. A threshold changes only if that increases the score.
     * "common rate" gives each group the threshold at which its rate is closest to a target, for targets spread over
       [0, 1], and takes the best target; of equally close thresholds, it uses the one with the higher accuracy. The rate
       is the first one that the measure compares, or the share of accepted rows if the measure does not define rates.
-    * "auto" sweeps over the groups from the results of both and takes the better result. Two groups get the best pair.
+    * "auto" is exhaustive for two groups, and for more groups up to 10,201 combinations, such as 21 thresholds for each
+      of three groups. Otherwise, it sweeps over the groups from the results of both and takes the better result.
 
     A group without rows gets the best common threshold.
 
     All searches use confusion tables only; the table of a combination is the sum of tables of the groups.
 
+    Groups that overlap, such as two attributes side by side, cannot have thresholds, since a row must have one. Give
+    thresholds to `cells` of rows, such as the intersections of the attributes, while the measure compares the groups.
+
     Args:
         measure: the measure of bias; for more than two groups, a `fairjax.metrics.Parity`.
         scores: sigmoid outputs in (0, 1).
         y: labels.
-        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of groups.
+        a: protected attribute: booleans for two groups, codes 0, 1, ... for any number of groups; with `cells`, also
+            memberships.
         rule: the rule that scores combinations by their evaluation.
         count: number of equally spaced thresholds in [0, 1].
         weights: sample weights; 1 if omitted.
@@ -153,14 +164,17 @@ def group_thresholds(
             traced.
         search: one of the searches above, or "pairs", which requires two groups.
         sweeps: number of sweeps over the groups.
+        cells: what has thresholds of its own, if not the groups: booleans or codes. Decide with them in place of `a`.
+        num_cells: number of cells; two for booleans, and otherwise inferred from codes that are not traced.
 
     Returns:
         The thresholds, and their evaluation on the given rows; if traced rows are invalid, thresholds, accuracy and
         bias are NaN.
 
     Raises:
-        ValueError: if `fairjax.checks.rows` raises it, if the groups are memberships or their number is not known, if
-            `search` is unknown or is "pairs" for more than two groups, or if the measure has more than two classes.
+        ValueError: if `fairjax.checks.rows` raises it, if the groups are memberships and there are no cells, if the
+            number of groups or cells is not known, if `search` is unknown or is "pairs" for more than two groups, if
+            the measure has more than two classes, or if it solves for memberships.
         TypeError: if an argument is sparse, masked, or holds anything but numbers and booleans.
 
     Example:
@@ -176,7 +190,14 @@ def group_thresholds(
         https://arxiv.org/abs/1610.02413
         Cruz, Hardt (2024), Unprocessing seven years of algorithmic fairness, ICLR, https://arxiv.org/abs/2306.07261
     """
-    groups = _number_of_groups(measure, a, num_groups)
+    if cells is None:
+        groups = _number_of_groups(measure, a, num_groups)
+        rows, codes = None, None
+    else:
+        _check_two_classes(measure)
+        rows = metrics.checked(measure, scores, y, a, weights)
+        codes, valid, groups = group_codes(cells, num_cells, rows.y.shape[0], "cells")
+        rows = rows._replace(valid=checks.all_valid(rows.valid, valid))
     if search not in get_args(Search):
         raise ValueError(f"search must be one of {', '.join(map(repr, get_args(Search)))}, found {search!r}")
     if search == "pairs" and groups > 2:
@@ -186,16 +207,23 @@ def group_thresholds(
     if not isinstance(sweeps, numbers.Integral) or sweeps < 1:
         raise ValueError(f"sweeps must be a whole number, at least 1, found {sweeps}")
     cuts = metrics.threshold_grid(count)
-    rows = checks.rows(scores, y, a, weights, num_groups=groups)
+    if rows is None:
+        rows = checks.rows(scores, y, a, weights, num_groups=groups)
     if rows.values.ndim != 1:
         raise ValueError(f"scores must be one number per row, shape (n,), found shape {rows.values.shape}")
-    # Axes: threshold, decision, label, group.
+    of_cells = None if codes is None else tables_of_cells(measure, rows, codes, groups, cuts)
+    if codes is not None:
+        rows = rows._replace(a=codes)
+    # Axes: threshold, decision, label, group or cell.
     tables = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups))
     squared = None
-    if rows.weights is not None:
+    if rows.weights is not None and of_cells is None:
         squared = metrics.tables_by_threshold(metrics.histogram_of_rows(rows, cuts, groups, squared=True))
 
     def evaluate(indices: Int[Array, "c g"]) -> Evaluation:
+        if of_cells is not None:
+            return evaluate_tables(measure, cuts[indices[:, -1]], *tables_at(of_cells, indices))
+
         def pick(tables):
             return jnp.take_along_axis(tables, indices[:, None, None, :], axis=0)
 
@@ -206,21 +234,25 @@ def group_thresholds(
         checked = evaluation._replace(**{name: rows.or_nan(getattr(evaluation, name)) for name in names})
         return GroupThresholds(rows.or_nan(cuts[indices]), checked)
 
-    if groups == 2 and search in ("auto", "pairs"):
-        pairs = jnp.stack(jnp.divmod(jnp.arange(count**2, dtype=jnp.int32), count), axis=1)
-        evaluated = evaluate(pairs)
-        best_pair = first_max(rule(evaluated))
-        return result(jax.tree.map(lambda entry: entry[best_pair], evaluated), pairs[best_pair])
-
     def score(indices: Int[Array, "c g"]) -> Float[Array, " c"]:
         scored = rule(evaluate(indices))
         return jnp.where(jnp.isnan(scored), -jnp.inf, scored)
 
     common = jnp.broadcast_to(jnp.arange(count, dtype=jnp.int32)[:, None], (count, groups))
+    absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
+    if search == "pairs" or (search == "auto" and (groups == 2 or count**groups <= MOST_COMBINATIONS)):
+        every = all_combinations(count, groups)
+        evaluated = evaluate(every)
+        best_of_all = first_max(rule(evaluated))
+        if groups == 2:
+            return result(jax.tree.map(lambda entry: entry[best_of_all], evaluated), every[best_of_all])
+        indices = jnp.where(absent, common[first_max(score(common))], every[best_of_all])
+        return result(jax.tree.map(lambda entry: entry[0], evaluate(indices[None])), indices)
+
     combinations = [common]
     if search != "coordinate":
         accuracy = jax.vmap(metrics.accuracy_from_table)(tables)
-        combinations.append(_at_common_rates(_first_rate(measure), tables, common[first_max(accuracy)]))
+        combinations.append(at_common_rates(first_rate(measure), tables, common[first_max(accuracy)]))
     # Score all combinations in one call, since a rule may be a large program.
     combination_scores = jnp.split(score(jnp.concatenate(combinations)), len(combinations))
     best = [first_max(scored) for scored in combination_scores]
@@ -230,61 +262,23 @@ def group_thresholds(
         starts, reached_scores = starts[1:], reached_scores[1:]
     else:
         starts, reached_scores = jax.vmap(
-            lambda start, start_score: _coordinate_search(score, start, start_score, count, sweeps)
+            lambda start, start_score: coordinate_search(score, start, start_score, count, sweeps)
         )(starts, reached_scores)
     indices = starts[first_max(reached_scores)]
-    absent = jnp.sum(tables[0], axis=(0, 1)) <= 0
     indices = jnp.where(absent, combinations[0][best[0]], indices)  # the best common threshold
     return result(jax.tree.map(lambda entry: entry[0], evaluate(indices[None])), indices)
 
 
-def _coordinate_search(
-    score: Callable[[Int[Array, "c g"]], Float[Array, " c"]],
-    start: Int[Array, " g"],
-    start_score: Float[Array, ""],
-    count: int,
-    sweeps: int,
-) -> tuple[Int[Array, " g"], Float[Array, ""]]:
-    """Improve the thresholds by coordinate search from `start`; returns the thresholds and their score."""
-    groups = start.shape[0]
-    candidates = jnp.arange(count, dtype=jnp.int32)[:, None]
-
-    def step(carry, group):
-        indices, reached_score = carry
-        trials = jnp.where(jnp.arange(groups, dtype=jnp.int32)[None, :] == group, candidates, indices[None, :])
-        scores = score(trials)
-        best = first_max(scores)
-        better = improves(scores[best], reached_score)
-        return (jnp.where(better, trials[best], indices), jnp.where(better, scores[best], reached_score)), None
-
-    order = jnp.tile(jnp.arange(groups, dtype=jnp.int32), sweeps)
-    return jax.lax.scan(step, (start, start_score), order)[0]
-
-
-def _at_common_rates(rate: Rate, tables: Float[Array, "t 2 2 G"], fallback: Int[Array, " G"]) -> Int[Array, "t G"]:
-    """Return, for each target, the index of each group's threshold whose rate is closest to it."""
-    rates, defined = jax.vmap(rate.of)(tables)
-    targets = metrics.threshold_grid(rates.shape[0])
-    distances = jnp.where(defined[None], jnp.abs(rates[None] - targets[:, None, None]), jnp.inf)
-    nearest = distances <= jnp.min(distances, axis=1, keepdims=True) + TIE
-    # The contribution of each group's rows to the balanced accuracy of all rows.
-    labels = jnp.maximum(jnp.sum(tables[0], axis=(0, 2)), 1e-12)
-    gain = tables[:, 0, 0] / labels[0] + tables[:, 1, 1] / labels[1]
-    nearest_indices = jnp.argmax(jnp.where(nearest, gain[None], -jnp.inf), axis=1).astype(jnp.int32)
-    return jnp.where(jnp.any(defined, axis=0)[None], nearest_indices, fallback[None])
-
-
-def _first_rate(measure: Measure) -> Rate:
-    parts = metrics.as_parity(measure)
-    return selection() if parts is None else parts.rates[0]
-
-
-def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
+def _check_two_classes(measure: Measure) -> None:
     if metrics.num_classes(measure) != 2:
         raise ValueError(
             f"thresholds are for scores of two classes, the measure is about {metrics.num_classes(measure)}: give one "
             "of two"
         )
+
+
+def _number_of_groups(measure: Measure, a: Any, num_groups: int | None) -> int:
+    _check_two_classes(measure)
     _check_not_memberships(a)
     measure_groups = getattr(measure, "num_groups", None)
     if num_groups is not None and (num_groups < 2 or measure_groups not in (None, num_groups)):

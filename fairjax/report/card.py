@@ -77,6 +77,10 @@ def _training(settings: Settings, structure: Structure, data: Mapping[str, Any],
         f"* **Selection**: the rule {settings.selection.rule} on validation parts, with the bound "
         f"|bias| < {settings.selection.epsilon:g}.",
     ]
+    if settings.loss != type(settings.loss)():
+        lines.append(f"* **Loss**: {' + '.join([settings.loss.base, *settings.loss.terms])}.")
+    if settings.preprocess:
+        lines.append(f"* **Preprocessing** of train parts: {', then '.join(settings.preprocess)}.")
     lines += _columns(settings, data) if settings.table else []
     lines += [_GIVEN] if given else []
     lines += [f"* **Warning**: {warning}." for warning in data["warnings"]]

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
+from fairjax.report.markdown_table import markdown_table
 from fairjax.runs.labels import label, needs_group
 from fairjax.runs.structure import BINARY, Structure
 
@@ -64,10 +65,8 @@ def dataset_title(dataset: str, structure: Structure = BINARY) -> str:
 
 def markdown(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> str:
     """Format the table as Markdown."""
-    table = summary(results)
-    lines = [" | ".join(("", *row, "")).strip() for row in (table.columns, ["---"] * len(table.columns))]
-    lines += [" | ".join(("", *row, "")).strip() for row in table.itertuples(index=False)]
-    return f"{title(results, structure)}\n\n" + "\n".join(lines) + f"\n\n{caption(results, epsilon, structure)}\n"
+    table = markdown_table(summary(results))
+    return f"{title(results, structure)}\n\n{table}\n\n{caption(results, epsilon, structure)}\n"
 
 
 def caption(results: pd.DataFrame, epsilon: float, structure: Structure = BINARY) -> str:

@@ -17,11 +17,12 @@ GROUPING_FIELDS = ("intersect", "minimum", "small", "across", "rate_minimum", "s
 # Settings that trained networks depend on.
 TRAINING_FIELDS = (
     "dataset", "seeds", "protected", "intersect", "minimum", "small", "stratify", "simulation", "network", "training",
-    "table", *TABLE_FIELDS, "images", *IMAGE_FIELDS,
+    "loss", "preprocess", "table", *TABLE_FIELDS, "images", *IMAGE_FIELDS,
 )  # fmt: skip
 
 
 # Settings that older versions do not have; at their defaults, they are not part of the identity.
+LATER_SETTINGS = ("loss", "preprocess", "composed")
 LATER_FIELDS = {
     "network": ("file", "output", "standardise", "kind", "channels", "blocks"),
     "simulation": ("bias",),
@@ -42,7 +43,7 @@ def identity(settings: Any, network: dict[str, Any] | None = None) -> dict[str, 
     if not isinstance(settings, Settings):
         return values
     default = {field.name: field.default for field in dataclasses.fields(settings)}
-    optional = (*GROUPING_FIELDS, *TABLE_FIELDS, "table", *IMAGE_FIELDS, "images")
+    optional = (*GROUPING_FIELDS, *LATER_SETTINGS, *TABLE_FIELDS, "table", *IMAGE_FIELDS, "images")
     values = {name: value for name, value in values.items() if name not in optional or value != plain(default[name])}
     for name, fields in LATER_FIELDS.items():
         usual = plain(default[name])

@@ -14,12 +14,14 @@ from fairjax import data, datasets
 from fairjax.data.own_table import TableColumns, own_table
 from fairjax.data.splits import STRATIFY, STREAM
 from fairjax.datasets import Simulator
+from fairjax.preprocess import prepare_many
 from fairjax.runs.memory import check_images_fit
 from fairjax.runs.settings import Settings
+from fairjax.runs.specification import parse_preprocessor
 from fairjax.runs.structure import Structure
 from fairjax.types import SHARED, Split
 
-SIMULATION, TRAINING_STREAM = 0, 1
+SIMULATION, TRAINING_STREAM, PREPROCESSING_STREAM = 0, 1, 0x9E90
 """Numbers that are folded into a seed's key. The stream of splits and each method have numbers of their own."""
 
 
@@ -49,7 +51,8 @@ def load(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
         options |= {"protected": settings.protected} if settings.protected else {}
     dataset = benchmark(settings.path, **options)
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
-    return _split(settings, dataset, structure), SHARED, structure, _facts(dataset) | _columns(settings, dataset)
+    splits, axes = _preprocessed(settings, _split(settings, dataset, structure), SHARED, dataset)
+    return splits, axes, structure, _facts(dataset) | _columns(settings, dataset)
 
 
 def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -61,7 +64,8 @@ def _own(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
     structure = Structure.of(dataset, settings.across, settings.rate_minimum)
     facts = _facts(dataset) | {"warnings": list(table.warnings), "encoder": table.encoder.to_plain()}
     facts |= _columns(settings, dataset)
-    return _split(settings, dataset, structure, table.identities), SHARED, structure, facts
+    splits = _split(settings, dataset, structure, table.identities)
+    return *_preprocessed(settings, splits, SHARED, dataset), structure, facts
 
 
 def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, Any]]:
@@ -78,7 +82,8 @@ def _own_images(settings: Settings) -> tuple[Split, Split, Structure, dict[str, 
     check_images_fit(loaded.dataset.x, len(settings.runs), settings.group_size)
     structure = Structure.of(loaded.dataset, settings.across, settings.rate_minimum)
     facts = _facts(loaded.dataset) | {"warnings": list(loaded.warnings)}
-    return _split(settings, loaded.dataset, structure, loaded.identities), SHARED, structure, facts
+    splits = _split(settings, loaded.dataset, structure, loaded.identities)
+    return *_preprocessed(settings, splits, SHARED, loaded.dataset), structure, facts
 
 
 def _facts(dataset: data.Dataset) -> dict[str, Any]:
@@ -143,7 +148,21 @@ def _redrawn(settings: Settings, simulator: Simulator) -> tuple[Split, Split, St
     structure = Structure(across=settings.across, minimum=settings.rate_minimum)
     features = math.prod(batch.x.shape[2:])
     names = tuple(f"x{number}" for number in range(1, features + 1)) if batch.x.ndim == 3 else ("x",)
-    return splits, axes, structure, {"rows": rows, "features": features, "protected": "a", "names": names}
+    facts = {"rows": rows, "features": features, "protected": "a", "names": names}
+    return *_preprocessed(settings, splits, axes), structure, facts
+
+
+def _preprocessed(
+    settings: Settings, splits: Split, axes: Split, dataset: data.Dataset | None = None
+) -> tuple[Split, Split]:
+    """Preprocess the train parts, if the settings say so, and return the splits with their vmap axes."""
+    if not settings.preprocess:
+        return splits, axes
+    keys, chain = fold_in_all(keys_of(settings), PREPROCESSING_STREAM), map(parse_preprocessor, settings.preprocess)
+    try:
+        return tuple(prepare_many(tuple(chain), keys, splits, dataset=dataset, axes=axes))
+    except ValueError as error:
+        raise ValueError(f"preprocess: {error}") from error
 
 
 def keys_of(settings: Settings) -> jax.Array:

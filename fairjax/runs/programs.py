@@ -1,6 +1,7 @@
 """Compiled programs of a run other than training and debiasing: scores, additional rules, portfolios."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,8 +10,9 @@ from jaxtyping import Array, Float, Int
 
 from fairjax import loop, selection
 from fairjax.methods import Parts
-from fairjax.metrics import probabilities
+from fairjax.metrics import num_groups, probabilities
 from fairjax.postprocess import group_thresholds
+from fairjax.runs.postprocessors import Decided, ScoredSeed
 from fairjax.types import AnyArray, Batch
 
 
@@ -57,3 +59,37 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
         return loop.Trace(found.evaluation, there._replace(threshold=found.evaluation.threshold))
 
     return jax.vmap(one)(scored)
+
+
+@functools.partial(jax.jit, static_argnames=("measure", "decide"))
+def postprocess(
+    measure, decide: Callable[[ScoredSeed], Decided], keys, train: Batch, scored: Scored, thresholds
+) -> loop.Trace:
+    """Apply a postprocessor to the scores of all seeds, and evaluate its decisions.
+
+    Args:
+        measure: the measure of bias.
+        decide: the postprocessor's function of one seed.
+        keys: one random key per seed.
+        train: labels and groups of the train part.
+        scored: scores, labels and groups of the valid and test parts.
+        thresholds: the thresholds of the networks, tuned on the valid part.
+
+    Returns:
+        One candidate per network.
+    """
+
+    def one(key, train: Batch, scored: Scored, threshold) -> loop.Trace:
+        valid, test = scored
+        seed = ScoredSeed(
+            key, train.y, train.a, valid.x[:, 0], valid.y, valid.a, test.x[:, 0], test.a, threshold,
+            num_groups(measure, train.a),
+        )  # fmt: skip
+        decided = decide(seed)
+        valid, test = (
+            selection.evaluate_at(measure, decisions, part.y, part.a, jnp.array(0.5))
+            for decisions, part in ((decided.valid, valid), (decided.test, test))
+        )
+        return loop.Trace(*(evaluation._replace(threshold=decided.threshold) for evaluation in (valid, test)))
+
+    return jax.vmap(one)(keys, train, scored, thresholds)

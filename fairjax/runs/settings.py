@@ -11,12 +11,14 @@ from fairjax.datasets import DATASETS, Benchmark, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Cnn, Mlp, ResNet
+from fairjax.runs.composed_losses import LossSettings, settings_of_method
 from fairjax.runs.fields import Field, current, field_docs, with_fields
 from fairjax.runs.function_in_file import FunctionInFile
 from fairjax.runs.hosts import Hosts
 from fairjax.runs.labels import PORTFOLIO, methods
 from fairjax.runs.own_data import check_own_data, own_benchmark
 from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.runs.specification import format_preprocessor, parse_preprocessor
 from fairjax.runs.values import check_values, expand_paths, field_types, short_repr
 from fairjax.selection import RULES, Rule
 from fairjax.training import Training
@@ -226,14 +228,14 @@ class Settings:
     """Train networks on splits of one data set and debias them, all seeds at once."""
 
     dataset: str = "loh"
-    """Data set, simulated or read from benchmark files, which are found or downloaded."""
+    """Data set, simulated, or found or downloaded."""
     measure: str = "spd"
     """Measure of bias. With more than two groups, the greatest rate minus the least; with more than two classes, the
     class that is furthest from parity."""
     seeds: tuple[int, ...] = SEEDS
     """Random seeds; each gives one train/valid/test split and one network."""
     methods: tuple[str, ...] = ("standard", "pruning", "bias_gda")
-    """Debiasing methods to run; standard is the trained network without changes."""
+    """Methods to run; standard is the network as trained."""
     out: Path | None = None
     """Folder of the results, by default results/DATASET-MEASURE. An interrupted run continues from there."""
     path: Path | None = None
@@ -251,7 +253,7 @@ class Settings:
     across: str | None = None
     """Gap that compares a rate across groups. By default the signed difference of two groups, or the spread of more."""
     rate_minimum: int = 1
-    """Minimum number of rows behind a group's rate in a part for the rate to be compared."""
+    """Minimum number of rows behind a rate that is compared."""
     stratify: bool = False
     """Split every group and label in the same shares. Otherwise a part's share of each is random."""
     table: tuple[str, ...] = ()
@@ -291,22 +293,27 @@ class Settings:
     """What to do with missing values of features: stop, or fill them in and indicate that they were missing."""
     use_protected: bool = False
     """Whether protected attributes are features too."""
+    preprocess: tuple[str, ...] = ()
+    """Preprocessors of train parts, NAME[,SETTING=VALUE ...]. They are applied one after another, as in reweighing or
+    removal,columns=sex+race; several values of a setting are joined by +. Networks are trained and debiased on the
+    preprocessed data."""
     simulation: Simulation = Simulation()
     network: NetworkSettings = NetworkSettings()
     training: Training = Training()
+    loss: LossSettings = LossSettings()
     portfolio: tuple[str, ...] = ("bias_gda", "adversarial_debiasing", "lagrangian")
     """Methods whose selected candidates the portfolio compares. It selects one per split, by the selection rule."""
     selection: Selection = Selection()
     roc_search: Literal["counts", "aif360"] = "counts"
-    """Search of reject option classification: exact from counts, or AIF360's own fit in parallel. The results
-    are the same, but AIF360 takes seconds per network."""
+    """Search of reject option: exact, or AIF360's own. The results are the same, but AIF360 takes seconds per
+    network."""
     group_size: int | None = None
     """Number of seeds that run together in one program. Results do not depend on it. The default suits the device."""
     save_every: float = 10.0
     """Seconds between saved states. An interrupted run loses at most this time and the chunk in progress."""
     compilation_cache: Path | None = None
-    """Folder in which compiled programs are kept for later runs, like JAX_COMPILATION_CACHE_DIR. Use only a folder of
-    your own, since its contents are executed."""
+    """Folder of compiled programs for later runs. It is like JAX_COMPILATION_CACHE_DIR: use only a folder of your own,
+    since its contents are executed."""
     hosts: Hosts = Hosts()
 
     def __post_init__(self):
@@ -341,6 +348,11 @@ class Settings:
             simulator.check_rows(self.simulation.rows, "simulation.rows")
             for value in self.simulation.sweep:
                 simulator.parameter.check(value, "simulation.sweep")
+        try:
+            written = tuple(format_preprocessor(parse_preprocessor(text)) for text in self.preprocess)
+        except ValueError as error:
+            raise ValueError(f"preprocess: {error}") from error
+        object.__setattr__(self, "preprocess", written)  # the one form in which they are stored
         self._check_network()
         for name in ("methods", "seeds"):
             values = getattr(self, name)
@@ -367,6 +379,8 @@ class Settings:
             for field in dataclasses.fields(self.training)
             if getattr(self.training, field.name) != field.default
         ]
+        changed += ["loss"] if self.loss != LossSettings() else []
+        changed += ["preprocess"] if self.preprocess else []
         if changed:
             raise ValueError(
                 f"{' and '.join(changed)} would change nothing for the network of {self.network.file}, which is not "
@@ -444,7 +458,8 @@ class Settings:
 
     def config(self, method: str) -> Method:
         """Return a method with its hyperparameters."""
-        return getattr(self, method, None) or METHODS[method]()
+        chosen = getattr(self, method, None) or METHODS[method]()
+        return chosen if isinstance(chosen, Method) else chosen.build()
 
     def module(self, classes: int) -> Mlp | Cnn | ResNet:
         """Build the Linen module of the run's networks, for a number of classes."""
@@ -468,7 +483,11 @@ def debias_type() -> type[Settings]:
 def _debias_type(methods: tuple[tuple[str, type[Method]], ...], groups: tuple[tuple[str, type], ...]) -> type[Settings]:
     base = globals().get("Debias", Settings)
     given = {field.name: field.type for field in dataclasses.fields(base)}
-    made = [(name, kind, kind()) for name, kind in methods if dataclasses.fields(cast(Any, kind))]
+    made = [
+        (name, type(values), values)
+        for name, kind in methods
+        if dataclasses.fields(cast(Any, values := settings_of_method(name, kind)))
+    ]
     taken = [name for name, kind, _ in made if given.get(name, kind) is not kind]
     if taken:
         raise ValueError(f"a method cannot be named {taken[0]!r}, which is a setting of debias: register another name")

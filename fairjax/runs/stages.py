@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import zlib
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -204,6 +205,26 @@ class GroupThresholds(Stage):
         return trials
 
 
+class MappedPostprocessing(Stage):
+    """A postprocessor that one program applies to the scores of all original networks."""
+
+    def compute(self, originals: Originals, progress: Any, earlier: Trials) -> Trials:
+        """Apply the postprocessor."""
+        run = originals.run
+        keys = fold_in_all(keys_of(run.settings), zlib.crc32(self.name.encode()))
+        with run.timings.stage(self.name):
+            trace = programs.postprocess(
+                originals.task.measure,
+                POSTPROCESSORS[self.name].program,
+                seeds.replicate(keys, run.machine.mesh),
+                originals.logits.train,
+                originals.scored,
+                originals.evaluated[0].valid.threshold,
+            )
+            trace = jax.block_until_ready(trace)
+        return {(self.name, "none"): Trial.of_one(trace, np.ones(len(run.settings.runs), bool))}
+
+
 class Postprocessing(Stage):
     """A postprocessor of AIF360, for the decisions or scores of the original networks."""
 
@@ -235,6 +256,8 @@ def stages_of(run: RunContext, networks: FlatVariables) -> Iterator[Stage]:
         elif name in METHODS:
             steps = seeds.steps_of(run.settings.config(name), networks)
             yield Steps(name) if steps else Unchanged(name) if METHODS[name] is Standard else Thresholds(name)
+        elif POSTPROCESSORS[name].program is not None:
+            yield MappedPostprocessing(name)
         else:
             yield GroupThresholds(name) if POSTPROCESSORS[name].decide is None else Postprocessing(name)
 

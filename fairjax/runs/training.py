@@ -1,19 +1,23 @@
 """Load the data and train the networks of a run."""
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from fairjax import seeds
-from fairjax.methods import Task
+from fairjax.checkpoint import first_line
+from fairjax.losses import TERMS, Loss, Term
+from fairjax.methods import METHODS, Method, Task
 from fairjax.nn import from_linen
 from fairjax.nn.flat import FlatVariables
 from fairjax.runs import hosts
 from fairjax.runs.compiler import lower_and_compile
+from fairjax.runs.composed_losses import with_measures
 from fairjax.runs.context import RunContext
 from fairjax.runs.drive import SavingDrive
 from fairjax.runs.given_network import EXAMPLE_ROWS, Given
@@ -21,10 +25,11 @@ from fairjax.runs.labels import PORTFOLIO, about
 from fairjax.runs.loading import TRAINING_STREAM, fold_in_all, keys_of, load
 from fairjax.runs.progress import progress_of
 from fairjax.runs.settings import Settings
+from fairjax.runs.specification import registered_name
 from fairjax.runs.stages import check_stages, compile_ahead
 from fairjax.runs.structure import Structure
 from fairjax.runs.trials import GivenNetworks, Prepared
-from fairjax.seeds import Axes
+from fairjax.seeds import Axes, shapes_only
 from fairjax.training import TrainingState
 from fairjax.types import Inputs, Split
 
@@ -63,14 +68,15 @@ def prepare(
         raise ValueError(f"the network of {settings.network.file} is debiased by `debias` alone: leave it out here")
     with run.timings.stage("loading"):
         splits, axes, structure, facts = load_data(settings) if data is None else data
-        check_methods(settings, structure, splits)
+        check_methods(settings, structure, overlapping=splits.a.ndim - (axes.a is not None) == 2)
+        check_terms(settings, structure)
         splits = seeds.replicate(splits, mesh)
     describe_data(run, structure, facts, given.warnings if given else ())
     network = given.network if given else from_linen(settings.module(len(structure.classes)))
     task = Task(network, structure.measure(settings.measure))
     if given:
         return Prepared(splits, axes, facts, structure, network, _copies(run, task, splits, Axes(axes), given), given)
-    trained = _train(run, task, splits, Axes(axes), ahead)
+    trained = _train(run, task, splits, Axes(axes), _loss(settings, structure), ahead)
     run.report_diverged(trained.diverged, "training")
     return Prepared(splits, axes, facts, structure, network, trained)
 
@@ -88,13 +94,18 @@ def describe_data(run: RunContext, structure: Structure, facts: dict[str, Any], 
         run.console.print(f"warning: {line}", soft_wrap=True, markup=False, highlight=False, style="yellow")
 
 
-def check_methods(settings: Settings, structure: Structure, splits: Split) -> None:
+def check_methods(settings: Settings, structure: Structure, *, overlapping: bool) -> None:
     """Check before training that all methods support the groups and classes of the data.
+
+    Args:
+        settings: the settings of the run.
+        structure: groups and classes.
+        overlapping: whether a row may belong to several groups.
 
     Raises:
         ValueError: if some do not; the message names them and the methods that do.
     """
-    unfit, overlapping = {}, splits.a.ndim == 2
+    unfit = {}
     for name in (*settings.methods, *(settings.portfolio if PORTFOLIO in settings.methods else ())):
         known = about(name)
         if known is None:
@@ -110,6 +121,59 @@ def check_methods(settings: Settings, structure: Structure, splits: Split) -> No
         words += ["--portfolio", *others] if PORTFOLIO in fit else []
         what = "; ".join(f"{name} does not support {reason}" for name, reason in unfit.items())
         raise ValueError(f"{what}: leave them out, as in {' '.join(words)}")
+
+
+def check_terms(settings: Settings, structure: Structure) -> None:
+    """Check before training that all terms of losses support the groups and classes of the data.
+
+    Raises:
+        ValueError: naming the terms that do not.
+    """
+    counts = {"groups": len(structure.groups), "classes": len(structure.classes)}
+    terms = {"loss.terms": settings.loss.build().terms}
+    terms |= {f"{name}.terms": _terms_of(settings.config(name)) for name in settings.methods if name in METHODS}
+    unfit = [
+        f"{registered_name(TERMS, term)} does not support {count} {kind}: leave it out of --{setting}"
+        for setting, entries in terms.items()
+        for term in entries
+        for kind, count in counts.items()
+        if count > getattr(term, kind)
+    ]
+    if unfit:
+        raise ValueError("; ".join(unfit))
+
+
+def _terms_of(method: Method) -> tuple[Term, ...]:
+    """Return the terms of the losses that are hyperparameters of a method."""
+    values = [getattr(method, field.name) for field in dataclasses.fields(cast(Any, method))]
+    return tuple(term for value in values if isinstance(value, Loss) for term in value.terms)
+
+
+def _loss(settings: Settings, structure: Structure) -> Loss:
+    """Return the loss of training, with measures for the groups and classes of the data."""
+    loss = settings.loss.build()
+    return with_measures(loss, structure, settings.measure) if loss.terms else loss
+
+
+def _check_network(run: RunContext, task: Task, stage: seeds.Fitting, keys: Any, splits: Split) -> None:
+    """Check that the network shows what the terms of losses look at, by tracing the programs that use them.
+
+    Raises:
+        ValueError: if it does not; the message names the setting, and what to do.
+    """
+    settings = run.settings
+    composed = [name for name in settings.methods if name in METHODS and _terms_of(settings.config(name))]
+    if not (stage.loss.terms or composed):
+        return
+    try:
+        state = stage.begin(keys, splits, shapes_only)
+        if stage.loss.terms:
+            stage.advance(splits, state, call=shapes_only)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"loss.terms cannot be used: {first_line(error)}") from error
+    if composed:
+        chosen = dataclasses.replace(settings, methods=tuple(composed))
+        check_stages(dataclasses.replace(run, settings=chosen), task, splits, stage.axes, state.best)
 
 
 def example_of(data: Data) -> Inputs:
@@ -151,10 +215,13 @@ def load_data(settings: Settings) -> Data:
     return splits, axes, structure, facts
 
 
-def _train(run: RunContext, task: Task, splits: Split, axes: Axes, ahead: Callable[..., None]) -> TrainingState:
+def _train(
+    run: RunContext, task: Task, splits: Split, axes: Axes, loss: Loss, ahead: Callable[..., None]
+) -> TrainingState:
     config, count, mesh = run.settings.training, len(run.settings.runs), run.machine.mesh
-    stage = seeds.Fitting(task.network, config, axes, run.machine)
+    stage = seeds.Fitting(task.network, config, axes, run.machine, seeds.replicate(loss, mesh))
     keys = seeds.replicate(fold_in_all(keys_of(run.settings), TRAINING_STREAM), mesh)
+    _check_network(run, task, stage, keys, splits)
 
     def ready(state: TrainingState) -> None:
         call = functools.partial(lower_and_compile, mesh=mesh)

@@ -9,6 +9,8 @@ import dataclasses
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from fairjax import arguments, loop
@@ -50,8 +52,9 @@ def fit_many(
         keys: one key per seed, for initialisation, order of rows and dropout.
         training: hyperparameters; `Training()` if omitted.
         loss: a composed loss, as for `fit`.
-        loss_axis: 0 if all numbers of the loss, such as weights, have a leading axis of seeds; None if the seeds share
-            them. A path of weights on the same splits is one program: repeat keys and splits for every weight.
+        loss_axis: 0 if numbers of the loss, such as weights, have a leading axis of seeds; scalars are shared. None if
+            the seeds share all numbers. A path of weights on the same splits is one program: repeat keys and row
+            numbers for every weight.
         start: variables to start from, with a leading axis of seeds; new ones if omitted.
         axes: vmap axes of the splits; by default, all arrays but the table have a seeds axis.
         mesh: the devices, from `fairjax.seeds.mesh`; all devices if omitted.
@@ -78,6 +81,8 @@ def fit_many(
     config = Training() if training is None else training
     arguments.check_training(network, config, splits)
     loss = arguments.checked_loss(loss, splits)
+    if loss_axis == 0:
+        loss = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) else jnp.full(keys.shape, leaf, float), loss)
     _check_seeds(keys, splits, start, loss if loss_axis == 0 else None)
     machine = Machine(placement.mesh() if mesh is None else mesh, group_size)
     keys, splits, loss, start = (placement.replicate(tree, machine.mesh) for tree in (keys, splits, loss, start))

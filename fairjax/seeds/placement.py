@@ -120,11 +120,11 @@ def replicated_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
     return jax.sharding.NamedSharding(mesh, jax.P())
 
 
-def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
+def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Any]:
     """Replicate arrays on every device of the mesh, on all hosts.
 
     Args:
-        tree: arrays or keys; with several processes, every process must pass the same values.
+        tree: arrays, keys or numbers; with several processes, every process must pass the same values.
         mesh: mesh from `mesh()`.
 
     Returns:
@@ -137,6 +137,8 @@ def replicate(tree: PyTree[Any], mesh: jax.sharding.Mesh) -> PyTree[Array]:
     sharding = replicated_sharding(mesh)
 
     def replicate_leaf(leaf):
+        if isinstance(leaf, bool | int | float):
+            return leaf  # a number of a dataclass, which has no dtype of its own
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(replicate_leaf(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         if jax.process_count() == 1:

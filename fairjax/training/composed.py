@@ -54,7 +54,8 @@ def outputs_of(
         return network.apply(variables, x)[0]
 
     observed = tuple(entry.observe(logits_of, batch) for entry in loss.terms)
-    return Outputs(logits, layers, observed), updated
+    params = variables["params"] if any(entry.needs_params for entry in loss.terms) else ()
+    return Outputs(logits, layers, observed, params), updated
 
 
 def _hidden(network: Network, variables: Variables, x: Any, names: list[str]) -> dict[str, Float[Array, "m _"]]:

@@ -17,6 +17,7 @@ from fairjax.detect.concepts.significance import welch_test
 from fairjax.detect.concepts.sites import layer_names, unit_activations
 from fairjax.detect.concepts.tcav import Tcav, tcav
 from fairjax.detect.concepts.unit_gradients import unit_gradients
+from fairjax.detect.concepts.unit_scores import UnitScore, unit_scores
 
 __all__ = [
     "ConceptAddition",
@@ -27,6 +28,7 @@ __all__ = [
     "Selectivity",
     "Tcav",
     "TcavScores",
+    "UnitScore",
     "concept_addition",
     "concept_vector",
     "concept_vectors",
@@ -40,5 +42,6 @@ __all__ = [
     "tcav_table",
     "unit_activations",
     "unit_gradients",
+    "unit_scores",
     "welch_test",
 ]

@@ -1,7 +1,7 @@
 """Selectivity: which single units respond to a group."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,19 +74,32 @@ def selectivity(
 
 @jax.jit
 def _selectivity(activations: ByLayer, a: Bool[Array, " n"]) -> dict[str, Selectivity]:
-    def moments(h: Any, rows: Array) -> tuple[Array, Array]:
+    def of_layer(h: Array) -> Selectivity:
+        auc = jax.vmap(lambda unit: area_under_curve(unit, ~a), in_axes=1)(h)
+        return Selectivity(d_prime(h, a), jnp.where(_lives(h), auc, jnp.nan))
+
+    return map_layers(of_layer, activations)
+
+
+def d_prime(h: Float[Array, "n units"], a: Bool[Array, " n"]) -> Float[Array, " units"]:
+    """Compute d' of each unit of a layer from its activations; NaN for a unit that is constant in both groups.
+
+    Example:
+        >>> d_prime(jnp.array([[1.0], [3.0], [0.0], [2.0]]), jnp.array([False, False, True, True])).round(3).tolist()
+        [0.7070000171661377]
+    """
+
+    def moments(rows: Array) -> tuple[Array, Array]:
         count = jnp.sum(rows, dtype=h.dtype)
         chosen, count = rows[:, None], jnp.where(count > 0, count, jnp.nan)
         mean = jnp.sum(jnp.where(chosen, h, 0.0), axis=0) / count
         squares = jnp.sum(jnp.where(chosen, (h - mean[None]) ** 2, 0.0), axis=0)
         return mean, squares / jnp.where(count > 1, count - 1, jnp.nan)
 
-    def of_layer(h: Array) -> Selectivity:
-        (mean_0, variance_0), (mean_1, variance_1) = moments(h, ~a), moments(h, a)
-        lives = jnp.max(h, axis=0) > jnp.min(h, axis=0)
-        pooled = jnp.sqrt((variance_0 + variance_1) / 2)
-        d_prime = (mean_0 - mean_1) / jnp.where(lives & (pooled > 0), pooled, jnp.nan)
-        auc = jax.vmap(lambda unit: area_under_curve(unit, ~a), in_axes=1)(h)
-        return Selectivity(d_prime, jnp.where(lives, auc, jnp.nan))
+    (mean_0, variance_0), (mean_1, variance_1) = moments(~a), moments(a)
+    pooled = jnp.sqrt((variance_0 + variance_1) / 2)
+    return (mean_0 - mean_1) / jnp.where(_lives(h) & (pooled > 0), pooled, jnp.nan)
 
-    return map_layers(of_layer, activations)
+
+def _lives(h: Float[Array, "n units"]) -> Bool[Array, " units"]:
+    return jnp.max(h, axis=0) > jnp.min(h, axis=0)

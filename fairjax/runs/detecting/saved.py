@@ -149,7 +149,7 @@ def _read(file: Path) -> dict[str, Any]:
 def _settings_of(content: dict[str, Any], settings: DetectSettings) -> DetectSettings:
     """Return settings with the values of a configuration."""
     changes: dict[str, Any] = {name: content[name] for name in OF_RUN if name in content}
-    for name in ("simulation", "network", "training"):
+    for name in ("simulation", "network", "training", *(("loss",) if "loss" in changes else ())):
         group = getattr(settings, name)
         fields = {field.name: field.default for field in dataclasses.fields(group)}
         unknown = [key for key in changes[name] if key not in fields]

@@ -6,6 +6,7 @@ from typing import Any
 
 from fairjax.runs.identity import plain
 from fairjax.runs.settings import Settings
+from fairjax.training import Training
 
 DATASET = "snippets"
 """Name of the rated sentences on the command line."""
@@ -65,6 +66,10 @@ class TextSettings:
         """The folder of the results."""
         planted = f"-planted-{self.plant:g}" if self.plant else ""
         return Path("results") / f"detect-{DATASET}{planted}" if self.out is None else self.out
+
+    def training(self) -> Training:
+        """Return the hyperparameters of the heads' training."""
+        return Training(epochs=self.epochs, check_every=1, stopping_patience=5)
 
     def values(self) -> dict[str, Any]:
         """Return what the numbers depend on, as plain values."""

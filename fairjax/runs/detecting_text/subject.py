@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 import fairjax
-from fairjax import Mlp, Training, data, from_linen
+from fairjax import Mlp, data, from_linen
 from fairjax.metrics import probabilities
 from fairjax.nn import Network, join_head, with_head
 from fairjax.runs.detecting_text.corpus import Corpus, Encoder, load_corpus, open_encoder
@@ -96,9 +96,8 @@ def open_text_subject(settings: TextSettings, console: Console) -> Iterator[Text
         with timings.stage("training"):
             splits = _splits(settings, corpus, x, more)
             head = from_linen(Mlp(widths=settings.widths))
-            training = Training(epochs=settings.epochs, check_every=1, stopping_patience=5)
             keys = jax.vmap(jax.random.key)(jnp.asarray(settings.seeds, jnp.uint32))
-            fitted = fairjax.fit_many(head, splits, keys=keys, training=training)
+            fitted = fairjax.fit_many(head, splits, keys=keys, training=settings.training())
         frozen = [seed for seed, diverged in zip(settings.seeds, np.asarray(fitted.diverged), strict=True) if diverged]
         if frozen:
             console.print(f"training: the outputs of seeds {', '.join(map(str, frozen))} stopped being finite")
