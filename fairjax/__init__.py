@@ -6,7 +6,7 @@ A module imports only those above it in this list:
     random        random words and permutations as jax.random draws them, in less time
     checks        checks of arguments
     metrics       rates, gaps and measures for any number of groups and classes; by_group, a table for people
-    losses        cross-entropies, to compose with measures
+    losses        Loss(base, terms): cross-entropies and fairness terms, each also a plain function
     data          check, simulate and split tables
     preprocess    reweigh, resample, repair and remove before training; PREPROCESSORS
     datasets      the benchmarks and their downloads
@@ -22,6 +22,7 @@ A module imports only those above it in this list:
     debiasing     debias, the main call
     fitting       fit: train a classifier on one split
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
+    reductions    parity constraints as trainings with other labels and weights, for many multipliers and seeds at once
     checkpoint    save and load networks
     features      features of a large network, computed once and kept in memory-mapped files
     adapters      AIF360's data sets and postprocessors
@@ -58,11 +59,13 @@ from fairjax import (
 from fairjax.debiasing import debias
 from fairjax.fitting import Fitted, fit
 from fairjax.hyperparameters import static
+from fairjax.losses import TERMS, Loss
 from fairjax.methods import (
     METHODS,
     AdversarialDebiasing,
     AdversarialFineTuning,
     BiasGda,
+    ComposedFineTuning,
     ConstrainedThreshold,
     FineTuning,
     Lagrangian,
@@ -100,7 +103,7 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import auditing, checkpoint, data, datasets, detect, features, preprocess
+    from fairjax import auditing, checkpoint, data, datasets, detect, features, preprocess, reductions
     from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
@@ -114,6 +117,7 @@ except PackageNotFoundError:  # a checkout that was never installed
 __all__ = [
     "METHODS",
     "MEASURES",
+    "TERMS",
     "RULES",
     "SHARED",
     "AccuracyFloor",
@@ -123,6 +127,7 @@ __all__ = [
     "Batch",
     "BiasGda",
     "Cnn",
+    "ComposedFineTuning",
     "ConstrainedObjective",
     "ConstrainedThreshold",
     "Debiased",
@@ -134,6 +139,7 @@ __all__ = [
     "Lagrangian",
     "LastLayer",
     "LayerwiseOptimisation",
+    "Loss",
     "Method",
     "Mlp",
     "Network",
@@ -184,6 +190,7 @@ __all__ = [
     "postprocess",
     "predictive_parity_difference",
     "preprocess",
+    "reductions",
     "seeds",
     "selection",
     "spd",
@@ -196,7 +203,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features", "preprocess"):
+    lazy = ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features", "preprocess", "reductions")
+    if name in lazy:
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

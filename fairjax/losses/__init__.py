@@ -7,6 +7,8 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 from typing import Any
 
 from fairjax.losses.adversary import Adversary
+from fairjax.losses.attribution_penalty import AttributionPenalty, attribution_penalty, marked_columns
+from fairjax.losses.auxiliary import Auxiliary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
@@ -19,6 +21,8 @@ from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.losses.prejudice import Prejudice, prejudice
+from fairjax.losses.reconstruction import Reconstruction, reconstruction_error
+from fairjax.losses.residual import Residual
 from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
 from fairjax.losses.wasserstein_distance import Wasserstein
@@ -48,6 +52,10 @@ TERMS: Registry[type[Term]] = Registry(
         "weight_decay": WeightDecay,
         "adversary": Adversary,
         "laftr": Laftr,
+        "attribution": AttributionPenalty,
+        "auxiliary": Auxiliary,
+        "reconstruction": Reconstruction,
+        "residual": Residual,
     },
     check=_check_entry,
 )
@@ -62,23 +70,28 @@ __all__ = [
     "BASES",
     "TERMS",
     "Adversary",
+    "AttributionPenalty",
+    "Auxiliary",
     "BalancedCrossEntropy",
     "Base",
     "CrossEntropy",
     "Data",
-    "Laftr",
     "GroupRobust",
     "Hsic",
+    "Laftr",
     "Loss",
     "Mmd",
     "Outputs",
     "ParityPenalty",
-    "TemplateGap",
     "Prejudice",
+    "Reconstruction",
+    "Residual",
+    "TemplateGap",
     "Term",
     "TermState",
     "Wasserstein",
     "WeightDecay",
+    "attribution_penalty",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",
@@ -86,11 +99,13 @@ __all__ = [
     "cross_entropy",
     "group_cross_entropy",
     "group_normalised_error",
-    "template_gap",
     "group_robust",
     "hsic",
+    "marked_columns",
     "mmd",
     "prejudice",
+    "reconstruction_error",
+    "template_gap",
     "term",
     "wasserstein",
     "weight_decay",

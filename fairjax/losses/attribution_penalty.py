@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from fairjax.hyperparameters import check_at_least, check_choice, static
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.cross_entropy import weighted_mean
+from fairjax.losses.features import float_array
 from fairjax.types import Inputs, Rows, weights_of
 
 ATTRIBUTIONS = ("gradient", "gradient_times_input", "integrated_gradients")
@@ -156,7 +157,7 @@ class AttributionPenalty(Term):
         Raises:
             ValueError: if there is no such feature, or the inputs are not one array of numbers.
         """
-        self._mask(_checked(data.rows.x))
+        self._mask(float_array("attribution", data.rows.x))
         return self
 
     def observe(self, logits_of: Callable[[Inputs], Float[Array, "n *c"]], batch: Rows) -> Float[Array, "m *d"]:
@@ -166,7 +167,7 @@ class AttributionPenalty(Term):
             logits_of: computes the logits of any inputs.
             batch: the mini-batch.
         """
-        x = _checked(batch.x)
+        x = float_array("attribution", batch.x)
 
         def gradients(x: Float[Array, "m *d"]) -> Float[Array, "m *d"]:
             return jax.grad(lambda x: jnp.sum(self._attributed(logits_of(x), batch)))(x)
@@ -221,13 +222,3 @@ def _path(nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the nodes of Gauss and Legendre on [0, 1], and their shares."""
     places, shares = np.polynomial.legendre.leggauss(nodes)
     return (places + 1.0) / 2.0, shares / 2.0
-
-
-def _checked(x: Any) -> Float[Array, "m *d"]:
-    """Check that inputs are one array of numbers, by which one can differentiate."""
-    if isinstance(x, dict | tuple | list) or not jnp.issubdtype(getattr(x, "dtype", None), jnp.floating):
-        raise ValueError(
-            "the term attribution differentiates by the features, which must be one array of floating-point numbers: "
-            "leave it out for tokens, trees of arrays, and integers"
-        )
-    return jnp.asarray(x)

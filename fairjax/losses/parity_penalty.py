@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from fairjax.checks import group_column, nan_unless
 from fairjax.hyperparameters import check_choice, static
 from fairjax.losses.base import Data, Outputs, Term, term
-from fairjax.metrics import Measure, of_mini_batches, proxy
+from fairjax.metrics import Measure, num_groups, of_mini_batches, proxy
 from fairjax.types import Number, Rows
 
 
@@ -66,8 +67,10 @@ class ParityPenalty(Term):
         return proxy(self.measure, outputs.logits, batch)
 
     def value(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
-        """Compute the penalty of a mini-batch; 0 if a group that the measure needs is absent."""
+        """Compute the penalty of a mini-batch; 0 if a group that the measure needs is absent, NaN if one is invalid."""
         del params
         bias = self.bias(outputs, batch)
         penalty = jnp.abs(bias) if self.penalty == "absolute" else self.sign * bias
-        return jnp.where(jnp.isnan(bias), jnp.zeros_like(penalty), penalty)
+        penalty = jnp.where(jnp.isnan(bias), jnp.zeros_like(penalty), penalty)
+        _, valid = group_column(batch.a, num_groups(self.measure, batch.a))
+        return nan_unless(valid, penalty)

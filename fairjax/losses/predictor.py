@@ -18,7 +18,7 @@ Form = Literal["hidden", "logistic"]
 def init_predictor(
     key: KeyArray, form: Form, inputs: int, outputs: int, width: int, dtype: Any, *, labels: int = 0
 ) -> PyTree[Array]:
-    """Return the initial parameters of a predictor: uniform as PyTorch's if it has a hidden layer, 0 if it is linear.
+    """Return the initial parameters of a predictor, uniform as PyTorch's.
 
     Args:
         key: random key.
@@ -30,8 +30,7 @@ def init_predictor(
         labels: number of indicators of labels, as for `predict`.
     """
     if form == "logistic":
-        width = inputs * (1 + labels)
-        return {"output": {"kernel": jnp.zeros((width, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}}
+        return {"output": _linear(key, inputs * (1 + labels), outputs, dtype)}
     hidden_key, output_key = jax.random.split(key)
     return {
         "hidden": _linear(hidden_key, inputs + labels, width, dtype),

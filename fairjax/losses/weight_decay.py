@@ -9,10 +9,10 @@ from jaxtyping import Array, Float, PyTree
 from fairjax.checks import floating
 from fairjax.hyperparameters import check_choice, static
 from fairjax.losses.base import Outputs, Term, term
-from fairjax.types import Rows
+from fairjax.types import AnyArray, Rows
 
 
-def weight_decay(params: PyTree[Array], of: Literal["kernels", "all"] = "kernels") -> Float[Array, ""]:
+def weight_decay(params: PyTree[AnyArray], of: str = "kernels") -> Float[Array, ""]:
     """Compute the sum of squares of parameters.
 
     Args:

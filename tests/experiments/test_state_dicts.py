@@ -105,7 +105,7 @@ def test_training_mode_gives_the_same_gradients_and_running_statistics(state, ba
 
 @jax.jit
 def scales(losses):
-    plateau = training._plateau(training.Training())
+    plateau = training.epochs._plateau(training.Training())
 
     def epoch(state, loss):
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes

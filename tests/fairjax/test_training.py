@@ -166,7 +166,7 @@ LOSSES = {
 
 @jax.jit
 def scales(losses):
-    schedule = training._plateau(Training())
+    schedule = training.epochs._plateau(Training())
 
     def epoch(state, loss):
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
