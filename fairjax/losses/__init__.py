@@ -7,7 +7,7 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 from typing import Any
 
 from fairjax.losses.adversary import Adversary
-from fairjax.losses.attribution_penalty import AttributionPenalty, attribution_penalty, marked_columns
+from fairjax.losses.attribution import Attribution, attribution_penalty, attributions
 from fairjax.losses.auxiliary import Auxiliary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
@@ -21,7 +21,7 @@ from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.losses.prejudice import Prejudice, prejudice
-from fairjax.losses.reconstruction import Reconstruction, reconstruction_error
+from fairjax.losses.reconstruction import Reconstruction
 from fairjax.losses.residual import Residual
 from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
@@ -49,13 +49,12 @@ TERMS: Registry[type[Term]] = Registry(
         "hsic": Hsic,
         "wasserstein": Wasserstein,
         "group_robust": GroupRobust,
+        "attribution": Attribution,
+        "auxiliary": Auxiliary,
+        "reconstruction": Reconstruction,
         "weight_decay": WeightDecay,
         "adversary": Adversary,
         "laftr": Laftr,
-        "attribution": AttributionPenalty,
-        "auxiliary": Auxiliary,
-        "reconstruction": Reconstruction,
-        "residual": Residual,
     },
     check=_check_entry,
 )
@@ -70,7 +69,7 @@ __all__ = [
     "BASES",
     "TERMS",
     "Adversary",
-    "AttributionPenalty",
+    "Attribution",
     "Auxiliary",
     "BalancedCrossEntropy",
     "Base",
@@ -92,6 +91,7 @@ __all__ = [
     "Wasserstein",
     "WeightDecay",
     "attribution_penalty",
+    "attributions",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",
@@ -101,10 +101,8 @@ __all__ = [
     "group_normalised_error",
     "group_robust",
     "hsic",
-    "marked_columns",
     "mmd",
     "prejudice",
-    "reconstruction_error",
     "template_gap",
     "term",
     "wasserstein",

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.losses.base import OUTPUT, Data, Outputs, Term, term
-from fairjax.losses.group_prediction import group_outputs, label_indicators
+from fairjax.losses.group_prediction import label_indicators
 from fairjax.losses.grouping import NOTIONS, Notion
 from fairjax.losses.predictor import Form, init_predictor, init_score_predictor, predict, predict_from_scores
 from fairjax.types import KeyArray, Number, Rows
@@ -95,7 +95,8 @@ class AdversarialTerm(Term):
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the initial parameters of the adversary and, if the weight rises, the number of steps done."""
         h = outputs.layers[self.layer]
-        count, labels = group_outputs(batch, self.num_groups), self.num_classes or 2
+        groups = self.num_groups or (batch.a.shape[1] if batch.a.ndim == 2 else 2)
+        count, labels = 1 if groups == 2 else groups, self.num_classes or 2
         if self._on_scores:
             predictor = init_score_predictor(h.shape[1], count, h.dtype, labels=labels)
         else:

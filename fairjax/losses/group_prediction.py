@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from fairjax.checks import codes, indicator, nan_unless
 from fairjax.hyperparameters import check_choice
@@ -120,21 +120,6 @@ def _mean_over_rows(logits: Float[Array, "n *G"], rows: Grouped) -> Float[Array,
     else:
         sizes, losses = jnp.sum(members, axis=1), jnp.sum(members * entropies(logits), axis=1)
     return jnp.sum(losses) / positive(jnp.sum(sizes))
-
-
-def group_outputs(batch: Rows, num_groups: int | None) -> int:
-    """Return the number of logits of a predictor of the group: 1 for two groups, one per group for more."""
-    groups = num_groups or (batch.a.shape[1] if batch.a.ndim == 2 else 2)
-    return 1 if groups == 2 else groups
-
-
-def group_indicators(
-    batch: Rows, num_groups: int | None, dtype: Any
-) -> tuple[Float[Array, "m g"], Bool[Array, ""] | None]:
-    """Return one column per group, and whether the groups are valid if they are traced."""
-    like = jnp.zeros(batch.a.shape[0], dtype)
-    rows = grouped(batch.a, like=like, num_groups=num_groups, num_classes=2)
-    return rows.weights[:, 0], rows.valid
 
 
 def label_indicators(batch: Rows, num_classes: int, dtype: Any) -> tuple[Float[Array, " m"], ...]:

@@ -18,7 +18,7 @@ Form = Literal["hidden", "logistic"]
 def init_predictor(
     key: KeyArray, form: Form, inputs: int, outputs: int, width: int, dtype: Any, *, labels: int = 0
 ) -> PyTree[Array]:
-    """Return the initial parameters of a predictor, uniform as PyTorch's.
+    """Return the initial parameters of a predictor: uniform as PyTorch's if it has a hidden layer, 0 if it is linear.
 
     Args:
         key: random key.
@@ -30,7 +30,8 @@ def init_predictor(
         labels: number of indicators of labels, as for `predict`.
     """
     if form == "logistic":
-        return {"output": _linear(key, inputs * (1 + labels), outputs, dtype)}
+        width = inputs * (1 + labels)
+        return {"output": {"kernel": jnp.zeros((width, outputs), dtype), "bias": jnp.zeros(outputs, dtype)}}
     hidden_key, output_key = jax.random.split(key)
     return {
         "hidden": _linear(hidden_key, inputs + labels, width, dtype),
@@ -80,7 +81,7 @@ def predict_from_scores(
     slope, intercept = params["slope"], params["intercept"]
     if slope.ndim == 1:
         s = jax.nn.sigmoid((1.0 + jnp.abs(params["scale"])) * logits[:, 0])
-        prediction = s * slope[0] + intercept
+        prediction = s * slope[0] + intercept  # first, since the order determines how gradients are summed
         of_labels = [s * column * slope[k + 1] for k, column in enumerate(labels)]
         return prediction + functools.reduce(operator.add, of_labels) if of_labels else prediction
     scaled = (1.0 + jnp.abs(params["scale"])) * logits

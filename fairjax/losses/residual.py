@@ -1,51 +1,48 @@
-"""Residual decomposition: what depends on the group is to be in the residual, not in the transformed features."""
+"""Residual decomposition: inputs without the group, and a residual that carries it."""
 
 import dataclasses
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fairjax.hyperparameters import check_choice, static
 from fairjax.losses.base import LAST, Data, Outputs, Term, term
-from fairjax.losses.features import feature_matrix
-from fairjax.losses.grouping import NOTIONS, Notion, compared_rows
+from fairjax.losses.cross_entropy import weighted_mean
+from fairjax.losses.grouping import NOTIONS, Notion, compared_rows, matrix
 from fairjax.losses.hsic import hsic
-from fairjax.losses.kernels import WIDTHS, check_widths
-from fairjax.types import Number, Rows
+from fairjax.types import Number, Rows, weights_of
 
 
 @term
 class Residual(Term):
-    """HSIC of transformed features and group minus HSIC of the residual, x minus transformed features, and group.
+    """Dependence of translated features on the group, minus that of the residual, plus a reconstruction error.
 
-    The network computes transformed features in the space of x, as `fairjax.nn.ResidualDecomposition` does, and
-    predicts from them. With `Reconstruction(decoder="identity")`, the transformed features remain close to x: they are
-    what a fair input would have been, and the residual shows what was removed. Kernels of many features hardly see a
-    small shift along one direction, hence the linear kernel; whether another classifier of the transformed features
-    is fair is still to be measured.
+    For a network that translates its features x into features x~ of the same space and predicts from these, such as
+    `fairjax.nn.ResidualDecomposition`: the group shall be in the residual x - x~ and not in x~. Parity is that of this
+    network's predictions; another classifier of x~ may still find the group, since a Gaussian kernel of many features
+    hardly sees a small shift along one direction. `linear` adds the kernel that does. It is not in `TERMS`, since it
+    cannot be used with any network.
 
     References:
         Quadrianto, Sharmanska, Thomas (2019), Discovering fair representations in the data domain, CVPR,
         https://arxiv.org/abs/1810.06755
 
     Example:
-        >>> from fairjax.losses import Loss, Reconstruction
-        >>> Loss(terms=(Residual(weight=10.0), Reconstruction(weight=1e-4, decoder="identity"))).layers
-        ('last',)
+        >>> Residual(weight=20.0).reconstruction
+        0.0001
     """
 
-    label: ClassVar[str] = "Residual decomposition"
+    label: ClassVar[str] = "Residual"
     reference: ClassVar[str] = "Quadrianto et al. 2019"
-    equation: ClassVar[str] = "HSIC(x~, a | y = 1) - HSIC(x - x~, a | y = 1)"
+    equation: ClassVar[str] = "HSIC(x~, a) - HSIC(x - x~, a) + reconstruction * mean of |x - x~|^2"
 
-    layer: str = static(LAST)
-    """The layer with the transformed features x~, as wide as x."""
-    notion: Notion = static("opportunity")
-    """Compare all rows of the groups ("parity"), rows of each class ("odds"), or rows of class 1 ("opportunity")."""
-    widths: tuple[float, ...] = static(WIDTHS)
-    """Widths of the Gaussian kernels, relative to the mean squared distance of a mini-batch's rows."""
-    linear: Number = 1.0
-    """Weight of the linear kernel beside the mean of the Gaussian ones; 0 for none."""
+    reconstruction: Number = 1e-4
+    """Weight of the mean squared residual, relative to the dependence."""
+    notion: Notion = static("parity")
+    """Compare all rows of the groups; "odds", rows of each class; "opportunity", rows of class 1, as in the paper."""
+    linear: Number = 0.0
+    """Weight of the linear kernel beside the mean of the Gaussian ones."""
     num_groups: int | None = static(None)
     """Number of groups; that of the data if omitted."""
     num_classes: int | None = static(None)
@@ -54,43 +51,40 @@ class Residual(Term):
     def __post_init__(self):
         """Validate the hyperparameters."""
         check_choice("notion", self.notion, NOTIONS)
-        check_widths(self.widths)
-        if isinstance(self.linear, int | float) and not 0 <= self.linear < float("inf"):
-            raise ValueError(f"linear must be a finite number, at least 0, got {self.linear}")
+        for name in ("reconstruction", "linear"):
+            number = getattr(self, name)
+            if isinstance(number, int | float) and not 0 <= number < float("inf"):
+                raise ValueError(f"{name} must be a finite number, at least 0, got {number}")
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layer with the transformed features."""
-        return (self.layer,)
+        """The translated features, which are the input of the network's last layer."""
+        return (LAST,)
 
     def bind(self, data: Data) -> "Residual":
-        """Take the numbers of groups and classes of the data, unless they are given.
-
-        Raises:
-            ValueError: if the features are not one matrix of numbers.
-        """
-        feature_matrix("residual", data.rows.x)
+        """Take the numbers of groups and classes of the data, unless they are given."""
         groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
         return dataclasses.replace(self, num_groups=groups, num_classes=classes)
 
     def value(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
-        """Compute the difference of a mini-batch; 0 if fewer than two groups are present.
+        """Compute the term for a mini-batch; the dependence is 0 if fewer than two groups are present.
 
         Raises:
-            ValueError: if the layer is not as wide as x.
+            ValueError: if the input of the last layer does not have the shape of the features.
         """
         del params
-        transformed = outputs.layers[self.layer]
-        x = feature_matrix("residual", batch.x).astype(transformed.dtype)
-        if transformed.shape != x.shape:
+        translated = matrix(LAST, outputs.layers[LAST])
+        if getattr(batch.x, "shape", None) != translated.shape:
             raise ValueError(
-                f"the term residual needs a layer as wide as x, {x.shape[1]} features, found {transformed.shape[1]} "
-                f"units in {self.layer!r}: use fairjax.nn.ResidualDecomposition"
+                "the term residual needs a network whose last layer takes translated features of the shape of x, "
+                f"{getattr(batch.x, 'shape', type(batch.x).__name__)}, found {translated.shape}: use "
+                "fairjax.nn.ResidualDecomposition"
             )
-        weights, y = compared_rows(self.notion, batch, transformed.dtype)
-        counts = {"num_groups": self.num_groups, "num_classes": self.num_classes or 2}
-
-        def dependence(h: Float[Array, "m d"]) -> Float[Array, ""]:
-            return hsic(h, batch.a, weights, y=y, widths=self.widths, linear=self.linear, **counts)
-
-        return dependence(transformed) - dependence(x - transformed)
+        residual = jnp.asarray(batch.x).astype(translated.dtype) - translated
+        weights, y = compared_rows(self.notion, batch, translated.dtype)
+        options: dict[str, Any] = {"num_groups": self.num_groups, "num_classes": self.num_classes or 2}
+        dependence, kept = (
+            hsic(part, batch.a, weights, y=y, linear=self.linear, **options) for part in (translated, residual)
+        )
+        error = weighted_mean(jnp.sum(jnp.square(residual), axis=1), weights_of(batch))
+        return dependence - kept + jnp.asarray(self.reconstruction, error.dtype) * error
