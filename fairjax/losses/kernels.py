@@ -63,7 +63,8 @@ def _gaussian_form_jvp(widths: tuple[float, ...], primals: Any, tangents: Any) -
     of_contrasts = _product(kernel, contrasts)
     outer = contrasts * contrasts.T if contrasts.shape[1] == 1 else _product(contrasts, contrasts.T)
     extended = jnp.concatenate([h, jnp.ones_like(h[:, :1])], axis=1)
-    moved = _product(outer * slope, extended)  # its last column is the sum of each row
+    by_distance = jnp.where(jnp.eye(h.shape[0], dtype=bool), 0.0, outer * slope)  # no rounding error of i with itself
+    moved = _product(by_distance, extended)  # its last column is the sum of each row
     of_h = 4.0 * (moved[:, -1:] * h - moved[:, :-1])
     return jnp.sum(contrasts * of_contrasts), jnp.sum(of_h * h_dot) + 2.0 * jnp.sum(of_contrasts * contrasts_dot)
 
