@@ -9,10 +9,11 @@ from rich.console import Console
 from experiments.first_paper import published
 from experiments.first_paper.presets import PRESETS
 from experiments.first_paper.settings import Reproduce, preset
+from experiments.second_paper.settings import Table3
 from fairjax.cli import commands
 from fairjax.cli.parsing import parse
 from fairjax.cli.program import Command, Program, reading_files
-from fairjax.runs.devices import set_up
+from fairjax.runs.devices import set_up, use_cores
 from fairjax.runs.settings import Settings
 from fairjax.runs.values import expand_paths
 
@@ -53,6 +54,18 @@ def _reproduce(program: Program, words: list[str], console: Console) -> int:
     return 0
 
 
+def _quality(program: Program, words: list[str], console: Console) -> int:
+    """Run `quality`: complete all unfinished rows, and write the tables and the figure."""
+    from experiments.second_paper import quality
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    settings = parse(program.name, "quality", quality.Quality(), _ABOUT, words)
+    use_cores()
+    with stopping_on_sigterm():
+        quality.run(settings, console)
+    return 0
+
+
 def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     """Run `mitigate-text`: mitigate a planted bias in classifiers of text."""
     from experiments.second_paper import mitigate_text
@@ -60,6 +73,38 @@ def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     settings = parse(program.name, "mitigate-text", mitigate_text.MitigateText(), _ABOUT, words)
     expand_paths(settings)
     mitigate_text.run(settings, console)
+    return 0
+
+
+def _table3(program: Program, words: list[str], console: Console) -> int:
+    """Run `table3`: complete all unfinished units, and write the tables and the page."""
+    settings = parse(program.name, "table3", Table3(), _ABOUT, words)
+    use_cores()
+    from experiments.second_paper import measuring, writing
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        measuring.measure(settings, console)
+    console.print("results:", *map(str, writing.write(settings)), sep="\n", soft_wrap=True, markup=False)
+    return 0
+
+
+def _mitigate(program: Program, words: list[str], console: Console) -> int:
+    """Run `mitigate`: complete all unfinished rows, and write the tables, figures and the page of all of them."""
+    from experiments.second_paper.mitigate.settings import Mitigate
+
+    settings = parse(program.name, "mitigate", Mitigate(), _ABOUT, words)
+    from fairjax.runs.devices import use_cores
+
+    use_cores()
+    from experiments.second_paper.mitigate import measuring, summary
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    with stopping_on_sigterm():
+        measuring.measure(settings, console)
+        measuring.measure_quality(settings, console)
+        written = summary.write(settings)
+    console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
     return 0
 
 
@@ -95,7 +140,10 @@ PROGRAM = Program(
         "debias": commands.debias_command(PRESET_SETTINGS),
         "report": commands.report_command(published.EXTRAS),
         "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
+        "mitigate": Command(_mitigate, "ways to mitigate bias before, in and after training, on the same splits"),
+        "quality": Command(_quality, "accuracy of under-represented groups: weights, resampling, more rows, transfer"),
         "mitigate-text": Command(_mitigate_text, "a planted bias in classifiers of text, mitigated in several ways"),
+        "table3": Command(_table3, "the second paper's Table 3, with one coding and on the same splits"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),
         "bench-compare": Command(_bench_compare, "the ratios of two results of bench", "FIRST.json SECOND.json"),
         "documents": Command(_documents, "write or check the generated parts of README.md and docs/", "[--check]"),

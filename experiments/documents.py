@@ -7,24 +7,23 @@ written by hand. `parts` has the names and the texts.
 import functools
 import inspect
 import re
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from math import isinf
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
-import fairjax
 from experiments.first_paper.before_after import before_after_figure
+from experiments.markdown import at_most, described, limit, path_of, references_in, settings_table, table
+from experiments.mitigation_parts import mitigation_parts
 from fairjax.cli.program import Program
 from fairjax.datasets import DATASETS
 from fairjax.datasets.benchmarks import Benchmark
 from fairjax.methods import METHODS
 from fairjax.metrics import GAPS, MEASURES, Parity, make_measure
 from fairjax.runs import labels
-from fairjax.runs.fields import field_docs
+from fairjax.runs.composed_losses import settings_of_method
 from fairjax.runs.files import write_text
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.selection import RULES, PooledObjective
@@ -51,10 +50,11 @@ def parts() -> dict[str, Callable[[], str]]:
     return {
         "methods": _methods,
         **{f"method {name}": functools.partial(_method, name) for name in METHODS},
+        **mitigation_parts(),
         "postprocessors": _postprocessors,
         "rules": _rules,
         "measures": _measures,
-        "gaps": lambda: _table(("gap", "what it is"), ((f"`{name}`", GAPS.label(name)) for name in GAPS)),
+        "gaps": lambda: table(("gap", "what it is"), ((f"`{name}`", GAPS.label(name)) for name in GAPS)),
         "data sets": _data_sets,
     }
 
@@ -122,37 +122,28 @@ def _methods() -> str:
     for name, about in labels.methods().items():
         linked = f"[`{name}`](#{name})" if name in METHODS else f"`{name}`"
         needed = "yes" if about.needs_group else "no"
-        rows.append((linked, about.label, about.reference, needed, _most(about.groups), _most(about.classes)))
-    return _table(("method", "label", "reference", "attribute at test time", "groups", "classes"), rows)
+        rows.append((linked, about.label, about.reference, needed, at_most(about.groups), at_most(about.classes)))
+    return table(("method", "label", "reference", "attribute at test time", "groups", "classes"), rows)
 
 
 def _method(name: str) -> str:
     """Describe a method: what it does, its equation, limits, settings and references."""
     kind = METHODS[name]
-    words, _, references = (inspect.getdoc(kind) or "").partition("References:")
+    words, references = described(kind)
     threshold = {"accuracy": "balanced accuracy", "rule": "the selection rule's score"}[kind.threshold]
     lines = [
-        f"{METHODS.label(name)} ({kind.reference}), `{_path(kind)}`.",
+        f"{METHODS.label(name)} ({kind.reference}), `{path_of(kind)}`.",
         "",
-        words.strip(),
+        words,
         "",
         f"* Equation: `{kind.equation}`",
-        f"* Limits: {_limit(kind.groups, 'groups')}, {_limit(kind.classes, 'classes')}.",
+        f"* Limits: {limit(kind.groups, 'groups')}, {limit(kind.classes, 'classes')}.",
         "* The protected attribute is not needed at test time, unless it is a feature.",
         f"* Threshold of a candidate: the one that maximises {threshold} on validation data.",
         "",
-        _settings(kind()) or "It has no settings.",
+        settings_table(settings_of_method(name, kind)) or "It has no settings.",
     ]
-    entries = _references(references)
-    return "\n".join([*lines, *(["", *(f"Reference: {entry}" for entry in entries)] if entries else [])])
-
-
-def _settings(value: Any) -> str:
-    """Return a table of the fields of a dataclass with their defaults; empty if it has none."""
-    docs = field_docs(type(value))
-    fields = vars(value) if docs else {}
-    rows = [(f"`{name}`", f"`{default}`", docs.get(name, "")) for name, default in fields.items()]
-    return _table(("setting", "default", "meaning"), rows) if rows else ""
+    return "\n".join([*lines, *references])
 
 
 def _postprocessors() -> str:
@@ -160,15 +151,15 @@ def _postprocessors() -> str:
     for name, entry in POSTPROCESSORS.items():
         measures = "any" if entry.measures is None else ", ".join(entry.measures)
         overlapping = "yes" if entry.overlapping else "no"
-        cells = entry.label, entry.reference, measures, _most(entry.groups), _most(entry.classes), overlapping
+        cells = entry.label, entry.reference, measures, at_most(entry.groups), at_most(entry.classes), overlapping
         rows.append((f"`{name}`", *cells))
-    return _table(("postprocessor", "label", "reference", "measures", "groups", "classes", "overlapping groups"), rows)
+    return table(("postprocessor", "label", "reference", "measures", "groups", "classes", "overlapping groups"), rows)
 
 
 def _rules() -> str:
     lines = []
     for name, kind in RULES.items():
-        lines += [f"**`{name}`**, `{_path(kind)}`. {RULES.summary(name)}", "", _settings(kind()), ""]
+        lines += [f"**`{name}`**, `{path_of(kind)}`. {RULES.summary(name)}", "", settings_table(kind()), ""]
     return "\n".join(lines)
 
 
@@ -178,12 +169,12 @@ def _measures() -> str:
     for name, measure in MEASURES.items():
         several = make_measure(name, 3)
         gap = gaps.get(id(several.across), "") if isinstance(several, Parity) else ""
-        rows.append((f"`{name}`", MEASURES.label(name), f"`{_path(measure)}`", MEASURES.summary(name), f"`{gap}`"))
-        for entry in _references((inspect.getdoc(measure) or "").partition("References:")[2]):
+        rows.append((f"`{name}`", MEASURES.label(name), f"`{path_of(measure)}`", MEASURES.summary(name), f"`{gap}`"))
+        for entry in references_in((inspect.getdoc(measure) or "").partition("References:")[2]):
             references.setdefault(entry, []).append(f"`{name}`")
     head = ("name", "label", "function", "definition for two groups", "gap of more groups")
     cited = [f"* {', '.join(names)}: {entry}" for entry, names in references.items()]
-    return "\n".join([_table(head, rows), "", *cited])
+    return "\n".join([table(head, rows), "", *cited])
 
 
 def _data_sets() -> str:
@@ -192,7 +183,7 @@ def _data_sets() -> str:
         attributes = ", ".join(benchmark.attributes) or "fixed"
         classes = "several" if benchmark.several_classes else "2"
         rows.append((f"`{name}`", benchmark.label, _about_data(benchmark), attributes, classes))
-    return _table(("name", "label", "data", "attributes to choose from", "classes"), rows)
+    return table(("name", "label", "data", "attributes to choose from", "classes"), rows)
 
 
 def _about_data(benchmark: Benchmark) -> str:
@@ -212,37 +203,3 @@ def _about_data(benchmark: Benchmark) -> str:
 
 def _first_paragraph(entry: Any) -> str:
     return " ".join((inspect.getdoc(entry) or "").split("\n\n")[0].split())
-
-
-def _references(text: str) -> list[str]:
-    """Split the references of a docstring: an entry ends with an address, or with the last line."""
-    entries, lines = [], []
-    for line in textwrap.dedent(text.strip("\n")).splitlines():
-        lines.append(line.strip())
-        if re.search(r"https?://\S+$", line):
-            entries.append(" ".join(lines))
-            lines = []
-    rest = " ".join(lines).strip()
-    return [*entries, *([rest] if rest else [])]
-
-
-def _path(entry: Any) -> str:
-    """Return how a class or function is called after `import fairjax`."""
-    public = getattr(fairjax, entry.__name__, None) is entry
-    return f"fairjax.{entry.__name__}" if public else f"{entry.__module__}.{entry.__name__}"
-
-
-def _most(number: float) -> str:
-    return "any" if isinf(number) else f"{number:g}"
-
-
-def _limit(number: float, what: str) -> str:
-    return f"any number of {what}" if isinf(number) else f"at most {number:g} {what}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Format a Markdown table; bars in cells are escaped."""
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in rows:
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
-    return "\n".join(lines)

@@ -54,6 +54,7 @@ collect_ignore = ["oracles"]  # a script that requires PyTorch
 
 SLOW = (
     "test_benchmarks.py",
+    "test_composed_runs.py",
     "test_own_table_runs.py",
     "test_published_results.py",
     "test_documents.py",
@@ -66,15 +67,32 @@ SLOW = (
     "test_output.py",
     "test_precision.py",
     "test_streaming.py",
+    "test_table3_run.py",
 )
 """Modules that make whole runs or compile many programs: `make test` leaves them out, `make test-all` does not."""
 
 
+LONG = ("test_sklearn.py", "test_lowering.py", "test_precision.py", "test_hosts.py", "test_output.py")
+"""Modules with the longest tests. They begin first, so that no process is left with one of them at the end."""
+
+
 def pytest_collection_modifyitems(items):
-    """Mark the tests of slow modules."""
+    """Mark the tests of slow modules, and order all tests by when they should begin."""
     for item in items:
         if item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not import a file that has no test of those asked for, since imports take many seconds in each process."""
+    if collection_path.suffix == ".py":
+        chosen, whole = config.option.markexpr, collection_path.name in SLOW
+        if chosen == "not slow" and whole:
+            return True
+        if chosen == "slow" and not whole and "mark.slow" not in collection_path.read_text(encoding="utf-8"):
+            return True
+    return None
 
 
 KEYLESS = ("auditing", "losses", "metrics", "postprocess", "selection")

@@ -6,16 +6,23 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 
 from typing import Any
 
+from fairjax.losses.adversary import Adversary
+from fairjax.losses.attribution import Attribution, attribution_penalty, attributions
+from fairjax.losses.auxiliary import Auxiliary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
 from fairjax.losses.cross_entropy import check_targets, cross_entropies, cross_entropy, weighted_mean
+from fairjax.losses.group_prediction import group_cross_entropy, group_normalised_error
 from fairjax.losses.group_robust import GroupRobust, group_robust
 from fairjax.losses.hsic import Hsic, hsic
+from fairjax.losses.laftr import Laftr
 from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.losses.prejudice import Prejudice, prejudice
+from fairjax.losses.reconstruction import Reconstruction
+from fairjax.losses.residual import Residual
 from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
 from fairjax.losses.wasserstein_distance import Wasserstein
@@ -42,7 +49,12 @@ TERMS: Registry[type[Term]] = Registry(
         "hsic": Hsic,
         "wasserstein": Wasserstein,
         "group_robust": GroupRobust,
+        "attribution": Attribution,
+        "auxiliary": Auxiliary,
+        "reconstruction": Reconstruction,
         "weight_decay": WeightDecay,
+        "adversary": Adversary,
+        "laftr": Laftr,
     },
     check=_check_entry,
 )
@@ -56,32 +68,42 @@ BASES: Registry[type[Base]] = Registry(
 __all__ = [
     "BASES",
     "TERMS",
+    "Adversary",
+    "Attribution",
+    "Auxiliary",
     "BalancedCrossEntropy",
     "Base",
     "CrossEntropy",
     "Data",
     "GroupRobust",
     "Hsic",
+    "Laftr",
     "Loss",
     "Mmd",
     "Outputs",
     "ParityPenalty",
-    "TemplateGap",
     "Prejudice",
+    "Reconstruction",
+    "Residual",
+    "TemplateGap",
     "Term",
     "TermState",
     "Wasserstein",
     "WeightDecay",
+    "attribution_penalty",
+    "attributions",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",
     "cross_entropies",
     "cross_entropy",
-    "template_gap",
+    "group_cross_entropy",
+    "group_normalised_error",
     "group_robust",
     "hsic",
     "mmd",
     "prejudice",
+    "template_gap",
     "term",
     "wasserstein",
     "weight_decay",

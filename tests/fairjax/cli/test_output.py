@@ -141,7 +141,7 @@ def test_a_run_into_a_folder_that_looks_like_markup_ends_well_on_an_ascii_output
 
 def test_sigterm_saves_the_state_and_the_same_command_ends_as_if_there_had_been_none(tmp_path, cache):
     words = ["debias", *SMALL, "--compilation-cache", cache, "--methods", "standard", "bias_gda"]
-    words += ["--bias-gda.epochs", "3000", "--save-every", "1000"]
+    words += ["--bias-gda.epochs", "1000", "--save-every", "1000"]  # 1000 s: only the signal saves
     folder = tmp_path / "stopped"
     process = begin(*words, "--out", folder)
     for line in process.stdout:

@@ -1,0 +1,133 @@
+"""The methods of the comparison by stage: what each is, and where it needs the protected attribute."""
+
+from typing import Any, NamedTuple
+
+from fairjax.losses import TERMS
+from fairjax.methods import METHODS
+from fairjax.preprocess import PREPROCESSORS
+from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.runs.specification import parse_preprocessor, parse_term
+
+NOTHING = "nothing"
+"""The row of the networks that the methods start from, or are compared with."""
+
+
+class Entry(NamedTuple):
+    """A method with its settings: one row of a table."""
+
+    stage: str
+    """One of `STAGES`, or "nothing"."""
+    label: str
+    preprocess: tuple[str, ...] = ()
+    """Preprocessors, for `fairjax.runs.specification`. PROXIES stands for the proxies of the data set."""
+    terms: tuple[str, ...] = ()
+    """Terms of the loss without weights, to which the weights of the path are given; MEASURE stands for the measure."""
+    path: tuple[float, ...] = ()
+    """Weights of the terms. One of them is selected for each split on valid rows."""
+    method: str = ""
+    """The method of `METHODS`, the postprocessor, or the reduction."""
+    of_measure: bool = False
+    """Whether there is one result per measure."""
+    at_training: bool = True
+    """Whether the protected attribute is needed to mitigate, on train or valid rows."""
+    at_test: bool = False
+    """Whether the method itself needs the protected attribute of new rows."""
+    own_threshold: bool = False
+    """Whether the method decides by thresholds of its own."""
+
+
+def _pre(label: str, *preprocess: str) -> Entry:
+    kinds = [PREPROCESSORS[text.partition(",")[0]] for text in preprocess]
+    needed = any(kind.needs_group for kind in kinds)
+    return Entry("pre", label, preprocess, at_training=needed, at_test=any(kind.needs_group_at_test for kind in kinds))
+
+
+def _in(label: str, *terms: str, path: tuple[float, ...], of_measure: bool = False) -> Entry:
+    needed = any(TERMS[text.partition(",")[0]].needs_group for text in terms)
+    return Entry("in", label, terms=terms, path=path, of_measure=of_measure, at_training=needed)
+
+
+def _intra(name: str, label: str = "", terms: tuple[str, ...] = ()) -> Entry:
+    return Entry("intra", label or METHODS.label(name), terms=terms, method=name, of_measure=True)
+
+
+def _pre_entries() -> dict[str, Entry]:
+    return {
+        "removal": _pre("Attribute removed", "removal"),
+        "removal_proxies": _pre("Attribute and proxies removed", "removal,columns=PROXIES"),
+        "replacement_proxies": _pre("Attribute and proxies drawn", "replacement,columns=PROXIES,how=marginal"),
+        "reweighing": _pre("Reweighing", "reweighing"),
+        "resampling": _pre("Resampling with these weights", "resampling"),
+        "swap_augmentation": _pre("Swap augmentation", "swap_augmentation"),
+        "oversampling": _pre("Equal cells, oversampled", "balancing"),
+        "undersampling": _pre("Equal cells, undersampled", "balancing,to=smallest"),
+        "quantile_repair": _pre("Quantile repair", "quantile_repair"),
+        "correlation_removal": _pre("Correlation removal", "correlation_removal"),
+        "smote": _pre("SMOTE in the groups", "smote"),
+        "gaussian_cells": _pre("Gaussian rows in the groups", "gaussian_cells"),
+    }
+
+
+def _in_entries() -> dict[str, Entry]:
+    entries = {
+        "parity": _in("|measure|", "parity,measure=MEASURE", path=(0.1, 0.3, 1.0, 3.0), of_measure=True),
+        "parity_odds": _in("|equalised odds|", "parity,measure=equalized_odds", path=(0.1, 0.3, 1.0, 3.0)),
+        "prejudice": _in("Prejudice remover", "prejudice", path=(1.0, 5.0, 20.0)),
+        "mmd": _in("MMD on the last layer", "mmd", path=(1.0, 5.0, 20.0)),
+        "mmd_opportunity": _in("MMD, opportunity", "mmd,notion=opportunity", path=(1.0, 5.0, 20.0)),
+        "hsic": _in("HSIC on the last layer", "hsic", path=(10.0, 50.0, 200.0)),
+        "wasserstein": _in("Wasserstein, scores", "wasserstein", path=(0.3, 1.0, 3.0)),
+        "group_robust": _in("Group robust", "group_robust", path=(0.3, 1.0, 3.0)),
+        "adversary": _in("Adversary on the last layer", "adversary", path=(0.3, 1.0, 3.0)),
+        "adversary_odds": _in("Adversary, equalised odds", "adversary,notion=odds", path=(0.3, 1.0, 3.0)),
+        "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
+        "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
+    }
+    both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
+    return entries | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
+
+
+def _intra_entries() -> dict[str, Entry]:
+    names = ("pruning", "bias_gda", "fine_tuning", "adversarial_debiasing")
+    return {name: _intra(name) for name in names} | {
+        "composed": _intra("composed", "Composed fine-tuning with MMD", ("mmd:5",))
+    }
+
+
+def _post_entries() -> dict[str, Entry]:
+    left_out = ("reject_option_paper", "equalized_odds_half")  # other readings of entries that are there
+    own = ("group_thresholds", "reject_option", "reject_option_either")
+    own += tuple(name for name in POSTPROCESSORS if name.startswith("calibrated"))
+    return {
+        name: Entry(
+            "post",
+            POSTPROCESSORS.label(name),
+            method=name,
+            of_measure=name in ("group_thresholds", "reject_option", "reject_option_either"),
+            at_test=True,
+            own_threshold=name in own,
+        )
+        for name in POSTPROCESSORS
+        if name not in left_out
+    }
+
+
+ENTRIES: dict[str, Entry] = {
+    NOTHING: Entry(NOTHING, "Nothing", at_training=False),
+    **_pre_entries(),
+    **_in_entries(),
+    **_intra_entries(),
+    **_post_entries(),
+}
+"""The rows by name, in the order of tables."""
+
+
+def preprocessors_of(entry: Entry, protected: str, proxies: tuple[str, ...]) -> list[Any]:
+    """Return the preprocessors of a row for a data set."""
+    columns = "+".join((protected, *proxies))
+    return [parse_preprocessor(text.replace("PROXIES", columns)) for text in entry.preprocess]
+
+
+def terms_of(entry: Entry, measure: str) -> tuple[Any, ...]:
+    """Return the terms of a row for a measure, with the weights that their texts have."""
+    return tuple(parse_term(text.replace("MEASURE", measure)) for text in entry.terms)

@@ -1,0 +1,93 @@
+"""Settings of `mitigate`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from fairjax.nn import Mlp
+from fairjax.runs.identity import plain
+from fairjax.runs.settings import SEEDS
+from fairjax.runs.values import check_values, expand_paths
+from fairjax.selection import ExpectedObjective
+from fairjax.training import Training
+
+EPOCHS = {"adult": 10, "compas": 15}
+"""Data sets, with their numbers of epochs."""
+
+MARGIN = 0.2
+"""Share of the bound that postprocessors without a rule keep as a margin on valid rows."""
+
+STAGES = ("pre", "in", "intra", "post")
+"""Stages of mitigation, in the order of tables."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mitigate:
+    """Compare ways to mitigate bias before, in and after training, on the same splits, and draw their frontiers.
+
+    Methods that start from a trained network share it. Everything is chosen on validation rows by one rule.
+    """
+
+    stage: Literal["all", "pre", "in", "intra", "post", "quality"] = "all"
+    """Methods to compute: before training, in training, on a trained network, on its decisions; or for a group with few
+    rows, whose accuracy is lower. The page shows all that were computed."""
+    datasets: tuple[Literal["adult", "compas"], ...] = ("adult", "compas")
+    """Data sets to compute."""
+    measures: tuple[Literal["spd", "eod"], ...] = ("spd", "eod")
+    """Measures of bias that methods reduce, and by which they are selected and compared."""
+    seeds: tuple[int, ...] = SEEDS
+    """One split into 50 % train, 20 % valid and 30 % test rows per seed, and one network that methods share."""
+    epsilon: float = 0.05
+    """Bound on |bias|. What is selected maximises the expectation of balanced accuracy where it is met."""
+    widths: tuple[int, ...] = (64, 32)
+    """Numbers of units of the network's hidden layers."""
+    epochs: int | None = None
+    """Epochs of training, by default 10 for adult and 15 for compas. The network of the last epoch is kept."""
+    batch_size: int = 256
+    """Rows per mini-batch of training."""
+    learning_rate: float = 1e-3
+    """Adam's step size in training."""
+    out: Path = Path("results/mitigate")
+    """Folder of the results. An interrupted run continues from there."""
+
+    def __post_init__(self):
+        """Validate the settings."""
+        expand_paths(self)
+        check_values(self)
+        for name in ("datasets", "measures", "seeds", "widths"):
+            values = getattr(self, name)
+            if not values:
+                raise ValueError(f"{name} must be one or more, got none")
+            if name != "widths" and len(set(values)) < len(values):
+                raise ValueError(f"{name} must not repeat, got {values}")
+        if len(self.seeds) < 2:
+            raise ValueError(
+                f"seeds must be two or more, so that methods can be compared over splits, got {self.seeds}"
+            )
+        if any(not 0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds must be numbers from 0 to 2^32 - 1, got {self.seeds}")
+        Mlp(widths=self.widths)  # validates the widths
+        self.rule()
+        for dataset in EPOCHS:
+            self.training(dataset)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages whose methods are computed."""
+        return STAGES if self.stage == "all" else tuple(name for name in STAGES if name == self.stage)
+
+    def rule(self, epsilon: float | None = None) -> ExpectedObjective:
+        """Return the rule of selection for a bound; for `epsilon` if omitted."""
+        return ExpectedObjective(epsilon=self.epsilon if epsilon is None else epsilon)
+
+    def training(self, dataset: str) -> Training:
+        """Return the hyperparameters of training."""
+        epochs = EPOCHS[dataset] if self.epochs is None else self.epochs
+        shared: dict[str, Any] = {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "keep": "last"}
+        return Training(epochs=epochs, check_every=epochs, **shared)
+
+    def identity(self, dataset: str) -> dict[str, Any]:
+        """Return what the numbers of a data set depend on, as plain values."""
+        training = plain(self.training(dataset)) if dataset in EPOCHS else None
+        values = {name: plain(getattr(self, name)) for name in ("seeds", "epsilon", "widths")}
+        return {"command": "mitigate", "dataset": dataset, **values, "training": training}

@@ -1,0 +1,210 @@
+"""The comparison of stages: its rows, its selection on valid rows, its tables, and the data with a minority."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.cli import PROGRAM
+from experiments.second_paper.mitigate import page, page_tables, quality, tables
+from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, preprocessors_of, terms_of
+from experiments.second_paper.mitigate.figures import CHANGED, COLOURS, frontier_figure
+from experiments.second_paper.mitigate.measuring import biases, units
+from experiments.second_paper.mitigate.settings import STAGES, Mitigate
+from experiments.second_paper.mitigate.subject import repeated
+from experiments.second_paper.quantities import quantities
+from fairjax.losses import Loss
+from fairjax.methods import METHODS
+from fairjax.runs.postprocessors import POSTPROCESSORS
+from fairjax.runs.specification import parse_preprocessor
+from fairjax.runs.structure import CELLS
+from fairjax.selection import ConstrainedObjective
+from fairjax.types import SHARED, Split
+
+SETTINGS = Mitigate(datasets=("adult",), seeds=(1, 2, 3, 4), measures=("spd",))
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_row_names_methods_that_exist(name):
+    entry = ENTRIES[name]
+    assert entry.stage in (NOTHING, *STAGES) and entry.stage in COLOURS and entry.stage in CHANGED
+    preprocessors_of(entry, "sex", ("relationship", "hours-per-week"))
+    for measure in ("spd", "eod"):
+        terms = terms_of(entry, measure)
+        Loss(terms=tuple(dataclasses.replace(term, weight=entry.path[0]) for term in terms if entry.path))
+    if entry.stage == "in":
+        assert bool(entry.terms) == bool(entry.path)
+    if entry.stage == "intra":
+        assert entry.method in METHODS and entry.of_measure
+    if entry.stage == "post":
+        assert entry.method in POSTPROCESSORS and entry.at_test
+
+
+def test_every_way_to_raise_the_accuracy_of_a_group_is_known():
+    for way in quality.WAYS.values():
+        assert all(parse_preprocessor(text) for text in way.preprocess)
+    assert set(quality.ways(quality.ADULT)) < set(quality.ways(quality.MADE)) == set(quality.WAYS)
+
+
+def test_a_row_that_depends_on_the_measure_is_a_unit_per_measure():
+    settings = Mitigate(stage="in")
+    files = [unit.file for unit in units(settings, settings.stages)]
+    assert files[0] == "nothing.json" and {"parity-spd.json", "parity-eod.json", "mmd.json"} <= set(files)
+    assert "reweighing.json" not in files and len(files) == len(set(files))
+
+
+def counts(selected: tuple[int, int], right: int) -> dict[str, float]:
+    """Return counts of 100 rows per group, half of them with y = 1, of which `right` are accepted in each group."""
+    cells = {}
+    for g in (0, 1):
+        tp = right
+        fp = selected[g] - right
+        cells |= {f"tp{g}": tp, f"fn{g}": 50 - tp, f"fp{g}": fp, f"tn{g}": 50 - fp}
+    return cells
+
+
+def lines(row: str, candidates: list[tuple[float | None, float | None, dict, dict]], measure: str = "") -> pd.DataFrame:
+    """Return the lines of a row for the four seeds: weight, bound, counts of valid and of test rows."""
+    made = []
+    for number, (weight, bound, valid, test) in enumerate(candidates):
+        for part, cells in (("valid", valid), ("test", test)):
+            about = {"dataset": "adult", "row": row, "measure": measure, "candidate": number, "weight": weight}
+            about |= {"bound": bound, "threshold": "tuned", "part": part, "probe": 0.6, "seconds": 1.0}
+            made += [{**cells, **about, "seed": seed} for seed in SETTINGS.seeds]
+    frame = pd.DataFrame(made).astype({"weight": float, "bound": float})
+    return pd.concat([frame, quantities(frame), biases(frame)], axis=1)
+
+
+BIASED, FAIR, FAIR_WORSE = counts((30, 60), 28), counts((45, 45), 40), counts((45, 45), 35)
+
+
+@pytest.fixture
+def table():
+    parts = [
+        lines(NOTHING, [(None, None, BIASED, BIASED)]),
+        lines("mmd", [(1.0, None, BIASED, BIASED), (5.0, None, FAIR, FAIR_WORSE), (20.0, None, FAIR_WORSE, FAIR)]),
+        lines("pruning", [(None, 0.05, FAIR_WORSE, FAIR), (None, 0.2, FAIR, FAIR)], "spd"),
+        lines("reweighing", [(None, None, FAIR_WORSE, FAIR)]),
+        lines("group_thresholds", [(None, 0.05, FAIR, FAIR)], "spd"),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_a_candidate_is_selected_by_its_valid_rows_and_counted_by_its_test_rows(table):
+    chosen = tables.selected(table, SETTINGS)
+    of_row = chosen.set_index(["row", "seed"])
+    assert (of_row.loc["mmd", "weight"] == 5.0).all(), "the best on valid rows, not on test rows"
+    assert (
+        of_row.loc["mmd", "balanced_accuracy"]
+        == tables.selected(table, SETTINGS).query("row == 'mmd'")["objective"].values
+    ).all()
+    assert (of_row.loc["pruning", "bound"] == 0.05).all(), "another bound is for the frontier alone"
+    assert (of_row.loc[NOTHING, "objective"] == 0).all() and of_row.loc[NOTHING, "bias"].iloc[0] == pytest.approx(0.3)
+    assert len(chosen) == 5 * 4 and not chosen.duplicated(["row", "seed"]).any()
+
+
+def test_the_score_is_that_of_the_rule(table):
+    valid = table[table["part"] == "valid"]
+
+    class Constrained(Mitigate):
+        def rule(self, epsilon=None):
+            return ConstrainedObjective(epsilon=0.05)
+
+    found = tables.scores(valid, "spd", Constrained(seeds=SETTINGS.seeds))
+    expected = np.where(valid["spd"] < 0.04, valid["balanced_accuracy"], 0)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_stages_are_represented_by_the_row_that_is_best_on_valid_rows(table):
+    best = tables.best_of_stages(tables.selected(table, SETTINGS)).set_index("stage")
+    assert set(best.index) == {NOTHING, "pre", "in", "intra", "post"}
+    assert set(best.loc["in", "row"]) == {"mmd"} and set(best.loc["post", "row"]) == {"group_thresholds"}
+    compared = tables.stage_comparisons(best.reset_index())
+    assert len(compared) == 10 and (compared["splits"] == 4).all()
+    pair = compared[(compared["method"] == NOTHING) & (compared["other_method"] == "post")].iloc[0]
+    assert pair["mean"] == pytest.approx(-0.85)
+
+
+def test_means_and_comparisons_with_nothing(table):
+    chosen = tables.selected(table, SETTINGS)
+    means = tables.summary(chosen).set_index("row")
+    assert list(means.index) == [NOTHING, "reweighing", "mmd", "pruning", "group_thresholds"], (
+        "in the order of the rows"
+    )
+    assert means.loc["mmd", "median_weight"] == 5.0 and means.loc["mmd", "met"] == 1.0
+    assert means.loc["reweighing", "parity"] == 1.0 and means.loc[NOTHING, "parity"] == pytest.approx(0.5)
+    against = tables.against_nothing(chosen).set_index("row")
+    assert against.loc["pruning", "mean"] == pytest.approx(0.85) and NOTHING not in against.index
+
+
+def test_the_frontier_has_every_weight_and_bound(table):
+    points = tables.frontier(table, SETTINGS)
+    assert len(points) == 1 + 3 + 2 + 1 + 1
+    assert set(points.loc[points["row"] == "pruning", "bound"]) == {0.05, 0.2}
+    figure = frontier_figure(points, 0.05, "Adult")
+    assert len(figure.axes) == 1
+
+
+def test_the_page_has_the_tables(table):
+    chosen = tables.selected(table, SETTINGS)
+    best = tables.best_of_stages(chosen)
+    found = {
+        "summary": tables.summary(chosen), "fixed": tables.fixed(table, "tuned"), "best": best, "quality": {},
+        "against": tables.against_nothing(chosen), "stages": tables.stage_comparisons(best),
+    }  # fmt: skip
+    sections = {section.id: section for section in page.sections(found, {"adult": None}) if section}
+    (main,) = sections["methods"].tables
+    assert {len(row.cells) for row in main.rows} == {len(main.columns)}
+    assert [row.needs_a for row in main.rows] == [False, False, False, False, True]
+    assert sum(cell.mark == "best" for row in main.rows for cell in row.cells) == 1
+    assert "|bias| is 0.300" in sections["findings"].points[0]
+    needs = page_tables.needs_table(list(ENTRIES))
+    listed = ", ".join(row.cells[-1].text for row in needs.rows)
+    assert all(entry.label in listed for entry in ENTRIES.values())
+
+
+def test_splits_are_repeated_for_each_weight():
+    rows = np.arange(6).reshape(2, 3)
+    splits = Split(np.ones((3, 1)), np.ones(3), np.ones(3), rows, rows, rows, np.zeros((2, 1)), np.ones((2, 1)))
+    twice = repeated(splits, SHARED, 2)
+    assert twice.x is splits.x and twice.train.tolist() == [*rows.tolist(), *rows.tolist()] and twice.weights is None
+
+
+@pytest.fixture(scope="module")
+def made():
+    return {extra: quality.made_splits((5, 6), extra=extra)[0] for extra in (False, True)}
+
+
+def test_made_data_have_a_minority_in_train_rows_and_balanced_test_rows(made):
+    for extra, splits in made.items():
+        for seed in range(2):
+            split = jax.tree.map(lambda leaf, seed=seed: leaf[seed], splits)
+            few = 120 + (quality.EXTRA if extra else 0)
+            assert int((~split.a[split.train]).sum()) == few and split.train.shape == (4000 + few - 120,)
+            assert int(split.a[split.valid].sum()) == 3880
+            assert int(split.a[split.test].sum()) == quality.TESTED // 2
+            x = np.asarray(split.part("train").x)
+            np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
+            assert len({*split.train.tolist(), *split.valid.tolist(), *split.test.tolist()}) == 16000 + few - 120
+    same = [made[extra].x[0, made[extra].test[0]] for extra in (False, True)]
+    np.testing.assert_array_equal(*same, "the test rows are the same")
+
+
+def test_settings_are_checked_before_anything_is_loaded(capsys):
+    for words, message in (
+        (["--seeds", "1"], "seeds must be two or more"),
+        (["--seeds", "1", "1"], "seeds must not repeat"),
+        (["--epsilon", "0"], "epsilon, the bound on |bias|, must be positive"),
+        (["--epochs", "0"], "epochs must be"),
+        (["--stage", "before"], "invalid choice"),
+    ):
+        with pytest.raises(SystemExit):
+            PROGRAM.main(["mitigate", *words])
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        PROGRAM.main(["mitigate", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 60 and max(map(len, lines)) <= 80
+    assert set(CELLS) == set(BIASED)
