@@ -28,6 +28,7 @@ from fairjax.losses import (
 from fairjax.metrics import spd
 from fairjax.nn import Mlp, Network, from_linen
 from fairjax.nn.flat import FlatVariables
+from fairjax.selection import best_threshold
 from fairjax.training import composed_gradients, init_terms
 
 NETWORK = from_linen(Mlp(widths=(6, 5)))
@@ -49,7 +50,7 @@ def splits(dataset):
 
 @pytest.fixture(scope="module")
 def split(dataset):
-    return data.split(jax.random.key(0), dataset)
+    return data.split(jax.random.key(0), dataset.x, dataset.y, dataset.a)
 
 
 def of_seed(splits, i):
@@ -199,7 +200,9 @@ def test_fine_tuning_descends_the_composed_loss(fitted, split):
     frozen = dataclasses.replace(method, layers=("output",))
     task = fairjax.Task(NETWORK, spd)
     parts = fairjax.methods.Parts.of(split)
-    state = frozen.init(task, jax.random.key(2), fitted.variables, parts, None)
+    scores = jax.nn.sigmoid(NETWORK.apply(fitted.variables, parts.valid.x)[0])
+    evaluation = best_threshold(spd, scores, parts.valid.y, parts.valid.a)
+    state = frozen.init(task, jax.random.key(2), fitted.variables, parts, evaluation)
     after = jax.jit(lambda state: frozen.step(task, parts, state))(state)
     before, tuned = state.variables.variables()["params"], after.variables.variables()["params"]
     assert jnp.all(before["hidden_00"]["linear"]["kernel"] == tuned["hidden_00"]["linear"]["kernel"])
