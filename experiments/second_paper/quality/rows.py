@@ -25,9 +25,6 @@ PREPARING, SOURCE = 0x9A14, 0x9A15
 ROBUST_WEIGHT = 10.0
 """Weight of the group-robust term beside the mean loss of all rows."""
 
-AUXILIARY_WEIGHT = 1.0
-"""Weight of the second task."""
-
 
 class Budget(NamedTuple):
     """How networks are trained: with the same number of steps in all rows of the table."""
@@ -109,8 +106,8 @@ def group_robust(problem: Problem, budget: Budget) -> Trained:
 
 
 def multi_task(problem: Problem, budget: Budget) -> Trained:
-    """Train with a second head that predicts the group."""
-    loss = Loss(terms=(Auxiliary(weight=AUXILIARY_WEIGHT),))
+    """Train with a head that predicts the group from the last layer, whose loss counts as much as that of labels."""
+    loss = Loss(terms=(Auxiliary(weight=1.0),))
     return _trained(problem, budget, PreparedSplits(problem.splits, SHARED), loss=loss)
 
 
@@ -255,10 +252,10 @@ ROWS = {
         group_robust,
     ),
     "multi_task": Row(
-        "Multi-task",
+        "Multi-task, label and group",
         "yes",
-        f"A head that predicts the group learns beside the network, with weight {AUXILIARY_WEIGHT:g}. It helps if both "
-        "tasks need the same features of images or texts; nothing of the kind follows for tables.",
+        "A second head predicts the group from the last layer, with weight 1. It shows whether a layer that tells the "
+        "groups apart serves them better; nothing makes the loss of labels count more in the small group.",
         multi_task,
     ),
     "transfer": Row(
