@@ -54,6 +54,18 @@ def _reproduce(program: Program, words: list[str], console: Console) -> int:
     return 0
 
 
+def _quality(program: Program, words: list[str], console: Console) -> int:
+    """Run `quality`: complete all unfinished rows, and write the tables and the figure."""
+    from experiments.second_paper import quality
+    from fairjax.runs.signals import stopping_on_sigterm
+
+    settings = parse(program.name, "quality", quality.Quality(), _ABOUT, words)
+    use_cores()
+    with stopping_on_sigterm():
+        quality.run(settings, console)
+    return 0
+
+
 def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     """Run `mitigate-text`: mitigate a planted bias in classifiers of text."""
     from experiments.second_paper import mitigate_text
@@ -129,6 +141,7 @@ PROGRAM = Program(
         "report": commands.report_command(published.EXTRAS),
         "reproduce": Command(_reproduce, "the first paper's tables and figures, with more methods beside its own"),
         "mitigate": Command(_mitigate, "ways to mitigate bias before, in and after training, on the same splits"),
+        "quality": Command(_quality, "accuracy of under-represented groups: weights, resampling, more rows, transfer"),
         "mitigate-text": Command(_mitigate_text, "a planted bias in classifiers of text, mitigated in several ways"),
         "table3": Command(_table3, "the second paper's Table 3, with one coding and on the same splits"),
         "bench": Command(_bench, "the speed beside PyTorch, scikit-learn and the machine's limits"),

@@ -1,4 +1,4 @@
-"""Generated parts of the documents about terms of a loss and preprocessors: tables and sections."""
+"""Generated parts of the documents about terms of a loss, preprocessors and reductions: tables and sections."""
 
 import functools
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from fairjax.losses import TERMS, Data, Loss, Term
 from fairjax.metrics import spd
 from fairjax.nn import Mlp, from_linen
 from fairjax.preprocess import PREPROCESSORS, Preprocessor
+from fairjax.reductions import CONSTRAINTS
 from fairjax.registry import Registry
 from fairjax.training import init_terms
 from fairjax.types import Batch
@@ -24,6 +25,7 @@ def mitigation_parts() -> dict[str, Callable[[], str]]:
         "term sections": functools.partial(_sections, TERMS, _about_term),
         "preprocessors": _preprocessors,
         "preprocessor sections": functools.partial(_sections, PREPROCESSORS, _about_preprocessor),
+        "constraints": _constraints,
     }
 
 
@@ -79,6 +81,13 @@ def _about_preprocessor(kind: type[Preprocessor]) -> list[str]:
     """Return what distinguishes a preprocessor from others, one string per fact."""
     seeds = "one program for all seeds" if kind.traceable else "one seed after another, on the host"
     return [f"Equation: `{kind.equation}`", f"Changes: {kind.changes}.", f"`prepare_many`: {seeds}."]
+
+
+def _constraints() -> str:
+    rows = [
+        (f"`{path_of(kind)}`", CONSTRAINTS.label(name), CONSTRAINTS.summary(name)) for name, kind in CONSTRAINTS.items()
+    ]
+    return table(("constraint", "label", "what is equal"), rows)
 
 
 def _sections(registry: Registry[type], about: Callable[[Any], list[str]]) -> str:

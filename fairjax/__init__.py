@@ -22,6 +22,7 @@ A module imports only those above it in this list:
     debiasing     debias, the main call
     fitting       fit: train a classifier on one split
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
+    reductions    parity constraints as trainings with other labels and weights, for many multipliers and seeds at once
     checkpoint    save and load networks
     features      features of a large network, computed once and kept in memory-mapped files
     adapters      AIF360's data sets and postprocessors
@@ -102,7 +103,7 @@ from fairjax.training import Training
 from fairjax.types import SHARED, Batch, Split
 
 if TYPE_CHECKING:
-    from fairjax import auditing, checkpoint, data, datasets, detect, features, preprocess
+    from fairjax import auditing, checkpoint, data, datasets, detect, features, preprocess, reductions
     from fairjax.auditing import Audit, audit
     from fairjax.metrics import GroupReport, by_group
 
@@ -189,6 +190,7 @@ __all__ = [
     "postprocess",
     "predictive_parity_difference",
     "preprocess",
+    "reductions",
     "seeds",
     "selection",
     "spd",
@@ -201,7 +203,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Load on first use what needs pandas or orbax, so that `import fairjax` is fast."""
-    if name in ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features", "preprocess"):
+    lazy = ("adapters", "auditing", "checkpoint", "data", "datasets", "detect", "features", "preprocess", "reductions")
+    if name in lazy:
         return importlib.import_module(f"fairjax.{name}")
     if name in ("GroupReport", "by_group"):
         return getattr(importlib.import_module("fairjax.metrics"), name)

@@ -14,7 +14,7 @@ from fairjax.metrics import MEASURES, as_parity, count_groups
 from fairjax.nn.network import Network
 from fairjax.selection import RULES, Rule
 from fairjax.training import Training
-from fairjax.types import Split
+from fairjax.types import SHARED, Split
 
 
 def check_debiasing(method: Any, network: Any, measure: Any, rule: Any) -> None:
@@ -159,8 +159,12 @@ def check_variables(variables: Any) -> None:
         )
 
 
-def check_data(split: Any) -> None:
+def check_data(split: Any, axes: Split = SHARED) -> None:
     """Check that the data are a split, or the splits of many seeds, and that inputs have as many rows as the labels.
+
+    Args:
+        split: the split, or splits.
+        axes: the vmap axes of splits; those of labels may differ from those of inputs.
 
     Raises:
         TypeError: naming the type found and how to correct it.
@@ -173,6 +177,8 @@ def check_data(split: Any) -> None:
     if split.mean is not None and jax.tree.structure(split.x) != jax.tree.structure(0):
         raise ValueError("split has a mean and a scale, and its x is a tree of several arrays: pass None for both")
     shape = np.shape(split.y)
+    if axes.x is None and axes.y is not None:
+        shape = shape[1:]  # every seed has labels of its own, and all share the inputs
     for path, leaf in jax.tree_util.tree_flatten_with_path(split.x)[0]:
         if np.shape(leaf)[: len(shape)] != shape:
             raise ValueError(
@@ -209,7 +215,7 @@ def is_typed_key(value: Any) -> bool:
     return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def check_training(network: Any, training: Any, split: Any) -> None:
+def check_training(network: Any, training: Any, split: Any, axes: Split = SHARED) -> None:
     """Check the types of network, training settings and split.
 
     Raises:
@@ -219,7 +225,7 @@ def check_training(network: Any, training: Any, split: Any) -> None:
     if not isinstance(training, Training):
         way = "pass an instance, Training(epochs=100)"
         raise TypeError(f"training must be a fairjax.Training, got {kind_of(training)}: {way}")
-    check_data(split)
+    check_data(split, axes)
 
 
 def kind_of(value: Any) -> str:

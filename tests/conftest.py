@@ -67,6 +67,7 @@ SLOW = (
     "test_output.py",
     "test_precision.py",
     "test_streaming.py",
+    "test_table3_run.py",
 )
 """Modules that make whole runs or compile many programs: `make test` leaves them out, `make test-all` does not."""
 

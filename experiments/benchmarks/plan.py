@@ -49,7 +49,15 @@ def contenders(settings: Bench) -> dict[str, Contender]:
                 arguments = {"shape": shape, "threads": threads}
                 name = f"detection/{shape}/captum, {count_in_words(threads)}"
                 result[name] = Contender("torch_detection.one_network", arguments, "captum")
-    tables = [*settings.shapes] if {"steps", "torch", "detection"} & {*settings.parts} else []
+    if "reductions" in settings.parts:
+        for shape in settings.shapes:
+            result[f"reductions/{shape}/fairjax"] = Contender("reductions.all_networks", {"shape": shape})
+            for function, name, needs in (("scikit_learn", "scikit-learn", "fairlearn"), ("torch", "PyTorch", "torch")):
+                for threads in settings.threads:
+                    key = f"reductions/{shape}/Fairlearn, {name}, {count_in_words(threads)}"
+                    arguments = {"shape": shape, "threads": threads}
+                    result[key] = Contender(f"fairlearn_reductions.{function}", arguments, needs)
+    tables = [*settings.shapes] if {"steps", "torch", "detection", "reductions"} & {*settings.parts} else []
     tables += ["compas"] if {"whole", "seeds", "pruned", "brought"} & {*settings.parts} else []
     preparation = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
     return preparation | result

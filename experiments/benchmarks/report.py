@@ -46,7 +46,8 @@ def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
     sections += [*_whole(results)]
     for part in CURVES:
         sections += _curve(results, part)
-    sections += [*_pruned(results), *_brought(results), *_detection(results), *_failures(results)]
+    sections += [*_pruned(results), *_brought(results), *_detection(results)]
+    sections += [*_reductions(results), *_failures(results)]
     if pictures:
         sections += ["## Figures", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
     return "\n\n".join(sections) + "\n"
@@ -334,6 +335,28 @@ def _detection(results: dict[str, Any]) -> Iterator[str]:
             f"On the test part. fairjax explains {facts['seeds']} networks in one program; captum explains one after "
             "another, with the faster number of threads. TCAV: all layers, the concept's vectors and random ones; "
             "captum uses scikit-learn's logistic regression, which is faster than its own classifier."
+        )
+
+
+def _reductions(results: dict[str, Any]) -> Iterator[str]:
+    rows, facts = [], {}
+    for shape in ("compas", "adult"):
+        value = view.value(results, f"reductions/{shape}/fairjax", "grid_search")
+        if value is None:
+            continue
+        facts = results["contenders"][f"reductions/{shape}/fairjax"]["facts"]
+        for name in ("scikit-learn", "PyTorch"):
+            best = view.best(results, f"reductions/{shape}/Fairlearn, {name}", "grid_search")
+            fastest = None if best is None else best[1]
+            rows.append((f"{shape}, {name}", number(value), number(fastest), number(view.ratio(fastest, value))))
+    if rows:
+        yield "## Reductions"
+        yield table(("table, classifier", "fairjax, s per network", "Fairlearn, s per network", "ratio"), rows)
+        yield (
+            "Grid search over Lagrange multipliers for demographic parity. fairjax trains all multipliers of "
+            f"{facts['seeds']} seeds in one program; Fairlearn trains one network after another, for one seed, with "
+            "the faster number of threads. Networks, epochs and mini-batches have the same sizes; those of fairjax "
+            "also have batch normalisation and are evaluated on validation rows after each epoch."
         )
 
 

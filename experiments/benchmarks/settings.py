@@ -5,7 +5,9 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-BenchPart = Literal["steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned", "brought", "detection"]
+BenchPart = Literal[  # fmt: skip
+    "steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned", "brought", "detection", "reductions"
+]
 Shape = Literal["compas", "adult"]
 
 SHAPES = {"compas": (6167, 401), "adult": (45222, 98)}
@@ -26,7 +28,7 @@ class Bench:
     """Parts of the benchmark to run; others can be added to the same results later. steps: the steps of fairjax and the
     machine's limits. torch: the steps of PyTorch and scikit-learn. whole: a whole COMPAS run, including compilation.
     seeds, rows, width, depth, pruned: how costs grow. brought: networks of other frameworks beside fairjax's own.
-    detection: attributions and concepts beside captum's."""
+    detection: attributions and concepts beside captum's. reductions: a grid of multipliers beside Fairlearn's."""
     shapes: tuple[Shape, ...] = get_args(Shape)
     """Tables that the parts steps and torch use."""
     data: Literal["found", "simulated"] = "found"
@@ -90,6 +92,14 @@ class Bench:
     """BenchPart detection: number of concept vectors per layer, and of random ones."""
     concept_rows: int = 500
     """BenchPart detection: number of examples of a concept vector, and of other rows."""
+    multipliers: int = 10
+    """BenchPart reductions: number of Lagrange multipliers of the grid."""
+    reduction_widths: tuple[int, ...] = (32, 32)
+    """BenchPart reductions: number of units in each hidden layer."""
+    reduction_epochs: int = 10
+    """BenchPart reductions: number of training epochs per network."""
+    reduction_repetitions: int = 1
+    """BenchPart reductions: number of timings of Fairlearn. A timing is the grid of one seed."""
     chunk: int = 65536
     """BenchPart rows: number of rows per chunk."""
     timeout: float = 3600.0
@@ -118,7 +128,7 @@ class Bench:
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(number, int) and number < 1 and number is not False for number in numbers):
                 raise ValueError(f"{field.name} must be positive, got {value}")
-            if value == () and field.name in ("threads", "widths"):
+            if value == () and field.name in ("threads", "widths", "reduction_widths"):
                 raise ValueError(f"{field.name} must hold at least one number, got none")
 
 

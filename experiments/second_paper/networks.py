@@ -34,8 +34,7 @@ def logistic_per_group(column: int) -> Network:
     """Return one logistic regression per group: the model of the prejudice remover (Kamishima et al. 2012).
 
     Args:
-        column: number of the feature that is the group, 0 or 1 before it was standardised, so that its sign tells the
-            groups apart.
+        column: number of the feature that is the group, 0 or 1.
     """
 
     def init(key: KeyArray, x: Inputs) -> Variables:

@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Key
 
 from experiments.second_paper.subject import part_of
 from fairjax.data import Dataset
-from fairjax.data.scaler import mean_and_scale
 from fairjax.preprocess import OptimizedPreprocessing, distortion_adult, distortion_compas
 from fairjax.preprocess.optimized import smallest_epsilon
 from fairjax.types import Split
@@ -26,9 +25,9 @@ class OptimizedSplits(NamedTuple):
     axes: Split
     """The vmap axes of the splits."""
     test: Float[Array, "seeds n d"]
-    """Features of test rows as they are, standardised."""
+    """Features of test rows as they are."""
     mapped_test: Float[Array, "seeds n d"]
-    """Features of test rows after the map, standardised."""
+    """Features of test rows after the map."""
     epsilons: list[float]
     """The bound of each split."""
 
@@ -38,28 +37,25 @@ def optimized_splits(dataset: Dataset, splits: Split, keys: Key[Array, " seeds"]
 
     Args:
         dataset: the data with few features.
-        splits: its splits, one per seed.
+        splits: its splits, one per seed, without a scaler.
         keys: one key per seed.
     """
     # columns of few features are named as in `fairjax.datasets.coarse`, for which these distortions are made
     distortion = distortion_adult if "education=<6" in dataset.features else distortion_compas
     tables, mapped, epsilons = [], [], []
     for seed in range(splits.train.shape[0]):
-        raw = splits._replace(mean=None, scale=None)
-        train, valid, test = (part_of(raw, seed, part) for part in ("train", "valid", "test"))
+        train, valid, test = (part_of(splits, seed, part) for part in ("train", "valid", "test"))
         method = OptimizedPreprocessing(test="mapped", distortion=distortion).named(dataset)
         epsilons.append(feasible(smallest_epsilon(method.programme(train))))
         method = OptimizedPreprocessing(test="mapped", distortion=distortion, epsilon=epsilons[-1]).named(dataset)
         train_key, test_key = jax.random.split(keys[seed])
         prepared = method.apply(train_key, train)
-        mean, scale = mean_and_scale(prepared.train.x)
         x = jnp.concatenate([prepared.train.x, valid.x, test.x])
         y, a = (jnp.concatenate([getattr(p, name) for p in (prepared.train, valid, test)]) for name in ("y", "a"))
         ends = np.cumsum([0, len(train.y), len(valid.y), len(test.y)])
         numbers = [jnp.arange(*pair, dtype=jnp.int32) for pair in zip(ends, ends[1:], strict=False)]
-        tables.append(Split(x, y, a, *numbers, mean, scale))
-        new = method.transform(test_key, prepared.fitted, test.x, test.a)
-        mapped.append((new - mean[None]) / scale[None])
+        tables.append(Split(x, y, a, *numbers))
+        mapped.append(method.transform(test_key, prepared.fitted, test.x, test.a))
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *tables)
     axes = Split(*(None if leaf is None else 0 for leaf in stacked))
     tests = jnp.stack([table.part("test").x for table in tables])

@@ -23,7 +23,7 @@ class Table3:
     datasets: tuple[Literal["adult", "compas"], ...] = DATASETS
     """Data sets to measure."""
     duplicates: Literal["keep", "drop", "both"] = "both"
-    """Whether rows that are equal once they are prepared are kept or dropped; the paper dropped those of Adult."""
+    """Whether rows that are equal once they are prepared are kept or dropped: keep, drop, or both."""
     seeds: tuple[int, ...] = SEEDS
     """One split into 50 % train, 20 % valid and 30 % test rows per seed, and one network that all rows share."""
     widths: tuple[int, ...] = (100,)

@@ -120,7 +120,8 @@ def agreements(found: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for line in printed().itertuples():
-        ours = found[(found["dataset"] == line.dataset) & [ROWS[row].block == line.row for row in found["row"]]]
+        blocks = np.array([ROWS[row].block for row in found["row"]])
+        ours = found[(found["dataset"] == line.dataset) & (blocks == line.row)]
         for own in ours.to_dict("records"):
             entry = {"dataset": line.dataset, "printed_row": line.row, "row": own["row"]}
             entry |= {"duplicates": own["duplicates"], "agrees": 0, "of": 0}

@@ -1,5 +1,6 @@
-"""Training and debiasing behind `DebiasedClassifier`: splits without a test part, and the best of several networks."""
+"""Training and debiasing behind the classifiers: splits without a test part, and the best of several networks."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from fairjax.data import Dataset, split
+from fairjax.data.scaler import mean_and_scale
 from fairjax.data.splits import STRATIFY, required_rows
 from fairjax.debiasing import debias
 from fairjax.fitting import Fitted, fit
@@ -107,13 +109,7 @@ def splits_of(table: Dataset, measure: Measure, keys: Key[Array, " seeds"], vali
     Raises:
         ValueError: if a part would be empty, or lacks rows that the measure or balanced accuracy needs.
     """
-    rows = len(table.y)
-    held_out = rows - int((1.0 - valid_size) * rows)
-    if not 2 <= held_out <= rows - 2:
-        raise ValueError(
-            f"train and validation parts must have at least 2 rows each, found {rows - held_out} and {held_out} of "
-            f"{rows} samples for valid_size={valid_size}: pass more samples or another valid_size"
-        )
+    check_valid_size(len(table.y), valid_size)
     splits = _splits(
         keys,
         *(jnp.asarray(table.x), jnp.asarray(table.y), jnp.asarray(table.a)),
@@ -146,6 +142,27 @@ def split_of_seed(splits: Split, seed: int) -> Split:
     return splits._replace(**own)
 
 
+def check_valid_size(rows: int, valid_size: float) -> None:
+    """Check that both parts have at least 2 rows."""
+    held_out = rows - int((1.0 - valid_size) * rows)
+    if not 2 <= held_out <= rows - 2:
+        raise ValueError(
+            f"train and validation parts must have at least 2 rows each, found {rows - held_out} and {held_out} of "
+            f"{rows} samples for valid_size={valid_size}: pass more samples or another valid_size"
+        )
+
+
+def check_scale(splits: Split, features: Sequence[str]) -> None:
+    """Check that all features have a finite mean and scale."""
+    scale, mean = np.atleast_2d(np.asarray(splits.scale)), np.atleast_2d(np.asarray(splits.mean))
+    wrong = ~(np.isfinite(scale) & np.isfinite(mean) & (scale > 0)).all(axis=0)
+    if wrong.any():
+        raise ValueError(
+            f"column {features[int(np.argmax(wrong))]!r} of X cannot be standardised in single precision: choose "
+            "another unit for it"
+        )
+
+
 def _check_parts(table: Dataset, measure: Measure, splits: Split, valid_size: float) -> None:
     """Check that no part lacks rows that the measure or balanced accuracy needs, and that features have a scale."""
     required = required_rows(measure, table.group_names, table.class_names, table.a)
@@ -159,13 +176,7 @@ def _check_parts(table: Dataset, measure: Measure, splits: Split, valid_size: fl
                         f"among {len(table.y)} samples, and {quantity} is undefined there: pass more samples, pool "
                         f"small groups, or choose another valid_size than {valid_size}"
                     )
-    scale, mean = np.asarray(splits.scale), np.asarray(splits.mean)
-    wrong = ~(np.isfinite(scale) & np.isfinite(mean) & (scale > 0)).all(axis=0)
-    if wrong.any():
-        raise ValueError(
-            f"column {table.features[int(np.argmax(wrong))]!r} of X cannot be standardised in single precision: choose "
-            "another unit for it"
-        )
+    check_scale(splits, table.features)
 
 
 def _best(rule: Rule, fitted: Fitted, result: Debiased) -> Best:
@@ -183,13 +194,49 @@ def _best(rule: Rule, fitted: Fitted, result: Debiased) -> Best:
     return Best(chosen, float(bias[seed]), float(accuracy[seed]), int(fitted.epochs[seed]), seed)
 
 
-def logits_of(result: Debiased, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n *c"]:
+def split_of_rows(
+    table: tuple[Any, Any, Any, Any], key: KeyArray, valid_size: float, *, num_groups: int, num_classes: int
+) -> Split:
+    """Split the rows once into train and validation parts, with an empty test part, and check the features.
+
+    Args:
+        table: features, labels, groups, and weights or None.
+        key: the random key.
+        valid_size: share of the validation part; with 0, all rows are in both parts.
+        num_groups: number of groups.
+        num_classes: number of classes.
+
+    Returns:
+        The split.
+
+    Raises:
+        ValueError: if a part would have fewer than 2 rows, or features have no scale.
+    """
+    x, y, a, weights = (None if column is None else jnp.asarray(column) for column in table)
+    count = y.shape[0]
+    if valid_size == 0:
+        rows = jnp.arange(count)
+        split = Split(x, y, a, rows, rows, rows[:0], *jax.jit(mean_and_scale)(x), weights)
+    else:
+        check_valid_size(count, valid_size)
+        options: dict[str, Any] = {"num_groups": num_groups, "num_classes": num_classes}
+        split = split_of_seed(_splits(key[None], x, y, a, weights, valid_size=valid_size, **options), 0)
+    check_scale(split, [f"x{column}" for column in range(1, x.shape[1] + 1)])
+    return split
+
+
+def logits_of(
+    network: Network, variables: Variables, mean: Any, scale: Any, x: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n *c"]:
     """Compute the logits of rows in evaluation mode.
 
     Rows are filled up to a power of two, so that few programs are compiled for calls with different numbers of rows.
 
     Args:
-        result: the selected network.
+        network: the network.
+        variables: its variables.
+        mean: mean of each feature.
+        scale: standard deviation of each feature.
         x: features, not standardised.
 
     Returns:
@@ -200,13 +247,12 @@ def logits_of(result: Debiased, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray
     """
     rows = len(x)
     with np.errstate(over="ignore"):  # values beyond single precision become infinite and are refused below
-        table = np.asarray(x, np.asarray(result.mean).dtype)
+        table = np.asarray(x, np.asarray(mean).dtype)
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0]
         raise ValueError(f"X must be finite in single precision, found {x[row, column]} in row {row}, column {column}")
     filled = np.pad(table, ((0, max(8, 1 << (rows - 1).bit_length()) - rows), (0, 0)))
-    logits = _logits(result.network, result.variables, result.mean, result.scale, filled)
-    return np.asarray(logits, np.float64)[:rows]
+    return np.asarray(_logits(network, variables, mean, scale, filled), np.float64)[:rows]
 
 
 @partial(jax.jit, static_argnames="network")

@@ -1,4 +1,8 @@
-"""A scikit-learn classifier that is debiased when it is fitted, `DebiasedClassifier`, and a scorer of bias."""
+"""Classifiers for scikit-learn, and a scorer of bias.
+
+`DebiasedClassifier` is debiased when it is fitted. `NetworkClassifier` is only trained, with any loss: it is the
+estimator that the reductions of Fairlearn call.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -10,10 +14,9 @@ import pandas as pd
 from jaxtyping import Float
 
 try:
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.utils import check_consistent_length, check_random_state
-    from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+    import sklearn.base  # noqa: F401  (first, so that the message comes before the other modules need it)
+    from sklearn.utils import check_consistent_length
+    from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
         "fairjax.adapters.sklearn needs scikit-learn 1.6 or newer, which cannot be imported "
@@ -21,7 +24,9 @@ except ImportError as error:
     ) from error
 
 from fairjax import checks, data
+from fairjax.adapters._sklearn_base import NetworkEstimator
 from fairjax.adapters._sklearn_bias import bias, bias_scorer, resolve_measure
+from fairjax.adapters._sklearn_classifier import NetworkClassifier
 from fairjax.adapters._sklearn_fitting import Problem, fit_best, logits_of
 from fairjax.arguments import check_method
 from fairjax.data import Dataset
@@ -31,9 +36,8 @@ from fairjax.metrics.groups import Groups
 from fairjax.metrics.levels import columns_of
 from fairjax.nn import Mlp, from_linen
 from fairjax.selection import RULES, Rule
-from fairjax.training import Training
 
-__all__ = ["DebiasingWarning", "DebiasedClassifier", "bias", "bias_scorer"]
+__all__ = ["DebiasingWarning", "DebiasedClassifier", "NetworkClassifier", "bias", "bias_scorer"]
 
 SMALLEST_MARGIN = 1e-9
 """Distance from 0 of decision values of rows whose score is at the threshold in single precision."""
@@ -47,13 +51,17 @@ class DebiasingWarning(UserWarning):
     """The selected network does not meet the bound on validation data, or makes the same decision about all rows."""
 
 
-class DebiasedClassifier(ClassifierMixin, BaseEstimator):
+class DebiasedClassifier(NetworkEstimator):
     """Multilayer perceptron that is trained and then debiased by a method of fairjax.
 
     `fit` keeps a part of the rows for validation, trains a network on the others with early stopping, and debiases it:
     the method proposes candidates, and the rule selects one of them, with its threshold, on the validation part.
     The sensitive features are needed for fitting only; they are no features of the network unless they are columns of
     `X`. Features must be numbers; `fit` standardises them, and `predict` uses the same means and deviations.
+
+    For two classes, decision values are logits moved by the threshold, and `predict_proba` computes probabilities from
+    them: the positive class is predicted if its probability exceeds 0.5, so whatever uses the probabilities makes the
+    debiased decisions. `result_.scores(X)` has the network's own scores.
 
     `fit` requests `sensitive_features` by default, so that with metadata routing a pipeline or a search passes them on.
 
@@ -187,8 +195,7 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         outputs = 1 if table.num_classes == 2 else table.num_classes
         network = from_linen(Mlp(widths=tuple(self.widths), dropout=self.dropout, outputs=outputs))
         problem = Problem(network, measure, method, rule, training, table, self.valid_size)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        best = fit_best(problem, jax.random.key(seed), self.n_seeds)
+        best = fit_best(problem, self._key(), self.n_seeds)
 
         self.groups_ = np.asarray(table.group_names, dtype=object)
         self.result_ = best.result
@@ -216,7 +223,8 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        logits = logits_of(self.result_, X)
+        result = self.result_
+        logits = logits_of(result.network, result.variables, result.mean, result.scale, X)
         if len(self.classes_) > 2:
             return logits
         # `result_.decide` compares scores with the threshold in single precision, and ties are no positive decisions.
@@ -225,45 +233,6 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         margin = logits - np.log(threshold / (1 - threshold))
         margin = np.where(is_positive, np.maximum(margin, SMALLEST_MARGIN), np.minimum(margin, -SMALLEST_MARGIN))
         return margin if self.positive_ == self.classes_[1] else -margin
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict labels with the debiased network and its threshold.
-
-        Args:
-            X: features (n, features), as in `fit`.
-
-        Returns:
-            The predicted labels (n,).
-
-        Raises:
-            ValueError: as `decision_function`.
-            NotFittedError: if the classifier is not fitted.
-        """
-        decision = self.decision_function(X)
-        return self.classes_[decision.argmax(axis=1) if decision.ndim == 2 else (decision > 0).astype(int)]
-
-    def predict_proba(self, X: Any) -> Float[np.ndarray, "n c"]:
-        """Compute the probabilities of the classes.
-
-        For two classes, logits are moved by the threshold, so that the positive class is predicted if its probability
-        exceeds 0.5: whatever uses these probabilities then makes the debiased decisions. `result_.scores(X)` has the
-        network's own scores.
-
-        Args:
-            X: features (n, features), as in `fit`.
-
-        Returns:
-            The probability of each class of `classes_`, (n, classes).
-
-        Raises:
-            ValueError: as `decision_function`.
-            NotFittedError: if the classifier is not fitted.
-        """
-        decision = self.decision_function(X)
-        if decision.ndim == 1:
-            decision = np.stack([np.zeros_like(decision), decision], axis=1)
-        powers = np.exp(decision - decision.max(axis=1, keepdims=True))
-        return powers / powers.sum(axis=1, keepdims=True)
 
     def _warn(self, accuracy: float) -> None:
         """Warn if the bound is not met, or is met by the same decision about all rows."""
@@ -296,54 +265,24 @@ class DebiasedClassifier(ClassifierMixin, BaseEstimator):
         margin = {"margin": 0.2 * self.epsilon} if "margin" in getattr(kind, "__dataclass_fields__", ()) else {}
         return kind(epsilon=self.epsilon, **margin)
 
-    def _training(self) -> Training:
-        if self.training is None:
-            return Training(epochs=200)
-        if not isinstance(self.training, Training):
-            raise TypeError(
-                f"training must be a fairjax.Training or None, got {type(self.training).__name__}: pass an instance, "
-                "Training(epochs=100)"
-            )
-        return self.training
-
     def _dataset(self, X: Any, y: Any, sensitive_features: Any, sample_weight: Any) -> Dataset:
         """Check the data, and leave out rows of weight 0."""
         checks.check_index(X=X, y=y, sensitive_features=sensitive_features, sample_weight=sample_weight)
-        given = X
-        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], ensure_min_samples=2)
-        check_classification_targets(y)
-        weights = None
-        keep = np.ones(len(y), bool)
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            keep = weights > 0
-            if not keep.any():
-                raise ValueError("all sample weights are zero: at least two classes need rows of positive weight")
-            weights = None if (weights[keep] == weights[keep][0]).all() else weights[keep]
-        self.classes_ = np.unique(y[keep])
-        if len(self.classes_) < 2:
-            raise ValueError(
-                "DebiasedClassifier needs labels of at least two classes, found one class, "
-                f"{self.classes_.tolist()[0]!r}"
-            )
-        columns = columns_of(self._sensitive(given, X, sensitive_features), "group")
-        check_consistent_length(X, *columns.values())
+        rows = self._checked(X, y, sample_weight)
+        columns = columns_of(self._sensitive(X, rows.X, sensitive_features), "group")
+        check_consistent_length(rows.X, *columns.values())
         groups = data.groups(
-            {name: column[keep] for name, column in columns.items()},
+            {name: column[rows.keep] for name, column in columns.items()},
             minimum=self.minimum,
             small=self.small,
             reference=self.privileged,
         )
-        names = getattr(self, "feature_names_in_", None)
-        features = None if names is None or len(set(names)) < len(names) else list(names)
-        classes = self.classes_.tolist()
-        codes = np.searchsorted(self.classes_, y[keep])
+        codes, classes = rows.codes, self.classes_.tolist()
         self.positive_ = self._positive()
         if len(classes) == 2 and self.positive_ == self.classes_[0]:
             codes, classes = 1 - codes, classes[::-1]
-        table = data.from_arrays(
-            X[keep], codes, groups, features=features, classes=range(len(classes)), weights=weights
-        )
+        options: dict[str, Any] = {"features": self._feature_names(), "classes": range(len(classes))}
+        table = data.from_arrays(rows.X[rows.keep], codes, groups, weights=rows.weights, **options)
         return table._replace(classes=tuple(map(str, classes)))
 
     def _positive(self) -> Any:

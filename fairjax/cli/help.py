@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from fairjax.datasets import DATASETS
 from fairjax.losses import BASES, TERMS
@@ -18,6 +18,7 @@ from fairjax.runs.fields import field_docs
 from fairjax.runs.own_data import IMAGE_FIELDS, TABLE_FIELDS
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.settings import Settings
+from fairjax.runs.values import field_types
 from fairjax.selection import RULES
 
 CHOICES: dict[str, Callable[[], Registry[Any]]] = {
@@ -66,7 +67,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         words = _first_sentence(docs.get(field.name, ""))
         listed = field.name in CHOICES and field.name not in UNLISTED
         if listed and (field.name != "dataset" or value in DATASETS):
-            words += f": {', '.join(CHOICES[field.name]())}"
+            words += f": {', '.join(_own_choices(settings, field.name) or CHOICES[field.name]())}"
         lines.append(_entry(flag, f"{words} [{_shown(value)}]"))
     own = [name for name in groups if name not in METHODS]
     text = [
@@ -174,7 +175,8 @@ def _fields(settings: Any, prefix: str, names: Sequence[str] = ()) -> list[str]:
         lines.append(_entry(flag, f"{docs.get(name, '')} [{_shown(getattr(settings, name))}]"))
         if f"{prefix}{name}" in CHOICES:
             choices = CHOICES[f"{prefix}{name}"]()
-            lines += [_entry(f"  {choice}", _of_choice(choices, choice)) for choice in choices]
+            shown = _own_choices(settings, name) or choices
+            lines += [_entry(f"  {choice}", _of_choice(choices, choice)) for choice in shown]
     return lines
 
 
@@ -185,6 +187,13 @@ def _of_choice(choices: Registry[Any], name: str) -> str:
         return words
     settings = specification.settings_of(choices[name])
     return f"{words} Settings: {', '.join(settings)}." if settings else words
+
+
+def _own_choices(settings: Any, name: str) -> tuple[str, ...]:
+    """Return the choices that the type of a setting names; empty if it takes all entries of a registry."""
+    kind = field_types(type(settings)).get(name)
+    entry = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return get_args(entry) if get_origin(entry) is Literal else ()
 
 
 def _entry(flag: str, words: str, indent: int = 22) -> str:

@@ -102,7 +102,7 @@ def compared_rows(notion: Notion, batch: Rows, dtype: Any) -> tuple[Any, Any]:
         return weights, batch.y
     if notion == "parity":
         return weights, None
-    favourable = (jnp.asarray(batch.y) == 1).astype(dtype)
+    favourable = (batch.y if batch.y.dtype == bool else batch.y == 1).astype(dtype)
     return favourable if weights is None else favourable * jnp.asarray(weights).astype(dtype), None
 
 

@@ -23,7 +23,7 @@ def mmd(
     weights: Any = None,
     *,
     y: Any = None,
-    against: Against = "pairs",
+    against: str = "pairs",
     widths: tuple[float, ...] = WIDTHS,
     num_groups: int | None = None,
     num_classes: int = 2,

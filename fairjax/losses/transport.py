@@ -1,6 +1,6 @@
 """Wasserstein distances between groups' distributions of numbers, by sorting."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ def wasserstein(
     weights: Any = None,
     *,
     y: Any = None,
-    against: Literal["pairs", "all"] = "pairs",
+    against: str = "pairs",
     order: int = 1,
     levels: int | None = None,
     smoothing: float = 0.0,

@@ -12,7 +12,7 @@ from fairjax.losses.base import Outputs, Term, term
 from fairjax.types import AnyArray, Rows
 
 
-def weight_decay(params: PyTree[AnyArray], of: Literal["kernels", "all"] = "kernels") -> Float[Array, ""]:
+def weight_decay(params: PyTree[AnyArray], of: str = "kernels") -> Float[Array, ""]:
     """Compute the sum of squares of parameters.
 
     Args:

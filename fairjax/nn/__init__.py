@@ -8,9 +8,11 @@ from fairjax.nn.flat import FlatVariables
 from fairjax.nn.influence import influence
 from fairjax.nn.last_layer import LastLayerNetwork, last_layer
 from fairjax.nn.layers import BatchNorm, Linear, Units
+from fairjax.nn.linear_classifier import linear_classifier
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
+from fairjax.nn.residual_decomposition import ResidualDecomposition
 from fairjax.nn.resnet import ResNet
 from fairjax.nn.sentence_encoder import SentenceEncoder
 from fairjax.nn.unit_layers import HasUnitLayers, UnitLayer
@@ -29,6 +31,7 @@ __all__ = [
     "Mlp",
     "Network",
     "ResNet",
+    "ResidualDecomposition",
     "SentenceEncoder",
     "UnitLayer",
     "Units",
@@ -37,6 +40,7 @@ __all__ = [
     "influence",
     "join_head",
     "last_layer",
+    "linear_classifier",
     "masks",
     "materialize",
     "part_of",

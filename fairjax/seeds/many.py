@@ -79,7 +79,7 @@ def fit_many(
         (2,)
     """
     config = Training() if training is None else training
-    arguments.check_training(network, config, splits)
+    arguments.check_training(network, config, splits, axes)
     loss = arguments.checked_loss(loss, splits)
     if loss_axis == 0:
         loss = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) else jnp.full(keys.shape, leaf, float), loss)

@@ -25,6 +25,7 @@ from fairjax.data import from_arrays
 from fairjax.datasets import DATASETS, FILES, DataError, RawFile, find
 from fairjax.datasets.adult import ADULT_OCCUPATIONS
 from fairjax.datasets.german import GERMAN_COLUMNS
+from fairjax.datasets.reading import without_duplicates
 
 X = np.arange(8.0).reshape(4, 2)
 Y = np.array([0, 1, 1, 0])
@@ -367,6 +368,25 @@ def test_benchmarks_equal_aif360s_own(name, monkeypatch, benchmarks):
     np.testing.assert_array_equal(made.y, own.labels.ravel() == 1)
     group = own.protected_attributes[:, own.protected_attribute_names.index(made.protected)]
     np.testing.assert_array_equal(made.a, group == 1)
+
+
+@pytest.mark.parametrize(("name", "rows", "parity"), [("adult", 39182, 0.3862), ("compas", 5404, 1.2318)])
+def test_duplicates_are_rows_that_are_equal_once_prepared(name, rows, parity, benchmarks):
+    every, made = benchmarks[name], load(name, duplicates="drop")
+    distinct = {row.tobytes() for row in np.column_stack([every.x, every.y])}
+    kept = [row.tobytes() for row in np.column_stack([made.x, made.y])]
+    assert len(kept) == len(set(kept)) == rows and set(kept) == distinct
+    assert made.y[~made.a].mean() / made.y[made.a].mean() == pytest.approx(parity, abs=1e-4)
+    with pytest.raises(ValueError, match="duplicates must be 'keep' or 'drop', found 'all'"):
+        DATASETS[name](duplicates="all")
+
+
+def test_duplicates_differ_in_attributes_that_are_named():
+    frame = pd.DataFrame({"age": [30, 30, 30, 30], "race": ["Black", "Other", "White", "Black"]}, index=[4, 5, 7, 9])
+    labels = pd.Series([0, 0, 0, 1], index=frame.index)
+    assert without_duplicates(frame, labels, {"race": ["White"]}, "drop").index.tolist() == [4, 7, 9]
+    assert without_duplicates(frame, labels, {}, "drop").index.tolist() == [4, 5, 7, 9]
+    assert without_duplicates(frame, labels, {"race": ["White"]}, "keep") is frame
 
 
 def test_compas_counts_recidivism_as_positive(benchmarks):
