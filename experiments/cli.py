@@ -102,7 +102,6 @@ def _mitigate(program: Program, words: list[str], console: Console) -> int:
 
     with stopping_on_sigterm():
         measuring.measure(settings, console)
-        measuring.measure_quality(settings, console)
         written = summary.write(settings)
     console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pandas as pd
 
-from experiments.second_paper.mitigate import figures, measuring, page, page_tables, quality, tables
+from experiments.second_paper.mitigate import figures, measuring, page, page_tables, tables
 from experiments.second_paper.mitigate.entries import ENTRIES
 from experiments.second_paper.mitigate.settings import Mitigate
 from fairjax.datasets import DATASETS
@@ -44,8 +44,6 @@ def write(settings: Mitigate) -> list[Path]:
         drawn = figures.write_frontiers(found["frontier"], settings.epsilon, titles, out)
         for name, figure in drawn.items():
             pictures[name] = picture(figure, f"Frontier of {DATASETS.label(name)}", caption(settings, name))
-    if found["quality"]:
-        text("quality.csv", quality_lines(found["quality"], settings).to_csv(index=False, float_format="%.6g"))
     sections = page.sections(found, pictures)
     text("mitigate.html", render("Mitigation of bias, stage by stage", lead(settings), sections))
     text("mitigate.md", markdown(found))
@@ -55,8 +53,8 @@ def write(settings: Mitigate) -> list[Path]:
 
 def compute(settings: Mitigate) -> dict[str, Any]:
     """Return the tables by name."""
-    table, found = measuring.gathered(settings), {"quality": measuring.gathered_quality(settings)}
-    if table.empty and not any(found["quality"].values()):
+    table = measuring.gathered(settings)
+    if table.empty:
         raise ValueError(f"no row is finished in {settings.out}: run the command without an interruption")
     if not table.empty:
         chosen = tables.selected(table, settings)
@@ -108,10 +106,6 @@ def markdown(found: dict[str, Any]) -> str:
             shown = page_tables.main_table(summary, dataset, measure)
             parts += [f"## {shown.title}", "", _markdown(shown), ""]
         parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
-    for kind, of_kind in found["quality"].items():
-        if of_kind:
-            shown = page_tables.quality_table(of_kind, kind)
-            parts += [f"## {shown.title}", "", _markdown(shown), ""]
     return "\n".join(parts)
 
 
@@ -121,17 +115,6 @@ def _markdown(table: Any) -> str:
     return markdown_table(pd.DataFrame(cells, columns=table.columns))
 
 
-def quality_lines(found: dict[str, dict[str, Any]], settings: Mitigate) -> pd.DataFrame:
-    """Return the accuracy of every group, one line per kind of data, row, group and seed."""
-    lines = []
-    for kind, of_kind in found.items():
-        for name, saved in of_kind.items():
-            for seed, right in zip(settings.seeds, saved["accuracy"], strict=True):
-                for group, value in zip(("all", *saved["groups"]), right, strict=True):
-                    lines.append({"data": kind, "row": name, "group": group, "seed": seed, "accuracy": value})
-    return pd.DataFrame(lines)
-
-
 def about(settings: Mitigate) -> dict[str, Any]:
     """Return settings, versions, device and the facts about the data."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if _is_installed(name)}
@@ -139,7 +122,6 @@ def about(settings: Mitigate) -> dict[str, Any]:
     return {
         "settings": plain(settings),
         "rows": {name: entry.label for name, entry in ENTRIES.items()},
-        "ways": {name: way.label for name, way in quality.WAYS.items()},
         "data": measuring.facts(settings),
         "python": platform.python_version(),
         "versions": versions,
