@@ -1,4 +1,4 @@
-"""The comparison of stages: its rows, its selection on valid rows, its tables, and the data with a minority."""
+"""The comparison of stages: its rows, its selection on valid rows, and its tables."""
 
 import dataclasses
 
@@ -12,8 +12,9 @@ from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, preproce
 from experiments.second_paper.mitigate.figures import CHANGED, COLOURS, frontier_figure
 from experiments.second_paper.mitigate.measuring import biases, units
 from experiments.second_paper.mitigate.settings import STAGES, Mitigate
-from experiments.second_paper.mitigate.subject import repeated
+from experiments.second_paper.mitigate.subject import Subject, repeated
 from experiments.second_paper.quantities import quantities
+from fairjax import data
 from fairjax.losses import Loss
 from fairjax.methods import METHODS
 from fairjax.runs.postprocessors import POSTPROCESSORS
@@ -21,6 +22,11 @@ from fairjax.runs.structure import CELLS
 from fairjax.selection import ConstrainedObjective
 from fairjax.types import SHARED, Split
 
+FEATURES = ("sex", "relationship=Wife", "relationship=Husband", "hours-per-week")
+ADULT = Subject(
+    data.from_arrays(np.eye(4), np.arange(4) % 2, np.arange(4) > 1, features=FEATURES, protected="sex"),
+    None, None, ("relationship", "hours-per-week"),
+)  # fmt: skip
 SETTINGS = Mitigate(datasets=("adult",), seeds=(1, 2, 3, 4), measures=("spd",))
 
 
@@ -30,7 +36,7 @@ def test_every_row_names_methods_that_exist(name):
     assert entry.stage in (NOTHING, *STAGES) and entry.stage in COLOURS and entry.stage in CHANGED
     preprocessors_of(entry, "sex", ("relationship", "hours-per-week"))
     for measure in ("spd", "eod"):
-        terms = terms_of(entry, measure, (0, 3))
+        terms = terms_of(entry, measure, ADULT)
         Loss(terms=tuple(dataclasses.replace(term, weight=entry.path[0]) for term in terms if entry.path))
     if entry.stage == "in":
         assert bool(entry.terms) == bool(entry.path)

@@ -2,9 +2,10 @@
 
 from typing import Any, NamedTuple
 
+from experiments.second_paper.mitigate.subject import Subject
 from fairjax.losses import TERMS
 from fairjax.methods import METHODS
-from fairjax.preprocess import PREPROCESSORS
+from fairjax.preprocess import PREPROCESSORS, column_indices
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.specification import parse_preprocessor, parse_term
 
@@ -21,7 +22,8 @@ class Entry(NamedTuple):
     preprocess: tuple[str, ...] = ()
     """Preprocessors, for `fairjax.runs.specification`. PROXIES stands for the proxies of the data set."""
     terms: tuple[str, ...] = ()
-    """Terms of the loss without weights, to which the weights of the path are given; MEASURE stands for the measure."""
+    """Terms of the loss without weights, to which the weights of the path are given; MEASURE stands for the
+    measure, ATTRIBUTE and PROXIES for the numbers of columns."""
     path: tuple[float, ...] = ()
     """Weights of the terms. One of them is selected for each split on valid rows."""
     method: str = ""
@@ -78,12 +80,13 @@ def _in_entries() -> dict[str, Entry]:
         "hsic": _in("HSIC on the last layer", "hsic", path=(10.0, 50.0, 200.0)),
         "wasserstein": _in("Wasserstein, scores", "wasserstein", path=(0.3, 1.0, 3.0)),
         "group_robust": _in("Group robust", "group_robust", path=(0.3, 1.0, 3.0)),
+        "attribution": _in("Attribution, attribute", "attribution,columns=ATTRIBUTE", path=(1.0, 10.0, 100.0)),
+        "attribution_proxies": _in("Attribution, and proxies", "attribution,columns=PROXIES", path=(1.0, 10.0, 100.0)),
+        "auxiliary": _in("Multi-task, group", "auxiliary", path=(0.3, 1.0)),
         "adversary": _in("Adversary on the last layer", "adversary", path=(0.3, 1.0, 3.0)),
         "adversary_odds": _in("Adversary, equalised odds", "adversary,notion=odds", path=(0.3, 1.0, 3.0)),
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
-        "attribution": _in("Attribution of proxies", "attribution,columns=PROXIES", path=(1.0, 10.0, 100.0)),
-        "auxiliary": _in("Multi-task", "auxiliary", path=(0.3, 1.0)),
     }
     both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
     return entries | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
@@ -130,13 +133,12 @@ def preprocessors_of(entry: Entry, protected: str, proxies: tuple[str, ...]) -> 
     return [parse_preprocessor(text.replace("PROXIES", columns)) for text in entry.preprocess]
 
 
-def terms_of(entry: Entry, measure: str, columns: tuple[int, ...]) -> tuple[Any, ...]:
-    """Return the terms of a row, with the weights that their texts have.
-
-    Args:
-        entry: the row.
-        measure: the measure that it reduces.
-        columns: numbers of the columns of the attribute and its proxies.
-    """
-    numbers = "+".join(map(str, columns))
-    return tuple(parse_term(text.replace("MEASURE", measure).replace("PROXIES", numbers)) for text in entry.terms)
+def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
+    """Return the terms of a row for a measure and a data set, with the weights that their texts have."""
+    attribute = column_indices(subject.dataset, (subject.dataset.protected,))
+    both = column_indices(subject.dataset, (subject.dataset.protected, *subject.proxies))
+    words = {"MEASURE": measure, "ATTRIBUTE": "+".join(map(str, attribute)), "PROXIES": "+".join(map(str, both))}
+    texts = list(entry.terms)
+    for word, replacement in words.items():
+        texts = [text.replace(word, replacement) for text in texts]
+    return tuple(map(parse_term, texts))

@@ -128,7 +128,7 @@ LIMITS = (
     "methods whose weights are far apart.",
     "Removal of proxies removes all variables that are associated with the group by at least 0.15. Another bound is "
     "another method.",
-    "Optimized pre-processing is left out, since it needs few discrete features; `table3` measures it. `quality` "
-    "measures the accuracy of groups with few rows.",
+    "Optimized pre-processing is left out, since it needs few discrete features; `table3` measures it. Groups with few "
+    "rows, whose accuracy is lower, are another question; `quality` measures what raises it.",
 )
 """What readers should know."""

@@ -88,6 +88,5 @@ class Mitigate:
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return what the numbers of a data set depend on, as plain values."""
-        training = plain(self.training(dataset)) if dataset in EPOCHS else None
         values = {name: plain(getattr(self, name)) for name in ("seeds", "epsilon", "widths")}
-        return {"command": "mitigate", "dataset": dataset, **values, "training": training}
+        return {"command": "mitigate", "dataset": dataset, **values, "training": plain(self.training(dataset))}

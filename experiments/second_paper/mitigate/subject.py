@@ -15,7 +15,6 @@ from fairjax import data, datasets
 from fairjax.data import Dataset
 from fairjax.detect import variables_of
 from fairjax.detect.association import association
-from fairjax.preprocess import column_indices
 from fairjax.runs.loading import TRAINING_STREAM
 from fairjax.types import SHARED, Split
 
@@ -39,11 +38,6 @@ class Subject(NamedTuple):
     """Variables that are associated with the group, without the protected attribute."""
     axes: Split = SHARED
     """vmap axes of the splits."""
-
-    @property
-    def sensitive(self) -> tuple[int, ...]:
-        """Numbers of the columns of the attribute and of its proxies."""
-        return column_indices(self.dataset, (self.dataset.protected, *self.proxies))
 
     @property
     def facts(self) -> dict[str, Any]:
