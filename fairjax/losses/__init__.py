@@ -7,6 +7,8 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 from typing import Any
 
 from fairjax.losses.adversary import Adversary
+from fairjax.losses.attribution import Attribution, attribution_penalty, attributions
+from fairjax.losses.auxiliary import Auxiliary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.losses.bases import BalancedCrossEntropy, Base, CrossEntropy
@@ -19,6 +21,8 @@ from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.losses.prejudice import Prejudice, prejudice
+from fairjax.losses.reconstruction import Reconstruction
+from fairjax.losses.residual import Residual
 from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
 from fairjax.losses.wasserstein_distance import Wasserstein
@@ -45,6 +49,9 @@ TERMS: Registry[type[Term]] = Registry(
         "hsic": Hsic,
         "wasserstein": Wasserstein,
         "group_robust": GroupRobust,
+        "attribution": Attribution,
+        "auxiliary": Auxiliary,
+        "reconstruction": Reconstruction,
         "weight_decay": WeightDecay,
         "adversary": Adversary,
         "laftr": Laftr,
@@ -62,6 +69,8 @@ __all__ = [
     "BASES",
     "TERMS",
     "Adversary",
+    "Attribution",
+    "Auxiliary",
     "BalancedCrossEntropy",
     "Base",
     "CrossEntropy",
@@ -74,11 +83,15 @@ __all__ = [
     "Outputs",
     "ParityPenalty",
     "Prejudice",
+    "Reconstruction",
+    "Residual",
     "TemplateGap",
     "Term",
     "TermState",
     "Wasserstein",
     "WeightDecay",
+    "attribution_penalty",
+    "attributions",
     "balanced_cross_entropy",
     "check_targets",
     "class_shares",

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, PyTree
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
 from fairjax.losses.base import OUTPUT, Data, Outputs, Term, term
-from fairjax.losses.group_prediction import CRITERIA, Criterion, label_columns
+from fairjax.losses.group_prediction import label_indicators
+from fairjax.losses.grouping import NOTIONS, Notion
 from fairjax.losses.predictor import Form, init_predictor, init_score_predictor, predict, predict_from_scores
 from fairjax.types import KeyArray, Number, Rows
 
@@ -38,22 +39,22 @@ class AdversarialTerm(Term):
     """Steps of the adversary per step of the network, if they alternate."""
     own_rate: Number = 1e-2
     """Adam's step size for the adversary."""
-    criterion: Criterion = static("parity")
+    notion: Notion = static("parity")
     """What the adversary sees: the layer (parity), the layer and the label (odds), or the layer of positives only
     (opportunity)."""
     ramp: int | None = static(None)
     """Number of steps of the network during which the weight rises from 0, as 2 / (1 + exp(-10 p)) - 1 at the share p
     of the steps; the whole weight from the start if omitted. Large weights need it, lest training diverges."""
     num_groups: int | None = static(None)
-    """Number of groups, needed if groups are codes of more than two; `bind` fills it in."""
-    num_classes: int = static(2)
-    """Number of classes; `bind` fills it in."""
+    """Number of groups; that of the data if omitted."""
+    num_classes: int | None = static(None)
+    """Number of classes; that of the data if omitted."""
 
     def __post_init__(self):
         """Validate the hyperparameters."""
         check_choice("how", self.how, WAYS)
         check_choice("form", self.form, ("hidden", "logistic"))
-        check_choice("criterion", self.criterion, CRITERIA)
+        check_choice("notion", self.notion, NOTIONS)
         check_at_least("width", self.width, 1)
         check_at_least("steps", self.steps, 1)
         check_positive("own_rate", self.own_rate)
@@ -78,26 +79,28 @@ class AdversarialTerm(Term):
         return self.how == "projected"
 
     def bind(self, data: Data) -> "AdversarialTerm":
-        """Take the numbers of groups and classes.
+        """Take the numbers of groups and classes of the data, unless they are given.
 
         Raises:
-            ValueError: if the criterion is opportunity and there are more than two classes.
+            ValueError: if the notion is opportunity and there are more than two classes.
         """
-        if self.criterion == "opportunity" and data.num_classes > 2:
+        if self.notion == "opportunity" and data.num_classes > 2:
             raise ValueError(
-                f"criterion='opportunity' is for two classes, of which one is favourable, found {data.num_classes}: "
+                f"notion='opportunity' is for two classes, of which one is favourable, found {data.num_classes}: "
                 "choose parity or odds"
             )
-        return dataclasses.replace(self, num_groups=data.num_groups, num_classes=data.num_classes)
+        groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
+        return dataclasses.replace(self, num_groups=groups, num_classes=classes)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the initial parameters of the adversary and, if the weight rises, the number of steps done."""
         h = outputs.layers[self.layer]
         groups = self.num_groups or (batch.a.shape[1] if batch.a.ndim == 2 else 2)
-        count, labels = 1 if groups == 2 else groups, self.num_classes if self.criterion == "odds" else 0
+        count, labels = 1 if groups == 2 else groups, self.num_classes or 2
         if self._on_scores:
             predictor = init_score_predictor(h.shape[1], count, h.dtype, labels=labels)
         else:
+            labels = labels if self.notion == "odds" else 0
             predictor = init_predictor(key, self.form, h.shape[1], count, self.width, h.dtype, labels=labels)
         return {"predictor": predictor} | ({} if self.ramp is None else {"step": jnp.zeros((), jnp.float32)})
 
@@ -118,9 +121,9 @@ class AdversarialTerm(Term):
     ) -> Float[Array, " m"] | Float[Array, "m g"]:
         """Compute the adversary's logits of the group, one per row for two groups, one per row and group for more."""
         h = outputs.layers[self.layer]
-        labels = label_columns(batch, self.num_classes, h.dtype)[0] if self.criterion == "odds" else None
+        labels = label_indicators(batch, self.num_classes or 2, h.dtype) if self.notion == "odds" else ()
         logits = (predict_from_scores if self._on_scores else predict)(params["predictor"], h, labels)
-        return logits[:, 0] if logits.shape[1] == 1 else logits
+        return logits[:, 0] if logits.shape[1:] == (1,) else logits
 
     def update(
         self, params: PyTree[Array], optimiser: optax.OptState, outputs: Outputs, batch: Rows

@@ -44,10 +44,10 @@ class Adversary(AdversarialTerm):
         return group_cross_entropy(
             logits,
             batch,
-            criterion=self.criterion,
+            notion=self.notion,
             balanced=self.balanced,
             num_groups=self.num_groups,
-            num_classes=self.num_classes,
+            num_classes=self.num_classes or 2,
         )
 
     def _gain(self, loss: Float[Array, ""]) -> Float[Array, ""]:

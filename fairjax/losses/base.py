@@ -218,7 +218,7 @@ def check_weight(name: str, weight: Any) -> None:
     Example:
         >>> check_weight("mmd", 5.0)
     """
-    if isinstance(weight, jax.core.Tracer) or not isinstance(weight, int | float | jax.Array):
+    if isinstance(weight, jax.core.Tracer) or not isinstance(weight, int | float | np.ndarray | np.generic | jax.Array):
         return
     values = np.asarray(weight)  # not JAX, which would choose its devices when a default loss is made at import
     if not bool(np.all((values >= 0) & (values < np.inf))):

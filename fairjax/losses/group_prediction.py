@@ -1,27 +1,23 @@
 """Losses of predicting the group, over cells of label and group: what adversaries and auxiliary heads descend."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import optax
+from jaxtyping import Array, Float
 
-from fairjax.checks import all_valid, codes, group_column, indicator, nan_unless, sample_weights
+from fairjax.checks import codes, indicator, nan_unless
 from fairjax.hyperparameters import check_choice
-from fairjax.types import Rows, weights_of
-
-Criterion = Literal["parity", "odds", "opportunity"]
-"""Which rows are compared: all rows, rows of the same label, or positives only."""
-
-CRITERIA = ("parity", "odds", "opportunity")
-"""The values of `Criterion`."""
+from fairjax.losses.grouping import NOTIONS, Grouped, Notion, compared_rows, grouped, positive
+from fairjax.types import Rows
 
 
 def group_cross_entropy(
     logits: Float[Array, " m"] | Float[Array, "m g"],
     batch: Rows,
     *,
-    criterion: Criterion = "parity",
+    notion: Notion = "parity",
     balanced: bool = True,
     num_groups: int | None = None,
     num_classes: int = 2,
@@ -31,7 +27,7 @@ def group_cross_entropy(
     Args:
         logits: logits of the group, one per row for two groups, one per row and group for more.
         batch: the mini-batch, of which labels, groups and weights are used.
-        criterion: rows that count: all of them ("parity" and "odds"), or positives only ("opportunity").
+        notion: rows that count: all of them ("parity" and "odds"), or positives only ("opportunity").
         balanced: whether all groups have the same total weight, for "odds" all groups of each label, so that the
             prediction of the largest group for every row is as bad as a guess.
         num_groups: number of groups; if omitted, two, or the number of columns of memberships.
@@ -53,31 +49,25 @@ def group_cross_entropy(
         >>> round(group_cross_entropy(jnp.zeros(4), batch).item(), 3)
         0.693
     """
-    members, strata, weights, valid = cells(logits, batch, criterion, num_groups, num_classes)
-    losses = entropies(logits)
+    rows = _compared(logits, batch, notion, num_groups, num_classes)
     if not balanced:
-        rows = jnp.sum(strata, axis=1)
-        weights = rows if weights is None else rows * weights
-        total = jnp.sum(weights)
-        value = jnp.sum(weights * jnp.sum(members * losses, axis=1)) / jnp.where(total > 0, total, 1.0)
-        return nan_unless(valid, value)
-    means, there = cell_means(losses, members, strata, weights)
-    told_apart = jnp.sum(there, axis=1) >= 2
-    groups = jnp.where(told_apart, jnp.sum(there, axis=1), 1).astype(means.dtype)
-    by_stratum = jnp.where(told_apart, jnp.sum(means, axis=1) / groups, 0.0)
-    count = jnp.sum(told_apart).astype(means.dtype)
-    return nan_unless(valid, jnp.sum(by_stratum) / jnp.maximum(count, 1.0))
+        return nan_unless(rows.valid, _mean_over_rows(logits, rows))
+    losses = entropies(logits)
+    means, present = _means(losses, rows), rows.present.astype(losses.dtype)
+    by_stratum = jnp.sum(means * present, axis=1) / positive(jnp.sum(present, axis=1))
+    count = jnp.sum(jnp.any(rows.present, axis=1).astype(losses.dtype))
+    return nan_unless(rows.valid, jnp.sum(by_stratum) / positive(count))
 
 
 def group_normalised_error(
-    logits: Float[Array, " m"], batch: Rows, *, criterion: Criterion = "parity", num_groups: int | None = None
+    logits: Float[Array, " m"], batch: Rows, *, notion: Notion = "parity", num_groups: int | None = None
 ) -> Float[Array, ""]:
     """Compute the sum over the two groups of the mean of |prediction - group|, as by LAFTR.
 
     Args:
         logits: logits of the group, one per row.
         batch: the mini-batch, of which labels, groups and weights are used.
-        criterion: cells over which means are taken: the groups ("parity"), the groups of each of the two labels
+        notion: cells over which means are taken: the groups ("parity"), the groups of each of the two labels
             ("odds"), or the groups of positives ("opportunity").
         num_groups: number of groups, which must be two.
 
@@ -98,60 +88,46 @@ def group_normalised_error(
         >>> group_normalised_error(jnp.array([0.0, -50.0, 0.0]), batch).item()
         0.75
     """
-    members, strata, weights, valid = cells(logits, batch, criterion, num_groups, 2)
+    rows = _compared(logits, batch, notion, num_groups, 2)
     errors = jnp.stack([jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)], axis=1)
-    means, there = cell_means(errors, members, strata, weights)
-    return nan_unless(valid, jnp.sum(jnp.where(jnp.all(there, axis=1), jnp.sum(means, axis=1), 1.0)))
+    by_stratum = jnp.sum(_means(errors, rows), axis=1)
+    return nan_unless(rows.valid, jnp.sum(jnp.where(jnp.all(rows.present, axis=1), by_stratum, 1.0)))
 
 
-def cells(
-    logits: Float[Array, " m"] | Float[Array, "m g"],
-    batch: Rows,
-    criterion: Criterion,
-    num_groups: int | None,
-    num_classes: int,
-) -> tuple[Float[Array, "m g"], Float[Array, "m k"], Float[Array, " m"] | None, Bool[Array, ""] | None]:
-    """Return memberships in groups, memberships in the strata that are compared, weights, and whether all are valid.
-
-    Raises:
-        ValueError: if shapes do not match, or concrete labels, groups or weights are invalid.
-    """
-    check_choice("criterion", criterion, CRITERIA)
-    members, valid_groups = group_members(batch, num_groups, logits.dtype)
-    groups = members.shape[1]
-    expected = (batch.y.shape[0],) if groups == 2 else (batch.y.shape[0], groups)
+def _compared(logits: Any, batch: Rows, notion: Notion, num_groups: int | None, num_classes: int) -> Grouped:
+    """Return the weights of rows by stratum and group, after checking that logits have one column per group."""
+    check_choice("notion", notion, NOTIONS)
+    weights, y = compared_rows(notion, batch, logits.dtype)
+    rows = grouped(batch.a, weights, y, like=logits, num_groups=num_groups, num_classes=num_classes)
+    n, _, groups = rows.weights.shape
+    expected = (n,) if groups == 2 else (n, groups)
     if logits.shape != expected:
         raise ValueError(f"logits of {groups} groups must have shape {expected}, found shape {logits.shape}")
-    weights, valid_weights = sample_weights(weights_of(batch), logits, weightless=True)
-    strata, valid_labels = jnp.ones((members.shape[0], 1), logits.dtype), None
-    if criterion != "parity":
-        labels, valid_labels = label_columns(batch, num_classes, logits.dtype)
-        strata = labels if criterion == "odds" else labels[:, :1]
-    return members, strata, weights, all_valid(valid_groups, valid_weights, valid_labels)
+    return rows
 
 
-def group_members(
-    batch: Rows, num_groups: int | None, dtype: Any
-) -> tuple[Float[Array, "m g"], Bool[Array, ""] | None]:
-    """Return memberships in groups, one column per group, and whether the groups are valid if they are traced."""
-    count = num_groups or (batch.a.shape[1] if batch.a.ndim == 2 else 2)
-    groups, valid = group_column(batch.a, count)
-    if groups.ndim == 2:
-        if groups.shape[1] != count:
-            raise ValueError(f"memberships must have one column per group, {count}, found {groups.shape[1]}")
-        return groups.astype(dtype), valid
-    if count == 2:
-        return jnp.stack([~groups, groups], axis=1).astype(dtype), valid
-    return jax.nn.one_hot(groups, count, dtype=dtype), valid
+def _means(losses: Float[Array, "n G"], rows: Grouped) -> Float[Array, "S G"]:
+    """Return the mean loss of each group within each stratum; 0 without rows."""
+    return jnp.einsum("nsg,ng->sg", rows.weights, losses) / positive(rows.totals)
 
 
-def label_columns(batch: Rows, num_classes: int, dtype: Any) -> tuple[Float[Array, "m c"], Bool[Array, ""] | None]:
-    """Return one indicator per class, positives first if there are two, and whether labels are valid if traced."""
+def _mean_over_rows(logits: Float[Array, "n *G"], rows: Grouped) -> Float[Array, ""]:
+    """Return the weighted mean of the cross-entropies; 0 if no row has weight."""
+    members = jnp.sum(rows.weights, axis=1)
+    if logits.ndim == 1:
+        sizes = members[:, 0] + members[:, 1]
+        losses = sizes * optax.sigmoid_binary_cross_entropy(logits, members[:, 1] / positive(sizes))
+    else:
+        sizes, losses = jnp.sum(members, axis=1), jnp.sum(members * entropies(logits), axis=1)
+    return jnp.sum(losses) / positive(jnp.sum(sizes))
+
+
+def label_indicators(batch: Rows, num_classes: int, dtype: Any) -> tuple[Float[Array, " m"], ...]:
+    """Return one indicator per class, positives first if there are two."""
     if num_classes == 2:
-        y, valid = indicator("y", batch.y)
-        return jnp.stack([y, ~y], axis=1).astype(dtype), valid
-    y, valid = codes("y", batch.y, num_classes)
-    return jax.nn.one_hot(y, num_classes, dtype=dtype), valid
+        y = indicator("y", batch.y)[0].astype(dtype)
+        return y, 1.0 - y
+    return tuple(jax.nn.one_hot(codes("y", batch.y, num_classes)[0], num_classes, dtype=dtype).T)
 
 
 def entropies(logits: Float[Array, " m"] | Float[Array, "m g"]) -> Float[Array, "m g"]:
@@ -159,17 +135,3 @@ def entropies(logits: Float[Array, " m"] | Float[Array, "m g"]) -> Float[Array, 
     if logits.ndim == 1:
         return -jnp.stack([jax.nn.log_sigmoid(-logits), jax.nn.log_sigmoid(logits)], axis=1)
     return -jax.nn.log_softmax(logits, axis=1)
-
-
-def cell_means(
-    losses: Float[Array, "m g"],
-    members: Float[Array, "m g"],
-    strata: Float[Array, "m k"],
-    weights: Float[Array, " m"] | None,
-) -> tuple[Float[Array, "k g"], Bool[Array, "k g"]]:
-    """Return the mean loss of each cell of stratum and group, 0 for a cell without rows, and which cells have rows."""
-    strata = strata if weights is None else strata * weights[:, None]
-    sizes = jnp.einsum("mk,mg->kg", strata, members)
-    sums = jnp.einsum("mk,mg->kg", strata, members * losses)
-    there = sizes > 0
-    return jnp.where(there, sums / jnp.where(there, sizes, 1.0), 0.0), there

@@ -25,7 +25,7 @@ class Laftr(AdversarialTerm):
         https://arxiv.org/abs/1802.06309
 
     Example:
-        >>> Laftr(criterion="odds").own_steps
+        >>> Laftr(notion="odds").own_steps
         0
     """
 
@@ -39,7 +39,7 @@ class Laftr(AdversarialTerm):
     """Way of training, as for `Adversary`."""
 
     def _loss(self, logits: Any, batch: Rows) -> Float[Array, ""]:
-        return group_normalised_error(logits, batch, criterion=self.criterion, num_groups=self.num_groups)
+        return group_normalised_error(logits, batch, notion=self.notion, num_groups=self.num_groups)
 
     def _gain(self, loss: Float[Array, ""]) -> Float[Array, ""]:
-        return (2.0 if self.criterion == "odds" else 1.0) - loss
+        return (2.0 if self.notion == "odds" else 1.0) - loss

@@ -1,5 +1,8 @@
 """Small predictors with parameters of their own: the heads and adversaries of terms."""
 
+import functools
+import operator
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -24,7 +27,7 @@ def init_predictor(
         outputs: number of outputs.
         width: number of hidden units.
         dtype: dtype of the parameters.
-        labels: number of columns that indicate labels, as for `predict`.
+        labels: number of indicators of labels, as for `predict`.
     """
     if form == "logistic":
         width = inputs * (1 + labels)
@@ -37,7 +40,7 @@ def init_predictor(
 
 
 def predict(
-    params: PyTree[Array], h: Float[Array, "m u"], labels: Float[Array, "m c"] | None = None
+    params: PyTree[Array], h: Float[Array, "m u"], labels: Sequence[Float[Array, " m"]] = ()
 ) -> Float[Array, "m outputs"]:
     """Apply a predictor.
 
@@ -47,44 +50,45 @@ def predict(
         labels: indicators of labels: further inputs of the hidden layer; without one, a slope of its own per label.
     """
     if "hidden" not in params:
-        if labels is not None:
-            h = jnp.concatenate([h, *(h * column[:, None] for column in labels.T)], axis=1)
-        return _affine(params["output"], h)
-    h = h if labels is None else jnp.concatenate([h, labels], axis=1)
+        return _affine(params["output"], jnp.concatenate([h, *(h * column[:, None] for column in labels)], axis=1))
+    h = jnp.concatenate([h, *(column[:, None].astype(h.dtype) for column in labels)], axis=1)
     return _affine(params["output"], jax.nn.relu(_affine(params["hidden"], h)))
 
 
 def init_score_predictor(channels: int, outputs: int, dtype: Any, *, labels: int = 0) -> PyTree[Array]:
     """Return the initial parameters, all 0, of a logistic regression on scaled scores; see `predict_from_scores`."""
+    shape = () if channels == outputs == 1 else (channels, outputs)
     return {
         "scale": jnp.zeros((), dtype),
-        "slope": jnp.zeros((1 + labels, channels, outputs), dtype),
-        "intercept": jnp.zeros(outputs, dtype),
+        "slope": jnp.zeros((1 + labels, *shape), dtype),
+        "intercept": jnp.zeros(shape[1:], dtype),
     }
 
 
 def predict_from_scores(
-    params: PyTree[Array], logits: Float[Array, "m c"], labels: Float[Array, "m k"] | None = None
-) -> Float[Array, "m outputs"]:
+    params: PyTree[Array], logits: Float[Array, "m c"], labels: Sequence[Float[Array, " m"]] = ()
+) -> Float[Array, " m"] | Float[Array, "m outputs"]:
     """Apply a logistic regression on the scores of scaled logits, and with labels on their products with each label.
 
     Args:
         params: parameters from `init_score_predictor`; logits are scaled by 1 + |scale|.
         logits: logits of the network, one column for two classes.
         labels: indicators of labels.
+
+    Returns:
+        One output per row if there is one column of logits and one output, else a matrix.
     """
     slope, intercept = params["slope"], params["intercept"]
-    if slope.shape[1:] == (1, 1):  # as vectors, which is faster than products with matrices of one entry
+    if slope.ndim == 1:
         s = jax.nn.sigmoid((1.0 + jnp.abs(params["scale"])) * logits[:, 0])
-        prediction = s * slope[0, 0, 0] + intercept[0]
-        for k in range(slope.shape[0] - 1):
-            prediction += s * labels[:, k] * slope[k + 1, 0, 0]
-        return prediction[:, None]
+        of_labels = [s * column * slope[k + 1] for k, column in enumerate(labels)]
+        prediction = s * slope[0] + intercept
+        return prediction + functools.reduce(operator.add, of_labels) if of_labels else prediction
     scaled = (1.0 + jnp.abs(params["scale"])) * logits
     s = jax.nn.sigmoid(scaled) if logits.shape[1] == 1 else jax.nn.softmax(scaled, axis=1)
     prediction = s @ slope[0] + intercept[None]
-    for k in range(slope.shape[0] - 1):
-        prediction += (s * labels[:, k, None]) @ slope[k + 1]
+    for k, column in enumerate(labels):
+        prediction += (s * column[:, None]) @ slope[k + 1]
     return prediction
 
 

@@ -129,7 +129,7 @@ class AdversarialDebiasing(Method):
             how="projected",
             form="logistic",
             own_rate=self.adversary_rate,
-            criterion=self.adversary or ("parity" if _depends_on_negatives(task.measure) else "opportunity"),
+            notion=self.adversary or ("parity" if _depends_on_negatives(task.measure) else "opportunity"),
             balanced=False,
         )
         return Loss(terms=(adversary,)).bind(Data(batch, batch_size=self.batch_size, measure=task.measure))

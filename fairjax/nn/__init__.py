@@ -12,6 +12,7 @@ from fairjax.nn.linear_classifier import linear_classifier
 from fairjax.nn.materialize import materialize, shrink
 from fairjax.nn.mlp import Mlp
 from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
+from fairjax.nn.residual_decomposition import ResidualDecomposition
 from fairjax.nn.resnet import ResNet
 from fairjax.nn.sentence_encoder import SentenceEncoder
 from fairjax.nn.unit_layers import HasUnitLayers, UnitLayer
@@ -30,6 +31,7 @@ __all__ = [
     "Mlp",
     "Network",
     "ResNet",
+    "ResidualDecomposition",
     "SentenceEncoder",
     "UnitLayer",
     "Units",

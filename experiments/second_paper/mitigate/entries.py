@@ -79,7 +79,7 @@ def _in_entries() -> dict[str, Entry]:
         "wasserstein": _in("Wasserstein, scores", "wasserstein", path=(0.3, 1.0, 3.0)),
         "group_robust": _in("Group robust", "group_robust", path=(0.3, 1.0, 3.0)),
         "adversary": _in("Adversary on the last layer", "adversary", path=(0.3, 1.0, 3.0)),
-        "adversary_odds": _in("Adversary, equalised odds", "adversary,criterion=odds", path=(0.3, 1.0, 3.0)),
+        "adversary_odds": _in("Adversary, equalised odds", "adversary,notion=odds", path=(0.3, 1.0, 3.0)),
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
     }

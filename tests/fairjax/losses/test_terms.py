@@ -171,9 +171,9 @@ def test_terms_take_codes_of_three_groups_and_ignore_an_absent_one(name, variabl
     state = init_terms(NETWORK, loss, jax.random.key(2), variables, batch._replace(a=jnp.zeros(N, jnp.int32)))
     codes = jnp.asarray(np.arange(N) % 3)
     result, gradient = JITTED(loss, state, variables, batch._replace(a=codes))
-    assert result > 0 and is_finite(gradient) and largest(gradient) > 0
+    assert result != 0 and is_finite(gradient) and largest(gradient) > 0
     result, gradient = JITTED(loss, state, variables, batch._replace(a=codes % 2))
-    assert result > 0 and is_finite(gradient)
+    assert result != 0 and is_finite(gradient)
     if name in COMPARING:
         result, gradient = JITTED(loss, state, variables, batch._replace(a=0 * codes))
         assert result == 0 and largest(gradient) == 0

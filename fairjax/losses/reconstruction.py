@@ -1,0 +1,71 @@
+"""Reconstruction: a decoder on a layer, so that the layer keeps what the inputs say."""
+
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from fairjax.hyperparameters import check_at_least, check_positive, static
+from fairjax.losses.base import LAST, Outputs, Term, term
+from fairjax.losses.cross_entropy import weighted_mean
+from fairjax.losses.grouping import matrix
+from fairjax.losses.predictor import init_predictor, predict
+from fairjax.types import KeyArray, Number, Rows, weights_of
+
+
+@term
+class Reconstruction(Term):
+    """Mean squared error of a decoder that reconstructs the features from a layer.
+
+    It is used beside a term that removes the group from the layer, so that the layer remains useful for other tasks.
+
+    References:
+        Madras, Creager, Pitassi, Zemel (2018), Learning adversarially fair and transferable representations, ICML,
+        https://arxiv.org/abs/1802.06309
+
+    Example:
+        >>> Reconstruction().width
+        32
+    """
+
+    label: ClassVar[str] = "Reconstruction"
+    reference: ClassVar[str] = "Madras et al. 2018"
+    equation: ClassVar[str] = "mean over rows and features of (x - decoder(layer))^2"
+    needs_group: ClassVar[bool] = False
+
+    layer: str = static(LAST)
+    """The layer: "last", the input of the last layer; "output", the logits; or a layer with units by its name."""
+    width: int = static(32)
+    """Hidden units of the decoder."""
+    own_rate: Number = 1e-3
+    """Adam's step size for the decoder."""
+
+    def __post_init__(self):
+        """Validate the hyperparameters."""
+        check_at_least("width", self.width, 1)
+        check_positive("own_rate", self.own_rate)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layer."""
+        return (self.layer,)
+
+    def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
+        """Return the initial parameters of the decoder.
+
+        Raises:
+            ValueError: if the inputs are no matrix of floating-point features.
+        """
+        x, h = batch.x, outputs.layers[self.layer]
+        if not hasattr(x, "ndim") or len(x.shape) != 2 or not jnp.issubdtype(x.dtype, jnp.floating):
+            raise ValueError(
+                "the term reconstruction needs a matrix of floating-point features, one row per example, found "
+                f"{getattr(x, 'shape', type(x).__name__)}: leave it out"
+            )
+        return init_predictor(key, "hidden", h.shape[1], x.shape[1], self.width, h.dtype)
+
+    def value(self, params: PyTree[Array], outputs: Outputs, batch: Rows) -> Float[Array, ""]:
+        """Compute the error of a mini-batch."""
+        decoded = predict(params, matrix(self.layer, outputs.layers[self.layer]))
+        x: Any = jnp.asarray(batch.x).astype(decoded.dtype)
+        return weighted_mean(jnp.mean(jnp.square(x - decoded), axis=1), weights_of(batch))
