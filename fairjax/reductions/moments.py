@@ -22,7 +22,7 @@ def error(table: Float[AnyArray, "*k 2 2 G"]) -> Float[AnyArray, "*k"]:
         0.2
     """
     cells = table.sum(axis=-1)
-    return (cells[..., 0, 1] + cells[..., 1, 0]) / cells.sum(axis=(-2, -1))
+    return _like((cells[..., 0, 1] + cells[..., 1, 0]) / cells.sum(axis=(-2, -1)), table)
 
 
 def violations(constraint: Constraint, table: Float[AnyArray, "*k 2 2 G"]) -> Float[AnyArray, "*k 2 E G"]:
@@ -77,7 +77,7 @@ def signed_costs(
     events = _events(constraint, counts)
     positive, negative = multipliers[..., 0, :, :], multipliers[..., 1, :, :]
     total = counts.sum(axis=(-2, -1))[..., None, None]
-    of_group = events @ counts / total
+    of_group = _ratio(events @ counts, total)
     of_event = of_group.sum(axis=-1, keepdims=True)
     shared = _ratio((positive - constraint.ratio * negative).sum(axis=-1, keepdims=True), of_event)
     added = shared + _ratio(negative - constraint.ratio * positive, of_group)
