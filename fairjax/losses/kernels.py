@@ -51,35 +51,40 @@ def gaussian_form(
     widths: tuple[float, ...], h: Float[Array, "n u"], contrasts: Float[Array, "n k"]
 ) -> Float[Array, ""]:
     """Compute the sum over the contrasts c of c'Kc, with the mean of the kernels exp(-|h_i - h_j|^2 / width) as K."""
-    kernel, _ = _kernels(widths, h)
-    return jnp.sum(contrasts * _product(kernel, contrasts))
+    kernel, _ = _sums_of_kernels(widths, h)
+    return jnp.sum(contrasts * _product(kernel, contrasts)) / len(widths)
 
 
 @gaussian_form.defjvp
 def _gaussian_form_jvp(widths: tuple[float, ...], primals: Any, tangents: Any) -> tuple[Array, Array]:
     """Differentiate the form. The gradient by h needs one more matrix product, fewer than automatic differentiation."""
     (h, contrasts), (h_dot, contrasts_dot) = primals, tangents
-    kernel, slope = _kernels(widths, h)
+    kernel, slope = _sums_of_kernels(widths, h)
     of_contrasts = _product(kernel, contrasts)
-    outer = contrasts * contrasts.T if contrasts.shape[1] == 1 else _product(contrasts, contrasts.T)
     extended = jnp.concatenate([h, jnp.ones_like(h[:, :1])], axis=1)
-    by_distance = jnp.where(jnp.eye(h.shape[0], dtype=bool), 0.0, outer * slope)  # no rounding error of i with itself
-    moved = _product(by_distance, extended)  # its last column is the sum of each row
-    of_h = 4.0 * (moved[:, -1:] * h - moved[:, :-1])
-    return jnp.sum(contrasts * of_contrasts), jnp.sum(of_h * h_dot) + 2.0 * jnp.sum(of_contrasts * contrasts_dot)
+    if contrasts.shape[1] == 1:  # without another matrix (n, n)
+        moved = contrasts * _product(slope, contrasts * extended)
+    else:
+        moved = _product(_product(contrasts, contrasts.T) * slope, extended)
+    of_h = 4.0 * (moved[:, -1:] * h - moved[:, :-1])  # the last column is the sum of each row
+    tangent = jnp.sum(of_h * h_dot) + 2.0 * jnp.sum(of_contrasts * contrasts_dot)
+    return jnp.sum(contrasts * of_contrasts) / len(widths), tangent / len(widths)
 
 
-def _kernels(widths: tuple[float, ...], h: Float[Array, "n u"]) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-    """Return the mean of the kernels, and its derivative by the squared distance."""
+def _sums_of_kernels(
+    widths: tuple[float, ...], h: Float[Array, "n u"]
+) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
+    """Return the sum of the kernels, and its derivative by the squared distance."""
     squares, ones = jnp.sum(h * h, axis=1, keepdims=True), jnp.ones_like(h[:, :1])
     left, right = jnp.concatenate([-2.0 * h, squares, ones], axis=1), jnp.concatenate([h, ones, squares], axis=1)
     distances = jnp.maximum(_product(left, right.T), 0.0)  # |a|^2 + |b|^2 - 2 ab as one product
-    kernel, slope, previous, value = jnp.zeros_like(distances), jnp.zeros_like(distances), 0.0, distances
-    for width in sorted(widths, reverse=True):
+    kernels, ordered = [], sorted(widths, reverse=True)
+    for previous, width in zip([0.0, *ordered], ordered, strict=False):
         # the square of a kernel is that of half the width, and cheaper than another exponential
-        value = value * value if width == previous / 2 else _computed_once(jnp.exp(-distances / width))
-        kernel, slope, previous = kernel + value, slope - value / width, width
-    return kernel / len(widths), slope / len(widths)
+        halved = width == previous / 2
+        kernels.append(jnp.square(kernels[-1]) if halved else _computed_once(jnp.exp(distances * (-1.0 / width))))
+    slopes = [kernel * (-1.0 / width) for kernel, width in zip(kernels, ordered, strict=True)]
+    return sum(kernels[1:], start=kernels[0]), sum(slopes[1:], start=slopes[0])
 
 
 def _product(a: Float[Array, "n k"], b: Float[Array, "k m"]) -> Float[Array, "n m"]:
