@@ -9,6 +9,7 @@ import pytest
 
 import fairjax
 from fairjax import Loss, Training, data
+from fairjax.arguments import checked_loss
 from fairjax.losses import (
     CrossEntropy,
     Data,
@@ -210,13 +211,15 @@ def test_fine_tuning_descends_the_composed_loss(fitted, split):
 
 
 def test_losses_are_made_of_instances():
-    with pytest.raises(TypeError, match="terms must be a tuple of terms, such as"):
-        Loss(terms=(Mmd,))
-    with pytest.raises(TypeError, match="terms must be a tuple of terms"):
-        Loss(terms=Mmd())
-    with pytest.raises(TypeError, match="terms must be a tuple of terms"):
-        Loss(terms=("mmd",))
-    with pytest.raises(TypeError, match="base must be a loss of the labels"):
+    for terms in ((Mmd,), Mmd(), ("mmd",)):  # the message is the loss's own, or that of the check of types in tests
+        with pytest.raises(TypeError, match="parameter 'terms'|terms must be a tuple of terms, such as"):
+            Loss(terms=terms)
+        plain = object.__new__(Loss)
+        for name, entry in (("base", CrossEntropy()), ("terms", terms), ("num_groups", None)):
+            object.__setattr__(plain, name, entry)
+        with pytest.raises(TypeError, match="terms must be a tuple of terms, such as"):
+            plain.__post_init__()
+    with pytest.raises(TypeError, match="parameter 'base'|base must be a loss of the labels"):
         Loss(base=CrossEntropy)
     for weight in (-1.0, float("nan"), float("inf"), jnp.array([1.0, -2.0])):
         with pytest.raises(ValueError, match="the weight of MMD must be a finite number, at least 0"):
@@ -235,5 +238,5 @@ def test_messages_name_layers_networks_and_terms(split):
         fit(Loss(terms=(Hsic(layer="hidden_00"),)), Network(NETWORK.init, NETWORK.apply, NETWORK.features))
     with pytest.raises(ValueError, match="the term parity needs a measure"):
         fit(Loss(terms=(ParityPenalty(),)))
-    with pytest.raises(TypeError, match="loss must be a fairjax.losses.Loss"):
-        fit(Mmd())
+    with pytest.raises(TypeError, match="loss must be a fairjax.losses.Loss, got Mmd: pass Loss"):
+        checked_loss(Mmd(), split)
