@@ -53,21 +53,7 @@ class Randomised:
                     f"x must have rows of {self.mean.shape[-1]} features, shape (n, {self.mean.shape[-1]}), found "
                     f"shape {x.shape}: pass the same features as in the split's table, in the same order"
                 )
-        x = jax.tree.map(jnp.asarray, x)
-
-        def of_seed(variables: Variables, weights: Any, mean: Any, scale: Any) -> Float[Array, " n"]:
-            rows = x if mean is None else (x.astype(mean.dtype) - mean[None]) / scale[None]
-
-            def decide(variables: Variables) -> Float[Array, " n"]:
-                logits = self.network.apply(variables, rows)[0]
-                return jnp.where(jnp.isfinite(logits), (logits > 0).astype(weights.dtype), jnp.nan)
-
-            decisions = jax.lax.map(decide, variables)
-            used = weights[:, None] > 0
-            return jnp.sum(jnp.where(used, weights[:, None] * decisions, 0.0), axis=0)
-
-        args = self.variables, self.weights, self.mean, self.scale
-        return jax.vmap(of_seed)(*args) if self.weights.ndim == 2 else of_seed(*args)
+        return _probabilities(self, jax.tree.map(jnp.asarray, x))
 
     def decide(self, x: Any, key: KeyArray) -> Bool[Array, "*seeds n"]:
         """Draw a decision for each row.
@@ -92,3 +78,21 @@ class Randomised:
     def __repr__(self) -> str:
         """Say how many networks there are."""
         return f"Randomised(networks and seeds of shape {tuple(self.weights.shape)})"
+
+
+@jax.jit
+def _probabilities(classifier: Randomised, x: Any) -> Float[Array, "*seeds n"]:
+    """Compute the weighted mean of the decisions, one network after another."""
+
+    def of_seed(variables: Variables, weights: Any, mean: Any, scale: Any) -> Float[Array, " n"]:
+        rows = x if mean is None else (x.astype(mean.dtype) - mean[None]) / scale[None]
+
+        def decide(variables: Variables) -> Float[Array, " n"]:
+            logits = classifier.network.apply(variables, rows)[0]
+            return jnp.where(jnp.isfinite(logits), (logits > 0).astype(weights.dtype), jnp.nan)
+
+        decisions = jax.lax.map(decide, variables)
+        return jnp.sum(jnp.where(weights[:, None] > 0, weights[:, None] * decisions, 0.0), axis=0)
+
+    args = classifier.variables, classifier.weights, classifier.mean, classifier.scale
+    return jax.vmap(of_seed)(*args) if classifier.weights.ndim == 2 else of_seed(*args)

@@ -84,33 +84,31 @@ def sections(found: dict[str, Any], pictures: dict[str, Picture]) -> list[Sectio
         found: the tables by name, from `summary.tables`.
         pictures: frontiers by data set.
     """
-    made: list[Section | None] = []
-    if "summary" in found:
-        summary = found["summary"]
-        columns = list(dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)))
-        data = list(dict.fromkeys(summary["dataset"]))
-        of_weights = [page_tables.fixed_table(found["fixed"], name) for name in data]
-        of_methods = [page_tables.against_table(found["against"], name) for name in data]
-        rows = list(dict.fromkeys(summary["row"]))
-        made += [
-            Section("findings", "What was found", points=findings(summary, found["stages"], found["best"])),
-            Section("frontier", "Frontiers", MEANING["frontier"], pictures=[pictures[name] for name in data]),
-            Section(
-                "methods",
-                "All methods",
-                READING,
-                tables=[page_tables.main_table(summary, *column) for column in columns],
-                folds=[Fold("All weights at the threshold 0.5", tables=of_weights)],
-            ),
-            Section(
-                "stages",
-                "Which stage wins where",
-                MEANING["stages"],
-                tables=[page_tables.stage_table(found["stages"])],
-                folds=[Fold("Every method compared with nothing", tables=of_methods)],
-            ),
-            Section("needs", "What needs the attribute", NEEDS, tables=[page_tables.needs_table(rows)]),
-        ]
+    summary = found["summary"]
+    columns = list(dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)))
+    data = list(dict.fromkeys(summary["dataset"]))
+    of_weights = [page_tables.fixed_table(found["fixed"], name) for name in data]
+    of_methods = [page_tables.against_table(found["against"], name) for name in data]
+    rows = list(dict.fromkeys(summary["row"]))
+    made: list[Section | None] = [
+        Section("findings", "What was found", points=findings(summary, found["stages"], found["best"])),
+        Section("frontier", "Frontiers", MEANING["frontier"], pictures=[pictures[name] for name in data]),
+        Section(
+            "methods",
+            "All methods",
+            READING,
+            tables=[page_tables.main_table(summary, *column) for column in columns],
+            folds=[Fold("All weights at the threshold 0.5", tables=of_weights)],
+        ),
+        Section(
+            "stages",
+            "Which stage wins where",
+            MEANING["stages"],
+            tables=[page_tables.stage_table(found["stages"])],
+            folds=[Fold("Every method compared with nothing", tables=of_methods)],
+        ),
+        Section("needs", "What needs the attribute", NEEDS, tables=[page_tables.needs_table(rows)]),
+    ]
     made.append(Section("limits", "What the numbers do not say", points=[*LIMITS, MEANING["probe"], MEANING["cost"]]))
     return made
 

@@ -37,13 +37,12 @@ def write(settings: Mitigate) -> list[Path]:
         written.append(out / name)
 
     pictures = {}
-    if "summary" in found:
-        for name in ("per_split", "summary", "fixed", "frontier", "against", "stages"):
-            text(f"{name}.csv", found[name].to_csv(index=False, float_format="%.6g"))
-        titles = {name: title(name, of_data) for name, of_data in measuring.facts(settings).items()}
-        drawn = figures.write_frontiers(found["frontier"], settings.epsilon, titles, out)
-        for name, figure in drawn.items():
-            pictures[name] = picture(figure, f"Frontier of {DATASETS.label(name)}", caption(settings, name))
+    for name in ("per_split", "summary", "fixed", "frontier", "against", "stages"):
+        text(f"{name}.csv", found[name].to_csv(index=False, float_format="%.6g"))
+    titles = {name: title(name, of_data) for name, of_data in measuring.facts(settings).items()}
+    drawn = figures.write_frontiers(found["frontier"], settings.epsilon, titles, out)
+    for name, figure in drawn.items():
+        pictures[name] = picture(figure, f"Frontier of {DATASETS.label(name)}", caption(settings, name))
     sections = page.sections(found, pictures)
     text("mitigate.html", render("Mitigation of bias, stage by stage", lead(settings), sections))
     text("mitigate.md", markdown(found))
@@ -56,19 +55,17 @@ def compute(settings: Mitigate) -> dict[str, Any]:
     table = measuring.gathered(settings)
     if table.empty:
         raise ValueError(f"no row is finished in {settings.out}: run the command without an interruption")
-    if not table.empty:
-        chosen = tables.selected(table, settings)
-        best = tables.best_of_stages(chosen)
-        found |= {
-            "per_split": chosen,
-            "summary": tables.summary(chosen),
-            "fixed": tables.fixed(table),
-            "frontier": tables.frontier(table, settings),
-            "against": tables.against_nothing(chosen),
-            "best": best,
-            "stages": tables.stage_comparisons(best),
-        }
-    return found
+    chosen = tables.selected(table, settings)
+    best = tables.best_of_stages(chosen)
+    return {
+        "per_split": chosen,
+        "summary": tables.summary(chosen),
+        "fixed": tables.fixed(table),
+        "frontier": tables.frontier(table, settings),
+        "against": tables.against_nothing(chosen),
+        "best": best,
+        "stages": tables.stage_comparisons(best),
+    }
 
 
 def title(dataset: str, of_data: dict[str, Any]) -> str:
@@ -100,12 +97,11 @@ def lead(settings: Mitigate) -> str:
 def markdown(found: dict[str, Any]) -> str:
     """Return the main tables as Markdown."""
     parts = ["# Mitigation of bias, stage by stage", ""]
-    if "summary" in found:
-        summary = found["summary"]
-        for dataset, measure in dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)):
-            shown = page_tables.main_table(summary, dataset, measure)
-            parts += [f"## {shown.title}", "", _markdown(shown), ""]
-        parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
+    summary = found["summary"]
+    for dataset, measure in dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)):
+        shown = page_tables.main_table(summary, dataset, measure)
+        parts += [f"## {shown.title}", "", _markdown(shown), ""]
+    parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
     return "\n".join(parts)
 
 
