@@ -55,7 +55,7 @@ def attribution_penalty(
     norm: Norm = "squared",
     weights: Any = None,
     *,
-    mask: Float[Array, " d"] | None = None,
+    mask: Float[Array, "_"] | None = None,
 ) -> Float[Array, ""]:
     """Compute the mean over rows of a penalty of the attributions of some features.
 
@@ -154,7 +154,7 @@ class Attribution(Term):
 
     columns: tuple[int, ...] | None = static(None)
     """Numbers of the penalised features; if omitted, those of `mask`, or else all."""
-    mask: Float[Array, " d"] | None = None
+    mask: Float[Array, "*paths d"] | None = None
     """How much each feature counts (r), instead of `columns`."""
     kind: Kind = static("gradient")
     """What is attributed to a feature: the derivative, times the feature, or its integral from the mean row."""
