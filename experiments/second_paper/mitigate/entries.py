@@ -41,7 +41,8 @@ class Entry(NamedTuple):
 def _pre(label: str, *preprocess: str) -> Entry:
     kinds = [PREPROCESSORS[text.partition(",")[0]] for text in preprocess]
     needed = any(kind.needs_group for kind in kinds)
-    return Entry("pre", label, preprocess, at_training=needed, at_test=any(kind().needs_group_at_test for kind in kinds))
+    at_test = any(kind().needs_group_at_test for kind in kinds)
+    return Entry("pre", label, preprocess, at_training=needed, at_test=at_test)
 
 
 def _in(label: str, *terms: str, path: tuple[float, ...], of_measure: bool = False) -> Entry:
