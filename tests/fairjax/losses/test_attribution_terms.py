@@ -145,9 +145,11 @@ def test_attributions_of_three_classes_ignore_what_is_added_to_all_logits(of):
 def test_columns_come_from_an_annotation_of_variables():
     network = from_linen(fairjax.Mlp(widths=(4,), dropout=0.0))
     columns = ["pay", "sex", "sex"]
-    x = jnp.stack([X[:, 0], BATCH.a.astype(jnp.float32), 1.0 - BATCH.a.astype(jnp.float32)], axis=1)
-    bias = detect.bias_by_feature(network.apply, network.init(jax.random.key(0), x), (x, BATCH.a), columns=columns)
-    annotation = detect.annotate(bias, detect.association(x, BATCH.a, columns=columns), "sex", columns=columns)
+    rows = jnp.arange(40)
+    a, pay = rows % 2 == 1, (rows // 2 % 2).astype(jnp.float32)  # independent of each other
+    x = jnp.stack([pay, a.astype(jnp.float32), 1.0 - a.astype(jnp.float32)], axis=1)
+    bias = detect.bias_by_feature(network.apply, network.init(jax.random.key(0), x), (x, a), columns=columns)
+    annotation = detect.annotate(bias, detect.association(x, a, columns=columns), "sex", columns=columns)
     assert marked_columns(annotation, columns) == (1, 2)
     with pytest.raises(ValueError, match="annotation must have a column 'odd', found variable, importance"):
         marked_columns(annotation, columns, "odd")

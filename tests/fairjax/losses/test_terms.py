@@ -116,7 +116,7 @@ def test_eager_compiled_and_mapped_terms_agree_without_another_compilation(name,
     loss, state = prepared[name]
     single = JITTED(loss, state, variables, batch)
     eager = loss.terms[0].weight * of_params(variables["params"], loss, state, variables, batch)
-    np.testing.assert_allclose(eager, single[0], rtol=1e-4)
+    np.testing.assert_allclose(eager, single[0], rtol=1e-4, atol=1e-7)
     others = jax.tree.map(lambda leaf: leaf * 1.1 if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, variables)
     seeds = jax.tree.map(lambda *leaves: jnp.stack(leaves), variables, others)
     states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), state)
@@ -125,7 +125,7 @@ def test_eager_compiled_and_mapped_terms_agree_without_another_compilation(name,
     values, gradients = MAPPED(path, states, seeds, batch)
     MAPPED(jax.tree.map(lambda number: number + 1, path), states, seeds, batch)
     assert MAPPED._cache_size() == before + 1
-    np.testing.assert_allclose(values[0], single[0], rtol=1e-4)
+    np.testing.assert_allclose(values[0], single[0], rtol=1e-4, atol=1e-7)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b, rtol=1e-3, atol=1e-6), gradients, single[1])
 
 
@@ -141,7 +141,7 @@ def test_terms_compute_in_double_precision_if_the_user_does(name, prepared, vari
         args = jax.tree.map(wide, (state, variables, batch))
         result = loss.terms[0].weight * of_params(args[1]["params"], loss, *args)
         assert result.dtype == jnp.float64
-    np.testing.assert_allclose(result, single, rtol=2e-4)
+    np.testing.assert_allclose(result, single, rtol=2e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", TERMS)
