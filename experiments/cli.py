@@ -69,10 +69,12 @@ def _quality(program: Program, words: list[str], console: Console) -> int:
 def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     """Run `mitigate-text`: mitigate a planted bias in classifiers of text."""
     from experiments.second_paper import mitigate_text
+    from fairjax.runs.signals import stopping_on_sigterm
 
     settings = parse(program.name, "mitigate-text", mitigate_text.MitigateText(), _ABOUT, words)
     expand_paths(settings)
-    mitigate_text.run(settings, console)
+    with stopping_on_sigterm():
+        mitigate_text.run(settings, console)
     return 0
 
 
