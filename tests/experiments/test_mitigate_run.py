@@ -15,7 +15,7 @@ from fairjax import checkpoint, data, from_linen
 from fairjax.runs.structure import CELLS
 
 NAMES = (
-    "nothing", "reweighing", "mmd", "grid_search", "exponentiated_gradient", "bias_gda", "corpus_level_parity",
+    "nothing", "reweighing", "mmd", "grid_search", "bias_gda", "corpus_level_parity",
     "equalized_odds",
 )  # fmt: skip
 WORDS = "mitigate --datasets compas --measures spd --seeds 1 2 --widths 6 4 --epochs 3 --batch-size 64".split()
