@@ -43,7 +43,17 @@ RESERVED = frozenset(
         ),
         *("protected", "rate_minimum", "roc_search", "save_every", "seeds", "selection", "simulation", "small"),
         *("split_by", "stratify", "table", "training", "use_protected", "weight"),
-        *("colours", "image_size", "images", "incomplete", "layout", "on_unreadable", "uncertain"),
+        *(
+            "colours",
+            "image_size",
+            "images",
+            "incomplete",
+            "layout",
+            "loss",
+            "on_unreadable",
+            "preprocess",
+            "uncertain",
+        ),
     )
 )
 """Names of other settings of a run, which a method cannot have."""

@@ -8,9 +8,10 @@ import pytest
 
 from experiments.cli import PROGRAM
 from experiments.second_paper.mitigate import page, page_tables, tables
-from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, preprocessors_of, terms_of
+from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, REDUCTIONS, preprocessors_of, terms_of
 from experiments.second_paper.mitigate.figures import CHANGED, COLOURS, frontier_figure
 from experiments.second_paper.mitigate.measuring import biases, units
+from experiments.second_paper.mitigate.reducing import expected_tables
 from experiments.second_paper.mitigate.settings import STAGES, Mitigate
 from experiments.second_paper.mitigate.subject import Subject, repeated
 from experiments.second_paper.quantities import quantities
@@ -39,7 +40,7 @@ def test_every_row_names_methods_that_exist(name):
         terms = terms_of(entry, measure, ADULT)
         Loss(terms=tuple(dataclasses.replace(term, weight=entry.path[0]) for term in terms if entry.path))
     if entry.stage == "in":
-        assert bool(entry.terms) == bool(entry.path)
+        assert bool(entry.terms) == bool(entry.path) == (name not in REDUCTIONS)
     if entry.stage == "intra":
         assert entry.method in METHODS and entry.of_measure
     if entry.stage == "post":
@@ -168,6 +169,14 @@ def test_splits_are_repeated_for_each_weight():
     splits = Split(np.ones((3, 1)), np.ones(3), np.ones(3), rows, rows, rows, np.zeros((2, 1)), np.ones((2, 1)))
     twice = repeated(splits, SHARED, 2)
     assert twice.x is splits.x and twice.train.tolist() == [*rows.tolist(), *rows.tolist()] and twice.weights is None
+
+
+def test_randomised_decisions_are_counted_in_expectation():
+    rows = np.array([[0, 1], [2, 3]])
+    splits = Split(np.ones((4, 1)), np.array([0, 1, 1, 1]), np.array([0, 1, 0, 0]), rows, rows, rows, None, None)
+    found = expected_tables(np.array([[0.25, 1.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.75]]), splits, "test")
+    assert found[0].tolist() == [[[0.75, 0.0], [0.0, 0.0]], [[0.25, 0.0], [0.0, 1.0]]]
+    assert found[1, :, 1, 0].tolist() == [0.75, 1.25]
 
 
 def test_settings_are_checked_before_anything_is_loaded(capsys):

@@ -9,6 +9,9 @@ from fairjax.preprocess import PREPROCESSORS, column_indices
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.specification import parse_preprocessor, parse_term
 
+REDUCTIONS = ("grid_search", "exponentiated_gradient")
+"""Rows that train with other labels and weights, in place of a term of the loss."""
+
 NOTHING = "nothing"
 """The row of the networks that the methods start from, or are compared with."""
 
@@ -89,8 +92,14 @@ def _in_entries() -> dict[str, Entry]:
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
     }
+    reductions = {
+        "grid_search": Entry("in", "Reduction, grid", method="grid_search", of_measure=True),
+        "exponentiated_gradient": Entry(
+            "in", "Reduction, randomised", method="exponentiated_gradient", of_measure=True, own_threshold=True
+        ),
+    }
     both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
-    return entries | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
+    return entries | reductions | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
 
 
 def _intra_entries() -> dict[str, Entry]:

@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, Entry
+from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, REDUCTIONS, Entry
 from experiments.second_paper.mitigate.evaluating import Evaluated, evaluate_networks
+from experiments.second_paper.mitigate.reducing import reduce_row
 from experiments.second_paper.mitigate.settings import Mitigate
 from experiments.second_paper.mitigate.subject import Subject, subject
 from experiments.second_paper.mitigate.units import (
@@ -131,6 +132,8 @@ def _unit(unit: Unit, loaded: Subject, settings: Mitigate, shared: _Shared) -> C
         return debias_row(unit.entry, loaded, settings, name, shared.variables)
     if unit.entry.stage == "post":
         return postprocess_row(unit.entry, loaded, settings, name, shared.evaluated)
+    if unit.name in REDUCTIONS:
+        return reduce_row(unit.entry, loaded, settings, name)
     return train_row(unit.entry, loaded, settings, name)
 
 
