@@ -9,7 +9,7 @@ from rich.console import Console
 from experiments.first_paper import published
 from experiments.first_paper.presets import PRESETS
 from experiments.first_paper.settings import Reproduce, preset
-from experiments.second_paper.settings import Table3
+from experiments.second_paper.table3.settings import Table3
 from fairjax.cli import commands
 from fairjax.cli.parsing import parse
 from fairjax.cli.program import Command, Program, reading_files
@@ -56,7 +56,7 @@ def _reproduce(program: Program, words: list[str], console: Console) -> int:
 
 def _quality(program: Program, words: list[str], console: Console) -> int:
     """Run `quality`: complete all unfinished rows, and write the tables and the figure."""
-    from experiments.second_paper import quality
+    from experiments.second_paper.quality import experiment as quality
     from fairjax.runs.signals import stopping_on_sigterm
 
     settings = parse(program.name, "quality", quality.Quality(), _ABOUT, words)
@@ -69,10 +69,12 @@ def _quality(program: Program, words: list[str], console: Console) -> int:
 def _mitigate_text(program: Program, words: list[str], console: Console) -> int:
     """Run `mitigate-text`: mitigate a planted bias in classifiers of text."""
     from experiments.second_paper import mitigate_text
+    from fairjax.runs.signals import stopping_on_sigterm
 
     settings = parse(program.name, "mitigate-text", mitigate_text.MitigateText(), _ABOUT, words)
     expand_paths(settings)
-    mitigate_text.run(settings, console)
+    with stopping_on_sigterm():
+        mitigate_text.run(settings, console)
     return 0
 
 
@@ -80,7 +82,7 @@ def _table3(program: Program, words: list[str], console: Console) -> int:
     """Run `table3`: complete all unfinished units, and write the tables and the page."""
     settings = parse(program.name, "table3", Table3(), _ABOUT, words)
     use_cores()
-    from experiments.second_paper import measuring, writing
+    from experiments.second_paper.table3 import measuring, writing
     from fairjax.runs.signals import stopping_on_sigterm
 
     with stopping_on_sigterm():
@@ -102,7 +104,6 @@ def _mitigate(program: Program, words: list[str], console: Console) -> int:
 
     with stopping_on_sigterm():
         measuring.measure(settings, console)
-        measuring.measure_quality(settings, console)
         written = summary.write(settings)
     console.print("results:", *map(str, written), sep="\n", soft_wrap=True, markup=False)
     return 0

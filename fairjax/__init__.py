@@ -12,20 +12,20 @@ A module imports only those above it in this list:
     datasets      the benchmarks and their downloads
     nn            Network, a classifier as two pure functions; Mlp, Cnn, ResNet, Units, from_linen; masks, influence
     selection     evaluations, the threshold search, and the rules that choose a candidate
-    training      training steps, early stopping and hyperparameters
+    training      training steps of composed losses, early stopping and hyperparameters
     streaming     measures, influence and evaluations of data larger than memory: exact sums over chunks of rows
     detect        why a network is biased: attribution, counterfactuals, concepts, quality by group, text
-    postprocess   group thresholds: decisions from scores and the protected attribute
+    postprocess   decisions from scores and groups: thresholds, corpus-level constraints, calibrated equalized odds
     methods       the protocol of a method, and the methods: pruning, bias descent, fine-tuning, adversaries, searches
     result        the result of debiasing: the selected network and the evaluations of all candidates
     loop          propose a candidate, evaluate it, keep the best: one loop for all methods
     debiasing     debias, the main call
-    fitting       fit: train a classifier on one split
+    fitting       fit: train a classifier on one split, with any composed loss
     seeds         fit_many, debias_many: fit and debias for many seeds at once, on all devices
     reductions    parity constraints as trainings with other labels and weights, for many multipliers and seeds at once
     checkpoint    save and load networks
     features      features of a large network, computed once and kept in memory-mapped files
-    adapters      AIF360's data sets and postprocessors
+    adapters      networks of other libraries in and out; scikit-learn classifiers; AIF360's data and postprocessors
     auditing      audit, rates and gaps by group for a file of predictions of any size
 
 Behind the extra `cli`, and not imported here: `runs` (settings, stages, saved states), `report` (tables, figures, the

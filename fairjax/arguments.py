@@ -140,8 +140,9 @@ def checked_loss(loss: Any, split: Split) -> Loss:
         )
     if loss.num_groups is not None or not loss.terms or split.a.dtype == bool or isinstance(split.a, jax.core.Tracer):
         return loss
-    codes = split.a if split.a.ndim == 1 else split.a.reshape(-1, split.a.shape[-1])
-    return dataclasses.replace(loss, num_groups=count_groups(codes))
+    is_codes = jnp.issubdtype(split.a.dtype, jnp.integer)  # with an axis of seeds or without; else memberships
+    groups = count_groups(split.a.reshape(-1)) if is_codes else split.a.shape[-1]
+    return dataclasses.replace(loss, num_groups=groups)
 
 
 def check_variables(variables: Any) -> None:

@@ -55,6 +55,7 @@ collect_ignore = ["oracles"]  # a script that requires PyTorch
 SLOW = (
     "test_benchmarks.py",
     "test_composed_runs.py",
+    "test_mitigate_run.py",
     "test_own_table_runs.py",
     "test_published_results.py",
     "test_documents.py",

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import jax
+import mitigation_checks
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,8 +17,10 @@ from experiments.cli import PROGRAM
 from experiments.first_paper.before_after import before_after
 from fairjax import MEASURES, METHODS, from_linen, selection, spd
 from fairjax.detect.text import sum_by_word
+from fairjax.losses import TERMS
 from fairjax.nn.influence import influence
 from fairjax.nn.network import scores
+from fairjax.preprocess import PREPROCESSORS
 from fairjax.types import Batch
 
 ROOT = Path(__file__).parents[1]
@@ -362,6 +365,7 @@ CHECKS = {
     "A measure": added_measure,
     "A method": added_method,
     "A data set": added_data,
+    **mitigation_checks.CHECKS,
 }
 
 NEEDED = {
@@ -395,7 +399,7 @@ def test_block_runs_and_is_true(heading):
         if not needed.isupper() and importlib.util.find_spec(needed) is None:
             pytest.skip(f"{needed} is not installed")
     names = {"__name__": "readme"}
-    known = [(registry, set(registry)) for registry in (MEASURES, METHODS)]
+    known = [(registry, set(registry)) for registry in (MEASURES, METHODS, TERMS, PREPROCESSORS)]
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as users have it
         exec(compile(blocks()[heading], f"document, {heading}", "exec"), names)  # noqa: S102
         CHECKS[heading](names)

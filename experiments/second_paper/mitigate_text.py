@@ -1,7 +1,8 @@
 """Mitigation of a planted bias in classifiers of text: three ways, tested on other templates and on new names."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,27 @@ from fairjax import Training
 from fairjax.datasets.name_templates import NAMES
 from fairjax.detect.text import replace_words, template_test
 from fairjax.losses import Loss, TemplateGap
+from fairjax.losses.template_gap import Form
 from fairjax.metrics import probabilities
 from fairjax.preprocess import group_direction, principal_directions, project_out
 from fairjax.report.markdown_table import markdown_table
 from fairjax.runs.detecting_text.corpus import sentences_of
 from fairjax.runs.detecting_text.settings import TextSettings
 from fairjax.runs.detecting_text.subject import TextSubject, open_text_subject
+from fairjax.runs.files import write_text
+from fairjax.runs.signals import stop_if_asked
 from fairjax.types import Split, Variables
 
 TESTED = ("names", "other templates", "new names")
 """The sets of people and templates that are tested. Penalties and directions use the first one alone."""
 
-PENALTIES = (("mean", 1.0), ("mean", 5.0), ("mean", 20.0), ("cells", 50.0), ("people", 1.0))
+PENALTIES: tuple[tuple[Form, float], ...] = (
+    ("mean", 1.0),
+    ("mean", 5.0),
+    ("mean", 20.0),
+    ("cells", 50.0),
+    ("people", 1.0),
+)
 """Forms and weights of the penalty over templates."""
 
 NEUTRAL = "[MASK]"
@@ -49,7 +59,7 @@ class MitigateText:
     cache: Path | None = None
     """Folder in which the sentences' embeddings are kept; by default the user's cache folder."""
     out: Path = Path("results/mitigate-text")
-    """Folder of the results."""
+    """Folder of the results. An interrupted run continues from there."""
 
     def __post_init__(self):
         """Validate the settings before anything is loaded."""
@@ -66,8 +76,8 @@ class MitigateText:
         return TextSettings(plant=self.plant, seeds=self.seeds, cache=self.cache, out=self.out)
 
 
-Heads = tuple[Variables, Callable[[str, Any], Any]]
-"""Variables of all heads, and a function (name of the test, embeddings) -> what the heads take."""
+Mitigated = tuple[Variables, Split, dict[str, np.ndarray]]
+"""Variables of the heads of all seeds, their splits, and the embeddings of the tests as the heads take them."""
 
 
 def run(settings: MitigateText, console: Console) -> pd.DataFrame:
@@ -85,12 +95,19 @@ def run(settings: MitigateText, console: Console) -> pd.DataFrame:
     """
     with open_text_subject(settings.text_settings(), console) as subject:
         embeddings = {name: _embedded(subject, name) for name in TESTED}
-        rows: list[dict[str, Any]] = []
-        for name, (heads, splits, mapped) in _mitigations(subject, settings, embeddings):
-            console.print(f"mitigation: {name}", highlight=False)
-            rows += _tested(subject, name, heads, splits, mapped)
-        table = pd.DataFrame(rows)
         folder = subject.folder.path
+        finished = folder / f"rows-{settings.epochs}-{settings.learning_rate:g}"  # what the folder's identity lacks
+        finished.mkdir(exist_ok=True)
+        tables = []
+        for number, (name, compute) in enumerate(_mitigations(subject, settings, embeddings)):
+            file = finished / f"{number:02d}.csv"
+            if not file.exists():
+                stop_if_asked()
+                console.print(f"mitigation: {name}", highlight=False)
+                rows = pd.DataFrame(_tested(subject, name, *compute()))
+                write_text(file, rows.to_csv(index=False))  # at once, so that the row is complete or absent
+            tables.append(pd.read_csv(file, dtype={"seed": str}))
+        table = pd.concat(tables, ignore_index=True)
         table.to_csv(folder / "mitigation.csv", index=False)
         text = markdown_table(_summary(table))
         (folder / "mitigation.md").write_text(text + "\n")
@@ -107,31 +124,43 @@ def _embedded(subject: TextSubject, name: str, texts: tuple[str, ...] | None = N
     return x.reshape(len(sentences.people), -1, x.shape[1])
 
 
-def _mitigations(subject: TextSubject, settings: MitigateText, embeddings: dict[str, np.ndarray]):
-    """Yield the name, the heads, the splits, and the embeddings of the tests for each mitigation."""
+def _mitigations(
+    subject: TextSubject, settings: MitigateText, embeddings: dict[str, np.ndarray]
+) -> Iterator[tuple[str, Callable[[], Mitigated]]]:
+    """Yield the name of each mitigation, and what computes it."""
     heads, splits = subject.heads, subject.splits
-    yield "none", (heads, splits, embeddings)
+    yield "none", lambda: (heads, splits, embeddings)
 
     white = np.asarray(sentences_of("names").white, bool)
     templates = jnp.asarray(embeddings["names"])
-    for form, weight in PENALTIES:
+
+    def penalised(form: Form, weight: float) -> Mitigated:
         loss = Loss(terms=(TemplateGap(weight=weight, sentences=templates, a=white, form=form),))
         config = Training(epochs=settings.epochs, learning_rate=settings.learning_rate, batch_size=256, keep="last")
-        tuned = _fitted(subject, splits, config, loss=loss, start=heads)
-        yield f"penalty, {form}, weight {weight:g}", (tuned, splits, embeddings)
+        return _fitted(subject, splits, config, loss=loss, start=heads), splits, embeddings
+
+    for form, weight in PENALTIES:
+        yield f"penalty, {form}, weight {weight:g}", functools.partial(penalised, form, weight)
 
     means = embeddings["names"].mean(axis=1)
+
+    def projected(directions: Any, refit: bool) -> Mitigated:
+        mapped = {name: np.asarray(project_out(x, directions)) for name, x in embeddings.items()}
+        without = splits._replace(x=project_out(splits.x, directions))
+        return _refitted(subject, without) if refit else heads, without, mapped
+
     for label, directions in (
         ("mean direction", group_direction(means, white)),
         ("10 principal directions", principal_directions(means, 10)),
     ):
-        projected = {name: np.asarray(project_out(x, directions)) for name, x in embeddings.items()}
-        without = splits._replace(x=project_out(splits.x, directions))
-        yield f"{label} projected out, same head", (heads, without, projected)
-        yield f"{label} projected out, head refitted", (_refitted(subject, without), without, projected)
+        yield f"{label} projected out, same head", functools.partial(projected, directions, False)
+        yield f"{label} projected out, head refitted", functools.partial(projected, directions, True)
 
-    replaced, neutral = _neutral(subject, embeddings)
-    yield "names replaced, head refitted", (_refitted(subject, replaced), replaced, neutral)
+    def replaced() -> Mitigated:
+        neutral_splits, neutral = _neutral(subject, embeddings)
+        return _refitted(subject, neutral_splits), neutral_splits, neutral
+
+    yield "names replaced, head refitted", replaced
 
 
 def _neutral(subject: TextSubject, embeddings: dict[str, np.ndarray]) -> tuple[Split, dict[str, np.ndarray]]:

@@ -8,14 +8,14 @@ import pandas as pd
 from fairjax.runs.structure import CELLS
 
 QUANTITIES = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Acc",
+    "balanced_accuracy": "Bal. acc",
     "parity": "Parity r",
     "min_parity": "min(r, 1/r)",
     "opportunity": "Opty",
     "odds": "Odds",
     "false_positives": "FPRD",
-    "accuracy_gap": "Accuracy gap",
+    "accuracy_gap": "Acc gap",
 }
 """The columns by name, with their headings. Differences are those of group 0 minus group 1; r is group 0 by group 1."""
 

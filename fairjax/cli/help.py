@@ -88,7 +88,7 @@ def settings_help(program: str, command: str, settings: Any, note: str) -> str:
         text += ["--network FILE.py:FUNCTION debiases a trained network; see `--help network`"]
     if len(own) < len(groups):
         text += ["Methods have settings too, --METHOD.SETTING VALUE; `methods METHOD` lists them"]
-    return "\n".join([*text, f"`{command} --help SETTING` explains one setting, `{command} --help all` everything."])
+    return "\n".join([*text, f"`{command} --help SETTING` explains one setting, `--help all` everything."])
 
 
 def setting_help(command: str, settings: Any, name: str) -> str:

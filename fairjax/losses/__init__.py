@@ -7,7 +7,7 @@ Each term is also a plain function, to add to any loss, as is any measure of the
 from typing import Any
 
 from fairjax.losses.adversary import Adversary
-from fairjax.losses.attribution import Attribution, attribution_penalty, attributions
+from fairjax.losses.attribution import Attribution, attribution_penalty, attributions, marked_columns
 from fairjax.losses.auxiliary import Auxiliary
 from fairjax.losses.balanced_cross_entropy import balanced_cross_entropy, class_shares
 from fairjax.losses.base import Data, Outputs, Term, term
@@ -101,6 +101,7 @@ __all__ = [
     "group_normalised_error",
     "group_robust",
     "hsic",
+    "marked_columns",
     "mmd",
     "prejudice",
     "template_gap",

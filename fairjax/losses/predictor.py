@@ -81,8 +81,8 @@ def predict_from_scores(
     slope, intercept = params["slope"], params["intercept"]
     if slope.ndim == 1:
         s = jax.nn.sigmoid((1.0 + jnp.abs(params["scale"])) * logits[:, 0])
+        prediction = s * slope[0] + intercept  # first, since the order determines how gradients are summed
         of_labels = [s * column * slope[k + 1] for k, column in enumerate(labels)]
-        prediction = s * slope[0] + intercept
         return prediction + functools.reduce(operator.add, of_labels) if of_labels else prediction
     scaled = (1.0 + jnp.abs(params["scale"])) * logits
     s = jax.nn.sigmoid(scaled) if logits.shape[1] == 1 else jax.nn.softmax(scaled, axis=1)

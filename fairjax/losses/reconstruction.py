@@ -1,23 +1,26 @@
-"""Reconstruction: a decoder on a layer, so that the layer keeps what the inputs say."""
+"""Reconstruction: a decoder on a layer and the group, so that the layer keeps what the inputs say beyond the group."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_positive, static
-from fairjax.losses.base import LAST, Outputs, Term, term
+from fairjax.losses.base import LAST, Data, Outputs, Term, term
 from fairjax.losses.cross_entropy import weighted_mean
-from fairjax.losses.grouping import matrix
+from fairjax.losses.grouping import grouped, matrix
 from fairjax.losses.predictor import init_predictor, predict
 from fairjax.types import KeyArray, Number, Rows, weights_of
 
 
 @term
 class Reconstruction(Term):
-    """Mean squared error of a decoder that reconstructs the features from a layer.
+    """Mean squared error of a decoder that reconstructs the features from a layer and the group.
 
     It is used beside a term that removes the group from the layer, so that the layer remains useful for other tasks.
+    The decoder is told the group, so that the layer need not keep it.
 
     References:
         Madras, Creager, Pitassi, Zemel (2018), Learning adversarially fair and transferable representations, ICML,
@@ -30,8 +33,7 @@ class Reconstruction(Term):
 
     label: ClassVar[str] = "Reconstruction"
     reference: ClassVar[str] = "Madras et al. 2018"
-    equation: ClassVar[str] = "mean over rows and features of (x - decoder(layer))^2"
-    needs_group: ClassVar[bool] = False
+    equation: ClassVar[str] = "mean over rows and features of (x - decoder(layer, group))^2"
 
     layer: str = static(LAST)
     """The layer: "last", the input of the last layer; "output", the logits; or a layer with units by its name."""
@@ -39,6 +41,8 @@ class Reconstruction(Term):
     """Hidden units of the decoder."""
     own_rate: Number = 1e-3
     """Adam's step size for the decoder."""
+    num_groups: int | None = static(None)
+    """Number of groups; that of the data if omitted."""
 
     def __post_init__(self):
         """Validate the hyperparameters."""
@@ -49,6 +53,10 @@ class Reconstruction(Term):
     def layers(self) -> tuple[str, ...]:
         """The layer."""
         return (self.layer,)
+
+    def bind(self, data: Data) -> "Reconstruction":
+        """Take the number of groups of the data, unless it is given."""
+        return dataclasses.replace(self, num_groups=self.num_groups or data.num_groups)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the initial parameters of the decoder.
@@ -62,10 +70,14 @@ class Reconstruction(Term):
                 "the term reconstruction needs a matrix of floating-point features, one row per example, found "
                 f"{getattr(x, 'shape', type(x).__name__)}: leave it out"
             )
-        return init_predictor(key, "hidden", h.shape[1], x.shape[1], self.width, h.dtype)
+        groups = self.num_groups or (batch.a.shape[1] if batch.a.ndim == 2 else 2)
+        return init_predictor(key, "hidden", h.shape[1] + groups, x.shape[1], self.width, h.dtype)
 
     def value(self, params: PyTree[Array], outputs: Outputs, batch: Rows) -> Float[Array, ""]:
         """Compute the error of a mini-batch."""
-        decoded = predict(params, matrix(self.layer, outputs.layers[self.layer]))
+        h = matrix(self.layer, outputs.layers[self.layer])
+        groups = grouped(batch.a, like=h[:, 0], num_groups=self.num_groups, num_classes=2)
+        decoded = predict(params, jnp.concatenate([h, groups.weights[:, 0]], axis=1))
         x: Any = jnp.asarray(batch.x).astype(decoded.dtype)
-        return weighted_mean(jnp.mean(jnp.square(x - decoded), axis=1), weights_of(batch))
+        errors = jnp.mean(jnp.square(x - decoded), axis=1)
+        return nan_unless(groups.valid, weighted_mean(errors, weights_of(batch)))

@@ -58,18 +58,20 @@ def wasserstein(
     values = matrix("values", values)
     rows = grouped(a, weights, y, like=values, num_groups=num_groups, num_classes=num_classes)
     first, second, present = pairs(rows, against)
-    rank = jnp.argsort(jax.lax.stop_gradient(values), axis=0)
-    ordered = jnp.take_along_axis(values, rank, axis=0)
+    rank = jnp.argsort(jax.lax.stop_gradient(values.T), axis=1)  # (k, n): rows of memory are sorted faster
+    ordered = jnp.take_along_axis(values.T, rank, axis=1)
     if order == 1 and levels is None and smoothing == 0:
-        between = jnp.cumsum((first - second)[rank], axis=0)  # (n, k, comparisons): F0 - F1 from each value to the next
-        distances = jnp.einsum("nkc,nk->kc", jnp.abs(between[:-1]), jnp.diff(ordered, axis=0), precision="highest")
+        between = jnp.cumsum(
+            (first - second).T[:, rank], axis=2
+        )  # (comparisons, k, n): F0 - F1 from a value to the next
+        distances = jnp.sum(jnp.abs(between[:, :, :-1]) * jnp.diff(ordered, axis=1)[None], axis=2).T
     else:
 
         def distance(column: Array, rank: Array, p: Array, q: Array) -> Float[Array, ""]:
             return _between_quantiles(column, p[rank], q[rank], order, levels, smoothing)
 
         of_comparisons = jax.vmap(distance, (None, None, 1, 1))
-        distances = jax.vmap(of_comparisons, (1, 1, None, None))(ordered, rank, first, second)
+        distances = jax.vmap(of_comparisons, (0, 0, None, None))(ordered, rank, first, second)
     value = jnp.sum(jnp.where(present[None, :], distances, 0.0)) / (values.shape[1] * rows.weights.shape[1])
     return nan_unless(rows.valid, value)
 

@@ -17,11 +17,43 @@ from fairjax.registry import Registry, brief
 
 RESERVED = frozenset(
     (
-        *("across", "compilation_cache", "dataset", "drop", "group_size", "hosts", "intersect", "label", "measure"),
-        *("methods", "minimum", "missing", "network", "out", "path", "portfolio", "positive", "privileged"),
+        *(
+            "across",
+            "compilation_cache",
+            "dataset",
+            "drop",
+            "group_size",
+            "hosts",
+            "intersect",
+            "label",
+            "loss",
+            "measure",
+        ),
+        *(
+            "methods",
+            "minimum",
+            "missing",
+            "network",
+            "out",
+            "path",
+            "portfolio",
+            "positive",
+            "preprocess",
+            "privileged",
+        ),
         *("protected", "rate_minimum", "roc_search", "save_every", "seeds", "selection", "simulation", "small"),
         *("split_by", "stratify", "table", "training", "use_protected", "weight"),
-        *("colours", "image_size", "images", "incomplete", "layout", "on_unreadable", "uncertain"),
+        *(
+            "colours",
+            "image_size",
+            "images",
+            "incomplete",
+            "layout",
+            "loss",
+            "on_unreadable",
+            "preprocess",
+            "uncertain",
+        ),
     )
 )
 """Names of other settings of a run, which a method cannot have."""

@@ -15,6 +15,7 @@ from fairjax.nn.network import ApplyFn, InitFn, Network, from_linen
 from fairjax.nn.residual_decomposition import ResidualDecomposition
 from fairjax.nn.resnet import ResNet
 from fairjax.nn.sentence_encoder import SentenceEncoder
+from fairjax.nn.transfer import transferred
 from fairjax.nn.unit_layers import HasUnitLayers, UnitLayer
 from fairjax.nn.with_head import join_head, part_of, with_head
 
@@ -45,5 +46,6 @@ __all__ = [
     "materialize",
     "part_of",
     "shrink",
+    "transferred",
     "with_head",
 ]

@@ -11,8 +11,9 @@ from fairjax.types import AnyArray
 class ResidualDecomposition(nn.Module):
     """Encoder, code and decoder whose output x~ has the shape of the features, followed by a linear predictor.
 
-    The features that the last layer sees are x~, so the layer "last" of loss terms, probes and `features` is x~, and
-    the residual is x - x~; see `fairjax.losses.Residual`.
+    The features that the last layer sees are x~, so the layer "last" of loss terms, probes and `features` is x~. The
+    residual x - x~ is the layer "residual", one unit per feature: a unit that is cut leaves its feature as it is in x.
+    See `fairjax.losses.Residual`.
 
     References:
         Quadrianto, Sharmanska, Thomas (2019), Discovering fair representations in the data domain, CVPR,
@@ -52,7 +53,8 @@ class ResidualDecomposition(nn.Module):
         for i, width in enumerate((self.width, self.code, self.width)):
             h = nn.relu(Linear(width, name=f"hidden_{i:02d}")(h))
             h = Units(width, name=f"units_{i:02d}")(h)
-        translated = Linear(x.shape[1], name="translated")(h)
+        residual = x - Linear(x.shape[1], name="translated")(h)
+        translated = x - Units(x.shape[1], name="residual")(residual)
         self.sow("intermediates", "features", translated)
         logits = Linear(self.outputs, name="output")(translated)
         return jnp.squeeze(logits, axis=1) if self.outputs == 1 else logits

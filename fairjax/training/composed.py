@@ -11,6 +11,7 @@ from fairjax.checks import check_logits
 from fairjax.losses.base import LAST, OUTPUT, Outputs
 from fairjax.losses.loss import Loss, TermState, weight_of
 from fairjax.nn.flat import FlatVariables
+from fairjax.nn.layer_names import layer_names
 from fairjax.nn.network import Network
 from fairjax.types import KeyArray, Rows, Variables, take
 
@@ -65,8 +66,8 @@ def _hidden(network: Network, variables: Variables, x: Any, names: list[str]) ->
             f"a term of the loss looks at the layer {names[0]!r}, and the network shows no activations: give "
             f"Network(init, apply, features, activations), or name {LAST!r} or {OUTPUT!r}"
         )
-    leaves, _ = jax.tree_util.tree_flatten_with_path(network.activations(variables, x))
-    known = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    leaves = jax.tree.leaves(network.activations(variables, x))
+    known = dict(zip(layer_names(variables), leaves, strict=True))
     for name in names:
         if name not in known:
             raise ValueError(

@@ -1,28 +1,33 @@
-"""The comparison of stages: its rows, its selection on valid rows, its tables, and the data with a minority."""
+"""The comparison of stages: its rows, its selection on valid rows, and its tables."""
 
 import dataclasses
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.cli import PROGRAM
-from experiments.second_paper.mitigate import page, page_tables, quality, tables
-from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, preprocessors_of, terms_of
+from experiments.second_paper.mitigate import page, page_tables, tables
+from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, REDUCTIONS, preprocessors_of, terms_of
 from experiments.second_paper.mitigate.figures import CHANGED, COLOURS, frontier_figure
 from experiments.second_paper.mitigate.measuring import biases, units
+from experiments.second_paper.mitigate.reducing import expected_tables
 from experiments.second_paper.mitigate.settings import STAGES, Mitigate
-from experiments.second_paper.mitigate.subject import repeated
+from experiments.second_paper.mitigate.subject import Subject, repeated
 from experiments.second_paper.quantities import quantities
+from fairjax import data
 from fairjax.losses import Loss
 from fairjax.methods import METHODS
 from fairjax.runs.postprocessors import POSTPROCESSORS
-from fairjax.runs.specification import parse_preprocessor
 from fairjax.runs.structure import CELLS
 from fairjax.selection import ConstrainedObjective
 from fairjax.types import SHARED, Split
 
+FEATURES = ("sex", "relationship=Wife", "relationship=Husband", "hours-per-week")
+ADULT = Subject(
+    data.from_arrays(np.eye(4), np.arange(4) % 2, np.arange(4) > 1, features=FEATURES, protected="sex"),
+    None, None, ("relationship", "hours-per-week"),
+)  # fmt: skip
 SETTINGS = Mitigate(datasets=("adult",), seeds=(1, 2, 3, 4), measures=("spd",))
 
 
@@ -32,20 +37,14 @@ def test_every_row_names_methods_that_exist(name):
     assert entry.stage in (NOTHING, *STAGES) and entry.stage in COLOURS and entry.stage in CHANGED
     preprocessors_of(entry, "sex", ("relationship", "hours-per-week"))
     for measure in ("spd", "eod"):
-        terms = terms_of(entry, measure)
+        terms = terms_of(entry, measure, ADULT)
         Loss(terms=tuple(dataclasses.replace(term, weight=entry.path[0]) for term in terms if entry.path))
     if entry.stage == "in":
-        assert bool(entry.terms) == bool(entry.path)
+        assert bool(entry.terms) == bool(entry.path) == (name not in REDUCTIONS)
     if entry.stage == "intra":
         assert entry.method in METHODS and entry.of_measure
     if entry.stage == "post":
         assert entry.method in POSTPROCESSORS and entry.at_test
-
-
-def test_every_way_to_raise_the_accuracy_of_a_group_is_known():
-    for way in quality.WAYS.values():
-        assert all(parse_preprocessor(text) for text in way.preprocess)
-    assert set(quality.ways(quality.ADULT)) < set(quality.ways(quality.MADE)) == set(quality.WAYS)
 
 
 def test_a_row_that_depends_on_the_measure_is_a_unit_per_measure():
@@ -151,7 +150,7 @@ def test_the_page_has_the_tables(table):
     chosen = tables.selected(table, SETTINGS)
     best = tables.best_of_stages(chosen)
     found = {
-        "summary": tables.summary(chosen), "fixed": tables.fixed(table, "tuned"), "best": best, "quality": {},
+        "summary": tables.summary(chosen), "fixed": tables.fixed(table, "tuned"), "best": best,
         "against": tables.against_nothing(chosen), "stages": tables.stage_comparisons(best),
     }  # fmt: skip
     sections = {section.id: section for section in page.sections(found, {"adult": None}) if section}
@@ -172,24 +171,12 @@ def test_splits_are_repeated_for_each_weight():
     assert twice.x is splits.x and twice.train.tolist() == [*rows.tolist(), *rows.tolist()] and twice.weights is None
 
 
-@pytest.fixture(scope="module")
-def made():
-    return {extra: quality.made_splits((5, 6), extra=extra)[0] for extra in (False, True)}
-
-
-def test_made_data_have_a_minority_in_train_rows_and_balanced_test_rows(made):
-    for extra, splits in made.items():
-        for seed in range(2):
-            split = jax.tree.map(lambda leaf, seed=seed: leaf[seed], splits)
-            few = 120 + (quality.EXTRA if extra else 0)
-            assert int((~split.a[split.train]).sum()) == few and split.train.shape == (4000 + few - 120,)
-            assert int(split.a[split.valid].sum()) == 3880
-            assert int(split.a[split.test].sum()) == quality.TESTED // 2
-            x = np.asarray(split.part("train").x)
-            np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-4)
-            assert len({*split.train.tolist(), *split.valid.tolist(), *split.test.tolist()}) == 16000 + few - 120
-    same = [made[extra].x[0, made[extra].test[0]] for extra in (False, True)]
-    np.testing.assert_array_equal(*same, "the test rows are the same")
+def test_randomised_decisions_are_counted_in_expectation():
+    rows = np.array([[0, 1], [2, 3]])
+    splits = Split(np.ones((4, 1)), np.array([0, 1, 1, 1]), np.array([0, 1, 0, 0]), rows, rows, rows, None, None)
+    found = expected_tables(np.array([[0.25, 1.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.75]]), splits, "test")
+    assert found[0].tolist() == [[[0.75, 0.0], [0.0, 0.0]], [[0.25, 0.0], [0.0, 1.0]]]
+    assert found[1, :, 1, 0].tolist() == [0.75, 1.25]
 
 
 def test_settings_are_checked_before_anything_is_loaded(capsys):

@@ -9,8 +9,11 @@ import pytest
 from rich.console import Console
 
 from experiments.cli import PROGRAM
-from experiments.second_paper import quality, quality_data, quality_rows, quality_tables
-from experiments.second_paper.quality import Quality
+from experiments.second_paper.quality import data_sets as quality_data
+from experiments.second_paper.quality import experiment as quality
+from experiments.second_paper.quality import rows as quality_rows
+from experiments.second_paper.quality import tables as quality_tables
+from experiments.second_paper.quality.experiment import Quality
 
 SEEDS = (1, 2)
 
@@ -125,6 +128,8 @@ def test_only_what_a_row_depends_on_is_its_identity():
 def test_a_run_resumes_and_writes_tables_and_a_figure(tmp_path, monkeypatch):
     for name in set(quality_rows.ROWS) - {"nothing", "group_weights"}:
         monkeypatch.delitem(quality_rows.ROWS, name)
+    same = quality_rows.ROWS["group_weights"]._replace(train=quality_rows.nothing)  # one program for both rows
+    monkeypatch.setitem(quality_rows.ROWS, "group_weights", same)
     settings = Quality(datasets=("minority",), seeds=SEEDS, rows=400, widths=(4,), steps=8, out=tmp_path / "run")
     console = Console(file=io.StringIO(), width=400)
     first = quality.run(settings, console)
@@ -137,7 +142,7 @@ def test_a_run_resumes_and_writes_tables_and_a_figure(tmp_path, monkeypatch):
     assert (folder / "nothing.json").stat().st_mtime_ns == kept
     pd.testing.assert_frame_equal(first.drop(columns="seconds"), again.drop(columns="seconds"))
     text = (settings.out / "quality.md").read_text()
-    assert text.count("| Nothing |") == 1 and "| Group weights | yes / no |" in text
+    assert text.count("| Nothing | no / no |") == 1 and "| Group weights | yes / no |" in text
     assert (settings.out / "quality.png").stat().st_size > 5000
 
 

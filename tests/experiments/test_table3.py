@@ -6,15 +6,15 @@ import pytest
 from aif360.metrics import ClassificationMetric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from experiments.second_paper import tables
-from experiments.second_paper.explanations import explanations
-from experiments.second_paper.optimized import feasible
-from experiments.second_paper.printed import printed
 from experiments.second_paper.quantities import PRINTED, QUANTITIES, counts, quantities
-from experiments.second_paper.rows import ROWS
-from experiments.second_paper.settings import Table3
-from experiments.second_paper.subject import favourable, few_features, ratio
-from experiments.second_paper.summary import agreements, comparisons, summary
+from experiments.second_paper.table3 import tables
+from experiments.second_paper.table3.explanations import explanations
+from experiments.second_paper.table3.optimized import feasible
+from experiments.second_paper.table3.printed import printed
+from experiments.second_paper.table3.rows import ROWS
+from experiments.second_paper.table3.settings import Table3
+from experiments.second_paper.table3.subject import favourable, few_features, ratio
+from experiments.second_paper.table3.summary import agreements, comparisons, summary
 from fairjax.adapters.aif360_postprocessing.library import PRIVILEGED, UNPRIVILEGED
 from fairjax.adapters.aif360_postprocessing.library import dataset as aif360_dataset
 from fairjax.data import from_arrays
@@ -125,6 +125,8 @@ def test_agreement_counts_printed_numbers_within_two_deviations():
         found.loc[of_row, f"{name}_deviation"] = 0.01
     line = agreements(found).set_index("row").loc["dnn"]
     assert (line["agrees"], line["of"]) == (3, 4) and not line["parity_agrees"]
+    unstable = found.assign(odds_deviation=0.5)
+    assert agreements(unstable).set_index("row").loc["dnn", "agrees"] == 2  # what varies so much agrees with nothing
     words = explanations(agreements(found), FACTS).set_index("printed_row")["words"]
     assert words["dnn"].startswith("3 of 4 numbers within 2 deviations: DNN, all rows")
     assert "Parity r 0.377, printed 0.347" in words["dnn"]

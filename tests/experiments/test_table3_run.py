@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from experiments.cli import PROGRAM
-from experiments.second_paper import measuring, units
-from experiments.second_paper.rows import ROWS, UNITS
+from experiments.second_paper.table3 import measuring, units
+from experiments.second_paper.table3.rows import ROWS, UNITS
 from fairjax import datasets
 from fairjax.data import from_arrays
 from fairjax.runs.structure import CELLS

@@ -9,6 +9,7 @@ import pytest
 
 import fairjax
 from fairjax import Loss, Training, data
+from fairjax.arguments import checked_loss
 from fairjax.losses import (
     CrossEntropy,
     Data,
@@ -28,6 +29,7 @@ from fairjax.losses import (
 from fairjax.metrics import spd
 from fairjax.nn import Mlp, Network, from_linen
 from fairjax.nn.flat import FlatVariables
+from fairjax.selection import best_threshold
 from fairjax.training import composed_gradients, init_terms
 
 NETWORK = from_linen(Mlp(widths=(6, 5)))
@@ -49,7 +51,7 @@ def splits(dataset):
 
 @pytest.fixture(scope="module")
 def split(dataset):
-    return data.split(jax.random.key(0), dataset)
+    return data.split(jax.random.key(0), dataset.x, dataset.y, dataset.a)
 
 
 def of_seed(splits, i):
@@ -199,7 +201,9 @@ def test_fine_tuning_descends_the_composed_loss(fitted, split):
     frozen = dataclasses.replace(method, layers=("output",))
     task = fairjax.Task(NETWORK, spd)
     parts = fairjax.methods.Parts.of(split)
-    state = frozen.init(task, jax.random.key(2), fitted.variables, parts, None)
+    scores = jax.nn.sigmoid(NETWORK.apply(fitted.variables, parts.valid.x)[0])
+    evaluation = best_threshold(spd, scores, parts.valid.y, parts.valid.a)
+    state = frozen.init(task, jax.random.key(2), fitted.variables, parts, evaluation)
     after = jax.jit(lambda state: frozen.step(task, parts, state))(state)
     before, tuned = state.variables.variables()["params"], after.variables.variables()["params"]
     assert jnp.all(before["hidden_00"]["linear"]["kernel"] == tuned["hidden_00"]["linear"]["kernel"])
@@ -207,13 +211,15 @@ def test_fine_tuning_descends_the_composed_loss(fitted, split):
 
 
 def test_losses_are_made_of_instances():
-    with pytest.raises(TypeError, match="terms must be a tuple of terms, such as"):
-        Loss(terms=(Mmd,))
-    with pytest.raises(TypeError, match="terms must be a tuple of terms"):
-        Loss(terms=Mmd())
-    with pytest.raises(TypeError, match="terms must be a tuple of terms"):
-        Loss(terms=("mmd",))
-    with pytest.raises(TypeError, match="base must be a loss of the labels"):
+    for terms in ((Mmd,), Mmd(), ("mmd",)):  # the message is the loss's own, or that of the check of types in tests
+        with pytest.raises(TypeError, match="parameter 'terms'|terms must be a tuple of terms, such as"):
+            Loss(terms=terms)
+        plain = object.__new__(Loss)
+        for name, entry in (("base", CrossEntropy()), ("terms", terms), ("num_groups", None)):
+            object.__setattr__(plain, name, entry)
+        with pytest.raises(TypeError, match="terms must be a tuple of terms, such as"):
+            plain.__post_init__()
+    with pytest.raises(TypeError, match="parameter 'base'|base must be a loss of the labels"):
         Loss(base=CrossEntropy)
     for weight in (-1.0, float("nan"), float("inf"), jnp.array([1.0, -2.0])):
         with pytest.raises(ValueError, match="the weight of MMD must be a finite number, at least 0"):
@@ -232,5 +238,5 @@ def test_messages_name_layers_networks_and_terms(split):
         fit(Loss(terms=(Hsic(layer="hidden_00"),)), Network(NETWORK.init, NETWORK.apply, NETWORK.features))
     with pytest.raises(ValueError, match="the term parity needs a measure"):
         fit(Loss(terms=(ParityPenalty(),)))
-    with pytest.raises(TypeError, match="loss must be a fairjax.losses.Loss"):
-        fit(Mmd())
+    with pytest.raises(TypeError, match="loss must be a fairjax.losses.Loss, got Mmd: pass Loss"):
+        checked_loss(Mmd(), split)

@@ -2,11 +2,15 @@
 
 from typing import Any, NamedTuple
 
+from experiments.second_paper.mitigate.subject import Subject
 from fairjax.losses import TERMS
 from fairjax.methods import METHODS
-from fairjax.preprocess import PREPROCESSORS
+from fairjax.preprocess import PREPROCESSORS, column_indices
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.specification import parse_preprocessor, parse_term
+
+REDUCTIONS = ("grid_search", "exponentiated_gradient")
+"""Rows that train with other labels and weights, in place of a term of the loss."""
 
 NOTHING = "nothing"
 """The row of the networks that the methods start from, or are compared with."""
@@ -21,7 +25,8 @@ class Entry(NamedTuple):
     preprocess: tuple[str, ...] = ()
     """Preprocessors, for `fairjax.runs.specification`. PROXIES stands for the proxies of the data set."""
     terms: tuple[str, ...] = ()
-    """Terms of the loss without weights, to which the weights of the path are given; MEASURE stands for the measure."""
+    """Terms of the loss without weights, to which the weights of the path are given; MEASURE stands for the
+    measure, ATTRIBUTE and PROXIES for the numbers of columns."""
     path: tuple[float, ...] = ()
     """Weights of the terms. One of them is selected for each split on valid rows."""
     method: str = ""
@@ -39,7 +44,8 @@ class Entry(NamedTuple):
 def _pre(label: str, *preprocess: str) -> Entry:
     kinds = [PREPROCESSORS[text.partition(",")[0]] for text in preprocess]
     needed = any(kind.needs_group for kind in kinds)
-    return Entry("pre", label, preprocess, at_training=needed, at_test=any(kind.needs_group_at_test for kind in kinds))
+    at_test = any(kind().needs_group_at_test for kind in kinds)
+    return Entry("pre", label, preprocess, at_training=needed, at_test=at_test)
 
 
 def _in(label: str, *terms: str, path: tuple[float, ...], of_measure: bool = False) -> Entry:
@@ -78,13 +84,22 @@ def _in_entries() -> dict[str, Entry]:
         "hsic": _in("HSIC on the last layer", "hsic", path=(10.0, 50.0, 200.0)),
         "wasserstein": _in("Wasserstein, scores", "wasserstein", path=(0.3, 1.0, 3.0)),
         "group_robust": _in("Group robust", "group_robust", path=(0.3, 1.0, 3.0)),
+        "attribution": _in("Attribution, attribute", "attribution,columns=ATTRIBUTE", path=(1.0, 10.0, 100.0)),
+        "attribution_proxies": _in("Attribution, and proxies", "attribution,columns=PROXIES", path=(1.0, 10.0, 100.0)),
+        "auxiliary": _in("Multi-task, group", "auxiliary", path=(0.3, 1.0)),
         "adversary": _in("Adversary on the last layer", "adversary", path=(0.3, 1.0, 3.0)),
         "adversary_odds": _in("Adversary, equalised odds", "adversary,notion=odds", path=(0.3, 1.0, 3.0)),
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
     }
+    reductions = {
+        "grid_search": Entry("in", "Reduction, grid", method="grid_search", of_measure=True),
+        "exponentiated_gradient": Entry(
+            "in", "Reduction, randomised", method="exponentiated_gradient", of_measure=True, own_threshold=True
+        ),
+    }
     both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
-    return entries | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
+    return entries | reductions | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
 
 
 def _intra_entries() -> dict[str, Entry]:
@@ -128,6 +143,12 @@ def preprocessors_of(entry: Entry, protected: str, proxies: tuple[str, ...]) -> 
     return [parse_preprocessor(text.replace("PROXIES", columns)) for text in entry.preprocess]
 
 
-def terms_of(entry: Entry, measure: str) -> tuple[Any, ...]:
-    """Return the terms of a row for a measure, with the weights that their texts have."""
-    return tuple(parse_term(text.replace("MEASURE", measure)) for text in entry.terms)
+def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
+    """Return the terms of a row for a measure and a data set, with the weights that their texts have."""
+    attribute = column_indices(subject.dataset, (subject.dataset.protected,))
+    both = column_indices(subject.dataset, (subject.dataset.protected, *subject.proxies))
+    words = {"MEASURE": measure, "ATTRIBUTE": "+".join(map(str, attribute)), "PROXIES": "+".join(map(str, both))}
+    texts = list(entry.terms)
+    for word, replacement in words.items():
+        texts = [text.replace(word, replacement) for text in texts]
+    return tuple(map(parse_term, texts))

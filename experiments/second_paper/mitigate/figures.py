@@ -44,7 +44,6 @@ def frontier_figure(points: pd.DataFrame, epsilon: float, title: str) -> Any:
                 _path(axis, str(row), of_row)
             _best(axis, here)
             axis.set_xlabel(f"|{MEASURES.label(measure)}| on test rows")
-            axis.set_xlim(left=0)
             axis.grid(alpha=0.25)
         axes[0, 0].set_ylabel("balanced accuracy on test rows")
         _zoom(axes[0], points)
@@ -74,14 +73,18 @@ def _best(axis: Any, points: pd.DataFrame) -> None:
 
 
 def _zoom(axes: Any, points: pd.DataFrame) -> None:
-    """Leave far outliers at the bottom out of the picture, and say how many."""
+    """Leave far outliers out of the picture, and say how many."""
     values = points["balanced_accuracy"].to_numpy()
-    low = max(values.min(), np.quantile(values, 0.75) - 0.12) - 0.005
+    low = max(values.min(), np.quantile(values, 0.75) - 0.08) - 0.005
     axes[0].set_ylim(low, values.max() + 0.01)
     for axis, measure in zip(axes, dict.fromkeys(points["measure"]), strict=True):
-        below = int((points.loc[points["measure"] == measure, "balanced_accuracy"] < low).sum())
-        if below:
-            words = f"{below} point{'s' if below > 1 else ''} below the picture"
+        here = points[points["measure"] == measure]
+        start = here.loc[here["row"] == NOTHING, "bias"].max()
+        right = 1.05 * min(here["bias"].max(), 1.5 * start if start > 0 else np.inf)
+        axis.set_xlim(0, right)
+        outside = int(((here["balanced_accuracy"] < low) | (here["bias"] > right)).sum())
+        if outside:
+            words = f"{outside} point{'s' if outside > 1 else ''} outside of the picture"
             axis.text(0.98, 0.02, words, transform=axis.transAxes, ha="right", fontsize=8, color="0.4")
 
 

@@ -4,7 +4,6 @@ DIR/DATASET/                        one data set
     configuration.json, data.json   what the numbers depend on; facts about the data
     base/                           the networks that methods share
     rows/ROW.json, rows/ROW-MEASURE.json   the counts of a row, written when it is complete
-DIR/quality/                        the same for a group with few rows
 DIR/*.csv, frontier-*.png, mitigate.md, mitigate.html, run.json
 """
 
@@ -19,9 +18,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.second_paper.mitigate import quality
-from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, Entry
+from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, REDUCTIONS, Entry
 from experiments.second_paper.mitigate.evaluating import Evaluated, evaluate_networks
+from experiments.second_paper.mitigate.reducing import reduce_row
 from experiments.second_paper.mitigate.settings import Mitigate
 from experiments.second_paper.mitigate.subject import Subject, subject
 from experiments.second_paper.mitigate.units import (
@@ -39,7 +38,7 @@ from fairjax.runs.folder import RunFolder
 from fairjax.runs.signals import stop_if_asked
 from fairjax.runs.structure import CELLS
 
-FACTS, ROWS, BASE, QUALITY = "data.json", "rows", "base", "quality"
+FACTS, ROWS, BASE = "data.json", "rows", "base"
 
 
 class Unit(NamedTuple):
@@ -74,7 +73,7 @@ def measure(settings: Mitigate, console: Console) -> None:
         FileNotFoundError: if the file of a data set is not found.
         fairjax.runs.files.FolderError: if a folder holds results of other settings.
     """
-    for dataset in settings.datasets if settings.stages else ():
+    for dataset in settings.datasets:
         folder = settings.out / dataset
         with closing(RunFolder(folder, settings.identity(dataset))):
             left = [unit for unit in units(settings, settings.stages) if not (folder / ROWS / unit.file).exists()]
@@ -85,32 +84,6 @@ def measure(settings: Mitigate, console: Console) -> None:
             write_json(folder / FACTS, loaded.facts)
             console.print(f"{dataset}: {loaded.facts['rows']:,} rows, {len(settings.seeds)} splits", soft_wrap=True)
             _compute(left, loaded, settings, folder, console)
-
-
-def measure_quality(settings: Mitigate, console: Console) -> None:
-    """Compute what is not finished of the part about groups with few rows."""
-    if settings.stage not in ("all", "quality"):
-        return
-    folder = settings.out / QUALITY
-    with closing(RunFolder(folder, settings.identity(QUALITY) | {"epochs": settings.epochs})):
-        (folder / ROWS).mkdir(exist_ok=True)
-        for kind in (quality.MADE, quality.ADULT):
-            for name in quality.ways(kind):
-                file = folder / ROWS / f"{kind}-{name}.json"
-                if not file.exists():
-                    stop_if_asked()
-                    start = time.perf_counter()
-                    write_json(file, quality.compute(kind, name, settings))
-                    console.print(f"  {kind}, {name}: {time.perf_counter() - start:.0f} s", soft_wrap=True)
-
-
-def gathered_quality(settings: Mitigate) -> dict[str, dict[str, Any]]:
-    """Return what was computed about groups with few rows, by kind of data and row."""
-    found: dict[str, dict[str, Any]] = {}
-    for kind in (quality.MADE, quality.ADULT):
-        files = {name: settings.out / QUALITY / ROWS / f"{kind}-{name}.json" for name in quality.ways(kind)}
-        found[kind] = {name: read(file) for name, file in files.items() if file.exists()}
-    return found
 
 
 def _compute(left: list[Unit], loaded: Subject, settings: Mitigate, folder: Path, console: Console) -> None:
@@ -159,6 +132,8 @@ def _unit(unit: Unit, loaded: Subject, settings: Mitigate, shared: _Shared) -> C
         return debias_row(unit.entry, loaded, settings, name, shared.variables)
     if unit.entry.stage == "post":
         return postprocess_row(unit.entry, loaded, settings, name, shared.evaluated)
+    if unit.name in REDUCTIONS:
+        return reduce_row(unit.entry, loaded, settings, name)
     return train_row(unit.entry, loaded, settings, name)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiments.second_paper.mitigate import quality
 from experiments.second_paper.mitigate.entries import ENTRIES
 from experiments.second_paper.mitigate.figures import CHANGED, TITLES
 from fairjax.datasets import DATASETS
@@ -149,21 +148,3 @@ def needs_table(rows: Sequence[str]) -> Table:
                         Row([Cell(CHANGED[stage] or "nothing"), Cell(need), Cell(test), Cell(words)], test == "yes")
                     )
     return Table(["changes", "a to train", "a of new rows", "methods"], made)
-
-
-def quality_table(found: dict[str, Any], kind: str) -> Table:
-    """Return the accuracy of groups for the ways to raise that of the smallest group."""
-    first = next(iter(found.values()))
-    names, sizes = first["groups"], first["train_rows"]
-    rows = []
-    for name, saved in found.items():
-        right = np.asarray(saved["accuracy"])
-        overall, groups = right[:, 0], right[:, 1:]
-        gap = groups.max(axis=1) - groups.min(axis=1)
-        numbers = [overall, *groups.T, groups.min(axis=1), gap]
-        cells = [Cell(f"{np.nanmean(each):.3f}", f"± {np.nanstd(each, ddof=1):.3f}") for each in numbers]
-        rows.append(Row([Cell(quality.WAYS[name].label), *cells]))
-    columns = ["Way", "all", *(f"{name} ({size:,})" for name, size in zip(names, sizes, strict=True)), "worst", "gap"]
-    titles = {quality.MADE: "Made data: a minority of 3 % with another rule", quality.ADULT: "Adult by race and sex"}
-    note = "Accuracy on test rows, mean and standard deviation over splits; in brackets, the train rows of the group."
-    return Table(columns, rows, titles[kind], note)

@@ -28,9 +28,9 @@ class Mitigate:
     Methods that start from a trained network share it. Everything is chosen on validation rows by one rule.
     """
 
-    stage: Literal["all", "pre", "in", "intra", "post", "quality"] = "all"
-    """Methods to compute: before training, in training, on a trained network, on its decisions; or for a group with few
-    rows, whose accuracy is lower. The page shows all that were computed."""
+    stage: Literal["all", "pre", "in", "intra", "post"] = "all"
+    """Methods to compute: before training, in training, on a trained network, or on its decisions. The page shows all
+    that were computed."""
     datasets: tuple[Literal["adult", "compas"], ...] = ("adult", "compas")
     """Data sets to compute."""
     measures: tuple[Literal["spd", "eod"], ...] = ("spd", "eod")
@@ -88,6 +88,5 @@ class Mitigate:
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return what the numbers of a data set depend on, as plain values."""
-        training = plain(self.training(dataset)) if dataset in EPOCHS else None
         values = {name: plain(getattr(self, name)) for name in ("seeds", "epsilon", "widths")}
-        return {"command": "mitigate", "dataset": dataset, **values, "training": training}
+        return {"command": "mitigate", "dataset": dataset, **values, "training": plain(self.training(dataset))}

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pandas as pd
 
-from experiments.second_paper.mitigate import figures, measuring, page, page_tables, quality, tables
+from experiments.second_paper.mitigate import figures, measuring, page, page_tables, tables
 from experiments.second_paper.mitigate.entries import ENTRIES
 from experiments.second_paper.mitigate.settings import Mitigate
 from fairjax.datasets import DATASETS
@@ -37,15 +37,12 @@ def write(settings: Mitigate) -> list[Path]:
         written.append(out / name)
 
     pictures = {}
-    if "summary" in found:
-        for name in ("per_split", "summary", "fixed", "frontier", "against", "stages"):
-            text(f"{name}.csv", found[name].to_csv(index=False, float_format="%.6g"))
-        titles = {name: title(name, of_data) for name, of_data in measuring.facts(settings).items()}
-        drawn = figures.write_frontiers(found["frontier"], settings.epsilon, titles, out)
-        for name, figure in drawn.items():
-            pictures[name] = picture(figure, f"Frontier of {DATASETS.label(name)}", caption(settings, name))
-    if found["quality"]:
-        text("quality.csv", quality_lines(found["quality"], settings).to_csv(index=False, float_format="%.6g"))
+    for name in ("per_split", "summary", "fixed", "frontier", "against", "stages"):
+        text(f"{name}.csv", found[name].to_csv(index=False, float_format="%.6g"))
+    titles = {name: title(name, of_data) for name, of_data in measuring.facts(settings).items()}
+    drawn = figures.write_frontiers(found["frontier"], settings.epsilon, titles, out)
+    for name, figure in drawn.items():
+        pictures[name] = picture(figure, f"Frontier of {DATASETS.label(name)}", caption(settings, name))
     sections = page.sections(found, pictures)
     text("mitigate.html", render("Mitigation of bias, stage by stage", lead(settings), sections))
     text("mitigate.md", markdown(found))
@@ -55,22 +52,20 @@ def write(settings: Mitigate) -> list[Path]:
 
 def compute(settings: Mitigate) -> dict[str, Any]:
     """Return the tables by name."""
-    table, found = measuring.gathered(settings), {"quality": measuring.gathered_quality(settings)}
-    if table.empty and not any(found["quality"].values()):
+    table = measuring.gathered(settings)
+    if table.empty:
         raise ValueError(f"no row is finished in {settings.out}: run the command without an interruption")
-    if not table.empty:
-        chosen = tables.selected(table, settings)
-        best = tables.best_of_stages(chosen)
-        found |= {
-            "per_split": chosen,
-            "summary": tables.summary(chosen),
-            "fixed": tables.fixed(table),
-            "frontier": tables.frontier(table, settings),
-            "against": tables.against_nothing(chosen),
-            "best": best,
-            "stages": tables.stage_comparisons(best),
-        }
-    return found
+    chosen = tables.selected(table, settings)
+    best = tables.best_of_stages(chosen)
+    return {
+        "per_split": chosen,
+        "summary": tables.summary(chosen),
+        "fixed": tables.fixed(table),
+        "frontier": tables.frontier(table, settings),
+        "against": tables.against_nothing(chosen),
+        "best": best,
+        "stages": tables.stage_comparisons(best),
+    }
 
 
 def title(dataset: str, of_data: dict[str, Any]) -> str:
@@ -102,16 +97,11 @@ def lead(settings: Mitigate) -> str:
 def markdown(found: dict[str, Any]) -> str:
     """Return the main tables as Markdown."""
     parts = ["# Mitigation of bias, stage by stage", ""]
-    if "summary" in found:
-        summary = found["summary"]
-        for dataset, measure in dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)):
-            shown = page_tables.main_table(summary, dataset, measure)
-            parts += [f"## {shown.title}", "", _markdown(shown), ""]
-        parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
-    for kind, of_kind in found["quality"].items():
-        if of_kind:
-            shown = page_tables.quality_table(of_kind, kind)
-            parts += [f"## {shown.title}", "", _markdown(shown), ""]
+    summary = found["summary"]
+    for dataset, measure in dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)):
+        shown = page_tables.main_table(summary, dataset, measure)
+        parts += [f"## {shown.title}", "", _markdown(shown), ""]
+    parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
     return "\n".join(parts)
 
 
@@ -121,17 +111,6 @@ def _markdown(table: Any) -> str:
     return markdown_table(pd.DataFrame(cells, columns=table.columns))
 
 
-def quality_lines(found: dict[str, dict[str, Any]], settings: Mitigate) -> pd.DataFrame:
-    """Return the accuracy of every group, one line per kind of data, row, group and seed."""
-    lines = []
-    for kind, of_kind in found.items():
-        for name, saved in of_kind.items():
-            for seed, right in zip(settings.seeds, saved["accuracy"], strict=True):
-                for group, value in zip(("all", *saved["groups"]), right, strict=True):
-                    lines.append({"data": kind, "row": name, "group": group, "seed": seed, "accuracy": value})
-    return pd.DataFrame(lines)
-
-
 def about(settings: Mitigate) -> dict[str, Any]:
     """Return settings, versions, device and the facts about the data."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES if _is_installed(name)}
@@ -139,7 +118,6 @@ def about(settings: Mitigate) -> dict[str, Any]:
     return {
         "settings": plain(settings),
         "rows": {name: entry.label for name, entry in ENTRIES.items()},
-        "ways": {name: way.label for name, way in quality.WAYS.items()},
         "data": measuring.facts(settings),
         "python": platform.python_version(),
         "versions": versions,

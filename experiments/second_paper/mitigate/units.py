@@ -86,7 +86,7 @@ def train(entry: Entry, subject: Subject, settings: Mitigate, measure: str) -> T
     loss, keys, count = Loss(), stream(subject.keys), max(1, len(entry.path))
     if entry.terms:
         weights = jnp.repeat(jnp.asarray(entry.path, jnp.float32), len(subject.keys))
-        terms = tuple(dataclasses.replace(term, weight=weights) for term in terms_of(entry, measure))
+        terms = tuple(dataclasses.replace(term, weight=weights) for term in terms_of(entry, measure, subject))
         loss = Loss(terms=terms, num_groups=2)
         splits, keys = repeated(splits, axes, count), jnp.concatenate([keys] * count)
     fitted = fit_many(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fairjax
-from fairjax import data
+from fairjax import data, detect
 from fairjax.losses import (
     Attribution,
     Auxiliary,
@@ -20,6 +20,7 @@ from fairjax.losses import (
     attribution_penalty,
     attributions,
     hsic,
+    marked_columns,
 )
 from fairjax.nn import Network, ResidualDecomposition, from_linen
 from fairjax.nn.flat import FlatVariables
@@ -115,6 +116,60 @@ def test_a_large_weight_removes_the_feature():
     assert removed[2] < 0.05 and removed[0] > 0.5
 
 
+def test_a_mask_counts_each_feature_by_its_number_and_may_be_mapped_over():
+    w = np.array([0.5, -1.0, 2.0])
+    mask = jnp.array([1.0, 0.0, 0.25])
+    assert value_of(Attribution(mask=mask)) == pytest.approx(np.sum(np.asarray(mask) * w**2), rel=1e-5)
+    terms = Attribution(mask=jnp.stack([mask, jnp.eye(3)[1]]), weight=jnp.ones(2))
+    np.testing.assert_allclose(jax.jit(jax.vmap(value_of))(terms), [1.25, 1.0], rtol=1e-5)
+    with pytest.raises(ValueError, match="columns and mask both say"):
+        Attribution(columns=(0,), mask=mask)
+    with pytest.raises(ValueError, match=r"mask must have one number per feature, shape \(3,\)"):
+        value_of(Attribution(mask=jnp.ones(2)))
+
+
+@pytest.mark.parametrize("of", ["logit", "log_probabilities"])
+def test_attributions_of_three_classes_ignore_what_is_added_to_all_logits(of):
+    kernel = jnp.asarray(RNG.normal(size=(3, 3)), jnp.float32)
+    batch = BATCH._replace(y=jnp.arange(40) % 3)
+    term, shift = Attribution(of=of), jnp.array([[1.0], [2.0], [-1.0]])
+    found = [term.observe(lambda x, kernel=kernel: x @ kernel, batch) for kernel in (kernel, kernel + shift)]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    k = np.asarray(kernel)
+    p = np.asarray(jax.nn.softmax(X @ kernel, axis=1))
+    for i in range(40):
+        expected = k[:, i % 3] - k.mean(axis=1) if of == "logit" else k.sum(axis=1) - 3 * k @ p[i]
+        np.testing.assert_allclose(found[0][i], expected, atol=1e-5)
+
+
+def test_columns_come_from_an_annotation_of_variables():
+    network = from_linen(fairjax.Mlp(widths=(4,), dropout=0.0))
+    columns = ["pay", "sex", "sex"]
+    rows = jnp.arange(40)
+    a, pay = rows % 2 == 1, (rows // 2 % 2).astype(jnp.float32)  # independent of each other
+    x = jnp.stack([pay, a.astype(jnp.float32), 1.0 - a.astype(jnp.float32)], axis=1)
+    bias = detect.bias_by_feature(network.apply, network.init(jax.random.key(0), x), (x, a), columns=columns)
+    annotation = detect.annotate(bias, detect.association(x, a, columns=columns), "sex", columns=columns)
+    assert marked_columns(annotation, columns) == (1, 2)
+    with pytest.raises(ValueError, match="annotation must have a column 'odd', found variable, importance"):
+        marked_columns(annotation, columns, "odd")
+    with pytest.raises(ValueError, match="annotation lacks the variable 'age'"):
+        marked_columns(annotation, ["age"])
+    with pytest.raises(ValueError, match="no variable is fairness_sensitive"):
+        marked_columns(annotation, ["pay"])
+
+
+def test_the_residual_is_a_layer_whose_units_can_be_cut():
+    network = from_linen(ResidualDecomposition(width=5, code=4))
+    variables = network.init(jax.random.key(1), X)
+    features = network.features(variables, X)[0]
+    np.testing.assert_allclose(network.activations(variables, X)["residual"]["keep"], X - features, atol=1e-6)
+    cut = jax.tree.map(jnp.copy, variables)
+    cut["masks"]["residual"]["keep"] = jnp.array([True, False, True])
+    np.testing.assert_array_equal(network.features(cut, X)[0][:, 1], X[:, 1])
+    np.testing.assert_array_equal(network.features(cut, X)[0][:, [0, 2]], features[:, [0, 2]])
+
+
 def test_columns_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="columns must be numbers from 0 to 2, found 3"):
         attribution_penalty(jnp.ones((2, 3)), (3,))
@@ -157,11 +212,17 @@ def test_heads_learn_beside_the_network(term):
 def test_the_decoder_is_compared_with_the_features():
     outputs = Outputs(jnp.zeros(2), {"last": jnp.zeros((2, 1))})
     params = {
-        "hidden": {"kernel": jnp.zeros((1, 4)), "bias": jnp.zeros(4)},
+        "hidden": {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)},
         "output": {"kernel": jnp.zeros((4, 3)), "bias": jnp.ones(3)},
     }
     batch = Batch(jnp.array([[1.0, 1.0, 4.0], [1.0, 1.0, 1.0]]), jnp.ones(2, bool), jnp.ones(2, bool))
     assert Reconstruction().value(params, outputs, batch).item() == pytest.approx(1.5)
+    assert Reconstruction().init(jax.random.key(0), outputs, batch)["hidden"]["kernel"].shape == (3, 32)
+    told = {**params, "hidden": {**params["hidden"], "kernel": jnp.zeros((3, 4)).at[2].set(1.0)}}
+    told["output"] = {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}
+    other = batch._replace(a=jnp.array([True, False]))  # decoded to 4 in the privileged group, to 0 in the other
+    expected = np.mean([(9 + 9 + 0) / 3, 1.0])
+    assert Reconstruction().value(told, outputs, other).item() == pytest.approx(expected)
 
 
 def test_the_residual_term_is_written_out():

@@ -69,4 +69,4 @@ def test_weight_decay_is_the_sum_of_squares():
     found = WeightDecay(of="all").value((), outputs, BATCH)
     np.testing.assert_allclose(found, kernels + np.sum(params["one"]["bias"] ** 2), rtol=1e-6)
     with pytest.raises(ValueError, match="of must be one of kernels, all, got 'biases'"):
-        WeightDecay(of="biases")
+        weight_decay(params, of="biases")

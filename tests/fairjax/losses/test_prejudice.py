@@ -28,12 +28,14 @@ def by_rows(p, groups):
 
 @pytest.mark.parametrize("groups", [A, GROUPS], ids=["two groups", "three groups"])
 def test_the_index_is_the_papers_sum_over_rows(groups):
-    two = np.stack([1 - SCORES, SCORES], axis=1)
-    np.testing.assert_allclose(prejudice(SCORES, groups), by_rows(two, groups), rtol=1e-4)
-    np.testing.assert_allclose(prejudice(PROBABILITIES, groups), by_rows(PROBABILITIES, groups), rtol=1e-4)
-    weights = np.arange(N) % 4
+    two, weights = np.stack([1 - SCORES, SCORES], axis=1), np.arange(N) % 4
     rows = np.repeat(np.arange(N), weights)
-    np.testing.assert_allclose(prejudice(SCORES, groups, weights), by_rows(two[rows], groups[rows]), rtol=1e-4)
+    with jax.enable_x64(True):
+        index = jax.jit(lambda p, w: prejudice(p, groups, w))
+        for p, given in ((two, SCORES), (PROBABILITIES, PROBABILITIES)):
+            np.testing.assert_allclose(index(given, np.ones(N)), by_rows(p, groups), rtol=1e-6)
+            np.testing.assert_allclose(index(given, weights), by_rows(p[rows], groups[rows]), rtol=1e-6)
+    np.testing.assert_allclose(prejudice(SCORES, groups), by_rows(two, groups), rtol=1e-3, atol=1e-6)
 
 
 def test_the_index_is_the_mutual_information_of_drawn_predictions():

@@ -16,6 +16,7 @@ from fairjax.cli.help import method_help
 from fairjax.registry import Registry
 from fairjax.report import html
 from fairjax.runs import labels
+from fairjax.runs.composed_losses import settings_of_method
 from fairjax.runs.identity import plain
 from fairjax.runs.settings import debias_type
 
@@ -153,7 +154,9 @@ def test_every_method_is_explained(name):
     assert text.startswith(f"{name}: {labels.about(name).label}")
     if name in METHODS:
         assert METHODS[name].equation.split()[0] in text
-        assert all(f"--{name}.{field.replace('_', '-')}" in text for field in plain(METHODS[name]()))
+        assert all(
+            f"--{name}.{field.replace('_', '-')}" in text for field in plain(settings_of_method(name, METHODS[name]))
+        )
 
 
 def test_help_fits_two_screens_and_names_every_setting(capsys):

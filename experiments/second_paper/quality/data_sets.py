@@ -1,5 +1,6 @@
 """The data of `quality`: rows of an under-served group, more of its real rows that are held back, and a source."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -72,8 +73,29 @@ def made_problem(seeds: tuple[int, ...], rows: int, minimum: int) -> Problem:
     The valid part is drawn like the train part, the test part is balanced, `more` is half as many rows of the minority
     alone as there are train rows, and the source is balanced and has another angle between the rules.
     """
+    sizes = _made_sizes(rows)
+    tables = _made_tables(seed_keys(seeds, DATA_STREAM), rows)
+    x, y, a = (column.reshape(-1, *column.shape[2:]) for column in tables)
+    first = np.arange(len(seeds))[:, None] * sum(sizes.values())
+    ends = np.cumsum([0, *sizes.values()])
+    numbers = {
+        name: jnp.asarray(first + np.arange(start, end), jnp.int32)
+        for name, start, end in zip(sizes, ends, ends[1:], strict=False)
+    }
+    more, source = numbers.pop("more"), numbers.pop("source")
+    splits = _scaled(Split(x, y, a, **numbers))
+    return _finished("minority", splits, more, source, seeds, ("minority", "majority"), minimum)
+
+
+def _made_sizes(rows: int) -> dict[str, int]:
+    """Return the numbers of rows of the made parts, in their order in the table."""
     sizes = {"train": rows, "valid": int(MADE_VALID * rows), "test": int(MADE_TEST * rows)}
-    sizes |= {"more": rows // 2, "source": rows}
+    return sizes | {"more": rows // 2, "source": rows}
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _made_tables(keys: Key[Array, " seeds"], rows: int) -> Batch:
+    sizes = _made_sizes(rows)
 
     def table(key: Key[Array, ""]) -> Batch:
         keys = dict(zip(sizes, jax.random.split(key, len(sizes)), strict=True))
@@ -88,17 +110,7 @@ def made_problem(seeds: tuple[int, ...], rows: int, minimum: int) -> Problem:
         ]
         return jax.tree.map(concatenated, *parts)
 
-    tables = jax.jit(jax.vmap(table))(seed_keys(seeds, DATA_STREAM))
-    x, y, a = (column.reshape(-1, *column.shape[2:]) for column in tables)
-    first = np.arange(len(seeds))[:, None] * sum(sizes.values())
-    ends = np.cumsum([0, *sizes.values()])
-    numbers = {
-        name: jnp.asarray(first + np.arange(start, end), jnp.int32)
-        for name, start, end in zip(sizes, ends, ends[1:], strict=False)
-    }
-    more, source = numbers.pop("more"), numbers.pop("source")
-    splits = _scaled(Split(x, y, a, **numbers))
-    return _finished("minority", splits, more, source, seeds, ("minority", "majority"), minimum)
+    return jax.vmap(table)(keys)
 
 
 def adult_problem(seeds: tuple[int, ...], minimum: int) -> Problem:

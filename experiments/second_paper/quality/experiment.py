@@ -90,7 +90,7 @@ def run(settings: Quality, console: Console) -> pd.DataFrame:
         FileNotFoundError: if the file of a data set is not found.
         fairjax.runs.files.FolderError: if a folder holds results of other settings.
     """
-    from experiments.second_paper import quality_tables
+    from experiments.second_paper.quality import tables as quality_tables
 
     measure(settings, console)
     text, written, per_seed = quality_tables.write(settings)
@@ -101,8 +101,8 @@ def run(settings: Quality, console: Console) -> pd.DataFrame:
 
 def measure(settings: Quality, console: Console) -> None:
     """Compute the rows of the table that are not finished."""
-    from experiments.second_paper.quality_data import problem
-    from experiments.second_paper.quality_rows import ROWS, Budget, network_of, right_by_group, rows_of
+    from experiments.second_paper.quality.data_sets import problem
+    from experiments.second_paper.quality.rows import ROWS, Budget, network_of, right_by_group, rows_of
 
     budget = Budget(settings.widths, settings.steps, settings.tuning_steps, settings.batch_size)
     for dataset in settings.datasets:
@@ -132,7 +132,7 @@ def facts_of(settings: Quality, dataset: str) -> dict[str, Any]:
 
 def gathered(settings: Quality) -> pd.DataFrame:
     """Return one line per data set, row of the table, seed and group: numbers of correct decisions and of rows."""
-    from experiments.second_paper.quality_rows import rows_of
+    from experiments.second_paper.quality.rows import rows_of
 
     lines = []
     for dataset in settings.datasets:

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import pandas as pd
 
-from experiments.second_paper import measuring, page
-from experiments.second_paper.explanations import explanations
-from experiments.second_paper.rows import UNITS
-from experiments.second_paper.settings import Table3
-from experiments.second_paper.summary import agreements, comparisons, summary
+from experiments.second_paper.table3 import measuring, page
+from experiments.second_paper.table3.explanations import explanations
+from experiments.second_paper.table3.rows import UNITS
+from experiments.second_paper.table3.settings import Table3
+from experiments.second_paper.table3.summary import agreements, comparisons, summary
 from fairjax.runs.files import write_json, write_text
 from fairjax.runs.identity import plain
 from fairjax.runs.provenance import PACKAGES

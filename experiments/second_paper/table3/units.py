@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from experiments.second_paper.networks import logistic_per_group, plain_mlp, scores_of
-from experiments.second_paper.optimized import optimized_splits
 from experiments.second_paper.quantities import counts
-from experiments.second_paper.rows import COSTS, ETAS
-from experiments.second_paper.subject import Subject, inputs_of, part_of, same_splits
+from experiments.second_paper.table3.networks import logistic_per_group, plain_mlp, scores_of
+from experiments.second_paper.table3.optimized import optimized_splits
+from experiments.second_paper.table3.rows import COSTS, ETAS
+from experiments.second_paper.table3.subject import Subject, inputs_of, part_of, same_splits
 from fairjax import fit_many
 from fairjax.adapters.aif360_postprocessing import equalized_odds
 from fairjax.losses import Loss, Prejudice
@@ -99,7 +99,7 @@ def _prejudice(subject: Subject, network: Network, training: Training, etas: tup
         for part in ("train", "valid", "test", "mean", "scale")
     }
     loss = Loss(terms=(Prejudice(weight=jnp.repeat(jnp.asarray(etas, jnp.float32), seeds)),))
-    keys = jnp.concatenate([subject.keys] * len(etas))
+    keys = jax.random.wrap_key_data(jnp.tile(subject.key_data, (len(etas), 1)))
     options: dict[str, Any] = {"keys": keys, "training": training, "loss": loss, "loss_axis": 0}
     fitted = fit_many(network, splits._replace(**repeated), **options)
     rows = {}

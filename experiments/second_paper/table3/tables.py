@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.second_paper.printed import printed
 from experiments.second_paper.quantities import PRINTED, QUANTITIES
-from experiments.second_paper.rows import ROWS
-from experiments.second_paper.summary import TESTED
+from experiments.second_paper.table3.printed import printed
+from experiments.second_paper.table3.rows import ROWS
+from experiments.second_paper.table3.summary import TESTED
 from fairjax.datasets import DATASETS
 from fairjax.report.layout import Cell, Row, Table
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.second_paper.printed import printed
 from experiments.second_paper.quantities import PRINTED, QUANTITIES
-from experiments.second_paper.rows import ROWS
+from experiments.second_paper.table3.printed import printed
+from experiments.second_paper.table3.rows import ROWS
 
 TREATMENTS = {"keep": "all rows", "drop": "without duplicates"}
 """What the treatments of duplicates are called."""

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from experiments.second_paper.quality_data import Problem, with_train
+from experiments.second_paper.quality.data_sets import Problem, with_train
 from fairjax import Mlp, fit_many, from_linen
 from fairjax.fitting import Fitted
-from fairjax.losses import GroupRobust, Loss
+from fairjax.losses import Auxiliary, GroupRobust, Loss
 from fairjax.nn import Network
 from fairjax.preprocess import Balancing, GaussianCells, PreparedSplits, Preprocessor, Reweighing, Smote, prepare_many
 from fairjax.training import Training
@@ -102,6 +102,12 @@ def more_rows(problem: Problem, budget: Budget) -> Trained:
 def group_robust(problem: Problem, budget: Budget) -> Trained:
     """Train with the group-robust loss."""
     loss = Loss(terms=(GroupRobust(weight=ROBUST_WEIGHT),))
+    return _trained(problem, budget, PreparedSplits(problem.splits, SHARED), loss=loss)
+
+
+def multi_task(problem: Problem, budget: Budget) -> Trained:
+    """Train with a head that predicts the group from the last layer, whose loss counts as much as that of labels."""
+    loss = Loss(terms=(Auxiliary(weight=1.0),))
     return _trained(problem, budget, PreparedSplits(problem.splits, SHARED), loss=loss)
 
 
@@ -244,6 +250,13 @@ ROWS = {
         f"Group DRO with weight {ROBUST_WEIGHT:g}: the group with the greatest loss counts most. It lowers the worst "
         "group's loss on train rows; with few rows this is not yet its loss on new rows.",
         group_robust,
+    ),
+    "multi_task": Row(
+        "Multi-task, label and group",
+        "yes",
+        "A second head predicts the group from the last layer, with weight 1. It shows whether a layer that tells the "
+        "groups apart serves them better; nothing makes the loss of labels count more in the small group.",
+        multi_task,
     ),
     "transfer": Row(
         "Transfer",

@@ -19,9 +19,9 @@ import pandas as pd
 from rich.console import Console
 
 from experiments.second_paper.quantities import quantities
-from experiments.second_paper.rows import ROWS, UNITS
-from experiments.second_paper.settings import Table3
-from experiments.second_paper.subject import Subject, subject
+from experiments.second_paper.table3.rows import ROWS, UNITS
+from experiments.second_paper.table3.settings import Table3
+from experiments.second_paper.table3.subject import Subject, subject
 from fairjax.runs.files import atomic, write_json
 from fairjax.runs.folder import RunFolder
 from fairjax.runs.signals import stop_if_asked
@@ -64,7 +64,7 @@ def measure(settings: Table3, console: Console) -> None:
 
 def _unit(unit: str, loaded: Subject, settings: Table3, folder: Path) -> None:
     """Compute a unit and save it."""
-    from experiments.second_paper.units import TRAINED, Scores, postprocess
+    from experiments.second_paper.table3.units import TRAINED, Scores, postprocess
 
     start = time.perf_counter()
     if unit in TRAINED:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, UInt32
 
 from fairjax import data, datasets
 from fairjax.data import Dataset
@@ -30,10 +30,15 @@ class Subject(NamedTuple):
     """The same rows with few discrete features."""
     splits: Split
     """The splits of `dataset`, one per seed."""
-    keys: Key[Array, " seeds"]
-    """The keys for training."""
+    key_data: UInt32[Array, "seeds _"]
+    """Data of the keys for training."""
     facts: dict[str, Any]
     """Numbers of rows, and ratios of favourable labels."""
+
+    @property
+    def keys(self) -> Key[Array, " seeds"]:
+        """The keys for training; all rows of the table use the same ones, on purpose."""
+        return jax.random.wrap_key_data(self.key_data)
 
 
 def subject(name: str, duplicates: str, seeds: tuple[int, ...]) -> Subject:
@@ -61,7 +66,7 @@ def prepared(dataset: Dataset, facts: dict[str, Any], seeds: tuple[int, ...]) ->
     keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(seed), TRAINING_STREAM))(
         jnp.asarray(seeds, jnp.uint32)
     )
-    return Subject(dataset, few_features(dataset), splits, keys, facts)
+    return Subject(dataset, few_features(dataset), splits, jax.random.key_data(keys), facts)
 
 
 def favourable(dataset: Dataset) -> Dataset:

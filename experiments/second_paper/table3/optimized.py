@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from experiments.second_paper.subject import part_of
+from experiments.second_paper.table3.subject import part_of
 from fairjax.data import Dataset
 from fairjax.preprocess import OptimizedPreprocessing, distortion_adult, distortion_compas
 from fairjax.preprocess.optimized import smallest_epsilon

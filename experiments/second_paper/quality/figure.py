@@ -8,7 +8,7 @@ from fairjax.report.figures import figure_style, save_figure, subplots
 
 _COLOURS = (
     "0.15", "#1f5f8b", "#6aa2cc", "#7a9a01", "#2e7d32", "#d4a017", "#b5894b", "#c1440e", "#8e44ad", "#0b7a75",
-    "#5fc0b8",
+    "#5fc0b8", "#d1477a",
 )  # fmt: skip
 _MARKERS = "osDv^P*X<>phd"
 

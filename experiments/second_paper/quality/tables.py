@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from experiments.second_paper.quality import Quality, facts_of, gathered
-from experiments.second_paper.quality_figure import gap_figure
-from experiments.second_paper.quality_rows import ROWS
+from experiments.second_paper.quality.experiment import Quality, facts_of, gathered
+from experiments.second_paper.quality.figure import gap_figure
+from experiments.second_paper.quality.rows import ROWS
 from fairjax.report import statistics
 from fairjax.report.markdown_table import markdown_table
 from fairjax.runs.files import write_text

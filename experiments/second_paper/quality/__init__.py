@@ -1,0 +1,1 @@
+"""Accuracy of under-represented groups: more weight, more rows, transfer, and several tasks."""
