@@ -83,6 +83,7 @@ class DebiasedClassifier(NetworkEstimator):
         feature_names_in_: names of the features, if `X` was a frame whose columns have strings as names.
 
     Example:
+        >>> from fairjax import Training
         >>> rng = np.random.default_rng(0)
         >>> sex, X = rng.choice(["f", "m"], 600), rng.normal(size=(600, 3))
         >>> X[:, 1] += 2 * (sex == "m")

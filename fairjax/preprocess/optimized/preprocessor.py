@@ -45,7 +45,7 @@ class OptimizedPreprocessing(CellPreprocessor):
     Example:
         >>> from fairjax.types import Batch
         >>> x, a = (jnp.arange(80) // 2 % 4).astype(jnp.float32)[:, None], jnp.arange(80) % 2 == 0
-        >>> y = x[:, 0] + a >= 2
+        >>> y = x[:, 0] + a.astype(jnp.float32) >= 2
         >>> bounds = {"thresholds": (1.5,), "probabilities": (0.0,)}
         >>> prepared = OptimizedPreprocessing(**bounds).apply(jax.random.key(0), Batch(x, y, a))
         >>> prepared.fitted.solution.rates[:, 1].round(3).tolist()
