@@ -17,7 +17,7 @@ from fairjax.nn.flat import FlatVariables
 from fairjax.runs.devices import use_cores
 from fairjax.runs.timings import Timings
 from fairjax.seeds import Axes, Machine
-from fairjax.training import Training
+from fairjax.training import CROSS_ENTROPY, Training
 from fairjax.types import SHARED, Split
 
 ENDLESS = Training(epochs=10**9, stopping_patience=10**9)
@@ -114,12 +114,14 @@ def train(case: Case, timings: Timings, *, epochs: int, repetitions: int) -> tup
     def run_epochs(state):
         return jax.block_until_ready(
             seeds.advance_training(
-                case.network, ENDLESS, case.splits, state, axes=AXES, machine=case.machine, epochs=epochs
+                case.network, ENDLESS, CROSS_ENTROPY, case.splits, state, axes=AXES, machine=case.machine, epochs=epochs
             )
         )
 
     with timings.stage("training"):
-        initial = seeds.begin_training(case.network, ENDLESS, case.keys, case.splits, axes=AXES, machine=case.machine)
+        initial = seeds.begin_training(
+            case.network, ENDLESS, CROSS_ENTROPY, case.keys, case.splits, None, axes=AXES, machine=case.machine
+        )
         states = [run_epochs(initial)]
 
     def continue_training():

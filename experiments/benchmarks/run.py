@@ -112,6 +112,7 @@ def _job(settings: Bench, key: str, contender: plan.Contender, results: dict[str
     spec = importlib.util.find_spec("experiments")
     root = str(Path(spec.origin).parents[1]) if spec is not None and spec.origin is not None else ""
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
+    environment["JAX_TRACEBACK_FILTERING"] = "off"  # otherwise the last line of an error is a note on the traceback
     with tempfile.TemporaryDirectory() as scratch:
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(Path(scratch) / "inductor")  # start without compiled programs
         job, result = Path(scratch) / "job.json", Path(scratch) / "result.json"
