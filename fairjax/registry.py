@@ -1,5 +1,6 @@
 """Registries of the methods, measures, rules and data sets that a user can choose by name."""
 
+import dataclasses
 import difflib
 import inspect
 import keyword
@@ -150,3 +151,19 @@ class Registry(dict[str, T]):
         near = difflib.get_close_matches(str(name), self, 3, 0.6)
         meant = f"did you mean {' or '.join(near)}? The" if near else "the"
         return f"there is no {self.kind} named {name!r}: {meant} {self.kind}s are {', '.join(self)}"
+
+
+def check_defaults(kind: Any) -> None:
+    """Check that every setting of a dataclass has a default, so that an entry can be made from its name alone.
+
+    Raises:
+        TypeError: naming the class and the first setting without a default.
+
+    Example:
+        >>> from fairjax.methods import Pruning
+        >>> check_defaults(Pruning)
+    """
+    missing = dataclasses.MISSING
+    for field in dataclasses.fields(kind):
+        if field.init and field.default is missing and field.default_factory is missing:
+            raise TypeError(f"{kind.__name__} must have a default for each setting, and lacks one for {field.name}")

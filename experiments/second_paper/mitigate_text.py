@@ -18,12 +18,16 @@ from fairjax.datasets.name_templates import NAMES
 from fairjax.detect.text import replace_words, template_test
 from fairjax.losses import Loss, TemplateGap
 from fairjax.losses.template_gap import Form
-from fairjax.metrics import probabilities
 from fairjax.preprocess import group_direction, principal_directions, project_out
 from fairjax.report.markdown_table import markdown_table
 from fairjax.runs.detecting_text.corpus import sentences_of
 from fairjax.runs.detecting_text.settings import TextSettings
-from fairjax.runs.detecting_text.subject import TextSubject, open_text_subject
+from fairjax.runs.detecting_text.subject import (
+    TextSubject,
+    accuracies_of_heads,
+    open_text_subject,
+    scores_of_heads,
+)
 from fairjax.runs.files import write_text
 from fairjax.runs.signals import stop_if_asked
 from fairjax.types import Split, Variables
@@ -191,7 +195,7 @@ def _tested(
     subject: TextSubject, name: str, heads: Variables, splits: Split, embeddings: dict[str, np.ndarray]
 ) -> list[dict[str, Any]]:
     """Return accuracy and the differences between names of two races, one row per seed and one of the mean scores."""
-    accuracy = np.asarray(_accuracies(subject.head, heads, splits))
+    accuracy = np.asarray(accuracies_of_heads(subject.head, heads, splits))
     rows = {
         seed: {"mitigation": name, "seed": seed, "accuracy": a} for seed, a in zip(subject.seeds, accuracy, strict=True)
     }
@@ -199,7 +203,7 @@ def _tested(
     for place, (people, x) in enumerate(embeddings.items()):
         sentences = sentences_of(people)
         flat = jnp.asarray(x).reshape(-1, x.shape[-1])
-        scores = np.asarray(_scores(subject.head, heads, flat)).reshape(len(subject.seeds), *sentences.shape)
+        scores = np.asarray(scores_of_heads(subject.head, heads, flat)).reshape(len(subject.seeds), *sentences.shape)
         key = subject.key(1000 + place)
         for seed, values in (("all", scores.mean(axis=0)), *zip(subject.seeds, scores, strict=True)):
             found = template_test(values, sentences.white, key=key.copy(), strata=sentences.male, draws=100)
@@ -221,17 +225,3 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
             summary[people] = f"{row[f'difference_{column}']:+.3f} [{low:+.3f}, {high:+.3f}]"
         rows.append(summary)
     return pd.DataFrame(rows)
-
-
-@jax.jit(static_argnums=0)
-def _scores(head, heads, x):
-    return jax.vmap(lambda variables: probabilities(head.apply(variables, x)[0]))(heads)
-
-
-@jax.jit(static_argnums=0)
-def _accuracies(head, heads, splits):
-    def one(variables, split):
-        test = split.part("test")
-        return jnp.mean((head.apply(variables, test.x)[0] > 0) == test.y)
-
-    return jax.vmap(one, in_axes=(0, fairjax.SHARED))(heads, splits)

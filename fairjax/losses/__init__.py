@@ -27,7 +27,7 @@ from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
 from fairjax.losses.wasserstein_distance import Wasserstein
 from fairjax.losses.weight_decay import WeightDecay, weight_decay
-from fairjax.registry import Registry, brief
+from fairjax.registry import Registry, brief, check_defaults
 
 
 def _check_entry(name: str, kind: Any) -> None:
@@ -38,6 +38,7 @@ def _check_entry(name: str, kind: Any) -> None:
         raise TypeError(f"the class {kind.__name__} is not decorated: write @fairjax.losses.term above it")
     if kind.value is Term.value:
         raise TypeError(f"{kind.__name__} must have a function value")
+    check_defaults(kind)
 
 
 TERMS: Registry[type[Term]] = Registry(

@@ -1,6 +1,5 @@
 """Adversaries as terms: parameters of their own, ways of training, and what they see."""
 
-import dataclasses
 from typing import ClassVar, Literal
 
 import jax.numpy as jnp
@@ -78,7 +77,7 @@ class AdversarialTerm(Term):
         """Whether the network's gradient is projected."""
         return self.how == "projected"
 
-    def bind(self, data: Data) -> "AdversarialTerm":
+    def bind(self, data: Data) -> Term:
         """Take the numbers of groups and classes of the data, unless they are given.
 
         Raises:
@@ -89,8 +88,7 @@ class AdversarialTerm(Term):
                 f"notion='opportunity' is for two classes, of which one is favourable, found {data.num_classes}: "
                 "choose parity or odds"
             )
-        groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
-        return dataclasses.replace(self, num_groups=groups, num_classes=classes)
+        return super().bind(data)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the initial parameters of the adversary and, if the weight rises, the number of steps done."""

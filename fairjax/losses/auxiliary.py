@@ -1,13 +1,12 @@
 """Multi-task learning: a head on a layer that predicts the group beside the label."""
 
-import dataclasses
 from typing import ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.losses.base import LAST, Data, Outputs, Term, term
+from fairjax.losses.base import LAST, Outputs, Term, term
 from fairjax.losses.group_prediction import group_cross_entropy
 from fairjax.losses.grouping import matrix
 from fairjax.losses.predictor import Form, init_predictor, predict
@@ -58,10 +57,6 @@ class Auxiliary(Term):
     def layers(self) -> tuple[str, ...]:
         """The layer."""
         return (self.layer,)
-
-    def bind(self, data: Data) -> "Auxiliary":
-        """Take the number of groups of the data, unless it is given."""
-        return dataclasses.replace(self, num_groups=self.num_groups or data.num_groups)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the initial parameters of the head."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
@@ -124,7 +124,9 @@ class Term:
         return self.combination == "project"
 
     def bind(self, data: Data) -> "Term":
-        """Return the term with what it needs to know about the data. Default: the term itself.
+        """Return the term with what it needs to know about the data.
+
+        Default: fields `num_groups` and `num_classes`, if the term has them and they are None, are filled in.
 
         Args:
             data: facts about the data; arrays in it may be traced.
@@ -132,8 +134,9 @@ class Term:
         Raises:
             ValueError: if the term does not support the data.
         """
-        del data
-        return self
+        counts = {"num_groups": data.num_groups, "num_classes": data.num_classes}
+        unknown = {name: count for name, count in counts.items() if getattr(self, name, count) is None}
+        return replace(self, **unknown) if unknown else self
 
     def observe(self, logits_of: Callable[[Inputs], Float[Array, "n *c"]], batch: Rows) -> PyTree[Array]:
         """Return what the term needs beside logits and layers, such as derivatives by the inputs. Default: nothing.

@@ -1,6 +1,5 @@
 """Group distributionally robust optimisation: the loss of the worst group."""
 
-import dataclasses
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from fairjax.checks import floating, nan_unless, vector
 from fairjax.hyperparameters import check_choice, check_positive, static
-from fairjax.losses.base import Data, Outputs, Term, term
+from fairjax.losses.base import Outputs, Term, term
 from fairjax.losses.cross_entropy import cross_entropies
 from fairjax.losses.grouping import Grouped, grouped, positive
 from fairjax.types import KeyArray, Number, Rows, weights_of
@@ -109,11 +108,6 @@ class GroupRobust(Term):
     def own_steps(self) -> int:
         """The weights of the groups are updated before the network."""
         return 1
-
-    def bind(self, data: Data) -> "GroupRobust":
-        """Take the numbers of groups and classes of the data, unless they are given."""
-        groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
-        return dataclasses.replace(self, num_groups=groups, num_classes=classes)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the logarithms of equal weights."""

@@ -1,6 +1,5 @@
 """Maximum mean discrepancy: the distance between groups' distributions in a layer, in a space of kernels."""
 
-import dataclasses
 from typing import Any, ClassVar, Literal
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from jaxtyping import Array, Float
 
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_choice, static
-from fairjax.losses.base import LAST, Data, Outputs, Term, term
+from fairjax.losses.base import LAST, Outputs, Term, term
 from fairjax.losses.grouping import NOTIONS, Grouped, Notion, compared_rows, grouped, matrix, pairs, positive
 from fairjax.losses.kernels import WIDTHS, check_widths, kernel_form
 from fairjax.types import Rows
@@ -123,11 +122,6 @@ class Mmd(Term):
     def layers(self) -> tuple[str, ...]:
         """The layer."""
         return (self.layer,)
-
-    def bind(self, data: Data) -> "Mmd":
-        """Take the numbers of groups and classes of the data, unless they are given."""
-        groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
-        return dataclasses.replace(self, num_groups=groups, num_classes=classes)
 
     def value(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
         """Compute the discrepancy of a mini-batch; 0 if fewer than two groups are present."""

@@ -1,6 +1,5 @@
 """The prejudice index: the mutual information of prediction and group."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from jaxtyping import Array, Float
 
 from fairjax.checks import all_valid, floating, nan_unless, numeric, predictions
 from fairjax.hyperparameters import static
-from fairjax.losses.base import Data, Outputs, Term, term
+from fairjax.losses.base import Outputs, Term, term
 from fairjax.losses.grouping import grouped, positive
 from fairjax.metrics.proxies import probabilities
 from fairjax.types import Rows, weights_of
@@ -79,10 +78,6 @@ class Prejudice(Term):
 
     num_groups: int | None = static(None)
     """Number of groups; that of the data if omitted."""
-
-    def bind(self, data: Data) -> "Prejudice":
-        """Take the number of groups of the data, unless it is given."""
-        return dataclasses.replace(self, num_groups=self.num_groups or data.num_groups)
 
     def value(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
         """Compute the mutual information of a mini-batch; 0 if fewer than two groups are present."""

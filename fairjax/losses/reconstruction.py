@@ -1,6 +1,5 @@
 """Reconstruction: a decoder on a layer and the group, so that the layer keeps what the inputs say beyond the group."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -8,7 +7,7 @@ from jaxtyping import Array, Float, PyTree
 
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_positive, static
-from fairjax.losses.base import LAST, Data, Outputs, Term, term
+from fairjax.losses.base import LAST, Outputs, Term, term
 from fairjax.losses.cross_entropy import weighted_mean
 from fairjax.losses.grouping import grouped, matrix
 from fairjax.losses.predictor import init_predictor, predict
@@ -53,10 +52,6 @@ class Reconstruction(Term):
     def layers(self) -> tuple[str, ...]:
         """The layer."""
         return (self.layer,)
-
-    def bind(self, data: Data) -> "Reconstruction":
-        """Take the number of groups of the data, unless it is given."""
-        return dataclasses.replace(self, num_groups=self.num_groups or data.num_groups)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Return the initial parameters of the decoder.

@@ -1,13 +1,12 @@
 """Residual decomposition: inputs without the group, and a residual that carries it."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fairjax.hyperparameters import check_choice, static
-from fairjax.losses.base import LAST, Data, Outputs, Term, term
+from fairjax.losses.base import LAST, Outputs, Term, term
 from fairjax.losses.cross_entropy import weighted_mean
 from fairjax.losses.grouping import NOTIONS, Notion, compared_rows, matrix
 from fairjax.losses.hsic import hsic
@@ -60,11 +59,6 @@ class Residual(Term):
     def layers(self) -> tuple[str, ...]:
         """The translated features, which are the input of the network's last layer."""
         return (LAST,)
-
-    def bind(self, data: Data) -> "Residual":
-        """Take the numbers of groups and classes of the data, unless they are given."""
-        groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
-        return dataclasses.replace(self, num_groups=groups, num_classes=classes)
 
     def value(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
         """Compute the term for a mini-batch; the dependence is 0 if fewer than two groups are present.

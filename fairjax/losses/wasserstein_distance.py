@@ -1,6 +1,5 @@
 """Wasserstein distances between groups as a term: of the scores, or of projections of a layer."""
 
-import dataclasses
 from typing import ClassVar, Literal
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Array, Float, PyTree
 
 from fairjax.checks import floating
 from fairjax.hyperparameters import check_at_least, check_choice, static
-from fairjax.losses.base import Data, Outputs, Term, term
+from fairjax.losses.base import Outputs, Term, term
 from fairjax.losses.grouping import NOTIONS, Notion, compared_rows, matrix
 from fairjax.losses.transport import check_transport, wasserstein
 from fairjax.metrics.proxies import probabilities
@@ -64,11 +63,6 @@ class Wasserstein(Term):
     def layers(self) -> tuple[str, ...]:
         """The layer, unless the distance is that of the scores."""
         return () if self.layer is None else (self.layer,)
-
-    def bind(self, data: Data) -> "Wasserstein":
-        """Take the numbers of groups and classes of the data, unless they are given."""
-        groups, classes = self.num_groups or data.num_groups, self.num_classes or data.num_classes
-        return dataclasses.replace(self, num_groups=groups, num_classes=classes)
 
     def init(self, key: KeyArray, outputs: Outputs, batch: Rows) -> PyTree[Array]:
         """Draw the directions of the sliced distance, columns of length 1."""

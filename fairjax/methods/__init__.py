@@ -1,7 +1,6 @@
 """Debiasing methods, as dataclasses of hyperparameters with pure functions; see `fairjax.methods.base.Method`."""
 
-import dataclasses
-from typing import Any, cast
+from typing import Any
 
 from fairjax.methods.adversarial_debiasing import AdversarialDebiasing
 from fairjax.methods.adversarial_fine_tuning import AdversarialFineTuning
@@ -13,7 +12,7 @@ from fairjax.methods.layerwise import LayerwiseOptimisation
 from fairjax.methods.pruning import Pruning
 from fairjax.methods.random_perturbation import RandomPerturbation
 from fairjax.methods.standard import ConstrainedThreshold, Standard
-from fairjax.registry import Registry, brief
+from fairjax.registry import Registry, brief, check_defaults
 
 RESERVED = frozenset(
     (
@@ -68,13 +67,7 @@ def _check_entry(name: str, kind: Any) -> None:
     missing = [function for function in ("init", "step") if getattr(kind, function) is getattr(Method, function)]
     if missing:
         raise TypeError(f"{kind.__name__} must have functions init and step, and lacks {' and '.join(missing)}")
-    required = [field.name for field in dataclasses.fields(cast(Any, kind)) if _is_required(field)]
-    if required:
-        raise TypeError(f"{kind.__name__} must have a default for each setting, and lacks one for {required[0]}")
-
-
-def _is_required(field: dataclasses.Field) -> bool:
-    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    check_defaults(kind)
 
 
 METHODS: Registry[type[Method]] = Registry(

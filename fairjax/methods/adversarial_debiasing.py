@@ -1,33 +1,17 @@
 """Adversarial debiasing: an adversary predicts the group from the output, and its gradient is projected out."""
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.losses import Adversary, Data, Loss, TermState
+from fairjax.losses import Adversary, Data, Loss
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.methods.gradient_steps import Progress, batch_keys, composed_steps
+from fairjax.methods.composed_epochs import ComposedState, initial_state, run_epoch
 from fairjax.metrics import Measure, num_classes, num_groups, of_mini_batches
-from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
-from fairjax.training import init_terms, shuffled
-from fairjax.types import KeyArray, Number, Rows, Variables, take
-
-
-class AdversarialDebiasingState(NamedTuple):
-    """State of network and adversary between epochs."""
-
-    variables: FlatVariables
-    optimiser: optax.OptState
-    terms: TermState
-    """Parameters of the adversary."""
-    key: KeyArray
-    epoch: Int[Array, ""]
-    """Number of epochs done."""
+from fairjax.types import KeyArray, Number, Rows, Variables
 
 
 @method
@@ -80,7 +64,7 @@ class AdversarialDebiasing(Method):
 
     def init(
         self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
-    ) -> AdversarialDebiasingState:
+    ) -> ComposedState:
         """Start from the original network and an untrained adversary."""
         del evaluation
         groups, classes = num_groups(task.measure, parts.train.a), num_classes(task.measure)
@@ -89,27 +73,29 @@ class AdversarialDebiasing(Method):
                 "adversarial debiasing predicts one of two groups from the score of two classes, found "
                 f"{groups} groups and {classes} classes: choose another method, such as fine_tuning"
             )
-        flat, batch = FlatVariables.ravel(variables), getattr(parts, self.part)
-        mini_batch = take(batch, jnp.arange(min(self.batch_size, batch.y.shape[0])))
-        terms = init_terms(task.network, self.loss(task, batch), key, flat.variables(), mini_batch)
-        optimiser = optax.adam(self.learning_rate).init(flat.params)
-        return AdversarialDebiasingState(flat, optimiser, terms, key, jnp.zeros((), jnp.int32))
+        batch = getattr(parts, self.part)
+        return initial_state(
+            task,
+            self.loss(task, batch),
+            variables,
+            batch,
+            terms_key=key,  # not used, since the adversary starts from 0
+            epochs_key=key,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+        )
 
-    def step(self, task: Task, parts: Parts, state: AdversarialDebiasingState) -> AdversarialDebiasingState:
+    def step(self, task: Task, parts: Parts, state: ComposedState) -> ComposedState:
         """Run one epoch, updating network and adversary at every mini-batch."""
         batch = getattr(parts, self.part)
-        order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-        batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), self.batch_size)
-        (flat, optimiser, terms), _ = composed_steps(
-            task.network,
+        return run_epoch(
+            task,
             self.loss(task, batch),
-            optax.adam(self.learning_rate),
-            Progress(state.variables, state.optimiser, state.terms),
+            state,
             batch,
-            batches,
-            batch_keys(dropout_key, batches.shape[0]),
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
         )
-        return AdversarialDebiasingState(flat, optimiser, terms, state.key, state.epoch + 1)
 
     def total_steps(self, variables: Variables) -> int:
         """Return the number of steps, one per epoch."""

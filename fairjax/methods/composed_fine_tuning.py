@@ -1,33 +1,16 @@
 """Fine-tuning of a trained network with any composed loss."""
 
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
-import optax
-from jaxtyping import Int
 
 from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.losses import BalancedCrossEntropy, Data, Loss, ParityPenalty, TermState
+from fairjax.losses import BalancedCrossEntropy, Data, Loss, ParityPenalty
 from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.methods.gradient_steps import Progress, batch_keys, composed_steps
+from fairjax.methods.composed_epochs import ComposedState, initial_state, run_epoch
 from fairjax.metrics import num_classes, num_groups
-from fairjax.nn.flat import FlatVariables
 from fairjax.selection import Evaluation
-from fairjax.training import init_terms, shuffled
-from fairjax.types import KeyArray, Number, Variables, take
-
-
-class ComposedFineTuningState(NamedTuple):
-    """State of network and terms between epochs."""
-
-    variables: FlatVariables
-    optimiser: optax.OptState
-    terms: TermState
-    """Parameters of the terms of the loss, such as adversaries."""
-    key: KeyArray
-    epoch: Int[jax.Array, ""]
-    """Number of epochs done."""
+from fairjax.types import KeyArray, Number, Rows, Variables
 
 
 @method
@@ -69,40 +52,40 @@ class ComposedFineTuning(Method):
 
     def init(
         self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
-    ) -> ComposedFineTuningState:
+    ) -> ComposedState:
         """Start from the original network, and from new parameters of the terms."""
         del evaluation
-        flat, batch = FlatVariables.ravel(variables), getattr(parts, self.part)
-        terms_key, epochs_key = jax.random.split(key)
-        mini_batch = take(batch, jnp.arange(min(self.batch_size, batch.y.shape[0])))
-        terms = init_terms(task.network, self._bound(task, batch), terms_key, flat.variables(), mini_batch)
-        optimiser = optax.adam(self.learning_rate).init(flat.params)
-        return ComposedFineTuningState(flat, optimiser, terms, epochs_key, jnp.zeros((), jnp.int32))
+        batch, (terms_key, epochs_key) = getattr(parts, self.part), jax.random.split(key)
+        return initial_state(
+            task,
+            self._bound(task, batch),
+            variables,
+            batch,
+            terms_key=terms_key,
+            epochs_key=epochs_key,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+        )
 
-    def step(self, task: Task, parts: Parts, state: ComposedFineTuningState) -> ComposedFineTuningState:
+    def step(self, task: Task, parts: Parts, state: ComposedState) -> ComposedState:
         """Run one epoch."""
         batch = getattr(parts, self.part)
-        order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
-        batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), self.batch_size)
-        (flat, optimiser, terms), _ = composed_steps(
-            task.network,
+        return run_epoch(
+            task,
             self._bound(task, batch),
-            optax.adam(self.learning_rate),
-            Progress(state.variables, state.optimiser, state.terms),
+            state,
             batch,
-            batches,
-            batch_keys(dropout_key, batches.shape[0]),
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
             layers=self.layers,
-            num_classes=num_classes(task.measure),
         )
-        return ComposedFineTuningState(flat, optimiser, terms, state.key, state.epoch + 1)
 
     def total_steps(self, variables: Variables) -> int:
         """Return the number of steps, one per epoch."""
         del variables
         return self.epochs
 
-    def _bound(self, task: Task, batch) -> Loss:
+    def _bound(self, task: Task, batch: Rows) -> Loss:
         """Return the loss with the measure, groups and classes of the task."""
         groups, classes = num_groups(task.measure, batch.a), num_classes(task.measure)
         return self.loss.bind(Data(batch, groups, classes, self.batch_size, task.measure))

@@ -5,8 +5,7 @@ A preprocessor is a frozen dataclass of hyperparameters with pure functions; see
 many seeds. `PREPROCESSORS` is the only list of preprocessors.
 """
 
-import dataclasses
-from typing import Any, cast
+from typing import Any
 
 from fairjax.preprocess.balanced import balanced_rows
 from fairjax.preprocess.base import Prepared, Preprocessor, preprocessor
@@ -23,7 +22,7 @@ from fairjax.preprocess.resampling import Balancing, Resampling
 from fairjax.preprocess.reweighing import Reweighing
 from fairjax.preprocess.smote import Smote
 from fairjax.preprocess.swapping import SwapAugmentation
-from fairjax.registry import Registry, brief
+from fairjax.registry import Registry, brief, check_defaults
 
 
 def _check_entry(name: str, kind: Any) -> None:
@@ -34,13 +33,7 @@ def _check_entry(name: str, kind: Any) -> None:
         raise TypeError(f"the class {kind.__name__} is not decorated: write @preprocessor above it")
     if kind.apply is Preprocessor.apply:
         raise TypeError(f"{kind.__name__} must have a function apply")
-    required = [field.name for field in dataclasses.fields(cast(Any, kind)) if _is_required(field)]
-    if required:
-        raise TypeError(f"{kind.__name__} must have a default for each setting, and lacks one for {required[0]}")
-
-
-def _is_required(field: dataclasses.Field) -> bool:
-    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    check_defaults(kind)
 
 
 PREPROCESSORS: Registry[type[Preprocessor]] = Registry(

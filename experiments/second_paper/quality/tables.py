@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from experiments.second_paper.comparing import against
 from experiments.second_paper.quality.experiment import Quality, facts_of, gathered
 from experiments.second_paper.quality.figure import gap_figure
 from experiments.second_paper.quality.rows import ROWS
-from fairjax.report import statistics
 from fairjax.report.markdown_table import markdown_table
 from fairjax.runs.files import write_text
 
@@ -124,21 +124,7 @@ def comparisons(per_seed: pd.DataFrame) -> pd.DataFrame:
         )
         for name in QUANTITIES
     )
-    found = statistics.comparisons(named, np.random.default_rng(0), reference=(first, "none"))
-    return pd.DataFrame(
-        {
-            "dataset": found["dataset"],
-            "quantity": found["measure"],
-            "row": found["other_method"],
-            "reference": first,
-            "seeds": found["splits"],
-            "difference": -found["mean"],
-            "low": -found["high"],
-            "high": -found["low"],
-            "wilcoxon_p": found["wilcoxon_p"],
-            "holm_p": found["holm_p"],
-        }
-    )
+    return against(named, first).rename(columns={"splits": "seeds"})
 
 
 def markdown(settings: Quality, found: pd.DataFrame, compared: pd.DataFrame, of_groups: pd.DataFrame) -> str:

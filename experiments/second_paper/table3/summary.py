@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiments.second_paper.comparing import against
 from experiments.second_paper.quantities import PRINTED, QUANTITIES
 from experiments.second_paper.table3.printed import printed
 from experiments.second_paper.table3.rows import ROWS
-from fairjax.report import statistics
 
 VARIANT = ["dataset", "duplicates"]
 
@@ -81,7 +81,7 @@ def comparisons(per_split: pd.DataFrame) -> pd.DataFrame:
                     {"dataset": variant[0], "measure": quantity, "method": some["row"], "rule": "none", "part": "test"}
                     | {"seed": some["seed"], "objective": some[quantity]}
                 )
-                lines.append(_against(named, reference).assign(duplicates=variant[1]))
+                lines.append(against(named, reference).assign(duplicates=variant[1]))
     found = pd.concat(lines, ignore_index=True)
     order = {"row": list(ROWS), "quantity": list(TESTED)}
     columns = ["dataset", "duplicates", "quantity", "row", "reference"]
@@ -89,25 +89,6 @@ def comparisons(per_split: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(
         ["quantity", "row"], kind="stable", key=lambda column: column.map(order[str(column.name)].index)
     )[columns].reset_index(drop=True)
-
-
-def _against(named: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return comparisons of all rows with a reference, as row - reference."""
-    found = statistics.comparisons(named, np.random.default_rng(0), reference=(reference, "none"))
-    return pd.DataFrame(
-        {
-            "dataset": found["dataset"],
-            "quantity": found["measure"],
-            "row": found["other_method"],
-            "reference": reference,
-            "splits": found["splits"],
-            "difference": -found["mean"],
-            "low": -found["high"],
-            "high": -found["low"],
-            "wilcoxon_p": found["wilcoxon_p"],
-            "holm_p": found["holm_p"],
-        }
-    )
 
 
 def agreements(found: pd.DataFrame) -> pd.DataFrame:

@@ -56,11 +56,11 @@ class TextSubject:
 
     def scores_of(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the scores of embedded texts, (seeds, texts)."""
-        return np.asarray(_scores(self.head, self.heads, jnp.asarray(embeddings)))
+        return np.asarray(scores_of_heads(self.head, self.heads, jnp.asarray(embeddings)))
 
     def accuracies(self) -> np.ndarray:
         """Return the accuracy of each head on the test part of its split."""
-        return np.asarray(_accuracies(self.head, self.heads, self.splits))
+        return np.asarray(accuracies_of_heads(self.head, self.heads, self.splits))
 
     def classifier(self, number: int) -> tuple[Network, Variables]:
         """Return encoder and head of one seed as one network of tokens."""
@@ -125,12 +125,15 @@ def _splits(settings: TextSettings, corpus: Corpus, x: np.ndarray, planted: np.n
 
 
 @jax.jit(static_argnums=0)
-def _scores(head, heads, x):
+def scores_of_heads(head, heads, x):
+    """Compute the scores of all heads, (seeds, n), from embeddings (n, features)."""
     return jax.vmap(lambda variables: probabilities(head.apply(variables, x)[0]))(heads)
 
 
 @jax.jit(static_argnums=0)
-def _accuracies(head, heads, splits):
+def accuracies_of_heads(head, heads, splits):
+    """Compute the accuracy of each head on the test part of its split."""
+
     def one(variables, split):
         test = split.part("test")
         return jnp.mean((head.apply(variables, test.x)[0] > 0) == test.y)
