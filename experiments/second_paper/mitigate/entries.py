@@ -48,9 +48,11 @@ def _pre(label: str, *preprocess: str) -> Entry:
     return Entry("pre", label, preprocess, at_training=needed, at_test=at_test)
 
 
-def _in(label: str, *terms: str, path: tuple[float, ...], of_measure: bool = False) -> Entry:
+def _in(
+    label: str, *terms: str, path: tuple[float, ...], of_measure: bool = False, preprocess: tuple[str, ...] = ()
+) -> Entry:
     needed = any(TERMS[text.partition(",")[0]].needs_group for text in terms)
-    return Entry("in", label, terms=terms, path=path, of_measure=of_measure, at_training=needed)
+    return Entry("in", label, preprocess, terms, path, of_measure=of_measure, at_training=needed)
 
 
 def _intra(name: str, label: str = "", terms: tuple[str, ...] = ()) -> Entry:
@@ -98,8 +100,20 @@ def _in_entries() -> dict[str, Entry]:
             "in", "Reduction, randomised", method="exponentiated_gradient", of_measure=True, own_threshold=True
         ),
     }
-    both = _in("Reweighing and |measure|", "parity,measure=MEASURE", path=(0.3, 1.0), of_measure=True)
-    return entries | reductions | {"reweighing_parity": both._replace(preprocess=("reweighing",))}
+    parity, odds = "parity,measure=MEASURE", "parity,measure=equalized_odds"
+    removed = ("removal",)
+    both = {
+        "reweighing_parity": _in(
+            "Reweighing and |measure|", parity, path=(0.3, 1.0), of_measure=True, preprocess=("reweighing",)
+        ),
+        "removal_parity": _in(
+            "Attribute removed and |measure|", parity, path=(0.3, 0.6, 0.9, 1.2), of_measure=True, preprocess=removed
+        ),
+        "removal_odds": _in(
+            "Attribute removed and |equalised odds|", odds, path=(0.3, 0.5, 0.7, 1.0), preprocess=removed
+        ),
+    }
+    return entries | reductions | both
 
 
 def _intra_entries() -> dict[str, Entry]:

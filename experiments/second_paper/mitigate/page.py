@@ -34,11 +34,6 @@ MEANING = {
 """What figures and tables mean, and what they do not mean."""
 
 
-def group_names(dataset: str) -> tuple[str, str]:
-    """Return what the groups 0 and 1 are."""
-    return {"adult": ("women", "men"), "compas": ("Caucasian", "not Caucasian")}[dataset]
-
-
 def findings(summary: pd.DataFrame, stages: pd.DataFrame, best: pd.DataFrame) -> list[str]:
     """Return the sentences that say what was found."""
     points = []

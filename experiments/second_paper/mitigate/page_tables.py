@@ -81,7 +81,9 @@ def _cell(name: str, value: float) -> Cell:
 def at_test(row: str) -> str:
     """Return whether a method needs the attribute of new rows, by itself or as a feature."""
     entry = ENTRIES[row]
-    return "yes" if entry.at_test else "no" if row.startswith("removal") else "feature"
+    return (
+        "yes" if entry.at_test else "no" if any(text.startswith("removal") for text in entry.preprocess) else "feature"
+    )
 
 
 def fixed_table(fixed: pd.DataFrame, dataset: str) -> Table:

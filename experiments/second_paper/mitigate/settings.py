@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fairjax.nn import Mlp
 from fairjax.runs.identity import plain
@@ -11,8 +11,25 @@ from fairjax.runs.values import check_values, expand_paths
 from fairjax.selection import ExpectedObjective
 from fairjax.training import Training
 
-EPOCHS = {"adult": 10, "compas": 15}
-"""Data sets, with their numbers of epochs."""
+
+class Studied(NamedTuple):
+    """How a data set is used."""
+
+    epochs: int
+    """Epochs of training."""
+    groups: tuple[str, str]
+    """What the groups 0 and 1 are. The label 1 is more frequent in group 1."""
+    swapped: bool = False
+    """Whether the groups are those of the data set with 0 and 1 exchanged."""
+
+
+STUDIED = {
+    "adult": Studied(10, ("women", "men")),
+    "compas": Studied(15, ("Caucasian", "not Caucasian"), swapped=True),
+    "bank": Studied(10, ("25 and older", "younger than 25"), swapped=True),
+    "german": Studied(60, ("women", "men")),
+}
+"""The data sets."""
 
 MARGIN = 0.2
 """Share of the bound that postprocessors without a rule keep as a margin on valid rows."""
@@ -31,7 +48,7 @@ class Mitigate:
     stage: Literal["all", "pre", "in", "intra", "post"] = "all"
     """Methods to compute: before training, in training, on a trained network, or on its decisions. The page shows all
     that were computed."""
-    datasets: tuple[Literal["adult", "compas"], ...] = ("adult", "compas")
+    datasets: tuple[Literal["adult", "compas", "bank", "german"], ...] = ("adult", "compas", "bank", "german")
     """Data sets to compute."""
     measures: tuple[Literal["spd", "eod"], ...] = ("spd", "eod")
     """Measures of bias that methods reduce, and by which they are selected and compared."""
@@ -42,7 +59,8 @@ class Mitigate:
     widths: tuple[int, ...] = (64, 32)
     """Numbers of units of the network's hidden layers."""
     epochs: int | None = None
-    """Epochs of training, by default 10 for adult and 15 for compas. The network of the last epoch is kept."""
+    """Epochs of training, by default 10 for adult and bank, 15 for compas, 60 for german. The network of the last
+    epoch is kept."""
     batch_size: int = 256
     """Rows per mini-batch of training."""
     learning_rate: float = 1e-3
@@ -68,7 +86,7 @@ class Mitigate:
             raise ValueError(f"seeds must be numbers from 0 to 2^32 - 1, got {self.seeds}")
         Mlp(widths=self.widths)  # validates the widths
         self.rule()
-        for dataset in EPOCHS:
+        for dataset in STUDIED:
             self.training(dataset)
 
     @property
@@ -82,7 +100,7 @@ class Mitigate:
 
     def training(self, dataset: str) -> Training:
         """Return the hyperparameters of training."""
-        epochs = EPOCHS[dataset] if self.epochs is None else self.epochs
+        epochs = STUDIED[dataset].epochs if self.epochs is None else self.epochs
         shared: dict[str, Any] = {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "keep": "last"}
         return Training(epochs=epochs, check_every=epochs, **shared)
 

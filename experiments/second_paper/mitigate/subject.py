@@ -1,7 +1,8 @@
 """The data of the comparison: one coding, one split per seed, and the variables that stand for the group.
 
 In Adult, y = 1 is an income above 50K and a = 1 are men. In COMPAS, y = 1 is recidivism and a = 1 are defendants who
-are not Caucasian. So the group a = 1 is the one with more rows of y = 1 in both.
+are not Caucasian. In Bank, y = 1 is a subscription and a = 1 are clients younger than 25. In German, y = 1 is a good
+credit risk and a = 1 are men. So y = 1 is more frequent in the group a = 1 in all of them.
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
+from experiments.second_paper.mitigate.settings import STUDIED
 from fairjax import data, datasets
 from fairjax.data import Dataset
 from fairjax.detect import variables_of
@@ -57,14 +59,14 @@ def subject(name: str, seeds: tuple[int, ...]) -> Subject:
     """Load a data set and split it.
 
     Args:
-        name: "adult" or "compas".
+        name: a data set of `STUDIED`.
         seeds: the seeds of the splits.
 
     Raises:
         FileNotFoundError: if its file is not found.
     """
     dataset = datasets.DATASETS[name].load()
-    return prepared(dataset._replace(a=~dataset.a) if name == "compas" else dataset, seeds)
+    return prepared(dataset._replace(a=~dataset.a) if STUDIED[name].swapped else dataset, seeds)
 
 
 def prepared(dataset: Dataset, seeds: tuple[int, ...]) -> Subject:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.second_paper.mitigate import figures, measuring, page, page_tables, tables
 from experiments.second_paper.mitigate.entries import ENTRIES
-from experiments.second_paper.mitigate.settings import Mitigate
+from experiments.second_paper.mitigate.settings import STUDIED, Mitigate
 from fairjax.datasets import DATASETS
 from fairjax.report.markdown_table import markdown_table
 from fairjax.report.page import picture, render
@@ -70,7 +70,7 @@ def compute(settings: Mitigate) -> dict[str, Any]:
 
 def title(dataset: str, of_data: dict[str, Any]) -> str:
     """Return the title of a frontier."""
-    zero, one = page.group_names(dataset)
+    zero, one = STUDIED[dataset].groups
     return f"{DATASETS.label(dataset)}: {zero} and {one}, {of_data['rows']:,} rows"
 
 
