@@ -57,7 +57,11 @@ def contenders(settings: Bench) -> dict[str, Contender]:
                     key = f"reductions/{shape}/Fairlearn, {name}, {count_in_words(threads)}"
                     arguments = {"shape": shape, "threads": threads}
                     result[key] = Contender(f"fairlearn_reductions.{function}", arguments, needs)
-    tables = [*settings.shapes] if {"steps", "torch", "detection", "reductions"} & {*settings.parts} else []
+    if "terms" in settings.parts:
+        for shape in settings.shapes:
+            result[f"terms/{shape}/fairjax"] = Contender("terms.all_terms", {"shape": shape})
+    of_shapes = {"steps", "torch", "detection", "reductions", "terms"}
+    tables = [*settings.shapes] if of_shapes & {*settings.parts} else []
     tables += ["compas"] if {"whole", "seeds", "pruned", "brought"} & {*settings.parts} else []
     preparation = {f"data/{shape}": Contender("tables.make", {"shape": shape}) for shape in tables}
     return preparation | result

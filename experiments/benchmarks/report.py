@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.benchmarks import fit, view
 from experiments.benchmarks.settings import SHAPES
-from experiments.benchmarks.view import OURS, SEQUENTIAL
+from experiments.benchmarks.view import OURS, SEQUENTIAL, WITHOUT_TERMS
 
 STEPS = {
     "training": "training, µs",
@@ -47,7 +47,7 @@ def markdown(results: dict[str, Any], pictures: Sequence[str] = ()) -> str:
     for part in CURVES:
         sections += _curve(results, part)
     sections += [*_pruned(results), *_brought(results), *_detection(results)]
-    sections += [*_reductions(results), *_failures(results)]
+    sections += [*_reductions(results), *_terms(results), *_failures(results)]
     if pictures:
         sections += ["## Figures", *(f"![{name.removesuffix('.png')}]({name})" for name in pictures)]
     return "\n\n".join(sections) + "\n"
@@ -358,6 +358,34 @@ def _reductions(results: dict[str, Any]) -> Iterator[str]:
             "the faster number of threads. Networks, epochs and mini-batches have the same sizes; those of fairjax "
             "also have batch normalisation and are evaluated on validation rows after each epoch."
         )
+
+
+def _terms(results: dict[str, Any]) -> Iterator[str]:
+    keys = {shape: f"terms/{shape}/fairjax" for shape in ("compas", "adult")}
+    keys = {shape: key for shape, key in keys.items() if results["contenders"].get(key, {}).get("measures")}
+    if not keys:
+        return
+    names = dict.fromkeys(name for key in keys.values() for name in results["contenders"][key]["measures"])
+    rows = []
+    for name in names:
+        seconds = {shape: view.value(results, key, name) for shape, key in keys.items()}
+        plain = {shape: view.value(results, key, WITHOUT_TERMS) for shape, key in keys.items()}
+        cells = [
+            (
+                number(None if (taken := seconds[shape]) is None else taken * 1e6),
+                number(view.ratio(taken, plain[shape])),
+            )
+            for shape in keys
+        ]
+        rows.append((name, *itertools.chain.from_iterable(cells)))
+    yield "## Terms of the loss"
+    yield table(("term", *itertools.chain.from_iterable((f"{shape}, µs", "ratio") for shape in keys)), rows)
+    settings = results["settings"]
+    yield (
+        f"Whole trainings of {settings['seeds']} networks of {'-'.join(map(str, settings['term_widths']))} hidden "
+        f"units with mini-batches of {settings['term_batch_size']} rows: wall-clock time per network and step, "
+        "and its ratio to training without terms. The repetitions of all terms alternate in one process."
+    )
 
 
 def _failures(results: dict[str, Any]) -> Iterator[str]:

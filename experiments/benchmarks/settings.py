@@ -6,7 +6,18 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 BenchPart = Literal[  # fmt: skip
-    "steps", "torch", "whole", "seeds", "rows", "width", "depth", "pruned", "brought", "detection", "reductions"
+    "steps",
+    "torch",
+    "whole",
+    "seeds",
+    "rows",
+    "width",
+    "depth",
+    "pruned",
+    "brought",
+    "detection",
+    "reductions",
+    "terms",
 ]
 Shape = Literal["compas", "adult"]
 
@@ -28,7 +39,8 @@ class Bench:
     """Parts of the benchmark to run; others can be added to the same results later. steps: the steps of fairjax and the
     machine's limits. torch: the steps of PyTorch and scikit-learn. whole: a whole COMPAS run, including compilation.
     seeds, rows, width, depth, pruned: how costs grow. brought: networks of other frameworks beside fairjax's own.
-    detection: attributions and concepts beside captum's. reductions: a grid of multipliers beside Fairlearn's."""
+    detection: attributions and concepts beside captum's. reductions: a grid of multipliers beside Fairlearn's.
+    terms: training with each term of the composed loss."""
     shapes: tuple[Shape, ...] = get_args(Shape)
     """Tables that the parts steps and torch use."""
     data: Literal["found", "simulated"] = "found"
@@ -100,6 +112,12 @@ class Bench:
     """BenchPart reductions: number of training epochs per network."""
     reduction_repetitions: int = 1
     """BenchPart reductions: number of timings of Fairlearn. A timing is the grid of one seed."""
+    term_widths: tuple[int, ...] = (64, 32)
+    """BenchPart terms: number of units in each hidden layer."""
+    term_epochs: int = 5
+    """BenchPart terms: number of training epochs."""
+    term_batch_size: int = 256
+    """BenchPart terms: number of rows per mini-batch."""
     chunk: int = 65536
     """BenchPart rows: number of rows per chunk."""
     timeout: float = 3600.0
@@ -128,7 +146,7 @@ class Bench:
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(number, int) and number < 1 and number is not False for number in numbers):
                 raise ValueError(f"{field.name} must be positive, got {value}")
-            if value == () and field.name in ("threads", "widths", "reduction_widths"):
+            if value == () and field.name in ("threads", "widths", "reduction_widths", "term_widths"):
                 raise ValueError(f"{field.name} must hold at least one number, got none")
 
 

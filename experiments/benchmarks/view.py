@@ -8,6 +8,9 @@ OURS = "fairjax"
 SEQUENTIAL = "PyTorch sequential, default Adam"
 """Prefix of the names of contenders that run the protocol as scripts do."""
 
+WITHOUT_TERMS = "without terms"
+"""The measure of training to which that with terms is compared."""
+
 
 class Curve(NamedTuple):
     """A cost by size."""

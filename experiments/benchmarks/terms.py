@@ -1,0 +1,63 @@
+"""Training with each term of the composed loss beside training without terms."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+import fairjax
+from experiments.benchmarks import fairjax_contender, tables
+from experiments.benchmarks.settings import Bench
+from experiments.benchmarks.view import WITHOUT_TERMS
+from fairjax.losses import TERMS, Attribution, Loss, ParityPenalty
+from fairjax.metrics import MEASURES
+from fairjax.nn import Mlp, from_linen
+from fairjax.runs.devices import use_cores
+from fairjax.training import Training
+
+
+def all_terms(settings: Bench, shape: str) -> dict[str, Any]:
+    """Time whole trainings of all networks with one term each, in seconds per network and step.
+
+    The repetitions of all terms alternate, so that a slow moment of the machine concerns all of them.
+
+    Args:
+        settings: the number of repetitions and epochs, the units and the mini-batch.
+        shape: the table, compas or adult.
+
+    Returns:
+        A measure per term, and one without terms.
+    """
+    use_cores()
+    case = fairjax_contender.make_case(tables.read(settings, shape), settings.term_widths)
+    network = from_linen(Mlp(widths=settings.term_widths, dropout=0.0))
+    epochs, batch_size = settings.term_epochs, settings.term_batch_size
+    training = Training(epochs=epochs, check_every=epochs, batch_size=batch_size, keep="last")
+    steps = epochs * case.batches(batch_size)
+
+    def trainer(loss: Loss) -> Callable[[], Any]:
+        def train() -> Any:
+            fitted = fairjax.fit_many(
+                network, case.splits, keys=case.keys, training=training, loss=loss, mesh=case.machine.mesh
+            )
+            return jax.block_until_ready(fitted.variables)
+
+        return train
+
+    made = {"parity": ParityPenalty(measure=MEASURES["spd"]), "attribution": Attribution(columns=(0,))}
+    terms = {name: made[name] if name in made else kind() for name, kind in TERMS.items()}
+    losses = {WITHOUT_TERMS: Loss()} | {name: Loss(terms=(term,), num_groups=2) for name, term in terms.items()}
+    trainers = {name: trainer(loss) for name, loss in losses.items()}
+    first = {}
+    for name, train in trainers.items():
+        start = time.perf_counter()
+        train()
+        first[name] = time.perf_counter() - start
+    measures: dict[str, list[float]] = {name: [] for name in trainers}
+    for _ in range(settings.scaling_repetitions):
+        for name, train in trainers.items():
+            start = time.perf_counter()
+            train()
+            measures[name].append((time.perf_counter() - start) / (case.count * steps))
+    return {"measures": measures, "facts": {"device": case.device, "seeds": case.count, "first_call": first}}
