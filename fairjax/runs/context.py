@@ -42,8 +42,8 @@ class RunContext:
         frozen = [label for label, flag in zip(labels, np.asarray(diverged), strict=True) if flag]
         if frozen:
             self.console.print(
-                f"{stage}: the outputs of seeds {', '.join(frozen)} stopped being finite; these seeds were "
-                "frozen there and keep their best network so far",
+                f"{stage}: the outputs of seeds {', '.join(frozen)}, or parameters of their adversaries, stopped being "
+                "finite; these seeds were frozen there and keep the network of an earlier check",
                 style="yellow",
                 markup=False,
             )

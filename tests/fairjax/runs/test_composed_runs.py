@@ -71,6 +71,14 @@ def test_a_file_of_settings_resumes_the_run_of_flags(finished, tmp_path, capsys)
     assert "preprocess was ['reweighing'], is now ['resampling']" in capsys.readouterr().err
 
 
+def test_seeds_whose_adversary_diverges_are_named(tmp_path, capsys):
+    words = [*SMALL[: SMALL.index("--methods")], "--methods", "standard", "--out", str(tmp_path / "run")]
+    assert PROGRAM.main(["debias", *words, "--loss.terms", "adversary:1,own_rate=1e38"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "training: the outputs of seeds 1, 2, or parameters of their adversaries, stopped being finite" in said
+    assert checkpoint.load(tmp_path / "run" / "networks" / "trained") is not None
+
+
 def test_detection_explains_the_preprocessed_data_of_the_run(finished):
     found = load_run(DetectSettings(saved_network=finished / "networks" / "trained")).settings
     assert found.preprocess == ("reweighing",) and found.loss.terms == ("parity:2",)
