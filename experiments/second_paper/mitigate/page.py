@@ -83,11 +83,18 @@ def sections(found: dict[str, Any], pictures: dict[str, Picture]) -> list[Sectio
     columns = list(dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)))
     data = list(dict.fromkeys(summary["dataset"]))
     of_weights = [page_tables.fixed_table(found["fixed"], name) for name in data]
+    frontiers = [table for name in data for table in page_tables.frontier_tables(found["fixed"], name)]
     of_methods = [page_tables.against_table(found["against"], name) for name in data]
     rows = list(dict.fromkeys(summary["row"]))
     made: list[Section | None] = [
         Section("findings", "What was found", points=findings(summary, found["stages"], found["best"])),
-        Section("frontier", "Frontiers", MEANING["frontier"], pictures=[pictures[name] for name in data]),
+        Section(
+            "frontier",
+            "Frontiers",
+            MEANING["frontier"],
+            pictures=[pictures[name] for name in data],
+            folds=[Fold(FRONTIERS, tables=frontiers)],
+        ),
         Section(
             "methods",
             "All methods",
@@ -108,8 +115,13 @@ def sections(found: dict[str, Any], pictures: dict[str, Picture]) -> list[Sectio
     return made
 
 
+FRONTIERS = (
+    "Methods that do not need the attribute of new rows, at the threshold 0.5, than which no other is better in both"
+)
+"""The title of the tables of frontiers."""
+
 NEEDS = (
-    "All methods but the removal of the attribute see it as a feature here, as the second paper's do; a decision that "
+    "All methods but those that remove the attribute see it as a feature here, as the second paper's do; a decision that "
     "must not depend on it can use none of those. Methods that need it of new rows by themselves treat two people who "
     "differ in nothing else by different rules."
 )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.second_paper.mitigate.entries import ENTRIES
 from experiments.second_paper.mitigate.figures import CHANGED, TITLES
+from experiments.second_paper.mitigate.tables import DISTANCES, undominated
 from fairjax.datasets import DATASETS
 from fairjax.metrics import MEASURES
 from fairjax.report.layout import Cell, Row, Table, shown
@@ -99,6 +100,21 @@ def fixed_table(fixed: pd.DataFrame, dataset: str) -> Table:
     return Table(["Method", "weight", *FIXED.values()], rows, f"{DATASETS.label(dataset)}, threshold 0.5", note)
 
 
+def frontier_table(fixed: pd.DataFrame, dataset: str, quantity: str) -> Table:
+    """Return the frontier of accuracy and a quantity at the threshold 0.5, without the attribute of new rows."""
+    blind = ~fixed["row"].map(lambda name: ENTRIES[name].at_test)
+    rows = []
+    for _, line in undominated(fixed[blind & (fixed["dataset"] == dataset)], quantity).iterrows():
+        of_measure = f" ({MEASURES.label(line['measure'])})" if line["measure"] else ""
+        weight = "" if np.isnan(line["weight"]) else f"{line['weight']:g}"
+        numbers = [_cell(name, line[name]) for name in ("accuracy", "parity", "opportunity", "odds")]
+        entry = ENTRIES[line["row"]]
+        rows.append(Row([Cell(entry.label + of_measure), Cell(weight), *numbers, Cell(at_test(line["row"]))]))
+    headings = [FIXED[name] for name in ("accuracy", "parity", "opportunity", "odds")]
+    caption = f"{DATASETS.label(dataset)}, threshold 0.5: accuracy and {FIXED[quantity]}"
+    return Table(["Method", "weight", *headings, "a: new"], rows, caption)
+
+
 def against_table(compared: pd.DataFrame, dataset: str) -> Table:
     """Return the comparisons with nothing."""
     rows = []
@@ -108,6 +124,11 @@ def against_table(compared: pd.DataFrame, dataset: str) -> Table:
         rows.append(Row(cells, entry.at_test))
     columns = ["Method", "measure", "mean difference", "95 % bootstrap", "Wilcoxon p", "Holm p"]
     return Table(columns, rows, f"{DATASETS.label(dataset)}, compared with nothing")
+
+
+def frontier_tables(fixed: pd.DataFrame, dataset: str) -> list[Table]:
+    """Return the frontiers of a data set."""
+    return [frontier_table(fixed, dataset, quantity) for quantity in DISTANCES]
 
 
 def _compared(line: Any) -> list[Cell]:

@@ -101,6 +101,10 @@ def markdown(found: dict[str, Any]) -> str:
     for dataset, measure in dict.fromkeys(zip(summary["dataset"], summary["measure"], strict=True)):
         shown = page_tables.main_table(summary, dataset, measure)
         parts += [f"## {shown.title}", "", _markdown(shown), ""]
+    parts += ["## Frontiers", ""]
+    for dataset in dict.fromkeys(summary["dataset"]):
+        for shown in page_tables.frontier_tables(found["fixed"], dataset):
+            parts += [f"### {shown.title}", "", _markdown(shown), ""]
     parts += ["## Stages", "", _markdown(page_tables.stage_table(found["stages"])), ""]
     return "\n".join(parts)
 

@@ -77,6 +77,27 @@ def fixed(table: pd.DataFrame, threshold: str = HALF) -> pd.DataFrame:
     return ordered(finite.groupby(keys, sort=False, dropna=False)[names].mean().reset_index())
 
 
+DISTANCES = {"parity": 1.0, "opportunity": 0.0, "odds": 0.0}
+"""Columns with their values where there is no bias."""
+
+
+def undominated(lines: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Return the lines of `fixed` than which no other is as accurate and less biased, or as fair and more accurate.
+
+    Args:
+        lines: lines of one data set.
+        quantity: a column of `DISTANCES`, whose mean over the test parts is compared.
+
+    Returns:
+        The lines, the most accurate first. Lines whose quantity is unknown are left out.
+    """
+    distance = (lines[quantity] - DISTANCES[quantity]).abs()
+    order = lines.assign(distance=distance).dropna(subset=["distance"])
+    order = order.sort_values(["accuracy", "distance"], ascending=[False, True], kind="stable")
+    nearest = order["distance"].cummin().shift(fill_value=np.inf)
+    return order[order["distance"] < nearest].drop(columns="distance")
+
+
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
     """Sort lines by data set and measure as they come, and rows as in `ENTRIES`."""
     names = list(ENTRIES)
