@@ -66,7 +66,8 @@ class Replacement(ColumnPreprocessor):
         columns = self.chosen(table.shape[1])
         if self.how == "marginal":
             values, weights = fitted
-            new = values[jax.random.categorical(key, jnp.log(weights), shape=(table.shape[0],))]
+            # not `categorical`, which draws a number for each pair of rows
+            new = values[jax.random.choice(key, values.shape[0], (table.shape[0],), p=weights)]
         else:
             new = fitted[0][None] if self.how == "mean" else jnp.asarray(self.how, table.dtype)
         return table.at[:, columns].set(new)

@@ -115,15 +115,13 @@ def sections(found: dict[str, Any], pictures: dict[str, Picture]) -> list[Sectio
     return made
 
 
-FRONTIERS = (
-    "Methods that do not need the attribute of new rows, at the threshold 0.5, than which no other is better in both"
-)
+FRONTIERS = "Frontiers at the threshold 0.5 of the methods that do not need the attribute of new rows"
 """The title of the tables of frontiers."""
 
 NEEDS = (
-    "All methods but those that remove the attribute see it as a feature here, as the second paper's do; a decision that "
-    "must not depend on it can use none of those. Methods that need it of new rows by themselves treat two people who "
-    "differ in nothing else by different rules."
+    "All methods but those that remove the attribute see it as a feature here, as the second paper's do; a decision "
+    "that must not depend on it can use none of those. Methods that need it of new rows by themselves treat two people "
+    "who differ in nothing else by different rules."
 )
 """The text above the table of needs."""
 

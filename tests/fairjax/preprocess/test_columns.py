@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from tables import NAMES, apply, columns, dataset, keys, made, one_split, raw_part
 
 from fairjax.preprocess import (
@@ -54,6 +55,18 @@ def test_replacement_by_the_mean_is_removal():
     np.testing.assert_allclose(raw_part(replaced, "test").x[:, 0], mean, rtol=1e-6)
     number = prepare(Replacement(columns=(0,), how=25.0), keys()[2], one_split())
     assert (raw_part(number, "test").x[:, 0] == 25).all() and (number.part("test").x[:, 0] == 0).all()
+
+
+def test_a_marginal_draw_needs_memory_in_proportion_to_the_rows(rows):
+    replacement = Replacement(columns=JOB, how="marginal")
+
+    def largest(jaxpr):
+        inner = [sub for equation in jaxpr.eqns for sub in jaxprs_in_params(equation.params)]
+        sizes = [variable.aval.size for equation in jaxpr.eqns for variable in equation.outvars]
+        return max([*sizes, *map(largest, inner)])
+
+    traced = jax.make_jaxpr(replacement.apply)(new_key(), rows)
+    assert largest(traced.jaxpr) <= 10 * rows.x.size
 
 
 def test_a_marginal_draw_keeps_the_distribution_and_not_the_association(rows):
