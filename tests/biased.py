@@ -28,14 +28,14 @@ from fairjax.selection import ConstrainedObjective
 TASK = Task(from_linen(Mlp(widths=(6, 5))), spd)
 UNITS = 11
 CONFIGS = {name: kind() for name, kind in METHODS.items()} | {
-    "bias_gda": BiasGda(epochs=5, learning_rate=1e-3),
-    "random_perturbation": RandomPerturbation(draws=25, batch=5),
+    "bias_gda": BiasGda(epochs=6, learning_rate=1e-3),
+    "random_perturbation": RandomPerturbation(draws=30, batch=5),
     "layerwise": LayerwiseOptimisation(generations=2, population=4),
-    "adversarial_fine_tuning": AdversarialFineTuning(epochs=5, critic_steps=10, network_steps=10),
-    "adversarial_debiasing": AdversarialDebiasing(epochs=5, learning_rate=1e-3),
-    "last_layer": LastLayer(epochs=5),
-    "fine_tuning": FineTuning(epochs=5, learning_rate=1e-3),
-    "lagrangian": Lagrangian(epochs=5, learning_rate=1e-3),
+    "adversarial_fine_tuning": AdversarialFineTuning(epochs=6, critic_steps=10, network_steps=10),
+    "adversarial_debiasing": AdversarialDebiasing(epochs=6, learning_rate=1e-3),
+    "last_layer": LastLayer(epochs=6),
+    "fine_tuning": FineTuning(epochs=6, learning_rate=1e-3),
+    "lagrangian": Lagrangian(epochs=6, learning_rate=1e-3),
 }
 RULE = ConstrainedObjective(epsilon=0.15, margin=0.01)
 

@@ -382,7 +382,7 @@ def test_a_portfolio_is_the_best_of_what_methods_selected(biased):
     joined, which, selected = jax.jit(loop.best_of)(RULE, [one.trace for one in found], [one.selected for one in found])
     scores = [float(RULE(one.trace.valid)[one.selected]) for one in found]
     assert which == int(np.argmax(scores)) and scores[which] > 0
-    assert joined.valid.bias.shape == (1 + 12 + 6,) and joined.test.table.shape == (19, 2, 2, 2)
+    assert joined.valid.bias.shape == (1 + 12 + 7,) and joined.test.table.shape == (20, 2, 2, 2)
     best = found[which]
     assert joined.test.bias[selected] == best.trace.test.bias[best.selected]
     assert joined.valid.threshold[selected] == best.threshold

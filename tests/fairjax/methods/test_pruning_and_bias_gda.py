@@ -168,7 +168,7 @@ def test_an_epoch_may_give_several_candidates(biased):
 
 
 def test_candidates_can_be_evaluated_as_they_train(biased):
-    config = BiasGda(epochs=5, learning_rate=1e-3, candidates="training")
+    config = BiasGda(epochs=6, learning_rate=1e-3, candidates="training")
     one, again = biased.debias("bias_gda", config), biased.debias("bias_gda", config)
     chex.assert_trees_all_equal(one, again)
     biases = one.trace.valid.bias, biased.results["bias_gda"].trace.valid.bias
