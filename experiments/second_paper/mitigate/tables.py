@@ -57,7 +57,11 @@ def selected(table: pd.DataFrame, settings: Mitigate, threshold: str = TUNED) ->
         met = bias < settings.epsilon
         objective = np.where(met, chosen["balanced_accuracy"], 0.0)
         found.append(chosen.assign(measure=measure, bias=bias, met=met.astype(float), objective=objective))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    if not found:
+        return pd.DataFrame()
+    names = list(dict.fromkeys(table["dataset"]))
+    joined = pd.concat(found)  # all data sets by the first measure, then by the second
+    return joined.sort_values("dataset", key=lambda column: column.map(names.index), kind="stable", ignore_index=True)
 
 
 def summary(chosen: pd.DataFrame) -> pd.DataFrame:
