@@ -195,3 +195,23 @@ def test_settings_are_checked_before_anything_is_loaded(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 60 and max(map(len, lines)) <= 80
     assert set(CELLS) == set(BIASED)
+
+
+def test_the_frontier_has_the_lines_that_no_other_beats():
+    lines = pd.DataFrame(
+        {
+            "row": ["accurate", "beaten", "fair", "twin", "unknown", "fairest"],
+            "accuracy": [0.9, 0.8, 0.85, 0.85, 0.95, 0.6],
+            "parity": [0.5, 0.6, 1.2, 0.7, np.nan, 1.1],
+            "odds": [-0.2, 0.1, 0.05, -0.05, np.nan, 0.3],
+        }
+    )
+    assert tables.undominated(lines, "parity")["row"].tolist() == ["accurate", "fair", "fairest"]
+    assert tables.undominated(lines, "odds")["row"].tolist() == ["accurate", "fair"]
+    for quantity, value in (("parity", 1.0), ("odds", 0.0)):
+        distance = (lines[quantity] - value).abs()
+        kept = set(tables.undominated(lines, quantity)["row"])
+        for i in lines.index[distance.notna()]:
+            better = (lines["accuracy"] >= lines["accuracy"][i]) & (distance <= distance[i])
+            strictly = better & ((lines["accuracy"] > lines["accuracy"][i]) | (distance < distance[i]))
+            assert not (strictly.any() and lines["row"][i] in kept)
