@@ -111,7 +111,7 @@ def _checked(settings: PredictSettings, saved: checkpoint.Saved) -> tuple[dict[s
     if about.get("mapped"):
         raise ValueError(
             f"{settings.network} was trained on features that {' and '.join(about['mapped'])} changed by a map of its "
-            "train rows, which is not saved: use fairjax.preprocess in Python"
+            "train rows, which is not saved: use fairjax.preprocess.prepare_rows in Python"
         )
     if saved.module is not None:
         if settings.code is not None:

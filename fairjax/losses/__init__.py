@@ -1,6 +1,6 @@
 """Losses: cross-entropies and fairness terms, as plain functions and composed in `Loss(base, terms)`.
 
-Each term is also a plain function, to add to any loss, as is any measure of the scores:
+Most terms are also plain functions, to add to any loss, as is any measure of the scores:
 `cross_entropy(logits, batch) + 4.0 * abs(fairjax.spd(jax.nn.sigmoid(logits), batch.y, batch.a))`.
 """
 

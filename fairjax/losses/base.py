@@ -216,11 +216,14 @@ def check_weight(name: str, weight: Any) -> None:
     """Check that a weight, or each of a path of weights, is not negative and finite; traced weights pass.
 
     Raises:
-        ValueError: naming the term and the weight.
+        TypeError: if the weight is a list or a tuple.
+        ValueError: if it is negative or not finite. The message names the term and the weight.
 
     Example:
         >>> check_weight("mmd", 5.0)
     """
+    if isinstance(weight, list | tuple):
+        raise TypeError(f"the weight of {name} must be a number, or an array for a path of weights, got {weight!r}")
     if isinstance(weight, jax.core.Tracer) or not isinstance(weight, int | float | np.ndarray | np.generic | jax.Array):
         return
     values = np.asarray(weight)  # not JAX, which would choose its devices when a default loss is made at import

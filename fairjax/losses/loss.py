@@ -53,7 +53,7 @@ class Loss:
         if isinstance(self.base, type) or isinstance(self.base, str | Term):
             raise TypeError(f"base must be a loss of the labels, such as CrossEntropy(), got {self.base!r}")
         for entry in self.terms if isinstance(self.terms, tuple | list) else (self.terms,):
-            if isinstance(entry, type | str) or isinstance(self.terms, Term):
+            if isinstance(entry, type | str | int | float) or callable(entry) or isinstance(self.terms, Term):
                 raise TypeError(f"terms must be a tuple of terms, such as (Mmd(weight=5.0),), got {self.terms!r}")
             if isinstance(entry, Term):
                 check_weight(name_of(type(entry)), entry.weight)

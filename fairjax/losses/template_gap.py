@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from fairjax.checks import indicator, nan_unless
 from fairjax.hyperparameters import check_choice, static
-from fairjax.losses.base import Outputs, Term, term
+from fairjax.losses.base import Data, Outputs, Term, term
 from fairjax.metrics import probabilities
 from fairjax.types import AnyArray, Inputs, Rows
 
@@ -30,6 +33,9 @@ def template_gap(
     Returns:
         A scalar; 0 at parity. NaN if there is no person of a group, unless the form is "people".
 
+    Raises:
+        ValueError: if shapes differ, or groups are not 0 and 1.
+
     Example:
         >>> template_gap(jnp.array([[0.25, 0.5], [0.5, 1.0]]), jnp.array([False, True])).item()
         0.375
@@ -41,11 +47,12 @@ def template_gap(
         )
     if form == "people":
         return jnp.var(jnp.mean(scores, axis=1))
-    ones = jnp.asarray(a).astype(scores.dtype)[:, None]
-    difference = jnp.sum(scores * (1 - ones), axis=0) / jnp.sum(1 - ones) - jnp.sum(scores * ones, axis=0) / jnp.sum(
-        ones
-    )
-    return jnp.abs(jnp.mean(difference)) if form == "mean" else jnp.mean(jnp.square(difference))
+    is_one, valid = indicator("a", a)
+    ones = is_one.astype(scores.dtype)[:, None]
+    zeros = 1 - ones
+    difference = jnp.sum(scores * zeros, axis=0) / jnp.sum(zeros) - jnp.sum(scores * ones, axis=0) / jnp.sum(ones)
+    gap = jnp.abs(jnp.mean(difference)) if form == "mean" else jnp.mean(jnp.square(difference))
+    return nan_unless(valid, gap)
 
 
 @term
@@ -76,6 +83,22 @@ class TemplateGap(Term):
     def __post_init__(self):
         """Validate the hyperparameters."""
         check_choice("form", self.form, ("mean", "cells", "people"))
+
+    def bind(self, data: Data) -> "TemplateGap":
+        """Check that there are two classes, and people of both groups.
+
+        Raises:
+            ValueError: otherwise.
+        """
+        if data.num_classes != 2:
+            raise ValueError(f"TemplateGap compares the scores of two classes, found {data.num_classes} classes")
+        if self.form != "people" and not isinstance(self.a, jax.core.Tracer):
+            found = np.unique(np.asarray(self.a))
+            if len(found) != 2:
+                raise ValueError(
+                    f"TemplateGap needs people of two groups, found {found.tolist()}: form='people' needs none"
+                )
+        return super().bind(data)
 
     def observe(self, logits_of: Callable[[Inputs], Float[Array, "n *c"]], batch: Rows) -> Float[Array, "people cells"]:
         """Compute the scores of all sentences."""

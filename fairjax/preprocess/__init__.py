@@ -13,7 +13,7 @@ from fairjax.preprocess.columns import column_indices
 from fairjax.preprocess.correlation import CorrelationRemoval
 from fairjax.preprocess.gaussian import GaussianCells
 from fairjax.preprocess.optimized import OptimizedPreprocessing, distortion_adult, distortion_compas
-from fairjax.preprocess.preparing import PreparedSplits, prepare, prepare_many
+from fairjax.preprocess.preparing import PreparedSplits, prepare, prepare_many, prepare_rows
 from fairjax.preprocess.projection import group_direction, principal_directions, project_out
 from fairjax.preprocess.removal import Removal
 from fairjax.preprocess.repair import QuantileRepair
@@ -80,6 +80,7 @@ __all__ = [
     "group_direction",
     "prepare",
     "prepare_many",
+    "prepare_rows",
     "preprocessor",
     "principal_directions",
     "project_out",

@@ -12,7 +12,7 @@ from jaxtyping import Array, Key
 from fairjax.data.dataset import Dataset
 from fairjax.data.scaler import mean_and_scale
 from fairjax.preprocess.base import Prepared, Preprocessor, is_concrete
-from fairjax.types import SHARED, KeyArray, Rows, Split, concatenated, weights_of
+from fairjax.types import SHARED, Batch, Inputs, KeyArray, Rows, Split, concatenated, weights_of
 
 
 class PreparedSplits(NamedTuple):
@@ -62,13 +62,7 @@ def prepare(preprocessors: Any, key: KeyArray, split: Split, *, dataset: Dataset
     """
     chain = _chain(preprocessors, dataset)
     _check_split(split, 1)
-    parts = _raw_parts(split)
-    for number, preprocessor in enumerate(chain):
-        ready = preprocessor.ready(parts.train)
-        stage = _jitted if preprocessor.traceable else _stage
-        parts = stage(ready, jax.random.fold_in(key, number), parts)
-    if is_concrete(parts):
-        _check_result(parts)
+    parts = _chained(chain, key, _raw_parts(split))
     return _with_weights(split, parts) if _weights_only(chain) else _with_table(split, parts)
 
 
@@ -133,6 +127,61 @@ def prepare_many(
         return PreparedSplits(weighted, new_axes)
     new_axes = Split(*(None if leaf is None else 0 for leaf in _with_axes(splits, parts)))
     return PreparedSplits(_with_tables(splits, parts, axes), new_axes)
+
+
+def prepare_rows(
+    preprocessors: Any, key: KeyArray, split: Split, x: Inputs, a: Any = None, *, dataset: Dataset | None = None
+) -> Inputs:
+    """Map features of new rows as `prepare` maps those of the test part.
+
+    A network that was trained on a prepared split knows its features only: pass new rows through this function before
+    they are standardised and decided, with the arguments that `prepare` was called with. For a seed of `prepare_many`
+    these are its key, and its split before preprocessing.
+
+    Args:
+        preprocessors: as for `prepare`.
+        key: the key of `prepare`.
+        split: the split that `prepare` was given.
+        x: features of new rows, in the units of the table.
+        a: their groups, for maps that differ between groups.
+        dataset: as for `prepare`.
+
+    Returns:
+        The new features, in the units of the table.
+
+    Raises:
+        TypeError: as `prepare`.
+        ValueError: as `prepare`, or if groups are needed and not given.
+
+    Example:
+        >>> from fairjax import data
+        >>> from fairjax.preprocess import Removal
+        >>> x = jnp.arange(60.0).reshape(30, 2)
+        >>> split = data.split(jax.random.key(0), x, jnp.arange(30) % 2, jnp.arange(30) % 3 > 0)
+        >>> prepare_rows(Removal(columns=(1,)), jax.random.key(1), split, jnp.array([[5.0, 7.0]])).tolist()
+        [[5.0, 0.0]]
+    """
+    chain = _chain(preprocessors, dataset)
+    _check_split(split, 1)
+    needing = [type(preprocessor).__name__ for preprocessor in chain if preprocessor.needs_group_at_test]
+    if a is None and needing:
+        raise ValueError(f"{' and '.join(needing)} map features by group: pass the groups of the new rows as a")
+    parts = _raw_parts(split)
+    count = jax.tree.leaves(x)[0].shape[0]
+    groups = jnp.zeros((count, *parts.test.a.shape[1:]), parts.test.a.dtype) if a is None else jnp.asarray(a)
+    parts = parts._replace(test=Batch(jax.tree.map(jnp.asarray, x), jnp.zeros(count, parts.test.y.dtype), groups))
+    return _chained(chain, key, parts).test.x
+
+
+def _chained(chain: Sequence[Preprocessor], key: KeyArray, parts: "_RawParts") -> "_RawParts":
+    """Apply preprocessors to the parts of one seed, one after another."""
+    for number, preprocessor in enumerate(chain):
+        ready = preprocessor.ready(parts.train)
+        stage = _jitted if preprocessor.traceable else _stage
+        parts = stage(ready, jax.random.fold_in(key, number), parts)
+    if is_concrete(parts):
+        _check_result(parts)
+    return parts
 
 
 class _RawParts(NamedTuple):

@@ -80,7 +80,9 @@ def _training(settings: Settings, structure: Structure, data: Mapping[str, Any],
     if settings.loss != type(settings.loss)():
         lines.append(f"* **Loss**: {' + '.join([settings.loss.base, *settings.loss.terms])}.")
     if settings.preprocess:
-        lines.append(f"* **Preprocessing** of train parts: {', then '.join(settings.preprocess)}.")
+        lines.append(
+            f"* **Preprocessing** by maps and weights of the train part: {', then '.join(settings.preprocess)}."
+        )
     lines += _columns(settings, data) if settings.table else []
     lines += [_GIVEN] if given else []
     lines += [f"* **Warning**: {warning}." for warning in data["warnings"]]

@@ -98,6 +98,10 @@ class ScoredSeed(NamedTuple):
     """The threshold of the scores, tuned on the validation data."""
     num_groups: int
     """Number of groups, which is not traced."""
+    train_weights: Float[AnyArray, " m"] | None = None
+    """Weights of the train rows."""
+    valid_weights: Float[AnyArray, " v"] | None = None
+    """Weights of the validation rows."""
 
 
 class Decided(NamedTuple):
@@ -112,7 +116,7 @@ class Decided(NamedTuple):
 def _corpus_level(seed: ScoredSeed, *, parity: bool) -> Decided:
     """Give groups the shares among accepted rows that they have among all training rows, or among those with y = 1."""
     among = jnp.ones_like(seed.train_y) if parity else seed.train_y
-    target = corpus_shares(among, seed.train_a, num_groups=seed.num_groups).shares
+    target = corpus_shares(among, seed.train_a, num_groups=seed.num_groups, weights=seed.train_weights).shares
     parts = (seed.valid_scores, seed.valid_a), (seed.test_scores, seed.test_a)
     valid, test = (corpus_level(scores - seed.threshold, a, target) for scores, a in parts)
     return Decided(
@@ -121,9 +125,9 @@ def _corpus_level(seed: ScoredSeed, *, parity: bool) -> Decided:
 
 
 def _calibrated_equalized_odds(seed: ScoredSeed, *, cost: Cost) -> Decided:
-    """Mix scores at the rates of the validation data, and cut them at 0.5, as AIF360 does."""
+    """Mix scores at the rates of the validation data, and accept those above 0.5."""
     columns = seed.valid_scores, seed.valid_y, seed.valid_a
-    fit = calibrated_equalized_odds(*columns, cost=cost, num_groups=seed.num_groups)
+    fit = calibrated_equalized_odds(*columns, cost=cost, weights=seed.valid_weights, num_groups=seed.num_groups)
     valid_key, test_key = jax.random.split(seed.key)
     valid = fit.decide(seed.valid_scores, seed.valid_a, key=valid_key)
     test = fit.decide(seed.test_scores, seed.test_a, key=test_key)
@@ -209,7 +213,8 @@ whichever is better on validation data, and `reject_option_paper` works as in th
 `calibrated_equalized_odds` equalises the cost in its name on validation data, by default the weighted one, and cuts
 scores at 0.5.
 `corpus_level` gives the groups the shares among accepted rows that they have among training rows with label 1, and
-`corpus_level_parity` their shares among all training rows; valid and test rows are each decided as a whole."""
+`corpus_level_parity` their shares among all training rows; if train rows were preprocessed, those of validation rows.
+Valid and test rows are each decided as a whole."""
 
 METHODS.reserve(POSTPROCESSORS, "a postprocessor")
 POSTPROCESSORS.reserve(METHODS, "a method")

@@ -13,14 +13,14 @@ from fairjax.methods import Parts
 from fairjax.metrics import num_groups, probabilities
 from fairjax.postprocess import group_thresholds
 from fairjax.runs.postprocessors import Decided, ScoredSeed
-from fairjax.types import AnyArray, Batch
+from fairjax.types import AnyArray, Rows, weights_of
 
 
 class Scored(NamedTuple):
-    """Scores (in place of features; a single column for two classes), labels and groups of the valid and test parts."""
+    """The valid and test parts with scores in place of features; a single column for two classes."""
 
-    valid: Batch
-    test: Batch
+    valid: Rows
+    test: Rows
 
 
 def _scores(logits: Float[AnyArray, "runs n c"]) -> Float[Array, "runs n c"]:
@@ -31,8 +31,7 @@ def _scores(logits: Float[AnyArray, "runs n c"]) -> Float[Array, "runs n c"]:
 @jax.jit
 def score(logits: Parts) -> Scored:
     """Compute the scores of networks on the valid and test parts."""
-    valid, test = (Batch(_scores(part.x), part.y, part.a) for part in (logits.valid, logits.test))
-    return Scored(valid, test)
+    return Scored(*(part._replace(x=_scores(part.x)) for part in (logits.valid, logits.test)))
 
 
 @jax.jit
@@ -53,9 +52,9 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
 
     def one(scored: Scored) -> loop.Trace:
         valid, test = scored
-        found = group_thresholds(measure, valid.x[:, 0], valid.y, valid.a, rule=rule)
+        found = group_thresholds(measure, valid.x[:, 0], valid.y, valid.a, rule=rule, weights=weights_of(valid))
         decisions = found.decide(test.x[:, 0], test.a).astype(jnp.float32)
-        there = selection.evaluate_at(measure, decisions, test.y, test.a, jnp.array(0.5))
+        there = selection.evaluate_at(measure, decisions, test.y, test.a, jnp.array(0.5), weights=weights_of(test))
         return loop.Trace(found.evaluation, there._replace(threshold=found.evaluation.threshold))
 
     return jax.vmap(one)(scored)
@@ -63,7 +62,7 @@ def by_group(measure, rule, scored: Scored) -> loop.Trace:
 
 @functools.partial(jax.jit, static_argnames=("measure", "decide"))
 def postprocess(
-    measure, decide: Callable[[ScoredSeed], Decided], keys, train: Batch, scored: Scored, thresholds
+    measure, decide: Callable[[ScoredSeed], Decided], keys, train: Rows, scored: Scored, thresholds
 ) -> loop.Trace:
     """Apply a postprocessor to the scores of all seeds, and evaluate its decisions.
 
@@ -71,7 +70,7 @@ def postprocess(
         measure: the measure of bias.
         decide: the postprocessor's function of one seed.
         keys: one random key per seed.
-        train: labels and groups of the train part.
+        train: rows with the labels and groups from which targets are computed.
         scored: scores, labels and groups of the valid and test parts.
         thresholds: the thresholds of the networks, tuned on the valid part.
 
@@ -79,15 +78,15 @@ def postprocess(
         One candidate per network.
     """
 
-    def one(key, train: Batch, scored: Scored, threshold) -> loop.Trace:
+    def one(key, train: Rows, scored: Scored, threshold) -> loop.Trace:
         valid, test = scored
         seed = ScoredSeed(
             key, train.y, train.a, valid.x[:, 0], valid.y, valid.a, test.x[:, 0], test.a, threshold,
-            num_groups(measure, train.a),
+            num_groups(measure, train.a), weights_of(train), weights_of(valid),
         )  # fmt: skip
         decided = decide(seed)
         valid, test = (
-            selection.evaluate_at(measure, decisions, part.y, part.a, jnp.array(0.5))
+            selection.evaluate_at(measure, decisions, part.y, part.a, jnp.array(0.5), weights=weights_of(part))
             for decisions, part in ((decided.valid, valid), (decided.test, test))
         )
         return loop.Trace(*(evaluation._replace(threshold=decided.threshold) for evaluation in (valid, test)))

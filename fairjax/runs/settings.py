@@ -353,6 +353,7 @@ class Settings:
         except ValueError as error:
             raise ValueError(f"preprocess: {error}") from error
         object.__setattr__(self, "preprocess", written)  # the one form in which they are stored
+        self._check_rows()
         self._check_network()
         for name in ("methods", "seeds"):
             values = getattr(self, name)
@@ -366,6 +367,19 @@ class Settings:
             raise ValueError(f"save_every must be a number of seconds, at least 0, got {self.save_every}")
         if self.group_size is not None and self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
+
+    def _check_rows(self) -> None:
+        """Check that what is computed from train rows, or without weights, is so for the rows that there are."""
+        moved = [text for text in self.preprocess if parse_preprocessor(text).changes != "features"]
+        pooling = [name for name in (self.selection.rule, *self.selection.also) if RULES[name]().data == "pooled"]
+        if moved and pooling:
+            raise ValueError(
+                f"the rule {pooling[0]} estimates the bias from train rows too, and {moved[0]} changes them: select by "
+                "another rule, such as expected"
+            )
+        unweighted = [name for name in self.methods if name in POSTPROCESSORS and POSTPROCESSORS[name].decide]
+        if self.weight is not None and unweighted:
+            raise ValueError(f"{' and '.join(unweighted)} cannot use the weights of rows: leave out {unweighted[0]}")
 
     def _check_network(self) -> None:
         """Check that the network suits the data, and that settings of training are not given with a trained network."""

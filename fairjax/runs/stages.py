@@ -212,12 +212,14 @@ class MappedPostprocessing(Stage):
         """Apply the postprocessor."""
         run = originals.run
         keys = fold_in_all(keys_of(run.settings), zlib.crc32(self.name.encode()))
+        # preprocessed train rows have other shares of groups and labels than the population
+        counted = originals.logits.valid if run.settings.preprocess else originals.logits.train
         with run.timings.stage(self.name):
             trace = programs.postprocess(
                 originals.task.measure,
                 POSTPROCESSORS[self.name].program,
                 seeds.replicate(keys, run.machine.mesh),
-                originals.logits.train,
+                counted,
                 originals.scored,
                 originals.evaluated[0].valid.threshold,
             )

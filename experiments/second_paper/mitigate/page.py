@@ -119,9 +119,9 @@ FRONTIERS = "Frontiers at the threshold 0.5 of the methods that do not need the 
 """The title of the tables of frontiers."""
 
 NEEDS = (
-    "All methods but those that remove the attribute see it as a feature here, as the second paper's do; a decision "
-    "that must not depend on it can use none of those. Methods that need it of new rows by themselves treat two people "
-    "who differ in nothing else by different rules."
+    "All methods but those that remove or replace the attribute see it as a feature here, as the second paper's do; a "
+    "decision that must not depend on it can use none of those. Methods that need it of new rows by themselves treat "
+    "two people who differ in nothing else by different rules."
 )
 """The text above the table of needs."""
 

@@ -83,7 +83,11 @@ def at_test(row: str) -> str:
     """Return whether a method needs the attribute of new rows, by itself or as a feature."""
     entry = ENTRIES[row]
     return (
-        "yes" if entry.at_test else "no" if any(text.startswith("removal") for text in entry.preprocess) else "feature"
+        "yes"
+        if entry.at_test
+        else "no"
+        if any(text.startswith(("removal", "replacement")) for text in entry.preprocess)
+        else "feature"
     )
 
 

@@ -2,14 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
 import fairjax
 from fairjax import data
-from fairjax.losses import Loss, TemplateGap, template_gap
+from fairjax.losses import Data, Loss, Mmd, TemplateGap, template_gap
 from fairjax.nn import Mlp, from_linen
 from fairjax.preprocess import group_direction, principal_directions, project_out
+from fairjax.types import Batch
 
 SCORES = np.random.default_rng(0).uniform(size=(6, 5)).astype(np.float32)
 A = np.array([0, 1, 1, 0, 0, 1], bool)
@@ -76,3 +78,43 @@ def test_principal_directions_are_those_of_the_covariance():
     np.testing.assert_allclose(np.abs(np.sum(vectors * found, axis=1)), 1, rtol=1e-4)
     with pytest.raises(ValueError, match="count must be from 1 to 4"):
         principal_directions(h, 5)
+
+
+@pytest.mark.parametrize(
+    ("a", "classes", "message"),
+    [
+        (np.array([False, True]), 3, "compares the scores of two classes, found 3 classes"),
+        (np.array([True, True]), 2, "needs people of two groups, found .True.: form='people' needs none"),
+    ],
+)
+def test_data_that_the_term_does_not_fit_are_refused(a, classes, message):
+    term = TemplateGap(sentences=np.ones((2, 3, 4), np.float32), a=a)
+    rows = Batch(np.ones((2, 4), np.float32), np.array([False, True]), a)
+    with pytest.raises(ValueError, match=message):
+        term.bind(Data(rows, num_classes=classes))
+
+
+@pytest.fixture
+def unhooked():
+    """Switch off the tests' type checks, which would fail before the library's own."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_groups_that_are_not_0_and_1_are_refused(unhooked):
+    with pytest.raises(ValueError, match="a must hold 0 and 1 only, found 1, 2"):
+        template_gap(jnp.ones((2, 3)), jnp.array([1, 2]))
+    assert jnp.isnan(jax.jit(template_gap)(jnp.ones((2, 3)), jnp.array([1, 2])))
+    assert template_gap(jnp.array([[0.25], [0.5]]), jnp.array([0, 1])) == 0.25
+
+
+@pytest.mark.parametrize("terms", [(5.0,), (template_gap,)])
+def test_what_is_no_term_is_refused(terms, unhooked):
+    with pytest.raises(TypeError, match="terms must be a tuple of terms"):
+        Loss(terms=terms)
+
+
+def test_a_list_is_no_path_of_weights(unhooked):
+    with pytest.raises(TypeError, match="the weight of MMD must be a number, or an array for a path of weights"):
+        Loss(terms=(Mmd(weight=[1.0, -1.0]),))

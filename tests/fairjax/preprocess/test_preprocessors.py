@@ -10,7 +10,15 @@ import pytest
 from tables import OPTIONS, dataset, keys, made, of_seed, one_split, raw_part, splits
 
 from fairjax import Mlp, Training, fit_many, from_linen
-from fairjax.preprocess import PREPROCESSORS, Preprocessor, Reweighing, prepare, prepare_many, preprocessor
+from fairjax.preprocess import (
+    PREPROCESSORS,
+    Preprocessor,
+    Reweighing,
+    prepare,
+    prepare_many,
+    prepare_rows,
+    preprocessor,
+)
 from fairjax.types import SHARED, weights_of
 
 TRACEABLE = [name for name, kind in PREPROCESSORS.items() if kind.traceable]
@@ -52,6 +60,32 @@ def test_an_entry_is_described(name):
     assert all(field.kw_only for field in source)
     leaves, structure = jax.tree.flatten(made(name))
     assert jax.tree.unflatten(structure, leaves) == made(name)
+
+
+@pytest.mark.parametrize("name", [name for name in TRACEABLE if PREPROCESSORS[name].changes == "features"])
+def test_new_rows_are_mapped_as_the_test_part_is(name):
+    before, test = one_split(), raw_part(one_split(), "test")
+    mapped = prepare_rows(adapted(name), keys()[0], before, test.x, test.a)
+    same(mapped, raw_part(alone(name), "test").x)
+    assert not np.array_equal(mapped, test.x)
+    if PREPROCESSORS[name].needs_group_at_test:
+        with pytest.raises(ValueError, match="map features by group: pass the groups of the new rows as a"):
+            prepare_rows(adapted(name), keys()[0], before, test.x)
+
+
+def test_a_removed_column_of_new_rows_changes_no_decision():
+    chain = [made("removal"), Reweighing()]
+    split = prepare(chain, keys()[0], one_split())
+    network = from_linen(Mlp(widths=(4,)))
+    variables = network.init(jax.random.key(0), split.x[:2])
+    x = np.asarray(raw_part(one_split(), "test").x)
+    other = np.where(np.arange(x.shape[1]) == 2, 1 - x, x)  # the attribute is another one
+
+    def logits(rows):
+        mapped = prepare_rows(chain, keys()[0], one_split(), rows)
+        return network.apply(variables, (mapped - split.mean[None]) / split.scale[None])[0]
+
+    same(logits(x), logits(other))
 
 
 def test_labels_are_unique():

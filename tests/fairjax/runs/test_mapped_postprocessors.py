@@ -10,7 +10,8 @@ from fairjax.postprocess import calibrated_equalized_odds, corpus_level, corpus_
 from fairjax.runs import programs
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.programs import Scored
-from fairjax.types import Batch
+from fairjax.selection import ConstrainedObjective
+from fairjax.types import Batch, WeightedBatch
 
 MAPPED = [name for name, entry in POSTPROCESSORS.items() if entry.program is not None]
 THRESHOLDS = np.array([0.4, 0.55], np.float32)
@@ -70,6 +71,48 @@ def test_all_seeds_are_each_seed_alone(name, groups):
             assert evaluation.balanced_accuracy[seed] == pytest.approx(accuracy, abs=1e-6)
             threshold = THRESHOLDS[seed] if name.startswith("corpus_level") else 0.5
             assert evaluation.threshold[seed] == np.float32(threshold)
+
+
+def weighed_and_repeated(seed, n):
+    """Return rows with whole weights, and the same rows with each one as often as its weight says."""
+    rows = part(seed, n, 2)
+    weights = np.random.default_rng(seed).integers(1, 4, n)
+    weighed = WeightedBatch(*rows, np.broadcast_to(weights.astype(np.float32), (2, n)))
+    return weighed, Batch(*(np.repeat(column, weights, axis=1) for column in rows))
+
+
+@pytest.mark.parametrize("name", ["group_thresholds", "corpus_level"])
+def test_weights_are_rows_repeated(name):
+    (train, trains), (valid, valids), (test, tests) = (weighed_and_repeated(seed, 120) for seed in range(3))
+    measure = make_measure("spd", 2)
+    if name == "group_thresholds":
+        rule = ConstrainedObjective(epsilon=0.1)
+        traces = [programs.by_group(measure, rule, Scored(*parts)) for parts in ((valid, test), (valids, tests))]
+    else:
+        decide = POSTPROCESSORS[name].program
+        traces = [
+            programs.postprocess(measure, decide, keys(), counted, Scored(test, test), THRESHOLDS)
+            for counted in (train, trains)
+        ]
+    for part_name in ("valid", "test"):
+        one, other = (getattr(trace, part_name) for trace in traces)
+        np.testing.assert_allclose(one.bias, other.bias, atol=1e-6)
+        np.testing.assert_allclose(one.balanced_accuracy, other.balanced_accuracy, atol=1e-6)
+
+
+def test_mixing_rates_use_the_weights_of_validation_rows():
+    valid, _ = weighed_and_repeated(1, 150)
+    seen = []
+
+    def decide(seed):
+        seen.append(seed.valid_weights is not None and seed.train_weights is None)
+        return POSTPROCESSORS["calibrated_equalized_odds"].program(seed)
+
+    measure, train = make_measure("spd", 2), part(0, 200, 2)
+    weighed = programs.postprocess(measure, decide, keys(), train, Scored(valid, valid), THRESHOLDS)
+    rows = Scored(Batch(*valid[:3]), valid)
+    unweighted = programs.postprocess(measure, decide, keys(), train, rows, THRESHOLDS)
+    assert seen == [True, False] and not np.array_equal(weighed.test.bias, unweighted.test.bias)
 
 
 def test_a_seed_without_a_label_of_a_group_has_no_numbers_and_the_others_do():

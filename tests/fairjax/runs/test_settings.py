@@ -109,6 +109,29 @@ def test_the_dataclasses_refuse_the_same_from_python(kind, values):
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"preprocess": ("removal,columns=sex", "reweighing"), "selection": Selection(rule="pooled")},
+            "the rule pooled estimates the bias from train rows too, and reweighing changes them",
+        ),
+        (
+            {"preprocess": ("resampling",), "selection": Selection(also=("expected", "pooled"))},
+            "the rule pooled estimates the bias from train rows too, and resampling changes them",
+        ),
+        (
+            {"table": ("t.csv",), "label": "y", "protected": ("a",), "weight": "w", "methods": ("reject_option",)},
+            "reject_option cannot use the weights of rows: leave out reject_option",
+        ),
+    ],
+)
+def test_settings_that_would_count_other_rows_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Debias(**values)
+    assert Debias(preprocess=("removal,columns=sex",), selection=Selection(rule="pooled")).selection.rule == "pooled"
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--simulation.alpha nan", "simulation.alpha must be a finite number"),
