@@ -71,6 +71,7 @@ def lines(row: str, candidates: list[tuple[float | None, float | None, dict, dic
         for part, cells in (("valid", valid), ("test", test)):
             about = {"dataset": "adult", "row": row, "measure": measure, "candidate": number, "weight": weight}
             about |= {"bound": bound, "threshold": "tuned", "part": part, "probe": 0.6, "seconds": 1.0}
+            about["diverged"] = 2 if row == "mmd" else 0
             made += [{**cells, **about, "seed": seed} for seed in SETTINGS.seeds]
     frame = pd.DataFrame(made).astype({"weight": float, "bound": float})
     return pd.concat([frame, quantities(frame), biases(frame)], axis=1)
@@ -133,6 +134,8 @@ def test_means_and_comparisons_with_nothing(table):
         "in the order of the rows"
     )
     assert means.loc["mmd", "median_weight"] == 5.0 and means.loc["mmd", "met"] == 1.0
+    shown = page_tables.main_table(tables.summary(chosen), "adult", "spd")
+    assert [row.cells[0].small for row in shown.rows if "diverged" in row.cells[0].small] == ["weight 5, 2 diverged"]
     assert means.loc["reweighing", "parity"] == 1.0 and means.loc[NOTHING, "parity"] == pytest.approx(0.5)
     against = tables.against_nothing(chosen).set_index("row")
     assert against.loc["pruning", "mean"] == pytest.approx(0.85) and NOTHING not in against.index

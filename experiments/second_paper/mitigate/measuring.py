@@ -98,7 +98,8 @@ def _compute(left: list[Unit], loaded: Subject, settings: Mitigate, folder: Path
             checkpoint.save(folder / BASE, network_of(settings), computed.variables, about=about, overwrite=True)
         (folder / ROWS).mkdir(exist_ok=True)
         write_json(folder / ROWS / unit.file, plain(computed))  # last: marks the unit as finished
-        console.print(f"  {unit.file.removesuffix('.json')}: {time.perf_counter() - start:.0f} s", soft_wrap=True)
+        lost = f", {computed.diverged} networks diverged" if computed.diverged else ""
+        console.print(f"  {unit.file.removesuffix('.json')}: {time.perf_counter() - start:.0f} s{lost}", soft_wrap=True)
 
 
 class _Shared:
@@ -185,6 +186,7 @@ def _lines(dataset: str, unit: Unit, saved: dict[str, Any], seeds: tuple[int, ..
                 frame = frame.assign(**about, part=part, seed=list(seeds))
                 frame["probe"] = np.nan if candidate["probe"] is None else candidate["probe"]
                 frame["seconds"] = saved["seconds"] / count / len(seeds)
+                frame["diverged"] = saved["diverged"]
                 lines.append(frame)
     return lines
 

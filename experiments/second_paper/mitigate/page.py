@@ -16,7 +16,8 @@ READING = (
     "splits with |bias| within the bound. Probe is the balanced accuracy with which a logistic regression tells the "
     "group from the last hidden layer (0.5: not at all); it is empty where the network is the shared one. s is seconds "
     "per network, with compilation. The last columns say whether the protected attribute a is needed to train, and of "
-    "new rows. Best of the methods that do not need it of new rows: bold; grey: needs it."
+    'new rows; "feature" if only as one of the network\'s features. Best of the methods that do not need it otherwise: '
+    "bold; grey: needs it. Networks that diverged, of all weights and splits, count with their last finite check."
 )
 """How the main tables are read."""
 

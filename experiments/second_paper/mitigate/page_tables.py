@@ -54,6 +54,7 @@ def main_table(summary: pd.DataFrame, dataset: str, measure: str) -> Table:
         entry = ENTRIES[line["row"]]
         small = [f"weight {line['median_weight']:g}"] if len(entry.path) > 1 else []
         small += ["own thresholds"] if entry.own_threshold else []
+        small += [f"{line['diverged']} diverged"] if line["diverged"] else []
         objective = Cell(
             shown(line["objective"], ".3f"),
             f"± {shown(line['objective_sd'], '.2f')}",

@@ -69,7 +69,8 @@ def summary(chosen: pd.DataFrame) -> pd.DataFrame:
     groups = chosen.assign(parity=chosen["parity"].where(np.isfinite(chosen["parity"]))).groupby(KEYS, sort=False)
     means, deviations = groups[list(MEANS)].mean(), groups[list(MEANS)].std(ddof=1).add_suffix("_sd")
     weights = groups["weight"].median().rename("median_weight")
-    return ordered(pd.concat([means, deviations, weights, groups.size().rename("splits")], axis=1).reset_index())
+    counts = groups["diverged"].first(), groups.size().rename("splits")
+    return ordered(pd.concat([means, deviations, weights, *counts], axis=1).reset_index())
 
 
 def fixed(table: pd.DataFrame, threshold: str = HALF) -> pd.DataFrame:
