@@ -53,6 +53,7 @@ def main_table(summary: pd.DataFrame, dataset: str, measure: str) -> Table:
     for _, line in here.iterrows():
         entry = ENTRIES[line["row"]]
         small = [f"weight {line['median_weight']:g}"] if len(entry.path) > 1 else []
+        small += [f"multiplier {line['median_weight']:g}"] if line["row"] == "grid_search" else []
         small += ["own thresholds"] if entry.own_threshold else []
         small += [f"{line['diverged']} diverged"] if line["diverged"] else []
         objective = Cell(

@@ -45,11 +45,12 @@ def _grid(subject: Subject, settings: Mitigate, shared: dict[str, Any]) -> Compu
     seeds, count = result.error.shape
     variables = jax.tree.map(lambda leaf: _multiplier_first(jnp.asarray(leaf)), result.variables)
     evaluated = evaluate_networks(network, variables, repeated(subject.splits, subject.axes, count), subject.axes)
+    raised, lowered = np.asarray(result.multipliers)[:, :, 0, 0].T  # both constraints on group 0, one of them 0
     candidates = []
     for i in range(count):
         own = slice(i * seeds, (i + 1) * seeds)
         tables = {name: Tables(table.valid[own], table.test[own]) for name, table in evaluated.tables.items()}
-        candidates.append(Candidate(float(i + 1), None, tables, evaluated.probe[own]))
+        candidates.append(Candidate(round(float(raised[i] - lowered[i]), 6), None, tables, evaluated.probe[own]))
     return Computed(candidates, seconds, int(np.sum(np.asarray(result.diverged))))
 
 
