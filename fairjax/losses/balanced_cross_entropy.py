@@ -31,12 +31,14 @@ def balanced_cross_entropy(
     Args:
         logits: logits of a mini-batch.
         batch: the mini-batch, of which labels and weights are used.
-        shares: share of each class in the data from which mini-batches are drawn; see `class_shares`.
+        shares: share of each class in the data from which mini-batches are drawn; see `class_shares`. A class whose
+            share is 0 has the weight that it would have with a share of 1.
 
     Returns:
         A scalar whose expectation over mini-batches is the mean of the classes' mean cross-entropies.
     """
     count, shares = shares.shape[0], shares.astype(logits.dtype)
+    shares = jnp.where(shares > 0, shares, 1.0)
     class_share = jnp.where(batch.y, shares[1], shares[0]) if count == 2 else shares[batch.y]
     valid = check_targets(logits, batch)
     loss = weighted_mean(1.0 / count / class_share * cross_entropies(logits, batch.y), weights_of(batch))

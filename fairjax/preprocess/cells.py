@@ -1,7 +1,7 @@
 """Cells of label and group: their codes, their numbers of rows, and the preprocessors that depend on them."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,9 @@ class CellPreprocessor(Preprocessor):
 
     num_classes: int | None = static(None)
     """Number of classes. By default two if labels are booleans, and otherwise one more than the largest code."""
+    groups_only: ClassVar[bool] = False
+    """Whether labels do not matter, so that a cell of label and group may be empty, but no group."""
+
     num_groups: int | None = static(None)
     """Number of groups. By default two if groups are booleans, and otherwise one more than the largest code."""
 
@@ -73,12 +76,16 @@ class CellPreprocessor(Preprocessor):
         """Check the cells of all seeds, and return the preprocessor with the numbers of classes and groups.
 
         Raises:
-            ValueError: naming a cell that has no row, or none of positive weight.
+            ValueError: naming a cell, or a group, that has no row, or none of positive weight.
         """
         checked = super().adapted(trains)
         counts = {name: _count(trains, name, getattr(self, name)) for name in ("num_classes", "num_groups")}
         known = dataclasses.replace(checked, **counts)
-        _check_not_empty(known.weights_by_seed(trains))
+        totals = known.weights_by_seed(trains)
+        if self.groups_only:
+            _check_groups_not_empty(np.sum(totals, axis=1))
+        else:
+            _check_not_empty(totals)
         return known
 
     def cells(self, train: Rows) -> Cells:
@@ -133,6 +140,18 @@ def _groups(a: Any) -> Any:
             "are not defined for memberships or overlapping groups"
         )
     return checks.vector("a", a)
+
+
+def _check_groups_not_empty(totals: Float[np.ndarray, "seeds groups"]) -> None:
+    """Check that every group of every seed has a row of positive weight."""
+    empty = np.argwhere(~(totals > 0))
+    if len(empty):
+        seed, group = empty[0]
+        where = f" of split {seed}" if len(totals) > 1 else ""
+        raise ValueError(
+            f"the train part{where} has no row with a={group}, so nothing can be learned there: use more rows, a "
+            "larger train part, or merge groups"
+        )
 
 
 def _check_not_empty(totals: Float[np.ndarray, "seeds classes groups"]) -> None:

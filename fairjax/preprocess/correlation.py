@@ -46,6 +46,7 @@ class CorrelationRemoval(CellPreprocessor):
     equation: ClassVar[str] = "x' = x - alpha (E[x | a] - E[x])"
     changes: ClassVar[Literal["features"]] = "features"
     needs_group_at_test: ClassVar[bool] = True
+    groups_only: ClassVar[bool] = True
 
     alpha: Number = 1.0
     """Share of the dependence that is removed, from 0, none, to 1, all of it."""
@@ -56,7 +57,7 @@ class CorrelationRemoval(CellPreprocessor):
         check_share("alpha", self.alpha)
 
     def apply(self, key: KeyArray, train: Rows) -> Prepared:
-        """Shift the features, as described for `Preprocessor`; they are NaN if a cell of traced rows is empty."""
+        """Shift the features, as described for `Preprocessor`; they are NaN if a group of traced rows is empty."""
         ready = self.ready(train)
         table = matrix(train.x, "CorrelationRemoval")
         cells = ready.cells(train)

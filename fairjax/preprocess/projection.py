@@ -55,7 +55,7 @@ def project_out(x: Float[Any, "n k"], directions: Float[AnyArray, "m k"]) -> Flo
 
     Args:
         x: representations, one row per example.
-        directions: the directions, one per row; they need be neither orthogonal nor of unit length.
+        directions: the directions, one per row; they need be neither orthogonal nor of unit length, nor independent.
 
     Returns:
         The representations, orthogonal to all directions.
@@ -74,5 +74,7 @@ def project_out(x: Float[Any, "n k"], directions: Float[AnyArray, "m k"]) -> Flo
     x, directions = jnp.asarray(x), jnp.asarray(directions)
     if directions.ndim != 2 or directions.shape[1] != x.shape[-1]:
         raise ValueError(f"directions must be of shape (number, {x.shape[-1]}), found {directions.shape}")
-    basis = jnp.linalg.qr(directions.T)[0]
-    return x - (x @ basis) @ basis.T
+    _, sizes, rows = jnp.linalg.svd(directions, full_matrices=False)
+    least = sizes[0] * max(directions.shape) * jnp.finfo(sizes.dtype).eps
+    basis = jnp.where((sizes > least)[:, None], rows, 0.0)  # directions that follow from others span nothing new
+    return x - (x @ basis.T) @ basis

@@ -54,6 +54,7 @@ class QuantileRepair(CellPreprocessor):
     equation: ClassVar[str] = "x' = (1 - level) x + level median_g F_g^-1(F_a(x))"
     changes: ClassVar[Literal["features"]] = "features"
     needs_group_at_test: ClassVar[bool] = True
+    groups_only: ClassVar[bool] = True
 
     level: Number = 1.0
     """How far values move, from 0, not at all, to 1, all the way."""
@@ -75,7 +76,7 @@ class QuantileRepair(CellPreprocessor):
         return dataclasses.replace(known, columns=indices_of(known.columns, dataset.features))
 
     def apply(self, key: KeyArray, train: Rows) -> Prepared:
-        """Repair the features, as described for `Preprocessor`; they are NaN if a cell of traced rows is empty."""
+        """Repair the features, as described for `Preprocessor`; they are NaN if a group of traced rows is empty."""
         ready = self.ready(train)
         table = matrix(train.x, "QuantileRepair")
         cells = ready.cells(train)

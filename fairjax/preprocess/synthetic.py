@@ -32,23 +32,27 @@ class Template(NamedTuple):
     """Greatest value of each column, standardised."""
     is_binary: Bool[Array, " d"]
     """Whether a column has no more than two values, so that a generated value must be one of them."""
+    is_exclusive: Bool[Array, " d"]
+    """Whether at most one column of the variable has its greater value in each row."""
+    is_complete: Bool[Array, " d"]
+    """Whether at least one column of the variable has its greater value in each row."""
     variables: tuple[int, ...]
     """Number of the variable of each column."""
 
     @property
     def in_code(self) -> Bool[Array, " d"]:
-        """Whether a column belongs to a variable of several columns with two values each: a one-hot code."""
+        """Whether a column belongs to a variable of several exclusive columns with two values each: a one-hot code."""
         count = max(self.variables) + 1
         variables = jnp.array(self.variables, jnp.int32)
         columns = jax.ops.segment_sum(jnp.ones(len(self.variables), jnp.int32), variables, num_segments=count)
         binary = jax.ops.segment_sum(self.is_binary.astype(jnp.int32), variables, num_segments=count)
-        return ((columns > 1) & (columns == binary))[variables]
+        return ((columns > 1) & (columns == binary))[variables] & self.is_exclusive
 
     def chosen(self, votes: Float[Array, "m d"]) -> Bool[Array, "m d"]:
         """Decide which binary columns get their greater value.
 
-        In a one-hot code, it is the column with the most votes; every other binary column decides alone, by whether
-        its votes are positive.
+        In a one-hot code, it is the column with the most votes, which must be positive if there are rows of no
+        category; every other binary column decides alone, by whether its votes are positive.
         """
         variables = jnp.array(self.variables, jnp.int32)
         count = max(self.variables) + 1
@@ -56,7 +60,8 @@ class Template(NamedTuple):
         place = jnp.arange(votes.shape[1], dtype=jnp.int32)
         first = jnp.where(votes == best, place[None], votes.shape[1])
         first = jax.vmap(lambda row: jax.ops.segment_min(row, variables, num_segments=count))(first)[:, variables]
-        return jnp.where(self.in_code[None], place[None] == first, votes > 0)
+        is_first = (place[None] == first) & (self.is_complete[None] | (votes > 0))
+        return jnp.where(self.in_code[None], is_first, votes > 0)
 
     def restored(self, values: Float[Array, "m d"], votes: Float[Array, "m d"]) -> Float[Array, "m d"]:
         """Return generated rows in the unit of the table; binary columns get one of their two values."""
@@ -178,4 +183,10 @@ class RowGenerator(CellPreprocessor):
         mean, scale = mean_and_scale(table)
         x = (table - mean[None]) / scale[None]
         variables = tuple(order[name] for name in names)
-        return Template(x, mean, scale, (low - mean) / scale, (high - mean) / scale, is_binary, variables)
+        is_high = ((table > low[None]) & is_binary[None]).astype(jnp.int32)
+        highs = jax.ops.segment_sum(is_high.T, jnp.array(variables, jnp.int32), num_segments=len(order))[
+            jnp.array(variables, jnp.int32)
+        ]
+        is_exclusive, is_complete = jnp.all(highs <= 1, axis=1), jnp.all(highs >= 1, axis=1)
+        low, high = (low - mean) / scale, (high - mean) / scale
+        return Template(x, mean, scale, low, high, is_binary, is_exclusive, is_complete, variables)

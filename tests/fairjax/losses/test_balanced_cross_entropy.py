@@ -77,3 +77,15 @@ def test_rows_of_a_single_class_give_finite_losses_and_gradients():
     value, slopes = jax.value_and_grad(balanced_cross_entropy)(logits, rows, shares)
     assert value == pytest.approx(0.5 * float(cross_entropies(logits, rows.y).mean()), rel=1e-6)
     assert np.isfinite(slopes).all() and slopes.any()
+
+
+@pytest.mark.parametrize("count", LABELS)
+def test_rows_without_weight_change_nothing_also_if_they_are_all_of_a_class(count):
+    y, logits = LABELS[count], jnp.asarray(LOGITS[count])
+    last = y.astype(int) == count - 1
+    weights = np.where(last, 0, 1).astype(np.float32)
+    shares = class_shares(batch(y, weights), count)
+    assert shares[count - 1] == 0
+    found, slope = jax.value_and_grad(balanced_cross_entropy)(logits, batch(y, weights), shares)
+    without = balanced_cross_entropy(logits[~last], batch(y[~last]), shares)
+    assert found == pytest.approx(float(without), rel=1e-5) and jnp.isfinite(slope).all()

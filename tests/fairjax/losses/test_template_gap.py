@@ -118,3 +118,16 @@ def test_what_is_no_term_is_refused(terms, unhooked):
 def test_a_list_is_no_path_of_weights(unhooked):
     with pytest.raises(TypeError, match="the weight of MMD must be a number, or an array for a path of weights"):
         Loss(terms=(Mmd(weight=[1.0, -1.0]),))
+
+
+@pytest.mark.parametrize(
+    ("directions", "expected"),
+    [
+        ([[0.0, 3.0, 0.0], [0.0, -6.0, 0.0]], [1.0, 0.0, 3.0]),
+        ([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [1.0, 2.0, 3.0]),
+        ([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 1.0, 0.0]], [0.0, 0.0, 3.0]),
+    ],
+)
+def test_directions_that_depend_on_each_other_span_no_more(directions, expected):
+    found = project_out(jnp.array([[1.0, 2.0, 3.0]]), jnp.array(directions))
+    np.testing.assert_allclose(found, [expected], atol=1e-6)

@@ -55,6 +55,20 @@ def test_all_cells_are_filled_up_with_valid_rows(rows, generated, generator):
     assert np.isclose(x[:, 2:] * (1 - x[:, 2:]), 0, atol=1e-5).all()
 
 
+@pytest.mark.parametrize("generator", [SMOTE, GAUSS])
+def test_codes_without_a_column_for_one_category_generate_that_category_too(rows, generator):
+    """Most rows have the category that has no column, and flags that exclude nothing are no code."""
+    n = len(rows.y)
+    job = np.random.default_rng(1).choice(3, n, p=[0.8, 0.1, 0.1])
+    both = np.random.default_rng(2).random((n, 2)) < 0.8
+    x = np.column_stack([rows.x[:, 0], job == 1, job == 2, both]).astype(np.float32)
+    with_base = generator.__class__(fill="cells", variables=("first", "job", "job", "flags", "flags"))
+    new = np.asarray(apply(with_base, new_key(), rows._replace(x=jnp.asarray(x))).train.x[n:])
+    assert new[:, 1:3].sum(axis=1).max() <= 1 + 1e-5
+    assert (new[:, 1:3].sum(axis=1) < 0.5).mean() > 0.6
+    assert (new[:, 3:].sum(axis=1) > 1.5).mean() > 0.5
+
+
 def test_smote_rows_lie_between_neighbours(rows, generated):
     n = len(rows.y)
     new, code, new_code = np.asarray(generated[SMOTE].x[n:]), cells(rows), cells(generated[SMOTE])[n:]
