@@ -26,8 +26,8 @@ class AdversarialTerm(Term):
     layer: str = static("last")
     """The layer that the adversary sees: "last", "output", or the name of a layer with units."""
     how: Literal["alternating", "reversal", "projected"] = static("alternating")
-    """Way of training: `steps` steps of the adversary before each step of the network; one step beside it (gradient
-    reversal), which is cheaper, but leaves an adversary that is easily deceived; or one step beside it, with the
+    """Way of training: `steps` steps of the adversary before each step of the network; one step at the same time
+    (gradient reversal), which is cheaper, but leaves a weaker adversary; or one step at the same time, with the
     network's gradient projected as by Zhang et al."""
     form: Form = static("hidden")
     """The adversary: one hidden layer of ReLU units, or a logistic regression, which is on the scaled score (as by
@@ -43,7 +43,7 @@ class AdversarialTerm(Term):
     (opportunity)."""
     ramp: int | None = static(None)
     """Number of steps of the network during which the weight rises from 0, as 2 / (1 + exp(-10 p)) - 1 at the share p
-    of the steps; the whole weight from the start if omitted. Large weights need it, lest training diverges."""
+    of the steps; the whole weight from the start if omitted. With large weights, training may diverge without it."""
     num_groups: int | None = static(None)
     """Number of groups; that of the data if omitted."""
     num_classes: int | None = static(None)
@@ -103,7 +103,7 @@ class AdversarialTerm(Term):
         return {"predictor": predictor} | ({} if self.ramp is None else {"step": jnp.zeros((), jnp.float32)})
 
     def value(self, params: PyTree[Array], outputs: Outputs, batch: Rows) -> Float[Array, ""]:
-        """Compute minus the loss of the adversary; 0 if there are not two groups to tell apart."""
+        """Compute the term that the network descends; 0 if there are not two groups to tell apart."""
         value = self._gain(self.own_loss(params, outputs, batch))
         if self.ramp is None:
             return value

@@ -16,8 +16,8 @@ class Adversary(AdversarialTerm):
     """An adversary that predicts the group from the activations of a layer, against which the network learns.
 
     The adversary descends the cross-entropy of the group, and the network descends weight * -(that cross-entropy), so
-    that its activations no longer tell the group. Whether they do is to be measured by a new probe
-    (`fairjax.detect.probe`), never by the loss of the adversary, which the network has learnt to deceive.
+    that its activations no longer tell the group. Measure whether they do by a new probe
+    (`fairjax.detect.probe`), not by the loss of the adversary, against which the network was trained.
 
     References:
         Ganin et al. (2016), Domain-adversarial training of neural networks, JMLR, https://arxiv.org/abs/1505.07818

@@ -130,7 +130,7 @@ def marked_columns(annotation: Any, columns: Sequence[str], by: str = "fairness_
 
 @term
 class Attribution(Term):
-    """Penalty of what the logit's attributions give to some features (Eq. 1 of the survey of Du et al. 2020).
+    """Penalty on the attributions of the logit to some features (Eq. 1 of the survey of Du et al. 2020).
 
     The features are those that carry the protected attribute, for instance the columns of variables that
     `fairjax.detect.annotate` calls sensitive; see `marked_columns`. A large weight has the effect of
@@ -181,7 +181,7 @@ class Attribution(Term):
         """Compute the attributions of the mini-batch.
 
         Raises:
-            ValueError: if the inputs are no matrix of floating-point features.
+            ValueError: if the inputs are not a matrix of floating-point features.
         """
         x = batch.x
         if not hasattr(x, "ndim") or x.ndim != 2 or not jnp.issubdtype(x.dtype, jnp.floating):

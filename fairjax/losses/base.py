@@ -115,7 +115,7 @@ class Term:
 
     @property
     def own_steps(self) -> int:
-        """Number of steps of the term's own parameters per step of the network, before it; 0: one step beside it."""
+        """Steps of the term's own parameters before each step of the network; 0: one step at the same time."""
         return 0
 
     @property
@@ -139,7 +139,7 @@ class Term:
         return replace(self, **unknown) if unknown else self
 
     def observe(self, logits_of: Callable[[Inputs], Float[Array, "n *c"]], batch: Rows) -> PyTree[Array]:
-        """Return what the term needs beside logits and layers, such as derivatives by the inputs. Default: nothing.
+        """Return what the term needs beside logits and layers, such as input derivatives. Default: nothing.
 
         Args:
             logits_of: computes the logits of any inputs in evaluation mode, with the current parameters.

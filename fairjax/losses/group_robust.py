@@ -70,7 +70,7 @@ def group_means(losses: Float[Array, " n"], rows: Grouped) -> tuple[Float[Array,
 
 @term
 class GroupRobust(Term):
-    """The mean cross-entropy of the worst group, to lower the loss of the group that fares worst.
+    """The mean cross-entropy of the group with the greatest loss: group distributionally robust optimisation.
 
     By default, weights of the groups are learned: those of groups with a greater loss grow exponentially, which is
     smoother than the maximum over the groups of a mini-batch. The loss of all labels is still added; give the term a

@@ -29,7 +29,7 @@ def hsic(
     The estimate is tr(K H L H) / (n - 1)^2, which is biased. L is 1 for two rows of one group and 0 otherwise, so the
     trace is a sum of u'Ku over the groups, where u is the centred indicator of a group; for two groups it is 2 u'Ku.
     K is the mean of Gaussian kernels, as for `mmd`, plus `linear` times the linear kernel divided by the mean squared
-    distance. A Gaussian kernel of many units hardly sees a small shift along one direction, and the linear one does.
+    distance. A Gaussian kernel of many units hardly changes with a small shift in one direction; the linear one does.
 
     Args:
         h: activations of shape (n, units), or numbers of shape (n,).

@@ -74,7 +74,7 @@ def _gaussian_form_jvp(widths: tuple[float, ...], primals: Any, tangents: Any) -
 def _sums_of_kernels(
     widths: tuple[float, ...], h: Float[Array, "n u"]
 ) -> tuple[Float[Array, "n n"], Float[Array, "n n"]]:
-    """Return the sum of the kernels, and its derivative by the squared distance."""
+    """Return the sum of the kernels, and its derivative with respect to the squared distance."""
     squares, ones = jnp.sum(h * h, axis=1, keepdims=True), jnp.ones_like(h[:, :1])
     left, right = jnp.concatenate([-2.0 * h, squares, ones], axis=1), jnp.concatenate([h, ones, squares], axis=1)
     distances = jnp.maximum(_product(left, right.T), 0.0)  # |a|^2 + |b|^2 - 2 ab as one product

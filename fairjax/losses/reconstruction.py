@@ -19,7 +19,7 @@ class Reconstruction(Term):
     """Mean squared error of a decoder that reconstructs the features from a layer and the group.
 
     It is used beside a term that removes the group from the layer, so that the layer remains useful for other tasks.
-    The decoder is told the group, so that the layer need not keep it.
+    The group is an input of the decoder, so that the layer need not encode it.
 
     References:
         Madras, Creager, Pitassi, Zemel (2018), Learning adversarially fair and transferable representations, ICML,
@@ -57,7 +57,7 @@ class Reconstruction(Term):
         """Return the initial parameters of the decoder.
 
         Raises:
-            ValueError: if the inputs are no matrix of floating-point features.
+            ValueError: if the inputs are not a matrix of floating-point features.
         """
         x, h = batch.x, outputs.layers[self.layer]
         if not hasattr(x, "ndim") or len(x.shape) != 2 or not jnp.issubdtype(x.dtype, jnp.floating):

@@ -18,10 +18,10 @@ class Residual(Term):
     """Dependence of translated features on the group, minus that of the residual, plus a reconstruction error.
 
     For a network that translates its features x into features x~ of the same space and predicts from these, such as
-    `fairjax.nn.ResidualDecomposition`: the group shall be in the residual x - x~ and not in x~. Parity is that of this
-    network's predictions; another classifier of x~ may still find the group, since a Gaussian kernel of many features
-    hardly sees a small shift along one direction. `linear` adds the kernel that does. It is not in `TERMS`, since it
-    cannot be used with any network.
+    `fairjax.nn.ResidualDecomposition`: the residual x - x~ should encode the group, and x~ should not. Parity
+    is reached for the predictions of this network only: another classifier of x~ may still find the group, since a
+    Gaussian kernel of many features hardly changes with a small shift along one direction. `linear` adds a kernel that
+    does. The term is not in `TERMS`, since it needs a network of this kind.
 
     References:
         Quadrianto, Sharmanska, Thomas (2019), Discovering fair representations in the data domain, CVPR,

@@ -59,7 +59,7 @@ def template_gap(
 class TemplateGap(Term):
     """Penalty of differences between groups of people in template sentences, in every step of training.
 
-    The sentences, or their embeddings, are part of the term, since they are no rows of the data. It is not in `TERMS`,
+    The sentences, or their embeddings, are part of the term, since they are not rows of the data. It is not in `TERMS`,
     since it cannot be made from a name and numbers alone.
 
     Example:

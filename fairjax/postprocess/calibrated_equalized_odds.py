@@ -79,7 +79,8 @@ class CalibratedEqualizedOdds(NamedTuple):
     def decide(self, scores: Any, a: Any, *, key: KeyArray, threshold: Number = 0.5) -> Bool[Array, " n"]:
         """Accept the rows whose score after `mix` exceeds a threshold.
 
-        A base rate below the threshold rejects every row that it replaces: check that `base_rates` and threshold suit.
+        If the base rate of a group is not above the threshold, every row whose score it replaces is rejected: check
+        `base_rates`.
 
         Args:
             scores: scores in [0, 1].
@@ -116,8 +117,8 @@ def calibrated_equalized_odds(
     paper and of AIF360's `CalibratedEqOddsPostprocessing`.
 
     Like AIF360, this returns the probability as computed, also if it is not in [0, 1]; see `mix_rates` and `equalises`.
-    Of a group whose cost is that of the constant score and not the greatest, which no mixture can change, the rate is
-    infinite.
+    If the cost of a group equals that of the constant score and is not the greatest, no mixture can raise it, and the
+    rate is infinite.
 
     Args:
         scores: scores in [0, 1], calibrated in each group.

@@ -26,9 +26,9 @@ def corpus_shares(
 ) -> CorpusShares:
     """Compute the share of each group among the rows of a class, b(g, o) = P(a = g | y = o).
 
-    Those of the training labels are the targets of `corpus_level`, so that predictions do not amplify the association
-    of outputs and groups. Those of all rows, `corpus_shares(jnp.ones(n, bool), a)`, are the shares P(a = g):
-    predictions with these shares have statistical parity.
+    With the shares of the training labels as targets of `corpus_level`, predictions do not amplify the association of
+    outputs and groups. With the shares of all rows, P(a = g), computed by `corpus_shares(jnp.ones(n, bool), a)`,
+    predictions have statistical parity.
 
     Args:
         y: labels in {0, 1}; codes if `num_classes` is given.

@@ -35,7 +35,7 @@ def balanced_rows(
         Row numbers, in increasing order. For the test part of a split, `split.test[balanced_rows(...)]`.
 
     Raises:
-        ValueError: if `rows` is no such multiple or more than there are. If the values are traced, rows of a cell that
+        ValueError: if `rows` is not such a multiple, or is too large. If the values are traced, rows of a cell that
             is too small are repeated, which cannot be detected.
 
     Example:

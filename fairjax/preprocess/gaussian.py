@@ -20,7 +20,7 @@ class GaussianCells(RowGenerator):
 
     Binary columns are drawn by a Gaussian copula: the greater value where the Gaussian number is above the quantile
     that keeps the share of this value in the cell. In a one-hot code, the column that is farthest above its quantile
-    gets it.
+    gets the greater value.
 
     Example:
         >>> from fairjax.types import Batch
@@ -32,7 +32,7 @@ class GaussianCells(RowGenerator):
     """
 
     label: ClassVar[str] = "Gaussian cells"
-    reference: ClassVar[str] = "Gaussian per label and group"
+    reference: ClassVar[str] = "fairjax"
     equation: ClassVar[str] = "x ~ N(mean(y, a), covariance(y, a))"
 
     shrinkage: Number = 0.1

@@ -14,9 +14,10 @@ from fairjax.types import Inputs, KeyArray, Rows
 class Removal(ColumnPreprocessor):
     """Remove columns: they become constant 0, so that a network cannot use them.
 
-    Map new rows too, by `prepare_rows`: training does not change the weights of a constant column, so they are random.
-    The shape of the table does not change, and the functions that a network can compute are the same as for a table
-    without these columns. Without the attribute alone, a network can still find it from its proxies.
+    Pass new rows through `prepare_rows` too: training does not change the weights of a constant column, so they keep
+    their random initial values. The shape of the table does not change, and the functions that a network can compute
+    are the same as for a table without these columns. If only the attribute is removed, a network can still infer it
+    from its proxies.
 
     Example:
         >>> import jax

@@ -99,8 +99,8 @@ class Balancing(CellPreprocessor):
 
     to: int | str = static("largest")
     """Number of rows of each cell of label and group: "largest", that of the largest cell, so that rows are repeated;
-    "smallest", that of the smallest, so that rows are left out; or a number. Of the seeds of `prepare_many`, all get
-    the same number: the largest or the smallest of all seeds."""
+    "smallest", that of the smallest, so that rows are left out; or a number. All seeds of `prepare_many` get the same
+    number: the largest or the smallest of all seeds."""
 
     def __post_init__(self):
         """Validate the hyperparameters."""

@@ -83,8 +83,8 @@ class RowGenerator(CellPreprocessor):
     """What gets new rows: "groups" with fewer rows than the largest group, with their own shares of labels; or "cells"
     of label and group with fewer rows than the largest cell."""
     rows: int | None = static(None)
-    """Number of generated rows; by default as many as are missing, of the seeds of `prepare_many` in that which needs
-    most. They are divided in proportion to how many rows are missing."""
+    """Number of generated rows. By default, as many as are missing; for `prepare_many`, as many as are missing in the
+    seed that needs the most. They are divided in proportion to the number of rows that each cell lacks."""
     variables: tuple[str, ...] | None = static(None)
     """Name of the variable of each column, so that one-hot codes remain valid; by default from the columns' names if
     they are known, and otherwise every column is a variable."""

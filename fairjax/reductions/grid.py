@@ -24,7 +24,7 @@ from fairjax.types import Split, Variables
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class GridSearchResult:
-    """The networks of a grid of multipliers, and the selected one of each seed. It decides at a score of 0.5."""
+    """The networks of a grid of multipliers, and the selected one of each seed. Scores above 0.5 are accepted."""
 
     variables: Variables
     """Variables of all networks, with leading axes of seeds and multipliers."""

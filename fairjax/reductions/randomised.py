@@ -18,8 +18,8 @@ from fairjax.types import KeyArray, Variables
 class Randomised:
     """A distribution over networks. Its arrays have a leading axis of seeds if it was made for many seeds.
 
-    For each row one network is drawn, whose decision at a score of 0.5 is made. Equal rows may therefore get different
-    decisions; `probabilities` shows how likely each is accepted.
+    For each row one network is drawn, and the row is accepted if the score of this network exceeds 0.5. Equal rows may
+    therefore get different decisions; `probabilities` computes how likely each row is to be accepted.
     """
 
     variables: Variables
@@ -66,7 +66,7 @@ class Randomised:
             Whether each row is accepted, with a leading axis of seeds if there is one.
 
         Raises:
-            TypeError: if the key is no typed key.
+            TypeError: if the key is not a typed key.
             ValueError: as `probabilities`.
         """
         if not is_typed_key(key):

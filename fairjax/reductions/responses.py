@@ -99,7 +99,7 @@ def trainer(
     """Check the arguments that all reductions share, and collect them.
 
     Raises:
-        TypeError: if an argument has the wrong type, or labels are no booleans.
+        TypeError: if an argument has the wrong type, or labels are not booleans.
         ValueError: if the splits have no axis of seeds, or groups are memberships.
     """
     config = Training() if training is None else training

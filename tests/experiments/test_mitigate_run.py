@@ -1,4 +1,4 @@
-"""The command `mitigate` on small made data: what it counts, what it writes, and how it resumes."""
+"""The command `mitigate` on small simulated data: what it counts, what it writes, and how it resumes."""
 
 import json
 

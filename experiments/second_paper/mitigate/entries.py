@@ -65,7 +65,7 @@ def _pre_entries() -> dict[str, Entry]:
         "removal_proxies": _pre("Attribute and proxies removed", "removal,columns=PROXIES"),
         "replacement_proxies": _pre("Attribute and proxies drawn", "replacement,columns=PROXIES,how=marginal"),
         "reweighing": _pre("Reweighing", "reweighing"),
-        "resampling": _pre("Resampling with these weights", "resampling"),
+        "resampling": _pre("Resampling", "resampling"),
         "swap_augmentation": _pre("Swap augmentation", "swap_augmentation"),
         "oversampling": _pre("Equal cells, oversampled", "balancing"),
         "undersampling": _pre("Equal cells, undersampled", "balancing,to=smallest"),

@@ -121,8 +121,8 @@ FRONTIERS = "Frontiers at the threshold 0.5 of the methods that do not need the 
 
 NEEDS = (
     "All methods but those that remove or replace the attribute see it as a feature here, as the second paper's do; a "
-    "decision that must not depend on it can use none of those. Methods that need it of new rows by themselves treat "
-    "two people who differ in nothing else by different rules."
+    "decision that must not depend on it can use none of those. Methods that themselves need the attribute of new "
+    "rows apply different rules to two people who differ in the attribute alone."
 )
 """The text above the table of needs."""
 
@@ -131,7 +131,7 @@ LIMITS = (
     "The weights of terms are three or four per method, from experience with these data. A finer path would raise the "
     "methods whose weights are far apart.",
     "Removal of proxies removes all variables that are associated with the group by at least 0.15. Another bound is "
-    "another method.",
+    "would remove other variables.",
     "Optimized pre-processing is left out, since it needs few discrete features; `table3` measures it. Groups with few "
     "rows, whose accuracy is lower, are another question; `quality` measures what raises it.",
 )

@@ -40,7 +40,7 @@ class Candidate(NamedTuple):
     tables: dict[str, Tables]
     """Tables by threshold, one entry per seed."""
     probe: Float[np.ndarray, " seeds"] | None = None
-    """What the last hidden layer says of the group, if the network is another one."""
+    """Balanced accuracy of a probe for the group on the last hidden layer, if the network is not the shared one."""
 
 
 class Computed(NamedTuple):

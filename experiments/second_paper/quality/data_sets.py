@@ -15,13 +15,13 @@ from fairjax.data.scaler import mean_and_scale
 from fairjax.types import Batch, Split, concatenated
 
 DATA_STREAM, HOLDING_STREAM, TRAINING_STREAM = 0x9A11, 0x9A12, 0x9A13
-"""Numbers that are folded into a seed's key for made rows, for the choice of held-back rows, and for training."""
+"""Numbers that are folded into a seed's key for simulated rows, for the choice of held-back rows, and for training."""
 
 SOURCE_ANGLE = 20.0
-"""Angle of the minority's rule in the made source, in degrees; it is 75 in the target."""
+"""Angle of the minority's rule in the simulated source, in degrees; it is 75 in the target."""
 
 MADE_VALID, MADE_TEST = 0.25, 1.0
-"""Numbers of valid and of test rows of the made data, as shares of the number of train rows."""
+"""Numbers of valid and of test rows of the simulated data, as shares of the number of train rows."""
 
 
 class Problem(NamedTuple):
@@ -52,7 +52,7 @@ def problem(name: str, seeds: tuple[int, ...], *, rows: int, minimum: int) -> Pr
     Args:
         name: "minority" or "adult".
         seeds: the seeds.
-        rows: number of train rows of the made data.
+        rows: number of train rows of the simulated data.
         minimum: least number of test rows of a group that is compared.
 
     Raises:
@@ -68,7 +68,7 @@ def seed_keys(seeds: tuple[int, ...], stream: int) -> Key[Array, " seeds"]:
 
 
 def made_problem(seeds: tuple[int, ...], rows: int, minimum: int) -> Problem:
-    """Draw the made data anew for each seed: 3 % of the train rows are of a minority with another rule.
+    """Draw the simulated data anew for each seed: 3 % of the train rows are of a minority with another rule.
 
     The valid part is drawn like the train part, the test part is balanced, `more` is half as many rows of the minority
     alone as there are train rows, and the source is balanced and has another angle between the rules.
@@ -88,7 +88,7 @@ def made_problem(seeds: tuple[int, ...], rows: int, minimum: int) -> Problem:
 
 
 def _made_sizes(rows: int) -> dict[str, int]:
-    """Return the numbers of rows of the made parts, in their order in the table."""
+    """Return the numbers of rows of the simulated parts, in their order in the table."""
     sizes = {"train": rows, "valid": int(MADE_VALID * rows), "test": int(MADE_TEST * rows)}
     return sizes | {"more": rows // 2, "source": rows}
 

@@ -35,11 +35,11 @@ class Quality:
     """Compare ways to serve under-represented groups better, by the gap in accuracy between groups."""
 
     datasets: tuple[Literal["minority", "adult"], ...] = DATASETS
-    """Made data with a minority of 3 %, and Adult with the cells of race and sex."""
+    """Simulated data with a minority of 3 %, and Adult with the cells of race and sex."""
     seeds: tuple[int, ...] = SEEDS
-    """One split, or one drawing of the made data, and one network per seed."""
+    """One split, or one draw of the simulated data, and one network per seed."""
     rows: int = 4000
-    """Number of train rows of the made data."""
+    """Number of train rows of the simulated data."""
     minimum: int = 50
     """Least number of test rows of a group that is compared."""
     widths: tuple[int, ...] = (32, 32)
@@ -49,7 +49,7 @@ class Quality:
     batch_size: int = 128
     """Rows per mini-batch."""
     tuning_steps: int = 160
-    """Steps on the target of networks that were trained on a source; 5 steps of the made data."""
+    """Steps on the target of networks that were trained on a source; 5 epochs of the simulated data by default."""
     out: Path = Path("results/quality")
     """Folder of the results. An interrupted run continues from there."""
 

@@ -197,8 +197,8 @@ ROWS = {
     "group_weights": Row(
         "Group weights",
         "yes",
-        "Every group weighs the same in the loss. It shows what the rows at hand suffice for once they are heard; it "
-        "adds no information on the group, so what remains of the gap may be for lack of rows.",
+        "Every group weighs the same in the loss. It shows how small the gap can be made with the rows at hand; the "
+        "weights add no information on the group, so the rest of the gap may be due to a lack of rows.",
         prepared_by(lambda problem: Reweighing(target="groups")),
     ),
     "cell_weights": Row(
@@ -211,8 +211,8 @@ ROWS = {
     "oversampling": Row(
         "Oversampling",
         "yes",
-        "Rows of small cells of label and group are repeated. It is the weighting again, by sampling; repeated rows "
-        "are no new people.",
+        "Rows of small cells of label and group are repeated. This has the effect of weights, by sampling; repeated "
+        "rows are not new people.",
         prepared_by(_equal_cells),
     ),
     "undersampling": Row(
@@ -227,14 +227,14 @@ ROWS = {
         "SMOTE",
         "yes",
         "New rows between neighbours of one cell. It shows whether smoothing between the known rows helps; a row "
-        "between two people is no person, and nothing beyond the known rows is learned.",
+        "between two people is not a real person, and nothing beyond the known rows is learned.",
         prepared_by(lambda problem: Smote(rows=_generated(problem))),
     ),
     "gaussian": Row(
         "Gaussian cells",
         "yes",
         "New rows from mean and covariance of each cell. It shows what these moments hold; it helps as far as a cell "
-        "is nearly Gaussian, which the made data are.",
+        "is nearly Gaussian, which the simulated data are.",
         prepared_by(lambda problem: GaussianCells(rows=_generated(problem))),
     ),
     "more_rows": Row(
@@ -261,8 +261,8 @@ ROWS = {
     "transfer": Row(
         "Transfer",
         "to collect rows",
-        "The network starts from one of a source with many rows of the under-represented groups. It shows what "
-        "survives of the source after some steps on the target; a source with a similar rule must exist.",
+        "The network starts from one trained on a source with many rows of the under-represented groups. It shows "
+        "how much of what was learned there remains after tuning; a source with a similar rule must exist.",
         transfer,
     ),
     "transfer_weights": Row(

@@ -13,7 +13,7 @@ from experiments.second_paper.quality.rows import ROWS
 from fairjax.report.markdown_table import markdown_table
 from fairjax.runs.files import write_text
 
-LABELS = {"minority": "Made data, minority of 3 %", "adult": "Adult, cells of race and sex"}
+LABELS = {"minority": "Simulated data, minority of 3 %", "adult": "Adult, cells of race and sex"}
 """Names of the data sets in tables and figures."""
 
 QUANTITIES = ("accuracy", "gap", "worst")
@@ -31,13 +31,13 @@ NOTE = (
 )
 
 LIMITS = (
-    "Seeds of the made data are new drawings. Splits of Adult share rows, so intervals and p-values say how far "
+    "Seeds of the simulated data are new draws. Splits of Adult share rows, so intervals and p-values say how far "
     "numbers depend on the random split, not how they would vary among other people.",
     "All rows have the same number of steps, up to half an epoch, without early stopping; transfer has the steps on "
     "the source, and those of tuning on the target in addition.",
-    "In the made data both groups can be predicted equally well, so the whole gap is due to few rows and one shared "
-    "network. On Adult, the groups' incomes are not equally predictable: the larger the share of one label, the higher "
-    "the accuracy. A gap there is therefore no sign of too few rows, and need not close with more of them.",
+    "In the simulated data both groups can be predicted equally well, so the whole gap is due to few rows and one "
+    "shared network. On Adult, the groups' incomes are not equally predictable: the larger the share of one label, the "
+    "higher the accuracy. A gap there is therefore no sign of too few rows, and need not close with more of them.",
 )
 
 

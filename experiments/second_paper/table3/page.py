@@ -15,11 +15,11 @@ from fairjax.report.page import render
 PAPER = "Du, Yang, Zou, Hu: Fairness in deep learning: a computational perspective, IEEE Intelligent Systems 2020"
 
 LIMITS = (
-    "The paper does not tell its features, hidden sizes, epochs, hyperparameters, coding of groups and labels, or "
-    "whether its three runs had different splits. Agreement with its numbers is therefore agreement of one reading.",
+    "The paper does not state its features, hidden sizes, epochs, hyperparameters, coding of groups and labels, or "
+    "whether its three runs had different splits. Agreement with its numbers holds for our choice of these only.",
     "Several of our rows stand beside one printed row, with and without duplicates, and the one that agrees best is "
     "named: the more candidates, the easier it is to agree by chance. A number whose "
-    "deviation is above 0.1 agrees with nothing.",
+    "deviation is above 0.1 is never counted as agreeing.",
     "Splits share rows. Deviations and p-values say how far a number depends on the random split and initialisation, "
     "and not how it would vary among other people; p-values over splits are too small for that.",
     "Numbers are standardised, and columns of 0 and 1 are left as they are. Standardised too, the rare charge texts of "

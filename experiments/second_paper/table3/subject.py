@@ -117,7 +117,7 @@ def numbers_scaled(splits: Split) -> Split:
     """Return splits that standardise numbers, and leave columns of 0 and 1 as they are.
 
     A rare category, such as the text of a charge that one person in thousands has, would otherwise be a number above
-    50, from which networks learn single rows by heart.
+    50, by which networks memorise single rows.
     """
     flags = ((splits.x == 0) | (splits.x == 1)).all(axis=0)[None]
     return splits._replace(mean=jnp.where(flags, 0.0, splits.mean), scale=jnp.where(flags, 1.0, splits.scale))
