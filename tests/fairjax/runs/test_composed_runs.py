@@ -124,6 +124,6 @@ def test_the_card_and_predict_know_the_preprocessing(tmp_path, monkeypatch, caps
     assert PROGRAM.main(["debias", *words]) == 0
     card = Path("run/card.md").read_text()
     assert "* **Loss**: cross_entropy + parity:2." in card
-    assert "* **Preprocessing** of train parts: removal,columns=age." in card
+    assert "* **Preprocessing** by maps and weights of the train part: removal,columns=age." in card
     assert PROGRAM.main("predict --network run/networks/trained --table loans.csv".split()) == 2
     assert "features that removal,columns=age changed by a map" in capsys.readouterr().err
