@@ -365,19 +365,14 @@ def _terms(results: dict[str, Any]) -> Iterator[str]:
     keys = {shape: key for shape, key in keys.items() if results["contenders"].get(key, {}).get("measures")}
     if not keys:
         return
-    names = dict.fromkeys(name for key in keys.values() for name in results["contenders"][key]["measures"])
     rows = []
-    for name in names:
-        seconds = {shape: view.value(results, key, name) for shape, key in keys.items()}
-        plain = {shape: view.value(results, key, WITHOUT_TERMS) for shape, key in keys.items()}
-        cells = [
-            (
-                number(None if (taken := seconds[shape]) is None else taken * 1e6),
-                number(view.ratio(taken, plain[shape])),
-            )
-            for shape in keys
-        ]
-        rows.append((name, *itertools.chain.from_iterable(cells)))
+    for name in dict.fromkeys(name for key in keys.values() for name in results["contenders"][key]["measures"]):
+        cells: list[str] = []
+        for key in keys.values():
+            seconds = view.value(results, key, name)
+            ratio = view.ratio(seconds, view.value(results, key, WITHOUT_TERMS))
+            cells += [number(None if seconds is None else seconds * 1e6), number(ratio)]
+        rows.append((name, *cells))
     yield "## Terms of the loss"
     yield table(("term", *itertools.chain.from_iterable((f"{shape}, µs", "ratio") for shape in keys)), rows)
     settings = results["settings"]

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-BenchPart = Literal[  # fmt: skip
+BenchPart = Literal[
     "steps",
     "torch",
     "whole",

@@ -1,13 +1,12 @@
 """Training with each term of the composed loss beside training without terms."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 import fairjax
-from experiments.benchmarks import fairjax_contender, tables
+from experiments.benchmarks import clock, fairjax_contender, tables
 from experiments.benchmarks.settings import Bench
 from experiments.benchmarks.view import WITHOUT_TERMS
 from fairjax.losses import TERMS, Attribution, Loss, ParityPenalty
@@ -49,15 +48,9 @@ def all_terms(settings: Bench, shape: str) -> dict[str, Any]:
     terms = {name: made[name] if name in made else kind() for name, kind in TERMS.items()}
     losses = {WITHOUT_TERMS: Loss()} | {name: Loss(terms=(term,), num_groups=2) for name, term in terms.items()}
     trainers = {name: trainer(loss) for name, loss in losses.items()}
-    first = {}
-    for name, train in trainers.items():
-        start = time.perf_counter()
-        train()
-        first[name] = time.perf_counter() - start
+    first = {name: clock.repeated(train, 1, 1)[0] for name, train in trainers.items()}
     measures: dict[str, list[float]] = {name: [] for name in trainers}
     for _ in range(settings.scaling_repetitions):
         for name, train in trainers.items():
-            start = time.perf_counter()
-            train()
-            measures[name].append((time.perf_counter() - start) / (case.count * steps))
+            measures[name] += clock.repeated(train, 1, case.count * steps)
     return {"measures": measures, "facts": {"device": case.device, "seeds": case.count, "first_call": first}}

@@ -83,9 +83,9 @@ class CellPreprocessor(Preprocessor):
         known = dataclasses.replace(checked, **counts)
         totals = known.weights_by_seed(trains)
         if self.groups_only:
-            _check_groups_not_empty(np.sum(totals, axis=1))
+            _check_not_empty(np.sum(totals, axis=1), ("a",), "learned")
         else:
-            _check_not_empty(totals)
+            _check_not_empty(totals, ("y", "a"), "reweighed, drawn or learned")
         return known
 
     def cells(self, train: Rows) -> Cells:
@@ -142,25 +142,20 @@ def _groups(a: Any) -> Any:
     return checks.vector("a", a)
 
 
-def _check_groups_not_empty(totals: Float[np.ndarray, "seeds groups"]) -> None:
-    """Check that every group of every seed has a row of positive weight."""
+def _check_not_empty(totals: Float[np.ndarray, "seeds ..."], names: tuple[str, ...], what: str) -> None:
+    """Check that every cell of every seed has a row of positive weight.
+
+    Args:
+        totals: sums of weights, with an axis of seeds and one for each name.
+        names: what the cells are of, "y" and "a" or "a" alone.
+        what: what cannot be done without rows.
+    """
     empty = np.argwhere(~(totals > 0))
     if len(empty):
-        seed, group = empty[0]
+        seed, *cell = empty[0]
         where = f" of split {seed}" if len(totals) > 1 else ""
+        of_cell = " and ".join(f"{name}={code}" for name, code in zip(names, cell, strict=True))
         raise ValueError(
-            f"the train part{where} has no row with a={group}, so nothing can be learned there: use more rows, a "
+            f"the train part{where} has no row with {of_cell}, so nothing can be {what} there: use more rows, a "
             "larger train part, or merge groups"
-        )
-
-
-def _check_not_empty(totals: Float[np.ndarray, "seeds classes groups"]) -> None:
-    """Check that every cell of every seed has a row of positive weight."""
-    empty = np.argwhere(~(totals > 0))
-    if len(empty):
-        seed, label, group = empty[0]
-        where = f" of split {seed}" if len(totals) > 1 else ""
-        raise ValueError(
-            f"the train part{where} has no row with y={label} and a={group}, so nothing can be reweighed, drawn or "
-            "learned there: use more rows, a larger train part, or merge groups"
         )

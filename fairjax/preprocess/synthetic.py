@@ -183,10 +183,8 @@ class RowGenerator(CellPreprocessor):
         mean, scale = mean_and_scale(table)
         x = (table - mean[None]) / scale[None]
         variables = tuple(order[name] for name in names)
-        is_high = ((table > low[None]) & is_binary[None]).astype(jnp.int32)
-        highs = jax.ops.segment_sum(is_high.T, jnp.array(variables, jnp.int32), num_segments=len(order))[
-            jnp.array(variables, jnp.int32)
-        ]
+        is_high, places = ((table > low[None]) & is_binary[None]).astype(jnp.int32), jnp.array(variables, jnp.int32)
+        highs = jax.ops.segment_sum(is_high.T, places, num_segments=len(order))[places]
         is_exclusive, is_complete = jnp.all(highs <= 1, axis=1), jnp.all(highs >= 1, axis=1)
         low, high = (low - mean) / scale, (high - mean) / scale
         return Template(x, mean, scale, low, high, is_binary, is_exclusive, is_complete, variables)

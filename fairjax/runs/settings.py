@@ -11,6 +11,7 @@ from fairjax.datasets import DATASETS, Benchmark, Simulator
 from fairjax.methods import METHODS, Method
 from fairjax.metrics import GAPS, MEASURES
 from fairjax.nn import Cnn, Mlp, ResNet
+from fairjax.preprocess import Preprocessor
 from fairjax.runs.composed_losses import LossSettings, settings_of_method
 from fairjax.runs.fields import Field, current, field_docs, with_fields
 from fairjax.runs.function_in_file import FunctionInFile
@@ -349,11 +350,12 @@ class Settings:
             for value in self.simulation.sweep:
                 simulator.parameter.check(value, "simulation.sweep")
         try:
-            written = tuple(format_preprocessor(parse_preprocessor(text)) for text in self.preprocess)
+            chain = tuple(map(parse_preprocessor, self.preprocess))
+            written = tuple(map(format_preprocessor, chain))
         except ValueError as error:
             raise ValueError(f"preprocess: {error}") from error
         object.__setattr__(self, "preprocess", written)  # the one form in which they are stored
-        self._check_rows()
+        self._check_rows(chain)
         self._check_network()
         for name in ("methods", "seeds"):
             values = getattr(self, name)
@@ -368,9 +370,9 @@ class Settings:
         if self.group_size is not None and self.group_size < 2:
             raise ValueError(f"group_size must be at least 2, got {self.group_size}")
 
-    def _check_rows(self) -> None:
+    def _check_rows(self, chain: tuple[Preprocessor, ...]) -> None:
         """Check that what is computed from train rows, or without weights, is so for the rows that there are."""
-        moved = [text for text in self.preprocess if parse_preprocessor(text).changes != "features"]
+        moved = [format_preprocessor(each) for each in chain if each.changes != "features"]
         pooling = [name for name in (self.selection.rule, *self.selection.also) if RULES[name]().data == "pooled"]
         if moved and pooling:
             raise ValueError(

@@ -93,30 +93,30 @@ def at_test(row: str) -> str:
     )
 
 
+def _names(line: pd.Series) -> list[Cell]:
+    """Return the cells that name a line of `tables.fixed`: the method, with its measure, and the weight."""
+    of_measure = f" ({MEASURES.label(line['measure'])})" if line["measure"] else ""
+    weight = "" if np.isnan(line["weight"]) else f"{line['weight']:g}"
+    return [Cell(ENTRIES[line["row"]].label + of_measure), Cell(weight)]
+
+
 def fixed_table(fixed: pd.DataFrame, dataset: str) -> Table:
     """Return all weights at the threshold 0.5."""
     rows = []
     for _, line in fixed[fixed["dataset"] == dataset].iterrows():
-        entry = ENTRIES[line["row"]]
-        of_measure = f" ({MEASURES.label(line['measure'])})" if line["measure"] else ""
-        weight = "" if np.isnan(line["weight"]) else f"{line['weight']:g}"
-        cells = [Cell(entry.label + of_measure), Cell(weight), *(_cell(name, line[name]) for name in FIXED)]
-        rows.append(Row(cells, entry.at_test))
+        cells = [*_names(line), *(_cell(name, line[name]) for name in FIXED)]
+        rows.append(Row(cells, ENTRIES[line["row"]].at_test))
     note = "Means over test parts. Nothing is selected here, except the networks of methods on a trained network."
     return Table(["Method", "weight", *FIXED.values()], rows, f"{DATASETS.label(dataset)}, threshold 0.5", note)
 
 
 def frontier_table(fixed: pd.DataFrame, dataset: str, quantity: str) -> Table:
     """Return the frontier of accuracy and a quantity at the threshold 0.5, without the attribute of new rows."""
-    blind = ~fixed["row"].map(lambda name: ENTRIES[name].at_test)
+    blind, shown_here = ~fixed["row"].map(lambda name: ENTRIES[name].at_test), ("accuracy", *DISTANCES)
     rows = []
     for _, line in undominated(fixed[blind & (fixed["dataset"] == dataset)], quantity).iterrows():
-        of_measure = f" ({MEASURES.label(line['measure'])})" if line["measure"] else ""
-        weight = "" if np.isnan(line["weight"]) else f"{line['weight']:g}"
-        numbers = [_cell(name, line[name]) for name in ("accuracy", "parity", "opportunity", "odds")]
-        entry = ENTRIES[line["row"]]
-        rows.append(Row([Cell(entry.label + of_measure), Cell(weight), *numbers, Cell(at_test(line["row"]))]))
-    headings = [FIXED[name] for name in ("accuracy", "parity", "opportunity", "odds")]
+        rows.append(Row([*_names(line), *(_cell(name, line[name]) for name in shown_here), Cell(at_test(line["row"]))]))
+    headings = [FIXED[name] for name in shown_here]
     caption = f"{DATASETS.label(dataset)}, threshold 0.5: accuracy and {FIXED[quantity]}"
     return Table(["Method", "weight", *headings, "a: new"], rows, caption)
 

@@ -24,7 +24,7 @@ from fairjax.runs.composed_losses import made_loss
 from fairjax.runs.loading import PREPROCESSING_STREAM
 from fairjax.runs.postprocessors import POSTPROCESSORS, Job
 from fairjax.runs.programs import by_group, postprocess, select
-from fairjax.types import Batch, Split, Variables
+from fairjax.types import Split, Variables
 
 BOUNDS = (0.01, 0.02, 0.05, 0.1, 0.2)
 """Bounds on |bias| at which methods with many candidates select, for the frontier."""
@@ -147,10 +147,16 @@ def postprocess_row(entry: Entry, subject: Subject, settings: Mitigate, measure:
             candidates.append(Candidate(None, bound, {HALF: tables, TUNED: tables}))
     elif kind.program is not None:
         keys = stream(subject.keys, _stream_of(entry.method))
-        train = Batch(evaluated.parts.train.x, evaluated.parts.train.y, evaluated.parts.train.a)
         by_threshold = {
             name: Tables.of(
-                postprocess(MEASURES[measure], kind.program, keys, train, evaluated.scored, jnp.asarray(thresholds))
+                postprocess(
+                    MEASURES[measure],
+                    kind.program,
+                    keys,
+                    evaluated.parts.train,
+                    evaluated.scored,
+                    jnp.asarray(thresholds),
+                )
             )
             for name, thresholds in ((HALF, np.full_like(tuned, 0.5)), (TUNED, tuned))
         }
