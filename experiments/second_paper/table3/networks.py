@@ -1,4 +1,4 @@
-"""The networks of the table: a plain multilayer perceptron, and one logistic regression per group."""
+"""The network of the table: a plain multilayer perceptron."""
 
 import flax.linen as nn
 import jax
@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from fairjax.nn import Network, from_linen
 from fairjax.nn.layers import Linear, Units
-from fairjax.types import Inputs, KeyArray, Variables
+from fairjax.types import Variables
 
 
 class PlainMlp(nn.Module):
@@ -28,26 +28,6 @@ class PlainMlp(nn.Module):
 def plain_mlp(widths: tuple[int, ...]) -> Network:
     """Return the network with the given hidden layers."""
     return from_linen(PlainMlp(widths))
-
-
-def logistic_per_group(column: int) -> Network:
-    """Return one logistic regression per group: the model of the prejudice remover (Kamishima et al. 2012).
-
-    Args:
-        column: number of the feature that is the group, 0 or 1.
-    """
-
-    def init(key: KeyArray, x: Inputs) -> Variables:
-        del key
-        return {"params": {"bias": jnp.zeros(2), "kernel": jnp.zeros((x.shape[1], 2))}, "masks": {}}
-
-    def apply(variables: Variables, x: Inputs, *, shifts=None, key=None) -> tuple[Float[Array, " n"], Variables]:
-        del shifts, key
-        params = variables["params"]
-        both = jnp.matmul(x, params["kernel"]) + params["bias"][None]
-        return jnp.where(x[:, column] > 0, both[:, 1], both[:, 0]), variables
-
-    return Network(init, apply)
 
 
 def scores_of(network: Network, variables: Variables, xs: Float[Array, "seeds n d"]) -> Float[Array, "seeds n"]:

@@ -1,6 +1,6 @@
 """The units of work of the table: train what some rows need, and count their decisions on every test part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +9,18 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from experiments.second_paper.quantities import counts
-from experiments.second_paper.table3.networks import logistic_per_group, plain_mlp, scores_of
+from experiments.second_paper.table3.networks import plain_mlp, scores_of
 from experiments.second_paper.table3.optimized import optimized_splits
-from experiments.second_paper.table3.rows import COSTS, ETAS
+from experiments.second_paper.table3.prejudice import (
+    Fitted,
+    GroupRows,
+    aif360_fit,
+    group_rows,
+    minimum,
+    separate_regressions,
+    standardised,
+)
+from experiments.second_paper.table3.rows import AIF360_ETA, COSTS, ETAS, EXACT_ETAS
 from experiments.second_paper.table3.subject import Subject, inputs_of, part_of, same_splits
 from fairjax import fit_many
 from fairjax.adapters.aif360_postprocessing import equalized_odds
@@ -80,20 +89,68 @@ def train_optimized(subject: Subject, widths: tuple[int, ...], training: Trainin
     return Counted(rows, {**facts_of(fitted), "epsilon": changed.epsilons})
 
 
-def train_prejudice_lr(subject: Subject, widths: tuple[int, ...], training: Training) -> Counted:
-    """Train one logistic regression per group with each weight of the prejudice index, all at once."""
-    del widths
-    network = logistic_per_group(subject.dataset.features.index(subject.dataset.protected))
-    return _prejudice(subject, network, training, (0, *ETAS), "prejudice_lr")
+def fit_prejudice(subject: Subject, widths: tuple[int, ...], training: Training) -> Counted:
+    """Minimise the prejudice remover's own objective with each weight, each from the minimum before it."""
+    del widths, training
+
+    def fit(train: GroupRows) -> Iterator[tuple[str, Fitted]]:
+        start = None
+        for eta in (0, *EXACT_ETAS):
+            found = minimum(train, float(eta), start)
+            start = found.weights
+            yield f"prejudice_lr_{eta}", found
+
+    return _per_group(subject, fit)
+
+
+def fit_aif360(subject: Subject, widths: tuple[int, ...], training: Training) -> Counted:
+    """Do what AIF360's prejudice remover does with each weight, all features standardised."""
+    del widths, training
+
+    def fit(train: GroupRows) -> Iterator[tuple[str, Fitted]]:
+        start = separate_regressions(train)
+        return ((f"prejudice_aif360_{eta}", aif360_fit(train, float(eta), start)) for eta in EXACT_ETAS)
+
+    return _per_group(subject, fit, standardised)
+
+
+def fit_aif360_flags(subject: Subject, widths: tuple[int, ...], training: Training) -> Counted:
+    """Do what AIF360's prejudice remover does with one weight, and the features of the other rows."""
+    del widths, training
+
+    def fit(train: GroupRows) -> Iterator[tuple[str, Fitted]]:
+        yield f"prejudice_aif360_flags_{AIF360_ETA}", aif360_fit(train, float(AIF360_ETA), separate_regressions(train))
+
+    return _per_group(subject, fit)
+
+
+def _per_group(
+    subject: Subject,
+    fit: Callable[[GroupRows], Iterator[tuple[str, Fitted]]],
+    scaled: Callable[[GroupRows, GroupRows], GroupRows] = lambda rows, like: rows,
+) -> Counted:
+    """Fit logistic regressions per group to every split, and count their decisions."""
+    column = subject.dataset.features.index(subject.dataset.protected)
+    fits: dict[str, list[Fitted]] = {}
+    decisions: dict[str, list[np.ndarray]] = {}
+    for seed in range(len(subject.keys)):
+        train, test = (group_rows(part_of(subject.splits, seed, part), column) for part in ("train", "test"))
+        test, train = scaled(test, train), scaled(train, train)
+        for row, fitted in fit(train):
+            decisions.setdefault(row, []).append(fitted.decide(test))
+            fits.setdefault(row, []).append(fitted)
+    rows = {row: counted(subject, np.stack(of_row)) for row, of_row in decisions.items()}
+    facts = {
+        "largest_slope": {row: max(fitted.slope for fitted in of_row) for row, of_row in fits.items()},
+        "not_converged": {row: sum(not fitted.converged for fitted in of_row) for row, of_row in fits.items()},
+        "unmoved": {row: sum(fitted.moved == 0 for fitted in of_row) for row, of_row in fits.items()},
+    }
+    return Counted(rows, facts)
 
 
 def train_prejudice_dnn(subject: Subject, widths: tuple[int, ...], training: Training) -> Counted:
     """Train the network with each weight of the prejudice index, all at once."""
-    return _prejudice(subject, plain_mlp(widths), training, ETAS, "prejudice_dnn")
-
-
-def _prejudice(subject: Subject, network: Network, training: Training, etas: tuple[int, ...], name: str) -> Counted:
-    seeds, splits = len(subject.keys), subject.splits
+    network, etas, seeds, splits = plain_mlp(widths), ETAS, len(subject.keys), subject.splits
     repeated = {
         part: jnp.concatenate([getattr(splits, part)] * len(etas))
         for part in ("train", "valid", "test", "mean", "scale")
@@ -105,7 +162,7 @@ def _prejudice(subject: Subject, network: Network, training: Training, etas: tup
     rows = {}
     for i, eta in enumerate(etas):
         own = jax.tree.map(lambda leaf, i=i: leaf[i * seeds : (i + 1) * seeds], fitted.variables)
-        rows[f"{name}_{eta}"] = decided(subject, network, own)
+        rows[f"prejudice_dnn_{eta}"] = decided(subject, network, own)
     return Counted(rows, facts_of(fitted))
 
 
@@ -131,7 +188,9 @@ TRAINED: Mapping[str, Callable[[Subject, tuple[int, ...], Training], Counted]] =
     "dnn": train_dnn,
     "reweighing": train_reweighing,
     "optimized": train_optimized,
-    "prejudice_lr": train_prejudice_lr,
+    "prejudice_minimum": fit_prejudice,
+    "prejudice_aif360": fit_aif360,
+    "prejudice_aif360_flags": fit_aif360_flags,
     "prejudice_dnn": train_prejudice_dnn,
 }
 """The units that train networks, by name."""
