@@ -7,7 +7,7 @@ from aif360.metrics import ClassificationMetric
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from experiments.second_paper.quantities import PRINTED, QUANTITIES, counts, quantities
-from experiments.second_paper.table3 import tables
+from experiments.second_paper.table3 import page, tables
 from experiments.second_paper.table3.explanations import explanations
 from experiments.second_paper.table3.optimized import feasible
 from experiments.second_paper.table3.printed import printed
@@ -141,6 +141,21 @@ def test_the_table_has_printed_rows_above_ours():
     assert all(len(row.cells) == len(table.columns) == 2 + len(QUANTITIES) for row in table.rows)
     text = tables.of_markdown(table)
     assert "*0.836*" in text and len({line.count(" | ") for line in text.splitlines() if line.startswith("|")}) <= 2
+
+
+def test_the_page_says_whether_the_prejudice_remover_converged():
+    exact = {"largest_slope": {"prejudice_lr_0": 2e-5, "prejudice_lr_1": 4e-9}, "unmoved": {}}
+    imitated = {"largest_slope": {"row": 100.0}, "not_converged": {"row": 3}, "unmoved": {"row": 2}}
+
+    def about(failed):
+        units = {"prejudice_minimum": {**exact, "not_converged": {"prejudice_lr_0": failed, "prejudice_lr_1": 0}}}
+        units |= dict.fromkeys(("prejudice_aif360", "prejudice_aif360_flags"), imitated)
+        return {"settings": {"seeds": [1, 2, 3]}, "runs": {"adult-keep": {"units": units}}}
+
+    ours, aif360 = page.of_prejudice(about(0))
+    assert "all fits converged: the largest derivative is 2e-05 at most" in ours
+    assert "6 of 6 fits are no minima, and 4 never leave the start" in aif360
+    assert "2 fits did not converge, and are no minima" in page.of_prejudice(about(2))[0]
 
 
 def test_the_favourable_label_of_compas_is_no_recidivism():
