@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from aif360.algorithms.inprocessing import PrejudiceRemover
 from aif360.datasets import BinaryLabelDataset
@@ -145,12 +146,11 @@ def test_aif360s_fit_is_imitated_and_is_not_below_the_minimum(eta, minima, their
         assert minima[eta].value < found.value - 1.0 and not found.converged
 
 
+@pytest.mark.slow
 def test_decisions_are_those_of_aif360s_prejudice_remover(monkeypatch):
     """It starts programs named python, which must be this one."""
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    import pandas as pd
-
     names = [f"feature {k}" for k in range(D - 1)]
     frame = pd.DataFrame(ROWS.features[:-1].T, columns=names).assign(group=ROWS.a.astype(float), y=ROWS.y.astype(float))
     table = BinaryLabelDataset(df=frame, label_names=["y"], protected_attribute_names=["group"])
