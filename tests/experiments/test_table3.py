@@ -129,7 +129,13 @@ def test_agreement_counts_printed_numbers_within_two_deviations():
     assert agreements(unstable).set_index("row").loc["dnn", "agrees"] == 2  # what varies so much agrees with nothing
     words = explanations(agreements(found), FACTS).set_index("printed_row")["words"]
     assert words["dnn"].startswith("3 of 4 numbers within 2 deviations: DNN, all rows")
-    assert "Parity r 0.377, printed 0.347" in words["dnn"]
+    assert words["dnn"].endswith("(but Parity r 0.377, printed 0.347).")
+    both = pd.concat([agreements(found), agreements(found).assign(duplicates="drop")])
+    words = explanations(both, FACTS).set_index("printed_row")["words"]
+    assert "DNN, all rows; DNN, without duplicates (but in the first Parity r 0.377" in words["dnn"]
+    both.loc[both["duplicates"] == "drop", ["parity_agrees", "odds_agrees"]] = True, False
+    words = explanations(both, FACTS).set_index("printed_row")["words"]
+    assert "0.377, printed 0.347); DNN, without duplicates (but Odds -0.088" in words["dnn"]
     assert words["data"].startswith("Nearest to the printed 0.386") and "0.4000" in words["data"]
 
 

@@ -45,27 +45,38 @@ def _of_row(row: str, candidates: pd.DataFrame) -> str:
     if not best:
         return f"{_MEANING.get(row, '')}None of our rows has one of the {whole} printed numbers within 2 deviations."
     chosen = candidates[candidates["agrees"] == best]
-    names = "; ".join(_name(entry) for entry in chosen.to_dict("records"))
-    missed = _missed(chosen.iloc[0]) if count < whole else ""
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for entry in chosen.to_dict("records"):
+        alike.setdefault(_missed(entry), []).append(entry)
+    names = "; ".join(
+        "; ".join(_name(entry) for entry in entries) + _distances(entries, missed) for missed, entries in alike.items()
+    )
     first = candidates.iloc[0]["row"]
     own = candidates[candidates["row"] == first]
     beside = ""
     if first not in set(chosen["row"]):
         beside = f" {ROWS[first].label}: {int(own['agrees'].max())} of {whole}."
-    return f"{_MEANING.get(row, '')}{count} of {whole} numbers within 2 deviations: {names}{missed}.{beside}"
+    return f"{_MEANING.get(row, '')}{count} of {whole} numbers within 2 deviations: {names}.{beside}"
 
 
 def _name(entry: dict[str, Any]) -> str:
     return f"{ROWS[entry['row']].label}, {TREATMENTS[entry['duplicates']]}"
 
 
-def _missed(entry: pd.Series) -> str:
-    """Say which numbers of the first candidate are farther away."""
-    wrong = [name for name in PRINTED if entry.get(f"{name}_agrees") is False or entry.get(f"{name}_agrees") == 0]
+def _missed(entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return the printed numbers that a candidate does not have."""
+    return tuple(name for name in PRINTED if entry.get(f"{name}_agrees") in (False, 0))
+
+
+def _distances(entries: list[dict[str, Any]], missed: tuple[str, ...]) -> str:
+    """Say how far the numbers are that candidates do not have; of several, those of the first."""
+    if not missed:
+        return ""
+    entry = entries[0]
     listed = ", ".join(
-        f"{QUANTITIES[name]} {entry[f'{name}_ours']:.3f}, printed {entry[f'{name}_printed']:.3f}" for name in wrong
+        f"{QUANTITIES[name]} {entry[f'{name}_ours']:.3f}, printed {entry[f'{name}_printed']:.3f}" for name in missed
     )
-    return f" (but {listed})"
+    return f" (but {'in the first ' if len(entries) > 1 else ''}{listed})"
 
 
 def _of_data(line: Any, candidates: pd.DataFrame, facts: dict[tuple[str, str], dict[str, Any]]) -> str:
