@@ -5,10 +5,12 @@ import os
 import pkgutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
 from hypothesis import settings
+from jax._src.interpreters import mlir
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
@@ -17,8 +19,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-"""Little optimisation, and an older but faster way to generate code: few tests compare with recorded bits."""
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+"""Little optimisation, an older but faster way to generate code, and no splitting of programs into parts, each of which
+costs time: few tests compare with recorded bits."""
 
 
 def _known(flags: str) -> bool:
@@ -31,6 +36,23 @@ def _known(flags: str) -> bool:
 # set FAIRJAX_TEST_OPTIMISED=1 to compile as users do, which takes twice as long
 if "XLA_FLAGS" not in os.environ and not os.environ.get("FAIRJAX_TEST_OPTIMISED") and _known(QUICK):
     os.environ["XLA_FLAGS"] = QUICK  # also in the processes that tests start
+
+contexts = threading.local()
+new_context = mlir.make_ir_context
+
+
+def _context_of_thread():
+    """Return the context in which this thread lowers all programs.
+
+    JAX makes one per program and keeps it with the program. Each takes milliseconds and hundreds of kilobytes, and MLIR
+    looks things up more slowly the more contexts there are: a long session spends more than a third of its time on it.
+    """
+    if not hasattr(contexts, "context"):
+        contexts.context = new_context()
+    return contexts.context
+
+
+mlir.make_ir_context = _context_of_thread
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("same")
