@@ -5,12 +5,11 @@ import os
 import pkgutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import jax
+import one_context
 from hypothesis import settings
-from jax._src.interpreters import mlir
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
@@ -37,22 +36,7 @@ def _known(flags: str) -> bool:
 if "XLA_FLAGS" not in os.environ and not os.environ.get("FAIRJAX_TEST_OPTIMISED") and _known(QUICK):
     os.environ["XLA_FLAGS"] = QUICK  # also in the processes that tests start
 
-contexts = threading.local()
-new_context = mlir.make_ir_context
-
-
-def _context_of_thread():
-    """Return the context in which this thread lowers all programs.
-
-    JAX makes one per program and keeps it with the program. Each takes milliseconds and hundreds of kilobytes, and MLIR
-    looks things up more slowly the more contexts there are: a long session spends more than a third of its time on it.
-    """
-    if not hasattr(contexts, "context"):
-        contexts.context = new_context()
-    return contexts.context
-
-
-mlir.make_ir_context = _context_of_thread
+one_context.install()
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("same")
