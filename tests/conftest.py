@@ -91,6 +91,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
+def pytest_collection_finish():
+    """Exempt what was imported from collections of garbage, which take seconds; some libraries ask for whole ones."""
+    gc.freeze()
+
+
 def pytest_ignore_collect(collection_path, config):
     """Do not import a file that has no test of those asked for, since imports take many seconds in each process."""
     if collection_path.suffix == ".py":
