@@ -142,8 +142,8 @@ def _in_entries() -> dict[str, Entry]:
             "Attribute removed and |equalised odds|", odds, path=(0.3, 0.5, 0.7, 1.0), preprocess=removed
         ),
         "removal_wasserstein": _in(
-            "Attribute removed and Wasserstein, large batches", "wasserstein", path=(0.5, 1.0, 1.3, 2.0),
-            preprocess=removed, batch_size=1024, epochs=2.0,
+            "Attribute removed and Wasserstein, large batches", "wasserstein", "weight_decay:0.001",
+            path=(0.7, 1.0, 1.3, 1.5, 1.7), preprocess=removed, batch_size=1024, epochs=2.0,
         ),
     }  # fmt: skip
     return entries | reductions | both
