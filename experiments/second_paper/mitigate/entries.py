@@ -117,7 +117,7 @@ def _in_entries() -> dict[str, Entry]:
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
         "mmd_reconstruction": _in("MMD and reconstruction", "mmd", "reconstruction:0.02", path=(1.0, 5.0, 20.0)),
-        "residual": _in("Residual decomposition", RESIDUAL, path=(20.0, 100.0)),
+        "residual": _in("Residual decomposition", RESIDUAL, path=(5.0, 20.0, 100.0)),
     }
     reductions = {
         "grid_search": Entry("in", "Reduction, grid", method="grid_search", of_measure=True),
@@ -210,4 +210,4 @@ def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
     texts = list(entry.terms)
     for word, replacement in words.items():
         texts = [text.replace(word, replacement) for text in texts]
-    return tuple(Residual(reconstruction=0.05) if text == RESIDUAL else parse_term(text) for text in texts)
+    return tuple(Residual(reconstruction=0.01, linear=1.0) if text == RESIDUAL else parse_term(text) for text in texts)
