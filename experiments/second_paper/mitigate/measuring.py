@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 from rich.console import Console
@@ -39,6 +40,9 @@ from fairjax.runs.signals import stop_if_asked
 from fairjax.runs.structure import CELLS
 
 FACTS, ROWS, BASE = "data.json", "rows", "base"
+
+KEPT_PROGRAMS = 10
+"""Rows for which compiled programs are kept."""
 
 
 class Unit(NamedTuple):
@@ -91,8 +95,10 @@ def measure(settings: Mitigate, console: Console) -> None:
 def _compute(left: list[Unit], loaded: Subject, settings: Mitigate, folder: Path, console: Console) -> None:
     """Compute units one after another."""
     shared = _Shared(loaded, settings, folder / BASE)
-    for unit in left:
+    for number, unit in enumerate(left):
         stop_if_asked()
+        if number % KEPT_PROGRAMS == 0:
+            jax.clear_caches()  # a process may have 65,530 pieces of memory on Linux, and compiled programs take them
         start = time.perf_counter()
         computed = _unit(unit, loaded, settings, shared)
         if computed.variables is not None:
