@@ -41,7 +41,7 @@ from fairjax.runs.structure import CELLS
 
 FACTS, ROWS, BASE = "data.json", "rows", "base"
 
-KEPT_PROGRAMS = 10
+KEPT_PROGRAMS = 8
 """Rows for which compiled programs are kept."""
 
 
