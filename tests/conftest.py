@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import jax
+import one_context
 from hypothesis import settings
 from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
@@ -17,8 +18,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_debug_key_reuse", True)
 
-QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-"""Little optimisation, and an older but faster way to generate code: few tests compare with recorded bits."""
+QUICK = (
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
+"""Little optimisation, an older but faster way to generate code, and no splitting of programs into parts, each of which
+costs time: few tests compare with recorded bits."""
 
 
 def _known(flags: str) -> bool:
@@ -31,6 +35,8 @@ def _known(flags: str) -> bool:
 # set FAIRJAX_TEST_OPTIMISED=1 to compile as users do, which takes twice as long
 if "XLA_FLAGS" not in os.environ and not os.environ.get("FAIRJAX_TEST_OPTIMISED") and _known(QUICK):
     os.environ["XLA_FLAGS"] = QUICK  # also in the processes that tests start
+
+one_context.install()
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("same")
@@ -83,6 +89,11 @@ def pytest_collection_modifyitems(items):
         if item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+def pytest_collection_finish():
+    """Exempt what was imported from collections of garbage, which take seconds; some libraries ask for whole ones."""
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import one_context
 
 PLATFORMS = ("cuda", "tpu")
 _jit = jax.jit
@@ -58,6 +59,7 @@ def jit(function=None, **options):
 
 def main():
     """Make two runs with every program exported, and print the programs."""
+    one_context.install()
     jax.jit = jit  # here, so that importing this module changes nothing, and before fairjax defines its programs
 
     import pandas as pd

@@ -7,6 +7,7 @@ import traceback
 import jax
 import jax.numpy as jnp
 import numpy as np
+import one_context
 import optax
 
 import fairjax
@@ -369,6 +370,7 @@ def _():
 
 
 if __name__ == "__main__":
+    one_context.install()
     jax.config.update("jax_num_cpu_devices", 2)
     wrong = []
     only = sys.argv[1:]

@@ -1,19 +1,40 @@
 """Training with each term of the composed loss beside training without terms."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 import fairjax
 from experiments.benchmarks import clock, fairjax_contender, tables
 from experiments.benchmarks.settings import Bench
 from experiments.benchmarks.view import WITHOUT_TERMS
-from fairjax.losses import TERMS, Attribution, Loss, ParityPenalty
+from fairjax.losses import TERMS, Attribution, Loss, ParityPenalty, TemplateGap, Term, Wasserstein
 from fairjax.metrics import MEASURES
 from fairjax.nn import Mlp, from_linen
 from fairjax.runs.devices import use_cores
 from fairjax.training import Training
+
+SENTENCES = (8, 8)
+"""People and cells of the template sentences."""
+
+
+def terms_to_time(features: int) -> dict[str, Term]:
+    """Return each registered term, and others whose costs differ, by name.
+
+    Args:
+        features: the number of features of the table, and of the embeddings of template sentences.
+    """
+    people = jnp.arange(SENTENCES[0]) % 2 == 0
+    sentences = jax.random.normal(jax.random.key(0), (*SENTENCES, features))
+    made = {"parity": ParityPenalty(measure=MEASURES["spd"]), "attribution": Attribution(columns=(0,))}
+    sliced = Wasserstein(layer="last")
+    return {name: made[name] if name in made else kind() for name, kind in TERMS.items()} | {
+        f"wasserstein of {sliced.directions} directions": sliced,
+        f"template gap of {math.prod(SENTENCES)} sentences": TemplateGap(sentences=sentences, a=people),
+    }
 
 
 def all_terms(settings: Bench, shape: str) -> dict[str, Any]:
@@ -44,8 +65,7 @@ def all_terms(settings: Bench, shape: str) -> dict[str, Any]:
 
         return train
 
-    made = {"parity": ParityPenalty(measure=MEASURES["spd"]), "attribution": Attribution(columns=(0,))}
-    terms = {name: made[name] if name in made else kind() for name, kind in TERMS.items()}
+    terms = terms_to_time(case.splits.x.shape[-1])
     losses = {WITHOUT_TERMS: Loss()} | {name: Loss(terms=(term,), num_groups=2) for name, term in terms.items()}
     trainers = {name: trainer(loss) for name, loss in losses.items()}
     first = {name: clock.repeated(train, 1, 1)[0] for name, train in trainers.items()}

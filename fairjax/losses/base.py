@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
@@ -97,6 +98,9 @@ class Term:
     """Whether the term looks at the network's parameters."""
     validated: ClassVar[bool] = True
     """Whether the term counts in the validation loss; the loss of an adversary that is still learning does not."""
+    zero_at_parity: ClassVar[bool] = False
+    """Whether the value is 0 without bias, and positive otherwise, so that the weight can be a constraint's
+    multiplier."""
     combination: ClassVar[Literal["add", "project"]] = "add"
     """With "project", the part of the other terms' gradient that would lower the term's own loss is removed too, as by
     Zhang et al. (2018), and weight times the gradient of `own_loss` is subtracted."""
@@ -168,6 +172,29 @@ class Term:
             batch: the mini-batch.
         """
         raise NotImplementedError(f"{type(self).__name__} must have a function value")
+
+    def record(self, params: PyTree[Array], outputs: Outputs, batch: Rows) -> Float[Array, ""]:
+        """Compute what `violation` needs of a mini-batch. Default: the term's value.
+
+        Args:
+            params: parameters of the term.
+            outputs: outputs of the network.
+            batch: the mini-batch.
+        """
+        return self.value(params, outputs, batch)
+
+    def violation(self, recorded: Float[Array, " k"]) -> Float[Array, ""]:
+        """Compute by how much the term is above 0 in an epoch, which raises its multiplier. Default: the mean.
+
+        Args:
+            recorded: what `record` returned for the mini-batches of an epoch.
+        """
+        return jnp.mean(recorded)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the violation may be negative, so that a multiplier may be, too."""
+        return False
 
     def own_loss(self, params: PyTree[Array], outputs: Outputs, batch: Rows) -> Float[Array, ""]:
         """Compute the loss that the parameters of the term descend. Default: the term's value.

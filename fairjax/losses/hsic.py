@@ -94,6 +94,7 @@ class Hsic(Term):
     label: ClassVar[str] = "HSIC"
     reference: ClassVar[str] = "Gretton et al. 2005"
     equation: ClassVar[str] = "tr(K H L H) / (n - 1)^2"
+    zero_at_parity: ClassVar[bool] = True
 
     layer: str = static(LAST)
     """The layer: "last", the input of the last layer; "output", the logits; or a layer with units by its name."""

@@ -98,6 +98,7 @@ class Mmd(Term):
     label: ClassVar[str] = "MMD"
     reference: ClassVar[str] = "Louizos et al. 2016"
     equation: ClassVar[str] = "mean k(h0, h0') + mean k(h1, h1') - 2 mean k(h0, h1)"
+    zero_at_parity: ClassVar[bool] = True
 
     layer: str = static(LAST)
     """The layer: "last", the input of the last layer; "output", the logits; or a layer with units by its name."""

@@ -31,6 +31,7 @@ class ParityPenalty(Term):
     label: ClassVar[str] = "Parity"
     reference: ClassVar[str] = "fairjax"
     equation: ClassVar[str] = "|proxy|, the measure on scores"
+    zero_at_parity: ClassVar[bool] = True
 
     measure: Measure | None = static(None)
     """The measure; that of the task if omitted."""
@@ -74,3 +75,19 @@ class ParityPenalty(Term):
         penalty = jnp.where(jnp.isnan(bias), jnp.zeros_like(penalty), penalty)
         _, valid = group_column(batch.a, num_groups(self.measure, batch.a))
         return nan_unless(valid, penalty)
+
+    def record(self, params: Any, outputs: Outputs, batch: Rows) -> Float[Array, ""]:
+        """Compute the proxy of a mini-batch, as `bias` does."""
+        del params
+        return self.bias(outputs, batch)
+
+    def violation(self, recorded: Float[Array, " k"]) -> Float[Array, ""]:
+        """Compute the penalty of the mean proxy, which has less of the mini-batches' noise than the mean penalty."""
+        defined = ~jnp.isnan(recorded)  # NaN for mini-batches that lack a group
+        mean = jnp.sum(recorded, where=defined) / jnp.maximum(jnp.sum(defined, dtype=recorded.dtype), 1.0)
+        return self.sign * mean if self.signed else jnp.abs(mean)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the penalty is sign * proxy."""
+        return self.penalty == "signed"

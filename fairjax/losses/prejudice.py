@@ -75,6 +75,7 @@ class Prejudice(Term):
     label: ClassVar[str] = "Prejudice remover"
     reference: ClassVar[str] = "Kamishima et al. 2012"
     equation: ClassVar[str] = "mean of sum over y of p(y | x) log(p(y | group) / p(y))"
+    zero_at_parity: ClassVar[bool] = True
 
     num_groups: int | None = static(None)
     """Number of groups; that of the data if omitted."""

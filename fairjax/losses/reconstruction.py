@@ -74,5 +74,5 @@ class Reconstruction(Term):
         groups = grouped(batch.a, like=h[:, 0], num_groups=self.num_groups, num_classes=2)
         decoded = predict(params, jnp.concatenate([h, groups.weights[:, 0]], axis=1))
         x: Any = jnp.asarray(batch.x).astype(decoded.dtype)
-        errors = jnp.mean(jnp.square(x - decoded), axis=1)
+        errors = jnp.mean(jnp.square(decoded - x), axis=1)  # x - decoded would give derivatives of either sign
         return nan_unless(groups.valid, weighted_mean(errors, weights_of(batch)))

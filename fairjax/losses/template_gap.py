@@ -71,6 +71,7 @@ class TemplateGap(Term):
     label: ClassVar[str] = "Template gap"
     reference: ClassVar[str] = "fairjax"
     equation: ClassVar[str] = "|mean score of templates with people of a=0 - that with people of a=1|"
+    zero_at_parity: ClassVar[bool] = True
     needs_group: ClassVar[bool] = False
 
     sentences: Float[AnyArray, "people cells ..."]

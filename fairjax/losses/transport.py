@@ -4,11 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from fairjax.checks import nan_unless
 from fairjax.hyperparameters import check_at_least, check_choice
+from fairjax.losses.cumulated import cumulated_masses
 from fairjax.losses.grouping import grouped, matrix, pairs, positive
+
+COMPARED = 2048
+"""Rows times comparisons of groups up to which all pairs of rows are compared instead of sorted."""
 
 
 def wasserstein(
@@ -58,22 +62,44 @@ def wasserstein(
     values = matrix("values", values)
     rows = grouped(a, weights, y, like=values, num_groups=num_groups, num_classes=num_classes)
     first, second, present = pairs(rows, against)
-    rank = jnp.argsort(jax.lax.stop_gradient(values.T), axis=1)  # (k, n): rows of memory are sorted faster
-    ordered = jnp.take_along_axis(values.T, rank, axis=1)
-    if order == 1 and levels is None and smoothing == 0:
-        between = jnp.cumsum(
-            (first - second).T[:, rank], axis=2
-        )  # (comparisons, k, n): F0 - F1 from a value to the next
-        distances = jnp.sum(jnp.abs(between[:, :, :-1]) * jnp.diff(ordered, axis=1)[None], axis=2).T
+    exact = order == 1 and levels is None and smoothing == 0
+    if exact and 0 < values.shape[0] * first.shape[1] <= COMPARED:
+        contrasts = jnp.where(present[None, :], first - second, 0.0)
+        total = _between_compared(values, contrasts)
     else:
+        rank = jnp.argsort(jax.lax.stop_gradient(values.T), axis=1)  # (k, n): rows of memory are sorted faster
+        ordered = jnp.take_along_axis(values.T, rank, axis=1)
+        if exact:
+            distances = _between_sorted(ordered, rank, first - second)
+        else:
 
-        def distance(column: Array, rank: Array, p: Array, q: Array) -> Float[Array, ""]:
-            return _between_quantiles(column, p[rank], q[rank], order, levels, smoothing)
+            def distance(column: Array, rank: Array, p: Array, q: Array) -> Float[Array, ""]:
+                return _between_quantiles(column, p[rank], q[rank], order, levels, smoothing)
 
-        of_comparisons = jax.vmap(distance, (None, None, 1, 1))
-        distances = jax.vmap(of_comparisons, (0, 0, None, None))(ordered, rank, first, second)
-    value = jnp.sum(jnp.where(present[None, :], distances, 0.0)) / (values.shape[1] * rows.weights.shape[1])
-    return nan_unless(rows.valid, value)
+            of_comparisons = jax.vmap(distance, (None, None, 1, 1))
+            distances = jax.vmap(of_comparisons, (0, 0, None, None))(ordered, rank, first, second)
+        total = jnp.sum(jnp.where(present[None, :], distances, 0.0))
+    return nan_unless(rows.valid, total / (values.shape[1] * rows.weights.shape[1]))
+
+
+def _between_compared(values: Float[Array, "n k"], contrasts: Float[Array, "n c"]) -> Float[Array, ""]:
+    """Compute the sum of distances by comparing all pairs of rows; contrasts are the differences of masses, p - q.
+
+    The distance is the sum of |F0 - F1| times the step to the next value. Summed by parts, it is the sum of each value
+    times its derivative, |F0 - F1| before the value minus |F0 - F1| after it.
+    """
+    constant = jax.lax.stop_gradient(values)
+    after = cumulated_masses(constant, contrasts)
+    slopes = jnp.sum(jnp.abs(after - contrasts.T[:, :, None]) - jnp.abs(after), axis=0)
+    return jnp.sum((values - jnp.mean(constant, axis=0)[None]) * slopes)  # centred values lose fewer digits
+
+
+def _between_sorted(
+    ordered: Float[Array, "k n"], rank: Int[Array, "k n"], contrasts: Float[Array, "n c"]
+) -> Float[Array, "k c"]:
+    """Compute the distances by sorting."""
+    between = jnp.cumsum(contrasts.T[:, rank], axis=2)  # (comparisons, k, n): F0 - F1 from a value to the next
+    return jnp.sum(jnp.abs(between[:, :, :-1]) * jnp.diff(ordered, axis=1)[None], axis=2).T
 
 
 def _between_quantiles(

@@ -33,6 +33,7 @@ class Wasserstein(Term):
     label: ClassVar[str] = "Wasserstein"
     reference: ClassVar[str] = "Jiang et al. 2019"
     equation: ClassVar[str] = "integral over t of |F0^-1(t) - F1^-1(t)|"
+    zero_at_parity: ClassVar[bool] = True
 
     layer: str | None = static(None)
     """The layer of the sliced distance: "last", "output", or a layer with units by its name; the scores if omitted."""

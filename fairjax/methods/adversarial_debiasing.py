@@ -88,7 +88,7 @@ class AdversarialDebiasing(Method):
     def step(self, task: Task, parts: Parts, state: ComposedState) -> ComposedState:
         """Run one epoch, updating network and adversary at every mini-batch."""
         batch = getattr(parts, self.part)
-        return run_epoch(
+        state, _ = run_epoch(
             task,
             self.loss(task, batch),
             state,
@@ -96,6 +96,7 @@ class AdversarialDebiasing(Method):
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
         )
+        return state
 
     def total_steps(self, variables: Variables) -> int:
         """Return the number of steps, one per epoch."""

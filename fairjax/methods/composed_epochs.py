@@ -5,11 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from fairjax.losses import Loss, TermState
 from fairjax.methods.base import Task
-from fairjax.methods.gradient_steps import Progress, batch_keys, composed_steps
+from fairjax.methods.gradient_steps import Progress, Record, batch_keys, composed_steps
 from fairjax.metrics import num_classes
 from fairjax.nn.flat import FlatVariables
 from fairjax.training import init_terms, shuffled
@@ -68,7 +68,8 @@ def run_epoch(
     learning_rate: Number,
     batch_size: int,
     layers: tuple[str, ...] | None = None,
-) -> ComposedState:
+    record: Record = lambda state, outputs, mini_batch: (),
+) -> tuple[ComposedState, PyTree[Array]]:
     """Run one epoch, updating the network and the terms at every mini-batch.
 
     Args:
@@ -79,13 +80,14 @@ def run_epoch(
         learning_rate: Adam's step size for the network.
         batch_size: rows per mini-batch.
         layers: layers to tune, as for `fairjax.methods.gradient_steps.tuned`; all if omitted.
+        record: computes what is kept of each step, as for `fairjax.methods.gradient_steps.composed_steps`.
 
     Returns:
-        The state after the epoch.
+        The state after the epoch, and what was kept, one entry per step.
     """
     order_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.epoch))
     batches = shuffled(order_key, jnp.arange(batch.y.shape[0]), batch_size)
-    (flat, optimiser, terms), _ = composed_steps(
+    (flat, optimiser, terms), records = composed_steps(
         task.network,
         loss,
         optax.adam(learning_rate),
@@ -95,5 +97,6 @@ def run_epoch(
         batch_keys(dropout_key, batches.shape[0]),
         layers=layers,
         num_classes=num_classes(task.measure),
+        record=record,
     )
-    return ComposedState(flat, optimiser, terms, state.key, state.epoch + 1)
+    return ComposedState(flat, optimiser, terms, state.key, state.epoch + 1), records

@@ -1,91 +1,51 @@
 """Fine-tuning of a trained network with any composed loss."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
-import jax
-
-from fairjax.hyperparameters import check_at_least, check_choice, check_positive, static
-from fairjax.losses import BalancedCrossEntropy, Data, Loss, ParityPenalty
-from fairjax.methods.base import Method, Parts, Task, method
-from fairjax.methods.composed_epochs import ComposedState, initial_state, run_epoch
-from fairjax.metrics import num_classes, num_groups
-from fairjax.selection import Evaluation
-from fairjax.types import KeyArray, Number, Rows, Variables
+from fairjax.losses import BalancedCrossEntropy, Loss, ParityPenalty
+from fairjax.methods.base import method
+from fairjax.methods.weight_path import WeightPath
+from fairjax.types import Number
 
 
 @method
-class ComposedFineTuning(Method):
-    """Descend a composed loss from the trained network; each epoch gives one candidate.
+class ComposedFineTuning(WeightPath):
+    """Descend a composed loss from the trained network; each epoch gives one candidate per factor of the weights.
+
+    With multipliers, the weight of each term that is 0 at parity changes after every epoch by
+    `multiplier_rate * (mean value of the epoch - tolerance)`, but not below 0: the term becomes the constraint
+    that its value is at most the tolerance. Estimates of distances on mini-batches, such as those of MMD, are not 0
+    even if the groups do not differ, so they need a tolerance.
 
     Example:
         >>> from fairjax.losses import CrossEntropy
-        >>> method = ComposedFineTuning(loss=Loss(base=CrossEntropy(), terms=(ParityPenalty(weight=4.0),)))
-        >>> method.total_steps({})
-        20
+        >>> loss = Loss(base=CrossEntropy(), terms=(ParityPenalty(weight=4.0),))
+        >>> method = ComposedFineTuning(loss=loss, weights=(0.5, 1.0, 2.0))
+        >>> method.total_steps({}), method.members
+        (20, 3)
     """
 
     label: ClassVar[str] = "Composed fine-tuning"
     reference: ClassVar[str] = "fairjax"
     equation: ClassVar[str] = "minimise the loss of the labels + sum of weight * term"
-    axis: ClassVar[str] = "epoch"
     stream: ClassVar[int | None] = 13
 
     loss: Loss = Loss(base=BalancedCrossEntropy(), terms=(ParityPenalty(),))
     """The loss. Terms without a measure of their own take that of the task."""
-    learning_rate: Number = 1e-4
-    """Adam's step size."""
-    batch_size: int = static(256)
-    """Rows per mini-batch, drawn without replacement; an epoch's last batch is filled up with rows of the first."""
-    epochs: int = static(20)
-    """Passes over the part."""
-    part: Literal["train", "valid"] = static("train")
-    """The part from which mini-batches are drawn."""
-    layers: tuple[str, ...] | None = static(None)
-    """Layers to tune, by their names in the network's parameters, with dots between nested names; all if omitted."""
+    tolerance: Number = 0.0
+    """With multipliers, the value of a term at which its weight does not change."""
 
     def __post_init__(self):
         """Validate the hyperparameters."""
-        check_choice("part", self.part, ("train", "valid"))
-        check_positive("learning_rate", self.learning_rate)
-        check_at_least("batch_size", self.batch_size, 2)
-        check_at_least("epochs", self.epochs, 1)
+        super().__post_init__()
+        if isinstance(self.tolerance, int | float) and not 0 <= self.tolerance < float("inf"):
+            raise ValueError(f"tolerance must be a finite number, at least 0, got {self.tolerance}")
 
-    def init(
-        self, task: Task, key: KeyArray, variables: Variables, parts: Parts, evaluation: Evaluation
-    ) -> ComposedState:
-        """Start from the original network, and from new parameters of the terms."""
-        del evaluation
-        batch, (terms_key, epochs_key) = getattr(parts, self.part), jax.random.split(key)
-        return initial_state(
-            task,
-            self._bound(task, batch),
-            variables,
-            batch,
-            terms_key=terms_key,
-            epochs_key=epochs_key,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-        )
+    def composed(self, sign: Any) -> Loss:
+        """Return the loss."""
+        del sign
+        return self.loss
 
-    def step(self, task: Task, parts: Parts, state: ComposedState) -> ComposedState:
-        """Run one epoch."""
-        batch = getattr(parts, self.part)
-        return run_epoch(
-            task,
-            self._bound(task, batch),
-            state,
-            batch,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            layers=self.layers,
-        )
-
-    def total_steps(self, variables: Variables) -> int:
-        """Return the number of steps, one per epoch."""
-        del variables
-        return self.epochs
-
-    def _bound(self, task: Task, batch: Rows) -> Loss:
-        """Return the loss with the measure, groups and classes of the task."""
-        groups, classes = num_groups(task.measure, batch.a), num_classes(task.measure)
-        return self.loss.bind(Data(batch, groups, classes, self.batch_size, task.measure))
+    def tolerated(self) -> Number:
+        """Return the tolerance."""
+        return self.tolerance

@@ -78,6 +78,10 @@ def gradient_steps(
     return flat, state, auxiliary
 
 
+Record = Callable[[TermState, Outputs, Rows], PyTree[Array]]
+"""A function (parameters of the terms, outputs, mini-batch) -> what to keep of the step."""
+
+
 class Progress(NamedTuple):
     """What changes from step to step of fine-tuning with a composed loss."""
 
@@ -98,7 +102,7 @@ def composed_steps(
     *,
     layers: tuple[str, ...] | None = None,
     num_classes: int = 2,
-    record: Callable[[Outputs, Rows], PyTree[Array]] = lambda outputs, mini_batch: (),
+    record: Record = lambda state, outputs, mini_batch: (),
 ) -> tuple[Progress, PyTree[Array]]:
     """Take one step of the network and of the loss's terms per mini-batch.
 
@@ -112,7 +116,8 @@ def composed_steps(
         keys: dropout keys, one per mini-batch.
         layers: as for `gradient_steps`.
         num_classes: number of classes.
-        record: computes what is kept of each step from the outputs before the step; nothing by default.
+        record: computes what is kept of each step from the terms' parameters, the outputs before the step and the
+            mini-batch; nothing by default.
 
     Returns:
         The progress after the last step, and what was kept, one entry per step.
@@ -138,7 +143,7 @@ def composed_steps(
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
             updates, state = optimiser.update(gradients, state)
         flat = dataclasses.replace(flat, params=optax.apply_updates(flat.params, updates), rest=rest)
-        return Progress(flat, state, terms), record(outputs, mini_batch)
+        return Progress(flat, state, terms), record(terms, outputs, mini_batch)
 
     return jax.lax.scan(step, progress, (batches, keys))
 

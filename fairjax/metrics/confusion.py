@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Num
 
-from fairjax import checks
+from fairjax import checks, linalg
 from fairjax.types import AnyArray
 
 BLOCK = 4096
@@ -167,7 +167,7 @@ def solved(
         empty = jnp.diagonal(square) <= 0
         square = square + jnp.diag(empty.astype(square.dtype))
         with jax.default_matmul_precision("highest"):
-            shares = jnp.linalg.solve(square, block_tensor.reshape(-1, len(index)).T).T.reshape(block_tensor.shape)
+            shares = (block_tensor.reshape(-1, len(index)) @ linalg.inverse(square).T).reshape(block_tensor.shape)
         size = jnp.sum(block_tensor, axis=(0, 1), keepdims=True)
         result = result.at[..., index].set(jnp.where(jnp.isfinite(shares), shares * size, jnp.nan))
     return result

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float, Int
 
+from fairjax import linalg
 from fairjax.preprocess.base import preprocessor
 from fairjax.preprocess.cells import Cells
 from fairjax.preprocess.correlation import check_share
@@ -74,5 +75,5 @@ class GaussianCells(RowGenerator):
         kept = 1 - jnp.asarray(self.shrinkage, covariance.dtype)
         diagonal = jnp.diagonal(covariance)
         shrunk = kept * covariance + jnp.diag((1 - kept) * diagonal)
-        roots, vectors = jnp.linalg.eigh(shrunk)
+        roots, vectors = linalg.eigh(shrunk)
         return vectors * jnp.sqrt(jnp.maximum(roots, 0.0))[None]

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from fairjax import linalg
 from fairjax.types import AnyArray
 
 
@@ -45,7 +46,7 @@ def principal_directions(h: Float[AnyArray, "n k"], count: int) -> Float[Array, 
     most = min(h.shape[0] - 1, h.shape[1])
     if not 1 <= count <= most:
         raise ValueError(f"count must be from 1 to {most} for representations of shape {h.shape}, got {count}")
-    directions = jnp.linalg.svd(h - jnp.mean(h, axis=0, keepdims=True), full_matrices=False)[2][:count]
+    directions = linalg.right_singular(h - jnp.mean(h, axis=0, keepdims=True))[1][:count]
     largest = jnp.take_along_axis(directions, jnp.argmax(jnp.abs(directions), axis=1)[:, None], axis=1)
     return directions * jnp.sign(largest)  # a decomposition may return either sign
 
@@ -74,7 +75,7 @@ def project_out(x: Float[Any, "n k"], directions: Float[AnyArray, "m k"]) -> Flo
     x, directions = jnp.asarray(x), jnp.asarray(directions)
     if directions.ndim != 2 or directions.shape[1] != x.shape[-1]:
         raise ValueError(f"directions must be of shape (number, {x.shape[-1]}), found {directions.shape}")
-    _, sizes, rows = jnp.linalg.svd(directions, full_matrices=False)
+    sizes, rows = linalg.right_singular(directions)
     least = sizes[0] * max(directions.shape) * jnp.finfo(sizes.dtype).eps
     basis = jnp.where((sizes > least)[:, None], rows, 0.0)  # directions that follow from others span nothing new
     return x - (x @ basis.T) @ basis

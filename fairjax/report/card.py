@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from fairjax.data.expressions import NO_VALUE_NAME
 from fairjax.methods import METHODS
@@ -168,7 +168,7 @@ def _mean(values: np.ndarray) -> str:
     if len(values) == 1:
         return f"{mean:.3f}"
     deviation = values.std(ddof=1)
-    half = stats.t.ppf(0.975, len(values) - 1) * deviation / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * deviation / np.sqrt(len(values))
     return f"{mean:.3f} {interval_text(mean - half, mean + half, '.3f')} ± {deviation:.3f}"
 
 

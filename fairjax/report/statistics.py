@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
+from fairjax.detect import holm
 from fairjax.report.counts import KEYS, group_rates, test_rows
 from fairjax.report.noise import row_bootstrap, shares
 from fairjax.runs.structure import BINARY, Structure
@@ -58,10 +58,10 @@ def comparisons(
             pairs = [(reference, name) for name in names if name != reference] if reference in names else []
         found = [_paired(wide[one].to_numpy() - wide[two].to_numpy(), generator) for one, two in pairs]
         if found:
-            corrected = multipletests([entry[-1] for entry in found], method="holm")[1]
+            corrected = holm([entry[-1] for entry in found])
             rows += [
-                (*column, *one, *two, *entry, holm)
-                for (one, two), entry, holm in zip(pairs, found, corrected, strict=True)
+                (*column, *one, *two, *entry, p_value)
+                for (one, two), entry, p_value in zip(pairs, found, corrected, strict=True)
             ]
     sides = ["method", "rule", "other_method", "other_rule"]
     return pd.DataFrame(
@@ -89,7 +89,7 @@ def against(comparisons: pd.DataFrame, column: tuple[str, str], entry: tuple[str
         elif second == entry:
             rows.append((*first, -row.mean, -row.high, -row.low, row.wilcoxon_p))
     found = pd.DataFrame(rows, columns=["other_method", "other_rule", "mean", "low", "high", "wilcoxon_p"])
-    found["holm_p"] = multipletests(found["wilcoxon_p"], method="holm")[1] if rows else []
+    found["holm_p"] = holm(found["wilcoxon_p"]) if rows else []
     return found
 
 

@@ -105,10 +105,11 @@ def settings_of_method(name: str, kind: type) -> Any:
 @functools.cache
 def _settings_type(name: str, kind: Any) -> Any:
     default = kind()
-    types, docs = field_types(kind), field_docs(kind)
+    types = field_types(kind)
     losses = [field.name for field in dataclasses.fields(kind) if types[field.name] is Loss]
     if len(losses) != 1:
         return kind
+    docs = field_docs(kind)  # read from source files, which takes long
     (of_loss,) = losses
     loss: Loss = getattr(default, of_loss)
     terms = tuple(map(format_term, loss.terms))

@@ -35,12 +35,12 @@ SETTINGS = Mitigate(datasets=("adult",), seeds=(1, 2, 3, 4), measures=("spd",))
 def test_every_row_names_methods_that_exist(name):
     entry = ENTRIES[name]
     assert entry.stage in (NOTHING, *STAGES) and entry.stage in COLOURS and entry.stage in CHANGED
-    preprocessors_of(entry, "sex", ("relationship", "hours-per-week"))
+    preprocessors_of(entry, "adult", "sex", ("relationship", "hours-per-week"))
     for measure in ("spd", "eod"):
         terms = terms_of(entry, measure, ADULT)
         Loss(terms=tuple(dataclasses.replace(term, weight=entry.path[0]) for term in terms if entry.path))
     if entry.stage == "in":
-        assert bool(entry.terms) == bool(entry.path) == (name not in REDUCTIONS)
+        assert bool(entry.terms) == bool(entry.path) == (entry.method not in REDUCTIONS)
     if entry.stage == "intra":
         assert entry.method in METHODS and entry.of_measure
     if entry.stage == "post":
@@ -49,7 +49,7 @@ def test_every_row_names_methods_that_exist(name):
 
 def test_a_row_that_depends_on_the_measure_is_a_unit_per_measure():
     settings = Mitigate(stage="in")
-    files = [unit.file for unit in units(settings, settings.stages)]
+    files = [unit.file for unit in units(settings, settings.stages, "adult")]
     assert files[0] == "nothing.json" and {"parity-spd.json", "parity-eod.json", "mmd.json"} <= set(files)
     assert "reweighing.json" not in files and len(files) == len(set(files))
 

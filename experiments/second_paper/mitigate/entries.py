@@ -2,15 +2,19 @@
 
 from typing import Any, NamedTuple
 
+from experiments.second_paper.mitigate.settings import STUDIED
 from experiments.second_paper.mitigate.subject import Subject
-from fairjax.losses import TERMS
+from fairjax.losses import TERMS, Residual
 from fairjax.methods import METHODS
 from fairjax.preprocess import PREPROCESSORS, column_indices
 from fairjax.runs.postprocessors import POSTPROCESSORS
 from fairjax.runs.specification import parse_preprocessor, parse_term
 
 REDUCTIONS = ("grid_search", "exponentiated_gradient")
-"""Rows that train with other labels and weights, in place of a term of the loss."""
+"""Methods that train with other labels and weights, in place of a term of the loss."""
+
+RESIDUAL = "residual"
+"""The term of the residual decomposition, which needs a network of its own and is in no registry."""
 
 NOTHING = "nothing"
 """The row of the networks that the methods start from, or are compared with."""
@@ -23,14 +27,22 @@ class Entry(NamedTuple):
     """One of `STAGES`, or "nothing"."""
     label: str
     preprocess: tuple[str, ...] = ()
-    """Preprocessors, for `fairjax.runs.specification`. PROXIES stands for the proxies of the data set."""
+    """Preprocessors, for `fairjax.runs.specification`. PROXIES stands for the proxies of the data set, and PAIRS for
+    its pairs of columns."""
     terms: tuple[str, ...] = ()
-    """Terms of the loss without weights, to which the weights of the path are given; MEASURE stands for the
-    measure, ATTRIBUTE and PROXIES for the numbers of columns."""
+    """Terms of the loss, for `fairjax.runs.specification`; MEASURE stands for the measure, ATTRIBUTE and PROXIES for
+    the numbers of columns."""
     path: tuple[float, ...] = ()
-    """Weights of the terms. One of them is selected for each split on valid rows."""
+    """Weights of the terms, each a factor of the weights in `terms`. One of them is selected for each split on valid
+    rows."""
     method: str = ""
     """The method of `METHODS`, the postprocessor, or the reduction."""
+    options: tuple[tuple[str, Any], ...] = ()
+    """Settings of the method that differ from its defaults."""
+    batch_size: int | None = None
+    """Rows per mini-batch of training, unless those of all rows of the table."""
+    epochs: float = 1.0
+    """Epochs of training, as a multiple of those of the data set."""
     of_measure: bool = False
     """Whether there is one result per measure."""
     at_training: bool = True
@@ -48,15 +60,16 @@ def _pre(label: str, *preprocess: str) -> Entry:
     return Entry("pre", label, preprocess, at_training=needed, at_test=at_test)
 
 
-def _in(
-    label: str, *terms: str, path: tuple[float, ...], of_measure: bool = False, preprocess: tuple[str, ...] = ()
-) -> Entry:
-    needed = any(TERMS[text.partition(",")[0]].needs_group for text in terms)
-    return Entry("in", label, preprocess, terms, path, of_measure=of_measure, at_training=needed)
+def _in(label: str, *terms: str, path: tuple[float, ...], **others: Any) -> Entry:
+    names = [text.partition(",")[0].partition(":")[0] for text in terms]
+    needed = any(name == RESIDUAL or TERMS[name].needs_group for name in names)
+    return Entry("in", label, terms=terms, path=path, at_training=needed, **others)
 
 
-def _intra(name: str, label: str = "", terms: tuple[str, ...] = ()) -> Entry:
-    return Entry("intra", label or METHODS.label(name), terms=terms, method=name, of_measure=True)
+def _intra(name: str, label: str = "", terms: tuple[str, ...] = (), **options: Any) -> Entry:
+    return Entry(
+        "intra", label or METHODS.label(name), terms=terms, method=name, options=tuple(options.items()), of_measure=True
+    )
 
 
 def _pre_entries() -> dict[str, Entry]:
@@ -64,9 +77,14 @@ def _pre_entries() -> dict[str, Entry]:
         "removal": _pre("Attribute removed", "removal"),
         "removal_proxies": _pre("Attribute and proxies removed", "removal,columns=PROXIES"),
         "replacement_proxies": _pre("Attribute and proxies drawn", "replacement,columns=PROXIES,how=marginal"),
+        "replacement_mean": _pre("Attribute and proxies at their means", "replacement,columns=PROXIES"),
+        "cross_group_replacement": _pre(
+            "Attribute and proxies of another group", "cross_group_replacement,columns=PROXIES"
+        ),
         "reweighing": _pre("Reweighing", "reweighing"),
         "resampling": _pre("Resampling", "resampling"),
         "swap_augmentation": _pre("Swap augmentation", "swap_augmentation"),
+        "swap_pairs": _pre("Swap augmentation with pairs", "swap_augmentation,pairs=PAIRS"),
         "oversampling": _pre("Equal cells, oversampled", "balancing"),
         "undersampling": _pre("Equal cells, undersampled", "balancing,to=smallest"),
         "quantile_repair": _pre("Quantile repair", "quantile_repair"),
@@ -88,18 +106,29 @@ def _in_entries() -> dict[str, Entry]:
         "group_robust": _in("Group robust", "group_robust", path=(0.3, 1.0, 3.0)),
         "attribution": _in("Attribution, attribute", "attribution,columns=ATTRIBUTE", path=(1.0, 10.0, 100.0)),
         "attribution_proxies": _in("Attribution, and proxies", "attribution,columns=PROXIES", path=(1.0, 10.0, 100.0)),
+        "attribution_times_input": _in(
+            "Gradient times input, and proxies",
+            "attribution,columns=PROXIES,kind=gradient_times_input,norm=absolute",
+            path=(0.1, 0.3, 1.0),
+        ),
         "auxiliary": _in("Multi-task, group", "auxiliary", path=(0.3, 1.0)),
         "adversary": _in("Adversary on the last layer", "adversary", path=(0.3, 1.0, 3.0)),
         "adversary_odds": _in("Adversary, equalised odds", "adversary,notion=odds", path=(0.3, 1.0, 3.0)),
         "adversary_projected": _in("Adversary, projected", "adversary,how=projected", path=(0.3, 1.0)),
         "laftr": _in("LAFTR", "laftr", path=(0.1, 0.3, 1.0)),
+        "mmd_reconstruction": _in("MMD and reconstruction", "mmd", "reconstruction:0.02", path=(1.0, 5.0, 20.0)),
+        "residual": _in("Residual decomposition", RESIDUAL, path=(5.0, 20.0, 100.0)),
     }
     reductions = {
         "grid_search": Entry("in", "Reduction, grid", method="grid_search", of_measure=True),
         "exponentiated_gradient": Entry(
             "in", "Reduction, randomised", method="exponentiated_gradient", of_measure=True, own_threshold=True
         ),
-    }
+        "exponentiated_gradient_odds": Entry(
+            "in", "Reduction, randomised, equalised odds", method="exponentiated_gradient",
+            options=(("measure", "equalized_odds"),), own_threshold=True,
+        ),
+    }  # fmt: skip
     parity, odds = "parity,measure=MEASURE", "parity,measure=equalized_odds"
     removed = ("removal",)
     both = {
@@ -112,15 +141,22 @@ def _in_entries() -> dict[str, Entry]:
         "removal_odds": _in(
             "Attribute removed and |equalised odds|", odds, path=(0.3, 0.5, 0.7, 1.0), preprocess=removed
         ),
-    }
+        "removal_wasserstein": _in(
+            "Attribute removed and Wasserstein, large batches", "wasserstein", "weight_decay:0.001",
+            path=(0.7, 1.0, 1.3, 1.5, 1.7), preprocess=removed, batch_size=1024, epochs=2.0,
+        ),
+    }  # fmt: skip
     return entries | reductions | both
 
 
 def _intra_entries() -> dict[str, Entry]:
-    names = ("pruning", "bias_gda", "fine_tuning", "adversarial_debiasing")
-    return {name: _intra(name) for name in names} | {
-        "composed": _intra("composed", "Composed fine-tuning with MMD", ("mmd:5",))
-    }
+    by_score = {"selectivity": "selectivity", "probe": "a probe", "concept": "the group's concept"}
+    left_out = ("standard", "composed")  # the row NOTHING, and a method that needs terms
+    return (
+        {name: _intra(name) for name in METHODS if name not in left_out}
+        | {f"pruning_{score}": _intra("pruning", f"Units off by {by}", score=score) for score, by in by_score.items()}
+        | {"composed": _intra("composed", "Composed fine-tuning with MMD", ("mmd:5",))}
+    )
 
 
 def _post_entries() -> dict[str, Entry]:
@@ -151,10 +187,19 @@ ENTRIES: dict[str, Entry] = {
 """The rows by name, in the order of tables."""
 
 
-def preprocessors_of(entry: Entry, protected: str, proxies: tuple[str, ...]) -> list[Any]:
+def entries_for(dataset: str) -> dict[str, Entry]:
+    """Return the rows of a data set by name: all but those that need pairs of columns, if it has none."""
+    pairs = STUDIED[dataset].pairs
+    return {name: entry for name, entry in ENTRIES.items() if pairs or "PAIRS" not in "".join(entry.preprocess)}
+
+
+def preprocessors_of(entry: Entry, dataset: str, protected: str, proxies: tuple[str, ...]) -> list[Any]:
     """Return the preprocessors of a row for a data set."""
-    columns = "+".join((protected, *proxies))
-    return [parse_preprocessor(text.replace("PROXIES", columns)) for text in entry.preprocess]
+    words = {"PROXIES": "+".join((protected, *proxies)), "PAIRS": STUDIED[dataset].pairs}
+    texts = list(entry.preprocess)
+    for word, replacement in words.items():
+        texts = [text.replace(word, replacement) for text in texts]
+    return list(map(parse_preprocessor, texts))
 
 
 def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
@@ -165,4 +210,4 @@ def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
     texts = list(entry.terms)
     for word, replacement in words.items():
         texts = [text.replace(word, replacement) for text in texts]
-    return tuple(map(parse_term, texts))
+    return tuple(Residual(reconstruction=0.01, linear=1.0) if text == RESIDUAL else parse_term(text) for text in texts)

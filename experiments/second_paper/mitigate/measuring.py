@@ -14,14 +14,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, REDUCTIONS, Entry
+from experiments.second_paper.mitigate.entries import NOTHING, REDUCTIONS, Entry, entries_for
 from experiments.second_paper.mitigate.evaluating import Evaluated, evaluate_networks
 from experiments.second_paper.mitigate.reducing import reduce_row
-from experiments.second_paper.mitigate.settings import Mitigate
+from experiments.second_paper.mitigate.settings import STAGES, Mitigate
 from experiments.second_paper.mitigate.subject import Subject, subject
 from experiments.second_paper.mitigate.units import (
     Candidate,
@@ -40,6 +41,9 @@ from fairjax.runs.structure import CELLS
 
 FACTS, ROWS, BASE = "data.json", "rows", "base"
 
+KEPT_PROGRAMS = 8
+"""Rows for which compiled programs are kept."""
+
 
 class Unit(NamedTuple):
     """A row of a data set, for one measure if the method depends on it."""
@@ -54,9 +58,9 @@ class Unit(NamedTuple):
         return f"{self.name}.json" if self.measure is None else f"{self.name}-{self.measure}.json"
 
 
-def units(settings: Mitigate, stages: tuple[str, ...]) -> Iterator[Unit]:
-    """Return the units of some stages, and the networks that others start from first."""
-    for name, entry in ENTRIES.items():
+def units(settings: Mitigate, stages: tuple[str, ...], dataset: str) -> Iterator[Unit]:
+    """Return the units of some stages for a data set, and the networks that others start from first."""
+    for name, entry in entries_for(dataset).items():
         if name == NOTHING or entry.stage in stages:
             for measure in settings.measures if entry.of_measure else (None,):
                 yield Unit(name, entry, measure)
@@ -76,7 +80,9 @@ def measure(settings: Mitigate, console: Console) -> None:
     for dataset in settings.datasets:
         folder = settings.out / dataset
         with closing(RunFolder(folder, settings.identity(dataset))):
-            left = [unit for unit in units(settings, settings.stages) if not (folder / ROWS / unit.file).exists()]
+            left = [
+                unit for unit in units(settings, settings.stages, dataset) if not (folder / ROWS / unit.file).exists()
+            ]
             if not left:
                 console.print(f"{dataset}: finished before, in {folder}", soft_wrap=True)
                 continue
@@ -89,8 +95,10 @@ def measure(settings: Mitigate, console: Console) -> None:
 def _compute(left: list[Unit], loaded: Subject, settings: Mitigate, folder: Path, console: Console) -> None:
     """Compute units one after another."""
     shared = _Shared(loaded, settings, folder / BASE)
-    for unit in left:
+    for number, unit in enumerate(left):
         stop_if_asked()
+        if number % KEPT_PROGRAMS == 0:
+            jax.clear_caches()  # a process may have 65,530 pieces of memory on Linux, and compiled programs take them
         start = time.perf_counter()
         computed = _unit(unit, loaded, settings, shared)
         if computed.variables is not None:
@@ -133,7 +141,7 @@ def _unit(unit: Unit, loaded: Subject, settings: Mitigate, shared: _Shared) -> C
         return debias_row(unit.entry, loaded, settings, name, shared.variables)
     if unit.entry.stage == "post":
         return postprocess_row(unit.entry, loaded, settings, name, shared.evaluated)
-    if unit.name in REDUCTIONS:
+    if unit.entry.method in REDUCTIONS:
         return reduce_row(unit.entry, loaded, settings, name)
     return train_row(unit.entry, loaded, settings, name)
 
@@ -164,7 +172,7 @@ def gathered(settings: Mitigate) -> pd.DataFrame:
     """
     lines: list[pd.DataFrame] = []
     for dataset in settings.datasets:
-        for unit in units(settings, ("pre", "in", "intra", "post")):
+        for unit in units(settings, STAGES, dataset):
             file = settings.out / dataset / ROWS / unit.file
             if file.exists():
                 lines += _lines(dataset, unit, read(file), settings.seeds)

@@ -127,10 +127,12 @@ NEEDS = (
 """The text above the table of needs."""
 
 LIMITS = (
-    "One network, one optimiser and one number of epochs for all rows. Another network has another frontier.",
+    "One network, one optimiser and one number of epochs for all rows, with two exceptions: residual decomposition has "
+    "a network of its own, and the row with large batches has mini-batches of 1,024 rows, twice the epochs, and weight "
+    "decay. Another network has another frontier.",
     "The weights of terms are three or four per method, from experience with these data. A finer path would raise the "
     "methods whose weights are far apart.",
-    "Removal of proxies removes all variables that are associated with the group by at least 0.15. Another bound is "
+    "Removal of proxies removes all variables that are associated with the group by at least 0.15. Another bound "
     "would remove other variables.",
     "Optimized pre-processing is left out, since it needs few discrete features; `table3` measures it. Groups with few "
     "rows, whose accuracy is lower, are another question; `quality` measures what raises it.",

@@ -12,10 +12,16 @@ from experiments.second_paper.mitigate.evaluating import HALF, TUNED, Tables, ev
 from experiments.second_paper.mitigate.settings import Mitigate
 from experiments.second_paper.mitigate.subject import Subject, repeated, stream
 from experiments.second_paper.mitigate.units import Candidate, Computed, network_of
-from fairjax.reductions import DemographicParity, TruePositiveRateParity, exponentiated_gradient, grid_search
+from fairjax.reductions import (
+    DemographicParity,
+    EqualizedOdds,
+    TruePositiveRateParity,
+    exponentiated_gradient,
+    grid_search,
+)
 from fairjax.types import Split
 
-CONSTRAINTS = {"spd": DemographicParity, "eod": TruePositiveRateParity}
+CONSTRAINTS = {"spd": DemographicParity, "eod": TruePositiveRateParity, "equalized_odds": EqualizedOdds}
 """The constraint of each measure."""
 
 LIMIT = 0.25
@@ -31,7 +37,7 @@ def reduce_row(entry: Entry, subject: Subject, settings: Mitigate, measure: str)
     of_method = {"grid_search": _grid, "exponentiated_gradient": _randomised}[entry.method]
     shared: dict[str, Any] = {
         "keys": stream(subject.keys),
-        "constraint": CONSTRAINTS[measure](),
+        "constraint": CONSTRAINTS[dict(entry.options).get("measure", measure)](),
         "training": settings.training(subject.dataset.name),
     }
     return of_method(subject, settings, shared)

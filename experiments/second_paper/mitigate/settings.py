@@ -21,10 +21,13 @@ class Studied(NamedTuple):
     """What the groups 0 and 1 are. The label 1 is more frequent in group 1."""
     swapped: bool = False
     """Whether the groups are those of the data set with 0 and 1 exchanged."""
+    pairs: str = ""
+    """Pairs of columns beside the protected attribute's that are exchanged when the group is, as
+    `fairjax.runs.specification` writes them."""
 
 
 STUDIED = {
-    "adult": Studied(10, ("women", "men")),
+    "adult": Studied(10, ("women", "men"), pairs="relationship=Husband~relationship=Wife"),
     "compas": Studied(15, ("Caucasian", "not Caucasian"), swapped=True),
     "bank": Studied(10, ("25 and older", "younger than 25"), swapped=True),
     "german": Studied(60, ("women", "men")),
@@ -98,11 +101,22 @@ class Mitigate:
         """Return the rule of selection for a bound; for `epsilon` if omitted."""
         return ExpectedObjective(epsilon=self.epsilon if epsilon is None else epsilon)
 
-    def training(self, dataset: str) -> Training:
-        """Return the hyperparameters of training."""
-        epochs = STUDIED[dataset].epochs if self.epochs is None else self.epochs
-        shared: dict[str, Any] = {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "keep": "last"}
-        return Training(epochs=epochs, check_every=epochs, **shared)
+    def training(self, dataset: str, *, batch_size: int | None = None, epochs: float = 1.0) -> Training:
+        """Return the hyperparameters of training.
+
+        Args:
+            dataset: a data set of `STUDIED`.
+            batch_size: rows per mini-batch, if a row of the table needs others than the settings have.
+            epochs: epochs as a multiple of those of the data set.
+        """
+        count = round(epochs * (STUDIED[dataset].epochs if self.epochs is None else self.epochs))
+        return Training(
+            epochs=count,
+            check_every=count,
+            batch_size=self.batch_size if batch_size is None else batch_size,
+            learning_rate=self.learning_rate,
+            keep="last",
+        )
 
     def identity(self, dataset: str) -> dict[str, Any]:
         """Return what the numbers of a data set depend on, as plain values."""

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from experiments.second_paper.mitigate.entries import NOTHING, Entry, preprocessors_of, terms_of
+from experiments.second_paper.mitigate.entries import (
+    ENTRIES,
+    NOTHING,
+    RESIDUAL,
+    Entry,
+    preprocessors_of,
+    terms_of,
+)
 from experiments.second_paper.mitigate.evaluating import HALF, TUNED, Evaluated, Tables, evaluate_networks
 from experiments.second_paper.mitigate.settings import MARGIN, Mitigate
 from experiments.second_paper.mitigate.subject import Subject, repeated, stream
@@ -17,7 +24,7 @@ from fairjax import Mlp, debias_many, fit_many, from_linen
 from fairjax.losses import Loss
 from fairjax.methods import METHODS
 from fairjax.metrics import MEASURES
-from fairjax.nn import Network
+from fairjax.nn import Network, ResidualDecomposition
 from fairjax.preprocess import prepare_many
 from fairjax.result import Debiased
 from fairjax.runs.composed_losses import made_loss
@@ -55,8 +62,10 @@ class Computed(NamedTuple):
     """The networks, if other methods start from them."""
 
 
-def network_of(settings: Mitigate) -> Network:
-    """Return the network of all rows."""
+def network_of(settings: Mitigate, entry: Entry = ENTRIES[NOTHING]) -> Network:
+    """Return the network of a row: the perceptron of the settings, except for residual decomposition."""
+    if RESIDUAL in entry.terms:
+        return from_linen(ResidualDecomposition())
     return from_linen(Mlp(widths=settings.widths, dropout=0.0))
 
 
@@ -80,17 +89,19 @@ def train(entry: Entry, subject: Subject, settings: Mitigate, measure: str) -> T
     """
     splits, axes = subject.splits, subject.axes
     if entry.preprocess:
-        chain = preprocessors_of(entry, subject.dataset.protected, subject.proxies)
+        chain = preprocessors_of(entry, subject.dataset.name, subject.dataset.protected, subject.proxies)
         keys = stream(subject.keys, PREPROCESSING_STREAM)
         splits, axes = prepare_many(chain, keys, splits, dataset=subject.dataset, axes=axes)
     loss, keys, count = Loss(), stream(subject.keys), max(1, len(entry.path))
     if entry.terms:
         weights = jnp.repeat(jnp.asarray(entry.path, jnp.float32), len(subject.keys))
-        terms = tuple(dataclasses.replace(term, weight=weights) for term in terms_of(entry, measure, subject))
+        terms = terms_of(entry, measure, subject)
+        terms = tuple(dataclasses.replace(term, weight=term.weight * weights) for term in terms)
         loss = Loss(terms=terms, num_groups=2)
         splits, keys = repeated(splits, axes, count), jnp.concatenate([keys] * count)
+    training = settings.training(subject.dataset.name, batch_size=entry.batch_size, epochs=entry.epochs)
     fitted = fit_many(
-        network_of(settings), splits, keys=keys, training=settings.training(subject.dataset.name), loss=loss,
+        network_of(settings, entry), splits, keys=keys, training=training, loss=loss,
         loss_axis=0 if entry.terms else None, axes=axes,
     )  # fmt: skip
     return Trained(fitted.variables, splits, axes, int(np.sum(np.asarray(fitted.diverged))))
@@ -101,7 +112,7 @@ def train_row(entry: Entry, subject: Subject, settings: Mitigate, measure: str) 
     start = time.perf_counter()
     trained = jax.block_until_ready(train(entry, subject, settings, measure))
     seconds = time.perf_counter() - start
-    evaluated = evaluate_networks(network_of(settings), trained.variables, trained.splits, trained.axes)
+    evaluated = evaluate_networks(network_of(settings, entry), trained.variables, trained.splits, trained.axes)
     candidates, count = [], len(subject.keys)
     for i, weight in enumerate(entry.path or (None,)):
         own = slice(i * count, (i + 1) * count)
@@ -112,7 +123,7 @@ def train_row(entry: Entry, subject: Subject, settings: Mitigate, measure: str) 
 
 def debias_row(entry: Entry, subject: Subject, settings: Mitigate, measure: str, base: Variables) -> Computed:
     """Debias the shared networks by a method that proposes candidates."""
-    network, method = network_of(settings), METHODS[entry.method]()
+    network, method = network_of(settings), METHODS[entry.method](**dict(entry.options))
     if entry.terms:
         method = dataclasses.replace(method, loss=made_loss("balanced_cross_entropy", entry.terms))
     start = time.perf_counter()

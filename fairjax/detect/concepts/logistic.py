@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
-from fairjax import checks
+from fairjax import checks, linalg
 from fairjax.types import AnyArray, Number
 
 MAX_STEPS = 100
@@ -135,7 +135,7 @@ def _minimise(
         mean = weights @ h / total
         centred = h - mean[None]
         if h.shape[1] > h.shape[0]:
-            basis, triangle = jnp.linalg.qr(centred.T)
+            basis, triangle = linalg.qr(centred.T)
             results = _newton(triangle.T, y, weights, penalty)
             results = results._replace(coef=basis @ results.coef)
         else:
@@ -179,8 +179,7 @@ def _newton(z, y, weights, penalty) -> LogisticRegression:
         hessian = (design.T * curvature[None]) @ design + jnp.diag(penalties)
         scale = jax.lax.rsqrt(jnp.maximum(jnp.diagonal(hessian), epsilon * epsilon * total))
         scaled = hessian * scale[:, None] * scale[None] + jnp.diag(jnp.full_like(scale, 10 * epsilon))
-        factor = jax.scipy.linalg.cho_factor(scaled, lower=True)
-        direction = -scale * jax.scipy.linalg.cho_solve(factor, scale * gradient)
+        direction = -scale * linalg.solve_positive(scaled, scale * gradient)
         decrease = -(gradient @ direction)
         objective = jnp.sum(weights * jax.nn.softplus(-sign * eta)) + 0.5 * jnp.sum(penalties * state.beta**2)
         change, slack = design @ direction, epsilon * (1.0 + objective)

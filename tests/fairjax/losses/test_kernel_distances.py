@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fairjax.losses import Data, Hsic, Mmd, Outputs, hsic, mmd
+from fairjax.losses.kernels import gaussian_form
 from fairjax.types import Batch
 
 N = 30
@@ -91,17 +92,33 @@ def test_memberships_are_groups_and_only_ratios_of_weights_matter():
     )
 
 
-@pytest.mark.parametrize("distance", [mmd, hsic])
-def test_gradients_are_finite_differences_with_constant_widths(distance):
+@pytest.mark.parametrize(("distance", "groups"), [(mmd, A), (hsic, GROUPS[1:])], ids=["mmd", "hsic of 29 rows"])
+def test_gradients_are_finite_differences_with_constant_widths(distance, groups):
     with jax.enable_x64(True):
-        h, step = jnp.asarray(H, jnp.float64), 1e-6
-        direction = jnp.asarray(RNG.normal(size=H.shape))
-        slope = jnp.sum(jax.jit(jax.grad(lambda h: distance(h, A)))(h) * direction)
+        h, step = jnp.asarray(H[-len(groups) :], jnp.float64), 1e-6
+        direction = jnp.asarray(RNG.normal(size=h.shape))
+        slope = jnp.sum(jax.jit(jax.grad(lambda h: distance(h, groups)))(h) * direction)
         mean = [jnp.mean((moved[:, None] - moved[None]) ** 2) for moved in (h, h + step * direction)]
         scale = float(mean[1] / mean[0])
         widths = tuple(width / scale for width in WIDTHS)
-        moved = compiled(distance, A, widths=widths)(h + step * direction) - compiled(distance, A)(h)
+        moved = compiled(distance, groups, widths=widths)(h + step * direction) - compiled(distance, groups)(h)
         np.testing.assert_allclose(slope, moved / step, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 6, 7])
+def test_the_form_and_its_derivatives_are_those_of_the_whole_kernel(n):
+    widths = (0.3, 1.0, 2.0)
+    h, h_dot = (jnp.asarray(array) for array in RNG.normal(size=(2, n, 3)).astype(np.float32))
+    c, c_dot = (jnp.asarray(array) for array in RNG.normal(size=(2, n, 2)).astype(np.float32))
+
+    def whole(h, c):
+        distances = jnp.sum(jnp.square(h[:, None] - h[None]), axis=2)
+        k = sum(jnp.exp(-distances / width) for width in widths) / 3
+        return jnp.sum(c * (k @ c))
+
+    expected = jax.jit(lambda *args: jax.jvp(whole, args[:2], args[2:]))(h, c, h_dot, c_dot)
+    form = jax.jit(lambda *args: jax.jvp(lambda h, c: gaussian_form(widths, h, c), args[:2], args[2:]))
+    np.testing.assert_allclose(form(h, c, h_dot, c_dot), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_that_are_equal_have_no_distance_and_a_finite_gradient():

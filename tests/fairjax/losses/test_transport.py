@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import wasserstein_distance
 
-from fairjax.losses import Outputs, Wasserstein, wasserstein
+from fairjax.losses import Outputs, Wasserstein, transport, wasserstein
 from fairjax.types import Batch
 
 N = 40
@@ -31,6 +31,30 @@ def test_the_distance_is_scipy_s():
     np.testing.assert_allclose(compiled(A, weights=WEIGHTS)(SCORES), weighted, rtol=1e-5)
     within = [wasserstein_distance(SCORES[A & rows], SCORES[~A & rows]) for rows in (Y, ~Y)]
     np.testing.assert_allclose(compiled(A, y=Y)(SCORES), np.mean(within), rtol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [A, GROUPS], ids=["two groups", "three groups"])
+def test_comparing_and_sorting_agree_with_ties_and_weights(groups, monkeypatch):
+    values = np.round(4 * RNG.normal(size=(N, 3)).astype(np.float32)) / 4  # many ties, and 0.0 beside -0.0
+    distance = {
+        limit: jax.value_and_grad(lambda values: wasserstein(values, groups, 1.0 * WEIGHTS)) for limit in (0, 2048)
+    }
+    found = {}
+    for limit, function in distance.items():
+        monkeypatch.setattr(transport, "COMPARED", limit)
+        found[limit] = jax.jit(jax.vmap(function))(jnp.stack([values, values + 100]))
+    expected = [
+        sum(
+            wasserstein_distance(column[groups == i], column[groups == j], WEIGHTS[groups == i], WEIGHTS[groups == j])
+            for i in np.unique(groups)
+            for j in np.unique(groups)
+            if i < j
+        )
+        for column in values.T
+    ]
+    np.testing.assert_allclose(found[2048][0], np.mean(expected), rtol=2e-5)
+    np.testing.assert_allclose(found[0][0], found[2048][0], rtol=2e-5)
+    np.testing.assert_allclose(found[0][1], found[2048][1], atol=1e-6)
 
 
 def test_quantiles_give_the_distance_of_both_orders():

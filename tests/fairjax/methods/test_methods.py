@@ -171,7 +171,7 @@ def test_multipliers_grow_while_the_constraint_is_violated(penalty, biased):
     fixed = step(biased, dataclasses.replace(config, weighting="fixed"), state)
     np.testing.assert_array_equal(fixed.weights, state.weights)
     np.testing.assert_array_equal(
-        after.variables.params, fixed.variables.params
+        after.tuned.variables.params, fixed.tuned.variables.params
     )  # the change takes effect in the next epoch
 
 

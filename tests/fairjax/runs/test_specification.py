@@ -205,7 +205,8 @@ def test_the_method_is_made_from_its_texts():
     assert made == ComposedFineTuning(loss=Loss(terms=(ParityPenalty(weight=2.0),)), epochs=3, learning_rate=1e-4)
     assert Debias().config("composed") == ComposedFineTuning()
     shown = settings_of_method("composed", ComposedFineTuning)
-    assert [field.name for field in dataclasses.fields(shown)][:3] == ["base", "terms", "learning_rate"]
+    others = [field.name for field in dataclasses.fields(ComposedFineTuning) if field.name != "loss"]
+    assert [field.name for field in dataclasses.fields(shown)] == ["base", "terms", *others]
 
 
 @pytest.mark.parametrize(
