@@ -141,8 +141,8 @@ class Subject:
 def mesh_of(run: RunContext) -> jax.sharding.Mesh:
     """Return the devices on which detection is computed: those of the run, but a single one on CPU.
 
-    Detection has been observed to deadlock on several CPU devices of one process, most likely because of batches of LAPACK
-    calls, which `fairjax.linalg` avoids now. A single device uses all cores, too.
+    Detection has been observed to deadlock on several CPU devices of one process, most likely because of batches of
+    LAPACK calls, which `fairjax.linalg` avoids now. A single device uses all cores, too.
     """
     mesh = run.machine.mesh
     is_cpu = mesh.devices.flat[0].platform == "cpu"
