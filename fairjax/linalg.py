@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from fairjax.types import AnyArray
 
@@ -18,7 +19,7 @@ def one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function of arrays that `jax.vmap` maps sequentially on CPUs, and as usual elsewhere.
 
     Args:
-        function: a function of arrays that calls LAPACK on CPUs. It cannot be differentiated in reverse mode.
+        function: a function of arrays that calls LAPACK on CPUs. The result cannot be differentiated in reverse mode.
 
     Example:
         >>> inverse = one_at_a_time(jnp.linalg.inv)
@@ -40,8 +41,26 @@ def _solved(matrix: jax.Array, values: jax.Array) -> jax.Array:
 solve_positive = one_at_a_time(_solved)
 """Solve a system of equations (k, k), (k,) -> (k,) whose matrix is symmetric and positive definite."""
 
-inverse = one_at_a_time(jnp.linalg.inv)
-"""Invert a matrix (k, k)."""
+_inverse = one_at_a_time(jnp.linalg.inv)
+
+
+@jax.custom_jvp
+def inverse(matrix: Float[Array, "k k"]) -> Float[Array, "k k"]:
+    """Invert a matrix; differentiable.
+
+    Example:
+        >>> inverse(jnp.array([[2.0]])).item(), jax.grad(lambda x: inverse(x)[0, 0])(jnp.array([[2.0]])).item()
+        (0.5, -0.25)
+    """
+    return _inverse(matrix)
+
+
+@inverse.defjvp
+def _inverse_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (matrix,), (change,) = primals, tangents
+    found = inverse(matrix)
+    return found, -found @ change @ found
+
 
 qr = one_at_a_time(lambda matrix: tuple(jnp.linalg.qr(matrix)))
 """Decompose a matrix (n, k) into orthonormal columns and a triangle."""

@@ -99,8 +99,8 @@ class Term:
     validated: ClassVar[bool] = True
     """Whether the term counts in the validation loss; the loss of an adversary that is still learning does not."""
     zero_at_parity: ClassVar[bool] = False
-    """Whether the value is 0 without bias, and positive otherwise, so that the weight can be a constraint's
-    multiplier."""
+    """Whether the value is 0 without bias, and positive otherwise unless `signed`, so that the weight can be a
+    constraint's multiplier."""
     combination: ClassVar[Literal["add", "project"]] = "add"
     """With "project", the part of the other terms' gradient that would lower the term's own loss is removed too, as by
     Zhang et al. (2018), and weight times the gradient of `own_loss` is subtracted."""

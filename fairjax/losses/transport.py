@@ -12,7 +12,7 @@ from fairjax.losses.cumulated import cumulated_masses
 from fairjax.losses.grouping import grouped, matrix, pairs, positive
 
 COMPARED = 2048
-"""Rows times comparisons of groups up to which all pairs of rows are compared instead of sorted."""
+"""Rows times comparisons of groups up to which all pairs of rows are compared instead of sorted; chosen on CPUs."""
 
 
 def wasserstein(
@@ -34,7 +34,7 @@ def wasserstein(
     order 2 the result is the integral of the squared difference, which is the square of the distance.
 
     Args:
-        values: numbers of shape (n,), or several columns of shape (n, k), of whose distances the mean is taken.
+        values: finite numbers of shape (n,), or several columns of shape (n, k), of whose distances the mean is taken.
         a: groups: booleans, codes, or memberships of shape (n, groups).
         weights: non-negative weights of the rows; 1 if omitted.
         y: labels; if given, groups are compared within each class, and the result is the mean over the classes.

@@ -13,9 +13,10 @@ class ComposedFineTuning(WeightPath):
     """Descend a composed loss from the trained network; each epoch gives one candidate per factor of the weights.
 
     With multipliers, the weight of each term that is 0 at parity changes after every epoch by
-    `multiplier_rate * (mean value of the epoch - tolerance)`, but not below 0: the term becomes the constraint
-    that its value is at most the tolerance. Estimates of distances on mini-batches, such as those of MMD, are not 0
-    even if the groups do not differ, so they need a tolerance.
+    `multiplier_rate * (violation - tolerance)`. The violation is the mean value of the epoch's mini-batches, and for
+    `ParityPenalty` the penalty of their mean proxy. Weights do not fall below 0, except with a signed penalty. The term
+    becomes the constraint that its value is at most the tolerance. Estimates of distances on mini-batches, such as
+    those of MMD, are not 0 even if the groups do not differ, so they need a tolerance.
 
     Example:
         >>> from fairjax.losses import CrossEntropy

@@ -116,8 +116,8 @@ def composed_steps(
         keys: dropout keys, one per mini-batch.
         layers: as for `gradient_steps`.
         num_classes: number of classes.
-        record: computes what is kept of each step from the terms' parameters, the outputs before the step and the
-            mini-batch; nothing by default.
+        record: computes what is kept of each step from the terms' parameters after the step, the outputs before it and
+            the mini-batch; nothing by default.
 
     Returns:
         The progress after the last step, and what was kept, one entry per step.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -59,7 +60,7 @@ def project_out(x: Float[Any, "n k"], directions: Float[AnyArray, "m k"]) -> Flo
         directions: the directions, one per row; they need be neither orthogonal nor of unit length, nor independent.
 
     Returns:
-        The representations, orthogonal to all directions.
+        The representations, orthogonal to all directions. Derivatives are those by x: directions count as constants.
 
     Raises:
         ValueError: if the numbers of columns differ.
@@ -75,7 +76,7 @@ def project_out(x: Float[Any, "n k"], directions: Float[AnyArray, "m k"]) -> Flo
     x, directions = jnp.asarray(x), jnp.asarray(directions)
     if directions.ndim != 2 or directions.shape[1] != x.shape[-1]:
         raise ValueError(f"directions must be of shape (number, {x.shape[-1]}), found {directions.shape}")
-    sizes, rows = linalg.right_singular(directions)
+    sizes, rows = linalg.right_singular(jax.lax.stop_gradient(directions))
     least = sizes[0] * max(directions.shape) * jnp.finfo(sizes.dtype).eps
     basis = jnp.where((sizes > least)[:, None], rows, 0.0)  # directions that follow from others span nothing new
     return x - (x @ basis.T) @ basis

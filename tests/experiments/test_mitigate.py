@@ -2,18 +2,27 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.cli import PROGRAM
 from experiments.second_paper.mitigate import page, page_tables, tables
-from experiments.second_paper.mitigate.entries import ENTRIES, NOTHING, REDUCTIONS, preprocessors_of, terms_of
+from experiments.second_paper.mitigate.entries import (
+    ENTRIES,
+    NOTHING,
+    REDUCTIONS,
+    entries_for,
+    preprocessors_of,
+    terms_of,
+)
 from experiments.second_paper.mitigate.figures import CHANGED, COLOURS, frontier_figure
 from experiments.second_paper.mitigate.measuring import biases, units
 from experiments.second_paper.mitigate.reducing import expected_tables
 from experiments.second_paper.mitigate.settings import STAGES, Mitigate
 from experiments.second_paper.mitigate.subject import Subject, repeated
+from experiments.second_paper.mitigate.units import network_of
 from experiments.second_paper.quantities import quantities
 from fairjax import data
 from fairjax.losses import Loss
@@ -52,6 +61,20 @@ def test_a_row_that_depends_on_the_measure_is_a_unit_per_measure():
     files = [unit.file for unit in units(settings, settings.stages, "adult")]
     assert files[0] == "nothing.json" and {"parity-spd.json", "parity-eod.json", "mmd.json"} <= set(files)
     assert "reweighing.json" not in files and len(files) == len(set(files))
+
+
+def test_rows_that_need_pairs_are_those_of_data_sets_with_pairs():
+    assert set(entries_for("adult")) - set(entries_for("compas")) == {"swap_pairs"}
+
+
+def test_a_row_may_have_batches_epochs_weights_and_a_network_of_its_own():
+    training = Mitigate().training("adult", batch_size=1024, epochs=2.0)
+    assert (training.epochs, training.batch_size, Mitigate().training("adult").epochs) == (20, 1024, 10)
+    mmd, reconstruction = terms_of(ENTRIES["mmd_reconstruction"], "spd", ADULT)
+    assert (mmd.weight, reconstruction.weight) == (1.0, 0.02), "factors of the path"
+    assert network_of(Mitigate(), ENTRIES["residual"]).init is not network_of(Mitigate(), ENTRIES["mmd"]).init
+    params = network_of(Mitigate(), ENTRIES["residual"]).init(jax.random.key(0), np.ones((1, 5), np.float32))["params"]
+    assert params["translated"]["kernel"].shape[1] == 5
 
 
 def counts(selected: tuple[int, int], right: int) -> dict[str, float]:

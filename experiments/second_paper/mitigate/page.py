@@ -130,7 +130,7 @@ LIMITS = (
     "One network, one optimiser and one number of epochs for all rows, with two exceptions: residual decomposition has "
     "a network of its own, and the row with large batches has mini-batches of 1,024 rows, twice the epochs, and weight "
     "decay. Another network has another frontier.",
-    "The weights of terms are three or four per method, from experience with these data. A finer path would raise the "
+    "The weights of terms are two to five per method, from experience with these data. A finer path would raise the "
     "methods whose weights are far apart.",
     "Removal of proxies removes all variables that are associated with the group by at least 0.15. Another bound "
     "would remove other variables.",

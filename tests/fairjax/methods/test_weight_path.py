@@ -63,6 +63,12 @@ def test_a_multiplier_changes_by_what_the_term_is_above_the_tolerance(biased):
     np.testing.assert_array_equal(lenient, np.float32([0.0, 0.1, 0.0]))
 
 
+def test_the_multiplier_of_a_signed_penalty_may_be_negative(biased):
+    loss = Loss(terms=(ParityPenalty(weight=0.0, penalty="signed", sign=-float(np.sign(biased.evaluation.bias))),))
+    method = ComposedFineTuning(loss=loss, weighting="multiplier", **SETTINGS)
+    assert run(biased, method)[1].weights[0, 0] < 0
+
+
 def test_dual_ascent_needs_a_term_that_is_0_at_parity(biased):
     method = ComposedFineTuning(loss=Loss(terms=(WeightDecay(),)), weighting="multiplier")
     with pytest.raises(ValueError, match=r"needs a term that is 0 at parity.*found Weight decay.*weighting='fixed'"):
