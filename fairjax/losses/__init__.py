@@ -21,7 +21,7 @@ from fairjax.losses.loss import Loss, TermState
 from fairjax.losses.mmd import Mmd, mmd
 from fairjax.losses.parity_penalty import ParityPenalty
 from fairjax.losses.prejudice import Prejudice, prejudice
-from fairjax.losses.reconstruction import Reconstruction
+from fairjax.losses.reconstruction import Reconstruction, reconstruction_error
 from fairjax.losses.residual import Residual
 from fairjax.losses.template_gap import TemplateGap, template_gap
 from fairjax.losses.transport import wasserstein
@@ -105,6 +105,7 @@ __all__ = [
     "marked_columns",
     "mmd",
     "prejudice",
+    "reconstruction_error",
     "template_gap",
     "term",
     "wasserstein",

@@ -5,13 +5,40 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from fairjax.checks import nan_unless
+from fairjax.checks import nan_unless, sample_weights
 from fairjax.hyperparameters import check_at_least, check_positive, static
 from fairjax.losses.base import LAST, Outputs, Term, term
 from fairjax.losses.cross_entropy import weighted_mean
 from fairjax.losses.grouping import grouped, matrix
 from fairjax.losses.predictor import init_predictor, predict
 from fairjax.types import KeyArray, Number, Rows, weights_of
+
+
+def reconstruction_error(decoded: Any, x: Any, weights: Any = None) -> Float[Array, ""]:
+    """Compute the mean squared error of reconstructed features, over rows and features.
+
+    Args:
+        decoded: output of a decoder, (n, d).
+        x: the features, (n, d).
+        weights: non-negative weights of the rows; 1 if omitted.
+
+    Returns:
+        A scalar; 0 if all weights are 0.
+
+    Raises:
+        ValueError: if shapes differ, or a weight is negative.
+
+    Example:
+        >>> reconstruction_error(jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 0.0]])).item()
+        2.0
+    """
+    decoded = matrix("decoded", decoded)
+    x = jnp.asarray(x).astype(decoded.dtype)
+    if decoded.shape != x.shape:
+        raise ValueError(f"decoded and x must have one shape, found {decoded.shape} and {x.shape}")
+    row_weights, valid = sample_weights(weights, decoded, weightless=True)
+    errors = jnp.mean(jnp.square(decoded - x), axis=1)  # x - decoded would give derivatives of either sign
+    return nan_unless(valid, weighted_mean(errors, row_weights))
 
 
 @term
@@ -73,6 +100,4 @@ class Reconstruction(Term):
         h = matrix(self.layer, outputs.layers[self.layer])
         groups = grouped(batch.a, like=h[:, 0], num_groups=self.num_groups, num_classes=2)
         decoded = predict(params, jnp.concatenate([h, groups.weights[:, 0]], axis=1))
-        x: Any = jnp.asarray(batch.x).astype(decoded.dtype)
-        errors = jnp.mean(jnp.square(decoded - x), axis=1)  # x - decoded would give derivatives of either sign
-        return nan_unless(groups.valid, weighted_mean(errors, weights_of(batch)))
+        return nan_unless(groups.valid, reconstruction_error(decoded, batch.x, weights_of(batch)))

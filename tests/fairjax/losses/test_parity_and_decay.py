@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fairjax
-from fairjax.losses import Data, Outputs, ParityPenalty, WeightDecay, weight_decay
+from fairjax.losses import Data, Outputs, ParityPenalty, WeightDecay, reconstruction_error, weight_decay
 from fairjax.metrics import MEASURES, make_measure
 from fairjax.types import Batch
 
@@ -70,3 +70,14 @@ def test_weight_decay_is_the_sum_of_squares():
     np.testing.assert_allclose(found, kernels + np.sum(params["one"]["bias"] ** 2), rtol=1e-6)
     with pytest.raises(ValueError, match="of must be one of kernels, all, got 'biases'"):
         weight_decay(params, of="biases")
+
+
+def test_reconstruction_is_a_weighted_mean_of_squares():
+    rng = np.random.default_rng(4)
+    decoded, x, weights = rng.normal(size=(6, 3)), rng.normal(size=(6, 3)), rng.random(6)
+    found = reconstruction_error(jnp.asarray(decoded, jnp.float32), x, weights)
+    assert found.item() == pytest.approx(np.average(((decoded - x) ** 2).mean(axis=1), weights=weights), rel=1e-5)
+    with pytest.raises(ValueError, match=r"decoded and x must have one shape, found \(6, 3\) and \(6, 2\)"):
+        reconstruction_error(jnp.asarray(decoded), x[:, :2])
+    with pytest.raises(ValueError, match="weights"):
+        reconstruction_error(jnp.asarray(decoded), x, -weights)
