@@ -71,7 +71,7 @@ class ParityPenalty(Term):
         """Compute the penalty of a mini-batch; 0 if a group that the measure needs is absent, NaN if one is invalid."""
         del params
         bias = self.bias(outputs, batch)
-        penalty = jnp.abs(bias) if self.penalty == "absolute" else self.sign * bias
+        penalty = self._penalty(bias)
         penalty = jnp.where(jnp.isnan(bias), jnp.zeros_like(penalty), penalty)
         _, valid = group_column(batch.a, num_groups(self.measure, batch.a))
         return nan_unless(valid, penalty)
@@ -85,9 +85,12 @@ class ParityPenalty(Term):
         """Compute the penalty of the mean proxy, which has less of the mini-batches' noise than the mean penalty."""
         defined = ~jnp.isnan(recorded)  # NaN for mini-batches that lack a group
         mean = jnp.sum(recorded, where=defined) / jnp.maximum(jnp.sum(defined, dtype=recorded.dtype), 1.0)
-        return self.sign * mean if self.signed else jnp.abs(mean)
+        return self._penalty(mean)
 
     @property
     def signed(self) -> bool:
         """Whether the penalty is sign * proxy."""
         return self.penalty == "signed"
+
+    def _penalty(self, bias: Float[Array, ""]) -> Float[Array, ""]:
+        return self.sign * bias if self.signed else jnp.abs(bias)

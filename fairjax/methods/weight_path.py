@@ -137,14 +137,14 @@ class WeightPath(Method):
             )
             loss = dataclasses.replace(bound, terms=terms)
 
-            def record(state: TermState, outputs: Outputs, mini_batch: Rows) -> tuple[Array, ...]:
+            def record(state: TermState, outputs: Outputs, mini_batch: Rows) -> dict[int, Array]:
                 if self.weighting == "fixed":
-                    return ()
-                return tuple(
-                    term.record(params, outputs.seen_by(i), mini_batch)
-                    for i, (term, params) in enumerate(zip(loss.terms, state.params, strict=True))
+                    return {}
+                return {
+                    i: term.record(state.params[i], outputs.seen_by(i), mini_batch)
+                    for i, term in enumerate(loss.terms)
                     if term.zero_at_parity
-                )
+                }
 
             tuned, records = run_epoch(
                 task,
@@ -156,7 +156,7 @@ class WeightPath(Method):
                 layers=self.layers,
                 record=record,
             )
-            return tuned, self._adapted(loss, weights, list(records))
+            return tuned, self._adapted(loss, weights, records)
 
         tuned, weights = jax.vmap(tune, (AXES, 0), (AXES, 0))(state.tuned, state.weights)
         return PathState(tuned, weights, state.sign)
@@ -180,14 +180,10 @@ class WeightPath(Method):
         groups, classes = num_groups(task.measure, batch.a), num_classes(task.measure)
         return self.composed(sign).bind(Data(batch, groups, classes, self.batch_size, task.measure))
 
-    def _adapted(self, loss: Loss, weights: Float[Array, " terms"], records: list[Array]) -> Float[Array, " terms"]:
-        """Raise or lower the multipliers by the violations of an epoch."""
-        if self.weighting == "fixed":
-            return weights
-        adapted = []
-        for term, weight in zip(loss.terms, weights, strict=True):
-            if term.zero_at_parity:
-                weight = weight + self.multiplier_rate * (term.violation(records.pop(0)) - self.tolerated())
-                weight = weight if term.signed else jnp.maximum(weight, 0.0)
-            adapted.append(weight)
-        return jnp.stack(adapted)
+    def _adapted(self, loss: Loss, weights: Float[Array, " terms"], records: dict[int, Array]) -> Array:
+        """Raise or lower multipliers by the violations of an epoch; `records` has those terms, by their places."""
+        for i, recorded in records.items():
+            term = loss.terms[i]
+            weight = weights[i] + self.multiplier_rate * (term.violation(recorded) - self.tolerated())
+            weights = weights.at[i].set(weight if term.signed else jnp.maximum(weight, 0.0))
+        return weights

@@ -1,6 +1,5 @@
 """The prejudice remover of Table 3: its exact minimum, and AIF360's fit, against AIF360, SciPy and scikit-learn."""
 
-import importlib.util
 import os
 import sys
 import warnings
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 from aif360.algorithms.inprocessing import PrejudiceRemover
 from aif360.datasets import BinaryLabelDataset
+from aif360_prejudice import regression_of_aif360
 from scipy.optimize import approx_fprime
 from sklearn.preprocessing import StandardScaler
 
@@ -35,15 +35,10 @@ ETAS = (1.0, 25.0)
 
 @pytest.fixture(scope="module")
 def theirs():
-    """AIF360's class of the prejudice remover, which it runs in a process of its own."""
-    folder = Path(importlib.util.find_spec("aif360").submodule_search_locations[0])
-    path = folder / "algorithms/inprocessing/kamfadm-2012ecmlpkdd/fadm/lr/pr.py"
-    spec = importlib.util.spec_from_file_location("prejudice_remover_of_table3", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """AIF360's regressions for the rows of these tests, by eta."""
 
     def made(eta):
-        found = module.LRwPRType4(eta=eta)
+        found = regression_of_aif360()(eta=eta)
         found.n_sfv_, found.n_features_, found.n_samples_ = 2, D, N
         found.c_s_ = np.array([np.sum(~ROWS.a), np.sum(ROWS.a)], float)
         return found

@@ -196,10 +196,7 @@ def entries_for(dataset: str) -> dict[str, Entry]:
 def preprocessors_of(entry: Entry, dataset: str, protected: str, proxies: tuple[str, ...]) -> list[Any]:
     """Return the preprocessors of a row for a data set."""
     words = {"PROXIES": "+".join((protected, *proxies)), "PAIRS": STUDIED[dataset].pairs}
-    texts = list(entry.preprocess)
-    for word, replacement in words.items():
-        texts = [text.replace(word, replacement) for text in texts]
-    return list(map(parse_preprocessor, texts))
+    return [parse_preprocessor(_filled(text, words)) for text in entry.preprocess]
 
 
 def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
@@ -207,7 +204,14 @@ def terms_of(entry: Entry, measure: str, subject: Subject) -> tuple[Any, ...]:
     attribute = column_indices(subject.dataset, (subject.dataset.protected,))
     both = column_indices(subject.dataset, (subject.dataset.protected, *subject.proxies))
     words = {"MEASURE": measure, "ATTRIBUTE": "+".join(map(str, attribute)), "PROXIES": "+".join(map(str, both))}
-    texts = list(entry.terms)
+    return tuple(
+        Residual(reconstruction=0.01, linear=1.0) if text == RESIDUAL else parse_term(_filled(text, words))
+        for text in entry.terms
+    )
+
+
+def _filled(text: str, words: dict[str, str]) -> str:
+    """Return a text in which words that stand for something of the data set are replaced by it."""
     for word, replacement in words.items():
-        texts = [text.replace(word, replacement) for text in texts]
-    return tuple(Residual(reconstruction=0.01, linear=1.0) if text == RESIDUAL else parse_term(text) for text in texts)
+        text = text.replace(word, replacement)
+    return text

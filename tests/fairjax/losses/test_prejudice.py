@@ -1,10 +1,8 @@
-import importlib.util
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from aif360_prejudice import regression_of_aif360
 from scipy.optimize import minimize
 
 from fairjax.losses import Outputs, Prejudice, cross_entropies, prejudice
@@ -84,13 +82,8 @@ def test_values_that_are_no_probabilities_are_refused():
 
 @pytest.fixture(scope="module")
 def aif360_s():
-    """AIF360's class of the prejudice remover, which it runs in a process of its own."""
-    folder = Path(importlib.util.find_spec("aif360").submodule_search_locations[0])
-    path = folder / "algorithms/inprocessing/kamfadm-2012ecmlpkdd/fadm/lr/pr.py"
-    spec = importlib.util.spec_from_file_location("prejudice_remover_of_aif360", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.LRwPRType4
+    """AIF360's class of the prejudice remover."""
+    return regression_of_aif360()
 
 
 @pytest.fixture(scope="module")
